@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/output"
+)
+
+// An app is what every command is given: where words come from and go to.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+}
+
+// Main runs the command that args name and returns what to exit with.
+func Main(ctx context.Context, args []string, a *app) status {
+	root := newRoot(a)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return statusDone
+	}
+	if !silent(err) {
+		// "nstool: pin add: what was attempted: on what: why"
+		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(cmd.CommandPath(), " ", ": "), output.Clean(err.Error()))
+		for _, hint := range hintsOf(err) {
+			fmt.Fprintf(a.err, "hint: %s\n", output.Clean(hint))
+		}
+	}
+	return statusOf(err)
+}
+
+// newRoot returns the tree of commands.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "nstool",
+		Short:         "See, enter and keep Linux namespaces",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newVersion(a),
+	)
+	return root
+}
+
+// noArgs is an Args function: cobra's own cannot be told from other errors.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasSubCommands() {
+		return usagef("no command %q; see %s --help", args[0], cmd.CommandPath())
+	}
+	return usagef("unexpected argument %q", args[0])
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A status is what the program exits with. They are a promise: see EXIT STATUS
+// in nstool(1).
+type status int
+
+const (
+	statusDone   status = 0 // done
+	statusFailed status = 1 // failed
+	statusUsage  status = 2 // wrong usage
+
+	// Of nstool-enter(1) and nstool-run(1), as env(1) does.
+	statusOwn        status = 125 // nstool failed, the program did not run
+	statusNotInvoked status = 126 // the program could not be invoked
+	statusNotFound   status = 127 // the program was not found
+	statusSignal     status = 128 // plus N: the program died of signal N
+)
+
+// A usageError is a mistake in how the program was called.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// A hinted error carries advice: a line of its own, given only when it is true
+// for this error.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e hinted) Error() string { return e.err.Error() }
+func (e hinted) Unwrap() error { return e.err }
+
+func withHint(err error, format string, args ...any) error {
+	return hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// A statusError ends the program with a status of its own. With err nil
+// nothing more is said: somebody else, such as the program that was run, has
+// said it.
+type statusError struct {
+	status status
+	err    error
+}
+
+func (e statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+func (e statusError) Unwrap() error { return e.err }
+
+// statusOf returns what the program exits with after err.
+func statusOf(err error) status {
+	if err == nil {
+		return statusDone
+	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return statusUsage
+	}
+	return statusFailed
+}
+
+// silent reports whether err says nothing that is worth a line.
+func silent(err error) bool {
+	e, ok := errors.AsType[statusError](err)
+	return ok && e.err == nil
+}
+
+// hintsOf returns the advice that err carries, outermost first.
+func hintsOf(err error) []string {
+	var hints []string
+	for err != nil {
+		if h, ok := err.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
+			hints = append(hints, h.hint)
+		}
+		err = errors.Unwrap(err)
+	}
+	return hints
+}

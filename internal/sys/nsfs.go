@@ -1,0 +1,143 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ioctls of nsfs files, from the kernel's include/uapi/linux/nsfs.h, which
+// golang.org/x/sys/unix does not have. The first four came with Linux 4.9 and
+// 4.11, NS_GET_ID as NS_GET_MNTNS_ID in 6.11 and for all types in 6.18.
+const (
+	NS_GET_USERNS    = 0xb701
+	NS_GET_PARENT    = 0xb702
+	NS_GET_NSTYPE    = 0xb703
+	NS_GET_OWNER_UID = 0xb704
+	NS_GET_ID        = 0x8008b70d
+)
+
+// ErrHidden says that the kernel will not tell, or that there is nothing to
+// tell: NS_GET_PARENT and NS_GET_USERNS answer EPERM for both.
+var ErrHidden = fmt.Errorf("outside the caller's namespaces: %w", fs.ErrPermission)
+
+// ErrNotNamespace says that a file is no namespace: it is not on nsfs.
+var ErrNotNamespace = errors.New("not a namespace file")
+
+// FileID identifies a file: its device, as stat(2) encodes it, and inode.
+type FileID struct{ Dev, Ino uint64 }
+
+// Fstat returns the device and inode of fd.
+func Fstat(fd int) (FileID, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return FileID{}, os.NewSyscallError("fstat", err)
+	}
+	return FileID{Dev: st.Dev, Ino: st.Ino}, nil
+}
+
+// IsNsfs reports whether fd is on nsfs, the file system of namespaces. It
+// works on O_PATH descriptors, so nothing need be opened to know.
+func IsNsfs(fd int) (bool, error) {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return false, os.NewSyscallError("fstatfs", err)
+	}
+	return st.Type == unix.NSFS_MAGIC, nil
+}
+
+// OpenNamespace opens the namespace file at path, relative to the directory
+// dirfd unless it is absolute, for ioctls and setns(2).
+//
+// The path may be anything, also something hostile: it is first opened with
+// O_PATH, which has no effect on a FIFO, a device or a dead network mount, and
+// opened for real only if it is on nsfs. Anything else is [ErrNotNamespace].
+// An automount point is not triggered by O_PATH, and the last component may be
+// a symbolic link, as /proc/pid/ns/net is.
+func OpenNamespace(dirfd int, path string) (fd int, err error) {
+	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(probe)
+	ok, err := IsNsfs(probe)
+	if err != nil {
+		return -1, err
+	}
+	if !ok {
+		return -1, ErrNotNamespace
+	}
+	return openat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", probe), unix.O_RDONLY|unix.O_CLOEXEC)
+}
+
+func openat(dirfd int, path string, flags int) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dirfd, path, flags, 0)
+		return err
+	})
+	if err != nil {
+		return -1, os.NewSyscallError("openat", err)
+	}
+	return fd, nil
+}
+
+// NamespaceFlag returns the CLONE_NEW* flag of the type of the namespace that
+// fd refers to. See NS_GET_NSTYPE in ioctl_nsfs(2); Linux 4.11.
+func NamespaceFlag(fd int) (int, error) { return nsIoctl(fd, NS_GET_NSTYPE, "NS_GET_NSTYPE") }
+
+// Owner returns a descriptor of the user namespace that owns the namespace of
+// fd. See NS_GET_USERNS in ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden]
+// when the owner is outside the caller's user namespace, and also when there
+// is none: the initial user namespace has no owner.
+func Owner(fd int) (int, error) { return nsIoctl(fd, NS_GET_USERNS, "NS_GET_USERNS") }
+
+// Parent returns a descriptor of the parent of a PID or user namespace. See
+// NS_GET_PARENT in ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden] when the
+// parent is outside the caller's namespace, and also when there is none.
+func Parent(fd int) (int, error) { return nsIoctl(fd, NS_GET_PARENT, "NS_GET_PARENT") }
+
+// CreatorUID returns the effective user ID of the process that made a user
+// namespace, as the caller's user namespace maps it. See NS_GET_OWNER_UID in
+// ioctl_nsfs(2); Linux 4.11. It is defined for user namespaces only.
+func CreatorUID(fd int) (uint32, error) {
+	var uid uint32
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), NS_GET_OWNER_UID, uintptr(unsafe.Pointer(&uid))); errno != 0 {
+		return 0, nsfsError("NS_GET_OWNER_UID", errno)
+	}
+	return uid, nil
+}
+
+// NamespaceID returns the 64-bit identifier of the namespace of fd, which is
+// never used twice until the next boot. See NS_GET_ID in the kernel's
+// include/uapi/linux/nsfs.h; Linux 6.18. Older kernels answer
+// [errors.ErrUnsupported].
+func NamespaceID(fd int) (uint64, error) {
+	var id uint64
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), NS_GET_ID, uintptr(unsafe.Pointer(&id))); errno != 0 {
+		return 0, nsfsError("NS_GET_ID", errno)
+	}
+	return id, nil
+}
+
+// nsIoctl does an ioctl that takes nothing and answers with a number.
+func nsIoctl(fd int, req uintptr, name string) (int, error) {
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, 0)
+	if errno != 0 {
+		return -1, nsfsError(name, errno)
+	}
+	return int(r), nil
+}
+
+func nsfsError(name string, errno unix.Errno) error {
+	switch errno {
+	case unix.EPERM:
+		return fmt.Errorf("ioctl %s: %w", name, ErrHidden)
+	case unix.ENOTTY:
+		return fmt.Errorf("ioctl %s: %w", name, errors.ErrUnsupported)
+	}
+	return os.NewSyscallError("ioctl "+name, errno)
+}
