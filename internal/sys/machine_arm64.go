@@ -1,0 +1,3 @@
+package sys
+
+const elfMachine = 183 // EM_AARCH64

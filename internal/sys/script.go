@@ -1,0 +1,467 @@
+package sys
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Script is a list of system calls prepared in advance, with all the data
+// they need: what a process does on its way into namespaces. Nothing is
+// decided while it runs, nothing is allocated and no path is looked at that a
+// call does not name, so that a small interpreter can carry it out: see
+// [Script.Start] for the process of its own and [Script.RunHere] for the
+// calling thread.
+//
+// Each method appends a call and returns its [Index]. Calls run in the order
+// in which they were appended. One that fails ends the script: the interpreter
+// runs the calls given to [Script.OnFailure], and the process that started the
+// script is told the index and the errno. [Script.Ignore] makes an error one
+// to go on after.
+//
+// Descriptors in a Script are the child's: [Script.File] gives the number
+// under which the child knows a descriptor of ours. Text and bytes become
+// addresses by [Script.String], [Script.Bytes] and [Script.Strings].
+//
+// Script is a builder: calls, numbers and layout are those of the kernel, and
+// what it all means is the plan's business (package enter).
+type Script struct {
+	calls   []call
+	names   []string // of the calls, for messages
+	steps   []int    // of the calls: the step of the plan they belong to
+	data    []byte
+	ptrs    []int // offsets in data of words that are addresses
+	files   []int // the child knows files[n] as n
+	step    int
+	failure int // the first call of the failure handler, or 0
+}
+
+// An Index is the number of a call in a [Script].
+type Index int
+
+// An Addr is an address that a call can take as an argument: of the script's
+// data, or of an argument of another call.
+type Addr uint64
+
+// Where the parts of a script are in the memory of its process: fixed, so that
+// every pointer is known in advance, and below 2^39, since arm64 kernels may
+// have no more. An argument that lies in the data or in the calls is an
+// address, which is how [Script.RunHere] finds those to move.
+const (
+	textBase   = 0x10_0000_0000
+	dataBase   = 0x11_0000_0000
+	callBase   = 0x12_0000_0000
+	scriptEnd  = 0x13_0000_0000
+	headerSize = 64 // index and errno of what failed, address of the failure handler
+)
+
+// The layout of a call, in bytes: the assembler functions know it too.
+const (
+	wordOp      = 8 * iota // number of the system call, or one of our own operations
+	wordArgs               // six arguments
+	_                      //
+	_                      //
+	_                      //
+	_                      //
+	_                      //
+	wordIgnore             // bit set of the errors to go on after: two words
+	_                      //
+	wordKeep               // bit set of the ignored errors to store: two words
+	_                      //
+	wordErrno              // where to store those, or 0
+	wordStore              // where to store the result, or 0
+	wordOnZero             // the call to go on with after the result 0, or 0: the next
+	wordOnError            // the same after an ignored error
+	wordGoto               // the same after any other success
+	wordIndex              // the index of this call
+	callSize
+)
+
+type call [callSize / 8]uint64
+
+// Operations of our own stand beside the kernel's: bit 32 tells them apart.
+const (
+	own        = 1 << 32
+	ownValue   = 0 // result: the first argument
+	ownFail    = 1 // error: the first argument
+	ownCompare = 2 // 0 if the memory is the same, else errnoMismatch
+
+	errnoMismatch = 4000 // never an errno of Linux
+)
+
+// ErrMismatch says that a namespace that was read back after joining is not
+// the one that was to be joined.
+const ErrMismatch = unix.Errno(errnoMismatch)
+
+// NewScript returns an empty script.
+func NewScript() *Script { return &Script{data: make([]byte, 8, 4096)} }
+
+// Step says that the calls to come belong to step n of the plan.
+func (s *Script) Step(n int) { s.step = n }
+
+// Failed returns the name of call i and the step it belongs to.
+func (s *Script) Failed(i Index) (step int, name string) {
+	if i < 0 || int(i) >= len(s.calls) {
+		return -1, ""
+	}
+	return s.steps[i], s.names[i]
+}
+
+// Call appends any system call. Both architectures must have it: use the *at
+// forms, and ppoll, dup3, clone.
+func (s *Script) Call(name string, number uintptr, args ...uint64) Index {
+	var c call
+	c[wordOp/8] = uint64(number)
+	copy(c[wordArgs/8:wordArgs/8+6], args)
+	i := len(s.calls)
+	c[wordIndex/8] = uint64(i)
+	s.calls = append(s.calls, c)
+	s.names = append(s.names, name)
+	s.steps = append(s.steps, s.step)
+	return Index(i)
+}
+
+func (s *Script) own(name string, op uint64, args ...uint64) Index {
+	return s.Call(name, uintptr(own|op), args...)
+}
+
+// next is the address of the call that will be appended next.
+func (s *Script) next() uint64 { return callAddr(len(s.calls)) }
+
+func callAddr(i int) uint64 { return callBase + headerSize + uint64(i)*callSize }
+
+// Ignore makes the script go on after these errors of call i.
+func (s *Script) Ignore(i Index, errs ...unix.Errno) {
+	for _, e := range errs {
+		s.calls[i][wordIgnore/8+int(e)/64] |= 1 << (e % 64)
+	}
+}
+
+// IgnoreAll makes the script go on after any error of call i.
+func (s *Script) IgnoreAll(i Index) {
+	s.calls[i][wordIgnore/8] = ^uint64(0)
+	s.calls[i][wordIgnore/8+1] = ^uint64(0)
+}
+
+// keep makes call i store these of its ignored errors at addr.
+func (s *Script) keep(i Index, addr Addr, errs ...unix.Errno) {
+	for _, e := range errs {
+		s.calls[i][wordKeep/8+int(e)/64] |= 1 << (e % 64)
+	}
+	s.calls[i][wordErrno/8] = uint64(addr)
+}
+
+// Store makes call i store its result, eight bytes, at addr: in data from
+// [Script.Space], or in an argument of a later call, see [Script.Arg].
+func (s *Script) Store(i Index, addr Addr) { s.calls[i][wordStore/8] = uint64(addr) }
+
+// Arg returns the address of argument n, from 0, of call i.
+func (s *Script) Arg(i Index, n int) Addr { return Addr(callAddr(int(i)) + wordArgs + 8*uint64(n)) }
+
+// Else appends what is done only after an ignored error of call i, which must
+// be the last call appended: body is skipped when i succeeds.
+func (s *Script) Else(i Index, body func()) {
+	s.calls[i][wordOnError/8] = s.next()
+	body()
+	s.calls[i][wordGoto/8] = s.next()
+	if s.calls[i][wordOnZero/8] == 0 {
+		s.calls[i][wordOnZero/8] = s.next()
+	}
+}
+
+// Fork appends a clone(2) with flags, SIGCHLD unless they hold a signal.
+// parent appends what the parent does and ends with [Script.Exit]; pid is
+// where the parent has the child's process ID, eight bytes. The calls appended
+// after Fork are the child's.
+func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
+	i := s.clone(flags)
+	pid := s.Space(8)
+	s.Store(i, pid)
+	parent(pid)
+	s.calls[i][wordOnZero/8] = s.next()
+	return i
+}
+
+// Spawn appends a clone(2) and, in child, what the child does, which ends with
+// [Script.Exit]. The parent waits for it and goes on if it ended with 0.
+func (s *Script) Spawn(flags uint64, child func()) Index {
+	i := s.clone(flags)
+	s.calls[i][wordOnZero/8] = s.next()
+	child()
+	s.calls[i][wordGoto/8] = s.next()
+	status := s.Space(8)
+	wait := s.Call("wait4", unix.SYS_WAIT4, 0, uint64(status), unix.WALL, 0)
+	s.Store(i, s.Arg(wait, 0))
+	s.own("wait4", ownCompare, uint64(status), uint64(s.Bytes(make([]byte, 4))), 4)
+	return i
+}
+
+func (s *Script) clone(flags uint64) Index {
+	if flags&0xff == 0 {
+		flags |= uint64(unix.SIGCHLD)
+	}
+	return s.Call("clone", unix.SYS_CLONE, flags)
+}
+
+// OnFailure appends, in body, what a process does that failed: tell, and
+// [Script.Exit]. It must be the last thing appended. index is where the index
+// and the errno of the call that failed stand, eight bytes each.
+func (s *Script) OnFailure(body func(index Addr)) {
+	s.failure = len(s.calls)
+	body(callBase)
+	for i := s.failure; i < len(s.calls); i++ {
+		s.IgnoreAll(Index(i))
+	}
+}
+
+// Space returns the address of n zero bytes of data.
+func (s *Script) Space(n int) Addr {
+	s.align()
+	at := len(s.data)
+	s.data = append(s.data, make([]byte, n)...)
+	return Addr(dataBase + at)
+}
+
+// Bytes returns the address of a copy of b.
+func (s *Script) Bytes(b []byte) Addr {
+	s.align()
+	at := len(s.data)
+	s.data = append(s.data, b...)
+	return Addr(dataBase + at)
+}
+
+func (s *Script) align() {
+	for len(s.data)%8 != 0 {
+		s.data = append(s.data, 0)
+	}
+}
+
+// String returns the address of text as C has it, with a zero byte at its end.
+func (s *Script) String(text string) Addr {
+	at := len(s.data)
+	s.data = append(append(s.data, text...), 0)
+	return Addr(dataBase + at)
+}
+
+// Strings returns the address of an array of pointers to list, as execve(2)
+// takes it.
+func (s *Script) Strings(list []string) Addr {
+	addrs := make([]uint64, len(list)+1)
+	for i, text := range list {
+		addrs[i] = uint64(s.String(text))
+	}
+	return s.Pointers(addrs...)
+}
+
+// Pointers returns the address of an array of words. Those that are addresses
+// of the script stay right wherever it runs.
+func (s *Script) Pointers(words ...uint64) Addr {
+	addr := s.Space(8 * len(words))
+	at := int(addr) - dataBase
+	for i, w := range words {
+		binary.NativeEndian.PutUint64(s.data[at+8*i:], w)
+		if w >= dataBase && w < scriptEnd {
+			s.ptrs = append(s.ptrs, at+8*i)
+		}
+	}
+	return addr
+}
+
+// File returns the number under which the child knows our descriptor fd. 0, 1
+// and 2 are themselves, unless [Script.Stdio] says otherwise.
+func (s *Script) File(fd int) int {
+	if s.files == nil {
+		s.files = []int{0, 1, 2}
+	}
+	if i := slices.Index(s.files[3:], fd); i >= 0 {
+		return 3 + i
+	}
+	s.files = append(s.files, fd)
+	return len(s.files) - 1
+}
+
+// Stdio says which of our descriptors are the child's 0, 1 and 2; -1 leaves
+// one closed.
+func (s *Script) Stdio(in, out, err int) {
+	s.File(0)
+	s.files = slices.Delete(s.files, 3, len(s.files))
+	s.files[0], s.files[1], s.files[2] = in, out, err
+}
+
+// ---- the calls
+
+// Setns appends setns(2).
+func (s *Script) Setns(fd, flags int) Index {
+	return s.Call("setns", unix.SYS_SETNS, uint64(fd), uint64(flags))
+}
+
+// Unshare appends unshare(2).
+func (s *Script) Unshare(flags int) Index { return s.Call("unshare", unix.SYS_UNSHARE, uint64(flags)) }
+
+// Verify appends a readlinkat(2) of path relative to dirfd, and a comparison
+// with want: anything else fails with [ErrMismatch].
+func (s *Script) Verify(dirfd int, path, want string) Index {
+	const size = 64
+	buf := s.Space(size)
+	s.Call("readlinkat", unix.SYS_READLINKAT, uint64(dirfd), uint64(s.String(path)), uint64(buf), size-1)
+	return s.own("compare", ownCompare, uint64(buf), uint64(s.String(want)), uint64(len(want)+1))
+}
+
+// Prctl appends prctl(2).
+func (s *Script) Prctl(option int, args ...uint64) Index {
+	return s.Call("prctl", unix.SYS_PRCTL, append([]uint64{uint64(option)}, args...)...)
+}
+
+// Write appends a write(2) of b. A short write is not noticed: use it for what
+// is written as a whole, such as files of procfs.
+func (s *Script) Write(fd int, b []byte) Index {
+	return s.Call("write", unix.SYS_WRITE, uint64(fd), uint64(s.Bytes(b)), uint64(len(b)))
+}
+
+// WriteAt appends a write(2) of n bytes at addr.
+func (s *Script) WriteAt(fd int, addr Addr, n int) Index {
+	return s.Call("write", unix.SYS_WRITE, uint64(fd), uint64(addr), uint64(n))
+}
+
+// Capset appends capset(2) of the calling process.
+func (s *Script) Capset(effective, permitted, inheritable uint64) Index {
+	var b bytes.Buffer
+	for _, w := range []uint32{
+		uint32(effective), uint32(permitted), uint32(inheritable),
+		uint32(effective >> 32), uint32(permitted >> 32), uint32(inheritable >> 32),
+	} {
+		b.Write(binary.NativeEndian.AppendUint32(nil, w))
+	}
+	header := binary.NativeEndian.AppendUint32(nil, unix.LINUX_CAPABILITY_VERSION_3)
+	header = binary.NativeEndian.AppendUint32(header, 0)
+	return s.Call("capset", unix.SYS_CAPSET, uint64(s.Bytes(header)), uint64(s.Bytes(b.Bytes())))
+}
+
+// Seccomp appends seccomp(2) SECCOMP_SET_MODE_FILTER of a filter of classic
+// BPF, eight bytes an instruction. The process needs no_new_privs or
+// CAP_SYS_ADMIN.
+func (s *Script) Seccomp(filter []byte, flags uint) Index {
+	prog := s.Pointers(uint64(len(filter)/8), uint64(s.Bytes(filter))) // struct sock_fprog: u16, padding, pointer
+	return s.Call("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uint64(flags), uint64(prog))
+}
+
+// Setrlimit appends prlimit64(2) of the calling process.
+func (s *Script) Setrlimit(resource int, soft, hard uint64) Index {
+	lim := s.Pointers(soft, hard)
+	return s.Call("prlimit64", unix.SYS_PRLIMIT64, 0, uint64(resource), uint64(lim), 0)
+}
+
+// Setgroups appends setgroups(2).
+func (s *Script) Setgroups(gids []uint32) Index {
+	var b []byte
+	for _, g := range gids {
+		b = binary.NativeEndian.AppendUint32(b, g)
+	}
+	return s.Call("setgroups", unix.SYS_SETGROUPS, uint64(len(gids)), uint64(s.Bytes(b)))
+}
+
+// Setgid appends setresgid(2) with all three the same.
+func (s *Script) Setgid(gid uint32) Index {
+	return s.Call("setresgid", unix.SYS_SETRESGID, uint64(gid), uint64(gid), uint64(gid))
+}
+
+// Setuid appends setresuid(2) with all three the same.
+func (s *Script) Setuid(uid uint32) Index {
+	return s.Call("setresuid", unix.SYS_SETRESUID, uint64(uid), uint64(uid), uint64(uid))
+}
+
+// Fchdir appends fchdir(2).
+func (s *Script) Fchdir(fd int) Index { return s.Call("fchdir", unix.SYS_FCHDIR, uint64(fd)) }
+
+// Chdir appends chdir(2).
+func (s *Script) Chdir(path string) Index {
+	return s.Call("chdir", unix.SYS_CHDIR, uint64(s.String(path)))
+}
+
+// Chroot appends chroot(2).
+func (s *Script) Chroot(path string) Index {
+	return s.Call("chroot", unix.SYS_CHROOT, uint64(s.String(path)))
+}
+
+// Mount appends mount(2).
+func (s *Script) Mount(source, target, fstype string, flags uintptr, data string) Index {
+	text := func(t string) uint64 {
+		if t == "" {
+			return 0
+		}
+		return uint64(s.String(t))
+	}
+	return s.Call("mount", unix.SYS_MOUNT, text(source), uint64(s.String(target)), text(fstype), uint64(flags), text(data))
+}
+
+// Setsid appends setsid(2).
+func (s *Script) Setsid() Index { return s.Call("setsid", unix.SYS_SETSID) }
+
+// Ioctl appends ioctl(2).
+func (s *Script) Ioctl(fd int, request, arg uint64) Index {
+	return s.Call("ioctl", unix.SYS_IOCTL, uint64(fd), request, arg)
+}
+
+// Close appends close(2).
+func (s *Script) Close(fd int) Index { return s.Call("close", unix.SYS_CLOSE, uint64(fd)) }
+
+// CloseFrom appends close_range(2) from fd on, Linux 5.9. It is ignored where
+// the kernel does not have it: [Script.Start] hands nothing over but the files
+// of the script, and those are close-on-exec.
+func (s *Script) CloseFrom(fd int) Index {
+	i := s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0)
+	s.Ignore(i, unix.ENOSYS)
+	return i
+}
+
+// Umask appends umask(2).
+func (s *Script) Umask(mask int) Index { return s.Call("umask", unix.SYS_UMASK, uint64(mask)) }
+
+// DefaultSignals appends what gives every signal its default action and
+// empties the signal mask.
+func (s *Script) DefaultSignals() {
+	action := s.Space(32)
+	for sig := 1; sig <= 64; sig++ {
+		if sig == int(unix.SIGKILL) || sig == int(unix.SIGSTOP) {
+			continue
+		}
+		s.Call("rt_sigaction", unix.SYS_RT_SIGACTION, uint64(sig), uint64(action), 0, 8)
+	}
+	s.Call("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uint64(action), 0, 8)
+}
+
+// DieWithParent appends a request for signal when the thread ends that started
+// the script. It must follow the last change of credentials, which undoes it,
+// and is not inherited by a child. pipe is the writing end of a pipe whose
+// reading end that process holds: if nobody does any more, the signal would
+// never come, and the process ends at once.
+func (s *Script) DieWithParent(signal unix.Signal, pipe int) {
+	s.Prctl(unix.PR_SET_PDEATHSIG, uint64(signal))
+	poll := s.Pointers(uint64(uint32(pipe))) // struct pollfd with no events: POLLERR comes unasked
+	i := s.Call("ppoll", unix.SYS_PPOLL, uint64(poll), 1, uint64(s.Space(16)), 0, 8)
+	s.calls[i][wordGoto/8] = callAddr(int(i) + 1)
+	s.calls[i][wordOnZero/8] = callAddr(int(i) + 2)
+	s.Exit(int(128 + signal))
+}
+
+// Exit appends exit_group(2).
+func (s *Script) Exit(status int) Index {
+	return s.Call("exit_group", unix.SYS_EXIT_GROUP, uint64(status))
+}
+
+// Exec appends a row of execve(2), one for each path, until one works, as
+// execvp(3) does: a path that leads nowhere is passed over. If all are, the
+// error is that of the first that was there but could not be executed, else
+// [unix.ENOENT].
+func (s *Script) Exec(paths, argv, env []string) {
+	args, environ := uint64(s.Strings(argv)), uint64(s.Strings(env))
+	last := Index(len(s.calls) + len(paths))
+	for _, path := range paths {
+		i := s.Call("execve", unix.SYS_EXECVE, uint64(s.String(path)), args, environ)
+		s.Ignore(i, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
+		s.keep(i, s.Arg(last, 0), unix.EACCES)
+	}
+	s.own("execve", ownFail, uint64(unix.ENOENT))
+}

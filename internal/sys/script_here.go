@@ -1,0 +1,118 @@
+package sys
+
+import (
+	"bytes"
+	"encoding/binary"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// RunHere carries out the script on the calling thread, which must be locked
+// (runtime.LockOSThread) and is never to be used for anything else if an error
+// comes back: it may have joined some namespaces.
+//
+// Descriptors are our own: File is not used, or used with the same numbers.
+// There is no fork. A call that fails is returned as its index and errno; the
+// failure handler does not run. A row of [Script.Exec] ends the program, or
+// this function with the index and the error.
+func (s *Script) RunHere() (failed Index, err error) {
+	// Addresses of the script become addresses of this memory, which does not
+	// move: it is on the heap and kept alive.
+	data := bytes.Clone(s.data)
+	base := uint64(uintptr(unsafe.Pointer(&data[0])))
+	calls := append([]call(nil), s.calls...)
+	here := func(w uint64) uint64 {
+		if w >= dataBase && w < callBase {
+			return w - dataBase + base
+		}
+		return w
+	}
+	for _, at := range s.ptrs {
+		binary.NativeEndian.PutUint64(data[at:], here(binary.NativeEndian.Uint64(data[at:])))
+	}
+	for i := range calls {
+		for j := range 6 {
+			calls[i][wordArgs/8+j] = here(calls[i][wordArgs/8+j])
+		}
+	}
+	set := func(addr, value uint64) {
+		switch {
+		case addr == 0:
+		case addr < callBase:
+			binary.NativeEndian.PutUint64(data[addr-dataBase:], value)
+		default:
+			n := (addr - callBase - headerSize) / 8
+			calls[n/(callSize/8)][n%(callSize/8)] = value
+		}
+	}
+	defer runtime.KeepAlive(data)
+
+	for i := 0; i < len(calls); {
+		c := &calls[i]
+		r, errno := c.do(data, base)
+		jump := c[wordGoto/8]
+		switch {
+		case errno == 0:
+			set(c[wordStore/8], r)
+			if r == 0 && c[wordOnZero/8] != 0 {
+				jump = c[wordOnZero/8]
+			}
+		case errno >= 128 || c[wordIgnore/8+int(errno)/64]>>(errno%64)&1 == 0:
+			return Index(i), errno
+		default:
+			if c[wordKeep/8+int(errno)/64]>>(errno%64)&1 != 0 {
+				set(c[wordErrno/8], uint64(errno))
+			}
+			jump = c[wordOnError/8]
+		}
+		i++
+		if jump != 0 {
+			i = int((jump - callBase - headerSize) / callSize)
+		}
+	}
+	return -1, nil
+}
+
+// do carries out one call.
+func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
+	a := c[wordArgs/8:]
+	at := func(addr uint64) []byte { return data[addr-base:] }
+	switch op := c[wordOp/8]; op {
+	case own | ownValue:
+		return a[0], 0
+	case own | ownFail:
+		return 0, unix.Errno(a[0])
+	case own | ownCompare:
+		if bytes.Equal(at(a[0])[:a[2]], at(a[1])[:a[2]]) {
+			return 0, 0
+		}
+		return 0, ErrMismatch
+	case unix.SYS_EXECVE:
+		// The run time wants to know, so that no thread is started meanwhile.
+		err := syscall.Exec(cString(at(a[0])), cStrings(data, base, a[1]), cStrings(data, base, a[2]))
+		errno, ok := err.(syscall.Errno) //nolint:errorlint // syscall.Exec returns it bare
+		if !ok {
+			errno = unix.EINVAL
+		}
+		return 0, errno
+	default:
+		r, _, errno := unix.RawSyscall6(uintptr(op), uintptr(a[0]), uintptr(a[1]), uintptr(a[2]), uintptr(a[3]), uintptr(a[4]), uintptr(a[5]))
+		return uint64(r), errno
+	}
+}
+
+func cString(b []byte) string { return string(b[:bytes.IndexByte(b, 0)]) }
+
+func cStrings(data []byte, base, addr uint64) []string {
+	var list []string
+	for at := addr - base; ; at += 8 {
+		p := binary.NativeEndian.Uint64(data[at:])
+		if p == 0 {
+			return list
+		}
+		list = append(list, cString(data[p-base:]))
+	}
+}

@@ -1,0 +1,221 @@
+package sys
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// run starts the script with a pipe to report by, and returns what was
+// reported, what the child wrote to its standard output, and how it ended.
+func run(t *testing.T, build func(s *Script, report int)) (index Index, errno unix.Errno, out string, ws syscall.WaitStatus) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	rr, rw, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	or, ow, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewScript()
+	s.Stdio(-1, int(ow.Fd()), 2)
+	report := s.File(int(rw.Fd()))
+	build(s, report)
+	s.OnFailure(func(at Addr) {
+		s.WriteAt(report, at, 16)
+		s.Exit(125)
+	})
+	pid, err := s.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rw.Close()
+	ow.Close()
+	b, err := io.ReadAll(rr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(or)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	index = -1
+	if len(b) >= 16 {
+		index = Index(binary.NativeEndian.Uint64(b))
+		errno = unix.Errno(binary.NativeEndian.Uint64(b[8:]))
+	}
+	return index, errno, string(text), ws
+}
+
+func TestScriptExec(t *testing.T) {
+	_, errno, out, ws := run(t, func(s *Script, report int) {
+		s.Exec([]string{"/nonexistent/echo", "/bin/sh/echo", "/bin/echo"}, []string{"echo", "a", "b"}, nil)
+	})
+	if out != "a b\n" || ws.ExitStatus() != 0 || errno != 0 {
+		t.Errorf("got %q, status %d, errno %v", out, ws.ExitStatus(), errno)
+	}
+}
+
+func TestScriptExecNothing(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		paths []string
+		want  unix.Errno
+	}{
+		{"absent", []string{"/nonexistent/a", "/bin/sh/a"}, unix.ENOENT},
+		{"not executable", []string{"/etc/passwd", "/nonexistent/a"}, unix.EACCES},
+		{"none", nil, unix.ENOENT},
+	} {
+		_, errno, _, ws := run(t, func(s *Script, _ int) { s.Exec(tc.paths, []string{"x"}, nil) })
+		if errno != tc.want || ws.ExitStatus() != 125 {
+			t.Errorf("%s: got %v, status %d; want %v, 125", tc.name, errno, ws.ExitStatus(), tc.want)
+		}
+	}
+}
+
+func TestScriptFailure(t *testing.T) {
+	var want Index
+	index, errno, out, _ := run(t, func(s *Script, _ int) {
+		s.Write(1, []byte("before"))
+		want = s.Close(999)
+		s.Write(1, []byte("after"))
+	})
+	if index != want || errno != unix.EBADF || out != "before" {
+		t.Errorf("got call %d, %v, %q; want call %d, EBADF", index, errno, out, want)
+	}
+}
+
+func TestScriptElse(t *testing.T) {
+	for _, tc := range []struct {
+		fd   int
+		want string
+	}{{999, "else end"}, {2, "end"}} {
+		_, _, out, _ := run(t, func(s *Script, _ int) {
+			i := s.Close(tc.fd)
+			s.Ignore(i, unix.EBADF)
+			s.Else(i, func() { s.Write(1, []byte("else ")) })
+			s.Write(1, []byte("end"))
+			s.Exit(0)
+		})
+		if out != tc.want {
+			t.Errorf("closing %d: got %q, want %q", tc.fd, out, tc.want)
+		}
+	}
+}
+
+func TestScriptFork(t *testing.T) {
+	index, _, out, ws := run(t, func(s *Script, report int) {
+		s.Spawn(0, func() {
+			s.Write(1, []byte("first "))
+			s.Exit(0)
+		})
+		s.Fork(unix.CLONE_VFORK, func(pid Addr) {
+			s.WriteAt(report, pid, 8)
+			s.WriteAt(report, pid, 8)
+			s.Exit(7)
+		})
+		s.Write(1, []byte("child"))
+		s.Exit(0)
+	})
+	if out != "first child" || ws.ExitStatus() != 7 || index <= 1 {
+		t.Errorf("got %q, status %d, pid %d", out, ws.ExitStatus(), index)
+	}
+}
+
+func TestScriptVerify(t *testing.T) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	want, err := os.Readlink("/proc/self/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		want  string
+		errno unix.Errno
+	}{{want, 0}, {want[:len(want)-1], ErrMismatch}, {want + "0", ErrMismatch}, {"uts:[1]", ErrMismatch}} {
+		_, errno, _, _ := run(t, func(s *Script, _ int) {
+			s.Verify(s.File(int(proc.Fd())), "thread-self/ns/uts", tc.want)
+			s.Exit(0)
+		})
+		if errno != tc.errno {
+			t.Errorf("%s: got %v, want %v", tc.want, errno, tc.errno)
+		}
+	}
+}
+
+func TestScriptDieWithParent(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close() // nobody reads: the parent is gone
+	_, _, out, ws := run(t, func(s *Script, report int) {
+		s.DieWithParent(unix.SIGKILL, report)
+		s.Write(1, []byte("alive "))
+		s.DieWithParent(unix.SIGKILL, s.File(int(w.Fd())))
+		s.Write(1, []byte("orphan"))
+		s.Exit(0)
+	})
+	w.Close()
+	if out != "alive " || ws.ExitStatus() != 128+9 {
+		t.Errorf("got %q, status %d", out, ws.ExitStatus())
+	}
+}
+
+func TestScriptRunHere(t *testing.T) {
+	s := NewScript()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := s.Close(999)
+	s.Ignore(i, unix.EBADF)
+	s.Else(i, func() { s.Write(int(w.Fd()), []byte("else ")) })
+	s.Write(int(w.Fd()), []byte("end"))
+	want := s.Close(998)
+	failed, err := s.RunHere()
+	w.Close()
+	out, _ := io.ReadAll(r)
+	if failed != want || err != unix.EBADF || string(out) != "else end" {
+		t.Errorf("got %d, %v, %q; want %d", failed, err, out, want)
+	}
+}
+
+func TestStubSealed(t *testing.T) {
+	s := NewScript()
+	s.Exit(0)
+	fd, err := s.program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Pwrite(fd, []byte("x"), 0); err != unix.EPERM {
+		t.Errorf("write: %d, %v; want EPERM", n, err)
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		s := NewScript()
+		s.Exit(0)
+		pid, err := s.Start()
+		if err != nil {
+			b.Fatal(err)
+		}
+		syscall.Wait4(pid, nil, 0, nil)
+	}
+}

@@ -1,0 +1,233 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The stub is the program that carries out a [Script] in a process of its own:
+// a few kilobytes of ELF, made when they are needed, in a sealed file that
+// nobody can write and that is gone with the process. It holds an interpreter
+// (the assembler function stub, copied out of our own text), the calls and
+// their data.
+//
+// So nothing of this program is in the process that goes among strangers:
+// whoever opens its /proc/PID/exe finds a throw-away. It has one thread, as
+// setns(2) wants it for user and time namespaces, and no run time to start.
+
+// stubMark ends the text of stub.
+const (
+	stubMark0 = 0x5afe4a11
+	stubMark1 = 0x600dbeef
+	stubMost  = 4096 // bytes, and more than it has
+)
+
+func stub()
+func stubAddr() *[stubMost]byte
+
+// stubText returns the machine code of the interpreter.
+func stubText() []byte {
+	text := stubAddr()
+	for i := 0; i+8 <= stubMost; i++ {
+		if binary.NativeEndian.Uint32(text[i:]) == stubMark0 && binary.NativeEndian.Uint32(text[i+4:]) == stubMark1 {
+			return text[:i]
+		}
+	}
+	panic("sys: the stub has no end")
+}
+
+// pageSize is the largest page of the architectures we build for: parts of the
+// file that differ in their rights are that far from each other.
+const pageSize = 0x10000
+
+// image returns the ELF file of the script, without the holes: what to write
+// where.
+func (s *Script) image() (parts []part, size int64) {
+	text := stubText()
+	calls := s.callBytes()
+	align := func(n int) int64 { return (int64(n) + pageSize - 1) &^ (pageSize - 1) }
+
+	const headers, segments = 64 + 4*56, 4
+	dataAt := int64(pageSize)
+	callsAt := dataAt + align(len(s.data))
+
+	// The header and the segments of elf(5), which debug/elf could write too,
+	// at the price of all that it imports.
+	b := make([]byte, 0, headers+len(text))
+	u16 := func(list ...uint16) {
+		for _, x := range list {
+			b = binary.NativeEndian.AppendUint16(b, x)
+		}
+	}
+	u32 := func(list ...uint32) {
+		for _, x := range list {
+			b = binary.NativeEndian.AppendUint32(b, x)
+		}
+	}
+	u64 := func(list ...uint64) {
+		for _, x := range list {
+			b = binary.NativeEndian.AppendUint64(b, x)
+		}
+	}
+	const (
+		class64, lsb, current = 2, 1, 1
+		execFile              = 2 // ET_EXEC
+		load, stack           = 1, 0x6474e551
+		x, w, r               = 1, 2, 4
+	)
+	b = append(b, "\x7fELF"...)
+	b = append(b, class64, lsb, current, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	u16(execFile, elfMachine)
+	u32(current)
+	u64(textBase+headers, 64, 0) // entry, segments, no sections
+	u32(0)
+	u16(64, 56, segments, 0, 0, 0)
+	segment := func(kind, flags uint32, at int64, addr uint64, n int) {
+		u32(kind, flags)
+		u64(uint64(at), addr, addr, uint64(n), uint64(n), pageSize)
+	}
+	segment(load, r|x, 0, textBase, headers+len(text))
+	segment(load, r|w, dataAt, dataBase, len(s.data))
+	segment(load, r|w, callsAt, callBase, len(calls))
+	segment(stack, r|w, 0, 0, 0)
+	return []part{{0, append(b, text...)}, {dataAt, s.data}, {callsAt, calls}}, callsAt + int64(len(calls))
+}
+
+type part struct {
+	at int64
+	b  []byte
+}
+
+// callBytes returns the header and the calls as the interpreter reads them.
+func (s *Script) callBytes() []byte {
+	b := make([]byte, headerSize, headerSize+len(s.calls)*callSize)
+	binary.NativeEndian.PutUint64(b[16:], callAddr(s.failure))
+	for i := range s.calls {
+		b = append(b, unsafe.Slice((*byte)(unsafe.Pointer(&s.calls[i])), callSize)...)
+	}
+	return b
+}
+
+// program writes the script into a file that can be executed and that nobody
+// can change: a sealed memfd, or where the kernel does not execute those
+// (vm.memfd_noexec) a file without a name.
+func (s *Script) program() (fd int, err error) {
+	parts, _ := s.image()
+	fd, err = memfd()
+	if err != nil {
+		return s.unnamed(parts)
+	}
+	if err := writeParts(fd, parts); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("fcntl F_ADD_SEALS", err)
+	}
+	return fd, nil
+}
+
+// memfd returns an anonymous file that can be executed. MFD_EXEC is of Linux
+// 6.3; kernels before it do not know the flag and execute every memfd.
+func memfd() (int, error) {
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate("nstool", flags|unix.MFD_EXEC)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate("nstool", flags)
+	}
+	return fd, os.NewSyscallError("memfd_create", err)
+}
+
+// unnamed is program for a kernel that executes no memfd. The directories are
+// those that only root can write and that may be executed from.
+func (s *Script) unnamed(parts []part) (int, error) {
+	var all []error
+	for _, dir := range []string{"/run", "/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), os.TempDir()} {
+		if dir == "" {
+			continue
+		}
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o500)
+		if err != nil {
+			all = append(all, &fs.PathError{Op: "open O_TMPFILE", Path: dir, Err: err})
+			continue
+		}
+		// A file that is open for writing cannot be executed.
+		path := "/proc/self/fd/" + strconv.Itoa(fd)
+		err = writeParts(fd, parts)
+		ro := -1
+		if err == nil {
+			ro, err = openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
+		}
+		unix.Close(fd)
+		if err == nil {
+			err = unix.Access("/proc/self/fd/"+strconv.Itoa(ro), unix.X_OK) // EACCES on a noexec mount
+		}
+		if err == nil {
+			return ro, nil
+		}
+		if ro >= 0 {
+			unix.Close(ro)
+		}
+		all = append(all, &fs.PathError{Op: "execute", Path: dir, Err: err})
+	}
+	return -1, fmt.Errorf("no file to execute: %w", errors.Join(all...))
+}
+
+func writeParts(fd int, parts []part) error {
+	for _, p := range parts {
+		for b, at := p.b, p.at; len(b) > 0; {
+			n, err := unix.Pwrite(fd, b, at)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return os.NewSyscallError("pwrite", err)
+			}
+			b, at = b[n:], at+int64(n)
+		}
+	}
+	return nil
+}
+
+// Start starts a process that carries out the script and returns its PID. The
+// child has the descriptors of [Script.File], close-on-exec but for 0, 1 and
+// 2 only if the script makes them so, and an empty environment.
+//
+// The caller must keep its thread (runtime.LockOSThread) for as long as the
+// child lives if the script asks to [Script.DieWithParent].
+func (s *Script) Start() (pid int, err error) {
+	fd, err := s.program()
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	s.File(0) // the first three are there
+	files := make([]uintptr, len(s.files))
+	for i, f := range s.files {
+		files[i] = uintptr(f)
+	}
+	// While it takes on the descriptors, the child uses numbers up to twice
+	// as many: the program must be out of their way.
+	far, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, slices.Max(s.files)+2*len(s.files)+16)
+	if err != nil {
+		return 0, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+	}
+	defer unix.Close(far)
+	path := "/proc/self/fd/" + strconv.Itoa(far)
+	pid, err = syscall.ForkExec(path, []string{"nstool"}, &syscall.ProcAttr{Files: files, Env: []string{}})
+	if err != nil {
+		return 0, &fs.PathError{Op: "execute", Path: "the stub", Err: err}
+	}
+	return pid, nil
+}
