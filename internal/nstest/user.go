@@ -30,6 +30,7 @@ func AsUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := Command(t, Nobody, exe, args...)
+	cmd.Dir = reachable(t)
 	cmd.Env = append(os.Environ(), "HOME=/", "USER=nobody", "TMPDIR=/tmp", NeedVar+"="+usersNeeds())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -37,6 +38,49 @@ func AsUser(t *testing.T) {
 		return
 	}
 	t.Logf("as an ordinary user:\n%s", out)
+}
+
+// reachable returns the directory of the package in a copy of the module that
+// every user can enter: the files of tests are found there.
+func reachable(t *testing.T) string {
+	t.Helper()
+	pkg, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := pkg
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == "/" {
+			t.Fatalf("%s is in no module", pkg)
+		}
+		root = filepath.Dir(root)
+	}
+	dir := Dir(t)
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(root, e.Name()), filepath.Join(dir, e.Name())
+		switch {
+		case e.Name() == ".git":
+			continue
+		case e.IsDir():
+			err = os.CopyFS(to, os.DirFS(from))
+		default:
+			var data []byte
+			if data, err = os.ReadFile(from); err == nil {
+				err = os.WriteFile(to, data, 0o644) //nolint:gosec // to be read by all
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, strings.TrimPrefix(pkg, root))
 }
 
 // usersNeeds returns what NeedVar lists, without what only root has, and with
