@@ -170,11 +170,11 @@ func (s Spec) check() error {
 	own := func(name string) bool { return slices.Contains(s.Types, name) }
 	switch {
 	case (s.Root || len(s.Pins) > 0) && !own("mnt"):
-		return errors.New("Root and Pins need a mnt namespace")
+		return errors.New("a Root and Pins need a mnt namespace")
 	case own("pid") && !own("mnt") && len(s.Thread)+len(s.Children)+len(s.Files)+len(s.Sockets)+len(s.Hidden) > 0:
 		return errors.New("in a pid namespace, without a mnt namespace for its /proc, nothing can be seen")
 	case len(s.Exec) > 0 && len(s.Thread) > 0:
-		return errors.New("Exec would end the Thread")
+		return errors.New("an Exec would end the Thread")
 	}
 	return nil
 }
@@ -196,7 +196,7 @@ func (b *Box) Close() {
 	b.cmd.Wait()
 	for _, pid := range b.pids[1:] {
 		for {
-			if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR { //nolint:errorlint // an errno
+			if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
 				break
 			}
 		}
