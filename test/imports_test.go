@@ -1,0 +1,89 @@
+// Package test holds what is true of the module as a whole.
+package test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+const module = "github.com/nstool/nstool/"
+
+// apart says which packages a package must not depend on, directly or not.
+// Data flows one way: /proc, inspect, output; target, enter, exec; namespace,
+// pin. And what has a costly init is paid for by every start of a program.
+var apart = map[string][]string{
+	"inspect":           {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"inspect/container": {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"inspect/process":   {"output", "enter", "pin", "cmd/nstool"},
+	"output":            {"enter", "pin", "inspect/process", "cmd/nstool"},
+	"enter":             {"output", "pin", "inspect/process", "inspect/container", "cmd/nstool"},
+	"pin":               {"output", "inspect/process", "inspect/container", "cmd/nstool"},
+	"internal/sys":      {"inspect", "output", "enter", "pin", "internal/target", "cmd/nstool"},
+	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},
+}
+
+// doors says which package alone imports a dependency.
+var doors = map[string]string{
+	"golang.org/x/sys/unix":                "internal/sys",
+	"github.com/spf13/cobra":               "cmd/nstool",
+	"github.com/olekukonko/tablewriter":    "output",
+	"github.com/prometheus/procfs":         "inspect/process",
+	"github.com/rogpeppe/go-internal":      "internal/nstest",
+	"runtime/cgo":                          "",
+	"os/user":                              "", // asks NSS where there is cgo; and reads the whole file
+	"net":                                  "", // as does its resolver
+	"github.com/inconshreveable/mousetrap": "",
+}
+
+func TestImports(t *testing.T) {
+	nstest.Need(t, "go")
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}:{{join .Imports ","}}:{{join .Deps ","}}`, module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		parts := strings.Split(strings.TrimSpace(line), ":")
+		if len(parts) != 3 || !strings.HasPrefix(parts[0], module) {
+			t.Fatalf("go list said %q", line)
+		}
+		pkg := strings.TrimPrefix(parts[0], module)
+		imports, deps := strings.Split(parts[1], ","), strings.Split(parts[2], ",")
+		seen++
+		for _, banned := range apart[pkg] {
+			if hits := under(deps, banned); len(hits) > 0 {
+				t.Errorf("%s depends on %v", pkg, hits)
+			}
+		}
+		for dependency, door := range doors {
+			if hits := under(imports, dependency); len(hits) > 0 && pkg != door && !strings.HasPrefix(pkg, "test/") {
+				t.Errorf("%s imports %v; only %q may", pkg, hits, door)
+			}
+		}
+	}
+	if seen < 4 {
+		t.Errorf("go list named %d packages", seen)
+	}
+}
+
+// under returns the packages of list that are name, or are below it unless it
+// is one of ours.
+func under(list []string, name string) []string {
+	ours := slices.Contains(list, module+name)
+	if ours {
+		return []string{name}
+	}
+	var hits []string
+	for _, pkg := range list {
+		if pkg == name || strings.Contains(name, ".") && strings.HasPrefix(pkg, name+"/") {
+			hits = append(hits, pkg)
+		}
+	}
+	return hits
+}
