@@ -19,6 +19,8 @@ const (
 	NS_GET_NSTYPE    = 0xb703
 	NS_GET_OWNER_UID = 0xb704
 	NS_GET_ID        = 0x8008b70d
+
+	NS_GET_PID_FROM_PIDNS = 0x8004b706
 )
 
 // ErrHidden says that the kernel will not tell, or that there is nothing to
@@ -59,7 +61,12 @@ func IsNsfs(fd int) (bool, error) {
 // An automount point is not triggered by O_PATH, and the last component may be
 // a symbolic link, as /proc/pid/ns/net is.
 func OpenNamespace(dirfd int, path string) (fd int, err error) {
-	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC)
+	return openNamespace(dirfd, path, 0)
+}
+
+// openNamespace is OpenNamespace with more flags for the last component.
+func openNamespace(dirfd int, path string, flags int) (fd int, err error) {
+	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC|flags)
 	if err != nil {
 		return -1, err
 	}
@@ -130,6 +137,27 @@ func nsIoctl(fd int, req uintptr, name string) (int, error) {
 		return -1, nsfsError(name, errno)
 	}
 	return int(r), nil
+}
+
+// PIDNamespaceDead reports whether the first process of the PID namespace of fd
+// is gone: nothing can be started in it any more. It asks by
+// NS_GET_PID_FROM_PIDNS, Linux 6.11; older kernels answer
+// [errors.ErrUnsupported]. A namespace that the caller's own is in, or beside,
+// is an [ErrHidden].
+func PIDNamespaceDead(fd int) (bool, error) {
+	parent, err := Parent(fd)
+	if err != nil {
+		return false, err
+	}
+	unix.Close(parent)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), NS_GET_PID_FROM_PIDNS, 1)
+	switch errno {
+	case 0:
+		return false, nil
+	case unix.ESRCH:
+		return true, nil
+	}
+	return false, nsfsError("NS_GET_PID_FROM_PIDNS", errno)
 }
 
 func nsfsError(name string, errno unix.Errno) error {

@@ -1,0 +1,384 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Fault, if set, is asked before every call in this file that changes the
+// system. Tests set it, to be killed or refused at each step in turn.
+var Fault func(call string) error
+
+// change makes a call that changes the system, and names it in its error.
+func change(call string, f func() error) error {
+	if Fault != nil {
+		if err := Fault(call); err != nil {
+			return os.NewSyscallError(call, err)
+		}
+	}
+	return os.NewSyscallError(call, retry(f))
+}
+
+// OpenDir opens the directory at path, with no symbolic link anywhere in it:
+// by RESOLVE_NO_SYMLINKS of openat2(2) (Linux 5.6), or component by component
+// where a filter of system calls refuses that one.
+func OpenDir(path string) (fd int, err error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	err = retry(func() error {
+		fd, err = unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+		return err
+	})
+	switch err {
+	case nil:
+		return fd, nil
+	case unix.ENOSYS, unix.EPERM:
+		return walkDir(path, flags)
+	}
+	return -1, os.NewSyscallError("openat2", err)
+}
+
+// walkDir is OpenDir without openat2(2).
+func walkDir(path string, flags int) (int, error) {
+	start := "."
+	if strings.HasPrefix(path, "/") {
+		start = "/"
+	}
+	fd, err := openat(unix.AT_FDCWD, start, flags)
+	for name := range strings.SplitSeq(path, "/") {
+		if err != nil {
+			return -1, err
+		}
+		if name == "" || name == "." {
+			continue
+		}
+		parent := fd
+		fd, err = openat(parent, name, flags)
+		if errors.Is(err, unix.ENOTDIR) {
+			// O_DIRECTORY comes before O_NOFOLLOW: tell links from files.
+			if st, e := StatAt(parent, name); e == nil && st.IsLink() {
+				err = os.NewSyscallError("openat", unix.ELOOP)
+			}
+		}
+		unix.Close(parent)
+	}
+	return fd, err
+}
+
+// OpenAt opens name in the directory dirfd, not following a symbolic link. With
+// path set it is opened by O_PATH: it can be looked at, and nothing happens.
+func OpenAt(dirfd int, name string, path bool) (int, error) {
+	flags := unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if path {
+		flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	}
+	return openat(dirfd, name, flags)
+}
+
+// OpenNamespaceAt opens the namespace that is mounted at name in the directory
+// dirfd. Unlike [OpenNamespace] it does not follow a symbolic link. A file that
+// nothing is mounted on is an [ErrNotNamespace].
+func OpenNamespaceAt(dirfd int, name string) (int, error) {
+	return openNamespace(dirfd, name, unix.O_NOFOLLOW)
+}
+
+// Close closes fd.
+func Close(fd int) { unix.Close(fd) }
+
+// A FileStat is what a file is.
+type FileStat struct {
+	FileID
+	UID, GID uint32
+	Mode     uint32 // type and permissions, as in stat(2)
+	Links    uint64
+	Size     int64
+	Changed  time.Time // of the content
+}
+
+// IsDir reports whether the file is a directory.
+func (s FileStat) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// IsRegular reports whether the file is a regular file.
+func (s FileStat) IsRegular() bool { return s.Mode&unix.S_IFMT == unix.S_IFREG }
+
+// IsLink reports whether the file is a symbolic link.
+func (s FileStat) IsLink() bool { return s.Mode&unix.S_IFMT == unix.S_IFLNK }
+
+// Perm returns the permission bits, with set-ID and sticky bits.
+func (s FileStat) Perm() uint32 { return s.Mode & 0o7777 }
+
+// StatFD returns what the file of fd is.
+func StatFD(fd int) (FileStat, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return FileStat{}, os.NewSyscallError("fstat", err)
+	}
+	return fileStat(&st), nil
+}
+
+// StatAt returns what the file at name in the directory dirfd is, a symbolic
+// link being one.
+func StatAt(dirfd int, name string) (FileStat, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+		return FileStat{}, os.NewSyscallError("fstatat", err)
+	}
+	return fileStat(&st), nil
+}
+
+func fileStat(st *unix.Stat_t) FileStat {
+	return FileStat{
+		FileID: FileID{Dev: st.Dev, Ino: st.Ino},
+		UID:    st.Uid, GID: st.Gid, Mode: st.Mode, Links: uint64(st.Nlink), Size: st.Size,
+		Changed: time.Unix(st.Mtim.Unix()),
+	}
+}
+
+// ReadlinkAt returns the text of the symbolic link at name.
+func ReadlinkAt(dirfd int, name string) (string, error) {
+	buf := make([]byte, 4096)
+	var n int
+	err := retry(func() (err error) { n, err = unix.Readlinkat(dirfd, name, buf); return err })
+	return string(buf[:max(n, 0)]), os.NewSyscallError("readlinkat", err)
+}
+
+// MountID returns the identifier of the mount that fd was opened through, for
+// as long as the mount lives: 64 bits that are not used again where the kernel
+// has them (STATX_MNT_ID_UNIQUE, Linux 6.8), else those of mountinfo (5.8).
+func MountID(fd int) (uint64, error) {
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE, &st)
+	})
+	if err == nil && st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
+		err = unix.ENOSYS
+	}
+	return st.Mnt_id, os.NewSyscallError("statx", err)
+}
+
+// TryLock takes the lock of flock(2) on fd, until fd is closed. It reports
+// false, at once, if somebody else has it.
+func TryLock(fd int) (bool, error) {
+	err := retry(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if err == unix.EWOULDBLOCK {
+		return false, nil
+	}
+	return err == nil, os.NewSyscallError("flock", err)
+}
+
+// Mkdir makes the directory name in dirfd.
+func Mkdir(dirfd int, name string, perm uint32) error {
+	return change("mkdirat", func() error { return unix.Mkdirat(dirfd, name, perm) })
+}
+
+// Chmod sets the permissions of the file of fd, the umask being no matter.
+func Chmod(fd int, perm uint32) error {
+	return change("fchmod", func() error { return unix.Fchmod(fd, perm) })
+}
+
+// Create makes an empty file at name in dirfd, which must not exist, and opens
+// it for reading.
+func Create(dirfd int, name string, perm uint32) (fd int, err error) {
+	err = change("openat", func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
+		return err
+	})
+	return fd, err
+}
+
+// OpenLockFile opens the file name in dirfd for [TryLock], and makes it if need
+// be.
+func OpenLockFile(dirfd int, name string) (fd int, err error) {
+	err = change("openat", func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+		return err
+	})
+	return fd, err
+}
+
+// Symlink makes a symbolic link with the given text at name in dirfd.
+func Symlink(text string, dirfd int, name string) error {
+	return change("symlinkat", func() error { return unix.Symlinkat(text, dirfd, name) })
+}
+
+// Rename renames from to to in dirfd. The name to must not exist.
+func Rename(dirfd int, from, to string) error {
+	return change("renameat2", func() error { return unix.Renameat2(dirfd, from, dirfd, to, unix.RENAME_NOREPLACE) })
+}
+
+// Exchange swaps two names in dirfd, which both exist.
+func Exchange(dirfd int, a, b string) error {
+	return change("renameat2", func() error { return unix.Renameat2(dirfd, a, dirfd, b, unix.RENAME_EXCHANGE) })
+}
+
+// Unlink removes the name of a file in dirfd. Copies of a mount on it are
+// detached in other mount namespaces (detach_mounts in fs/namei.c; Linux 3.18);
+// one in the caller's own is an error.
+func Unlink(dirfd int, name string) error {
+	return change("unlinkat", func() error { return unix.Unlinkat(dirfd, name, 0) })
+}
+
+// Rmdir removes an empty directory in dirfd.
+func Rmdir(dirfd int, name string) error {
+	return change("unlinkat", func() error { return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR) })
+}
+
+// SetTime sets when the content of the file of fd changed.
+func SetTime(fd int, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return change("utimensat", func() error {
+		return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{ts, ts}, 0)
+	})
+}
+
+// BindNamespace mounts the namespace of fd on the file of target, by
+// open_tree(2) and move_mount(2) (Linux 5.2): no path is walked.
+//
+// The kernel refuses, by EINVAL, to mount a mount namespace inside itself or
+// inside one that is younger, since they could keep each other alive for ever,
+// and on a mount that is shared: see [ErrMountLoop].
+func BindNamespace(fd, target int) error {
+	var tree int
+	err := change("open_tree", func() (err error) {
+		tree, err = unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+		return err
+	})
+	if err == nil {
+		defer unix.Close(tree)
+		err = change("move_mount", func() error {
+			return unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		})
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ELOOP) {
+		if flag, e := NamespaceFlag(fd); e == nil && flag == CLONE_NEWNS {
+			return fmt.Errorf("%w: %w", ErrMountLoop, err)
+		}
+	}
+	return err
+}
+
+// ErrMountLoop says that a mount namespace cannot be mounted there.
+var ErrMountLoop = errors.New("a mount namespace can be pinned only in a mount namespace that is older than it is, and on a mount that is not shared")
+
+// Unmount detaches the mount at name in dirfd, which must not be a symbolic
+// link. It is gone at once, and its file system as soon as nobody uses it.
+func Unmount(dirfd int, name string) error {
+	return change("umount2", func() error {
+		return unix.Unmount(procFD(dirfd)+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	})
+}
+
+// MountTmpfs mounts an empty tmpfs on the directory of dirfd, with permissions
+// perm, and returns a descriptor of its root. The source is what mountinfo
+// shows of it.
+func MountTmpfs(dirfd int, source, perm string) (root int, err error) {
+	var fs int
+	err = change("fsopen", func() (err error) { fs, err = unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC); return err })
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
+	for _, kv := range [][2]string{{"source", source}, {"mode", perm}} {
+		if err := unix.FsconfigSetString(fs, kv[0], kv[1]); err != nil {
+			return -1, os.NewSyscallError("fsconfig "+kv[0], err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, os.NewSyscallError("fsconfig", err)
+	}
+	root, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("fsmount", err)
+	}
+	err = change("move_mount", func() error {
+		return unix.MoveMount(root, "", dirfd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	})
+	if err != nil {
+		unix.Close(root)
+		return -1, err
+	}
+	return root, nil
+}
+
+// A Propagation says where mounts and unmounts under a mount are repeated. See
+// mount_namespaces(7).
+type Propagation uintptr
+
+// The propagations.
+const (
+	Private    Propagation = unix.MS_PRIVATE
+	Shared     Propagation = unix.MS_SHARED
+	Slave      Propagation = unix.MS_SLAVE
+	Unbindable Propagation = unix.MS_UNBINDABLE
+	// Recursive is added to one of the others, for all mounts below too.
+	Recursive Propagation = unix.MS_REC
+)
+
+// SetPropagation sets the propagation of the mount whose root fd is.
+func SetPropagation(fd int, p Propagation) error {
+	return change("mount", func() error { return unix.Mount("", procFD(fd), "", uintptr(p), "") })
+}
+
+// BindSelf mounts the directory of fd, and what is mounted below it, on itself.
+func BindSelf(fd int) error {
+	return change("mount", func() error { return unix.Mount(procFD(fd), procFD(fd), "", unix.MS_BIND|unix.MS_REC, "") })
+}
+
+// Uncover returns a descriptor of the same directory without what is mounted
+// below it, so that the files under mounts can be looked at. It needs
+// CAP_SYS_ADMIN, and changes nothing that anybody sees.
+func Uncover(fd int) (int, error) {
+	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, os.NewSyscallError("open_tree", err)
+	}
+	return tree, nil
+}
+
+func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// IsNotMountPoint reports whether an error of [SetPropagation] says that the
+// directory is not the root of a mount.
+func IsNotMountPoint(err error) bool { return errors.Is(err, unix.EINVAL) }
+
+// IsLoop reports whether an error of [OpenDir] or [OpenAt] says that there is a
+// symbolic link.
+func IsLoop(err error) bool { return errors.Is(err, unix.ELOOP) }
+
+// IsTmpfs reports whether fd is on a tmpfs.
+func IsTmpfs(fd int) (bool, error) {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return false, os.NewSyscallError("fstatfs", err)
+	}
+	return st.Type == unix.TMPFS_MAGIC, nil
+}
+
+// ReadNames returns the names in the directory of fd, sorted.
+func ReadNames(fd int) ([]string, error) {
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return nil, os.NewSyscallError("lseek", err)
+	}
+	var names []string
+	buf := make([]byte, 8192)
+	for {
+		var n int
+		err := retry(func() (err error) { n, err = unix.ReadDirent(fd, buf); return err })
+		if err != nil {
+			return nil, os.NewSyscallError("getdents64", err)
+		}
+		if n <= 0 {
+			slices.Sort(names)
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
+// Makedev returns a device number as stat(2) encodes it.
+func Makedev(major, minor uint64) uint64 { return unix.Mkdev(uint32(major), uint32(minor)) }

@@ -1,0 +1,116 @@
+package pin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// AddFile pins the namespace of f on the file at path, anywhere, as unshare(1)
+// does. The file is made, or is an empty one of the caller's own. It is on no
+// list but [Others].
+func AddFile(ctx context.Context, path string, f *os.File) error {
+	if _, err := typeOf(f); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, name, err := openParent(path)
+	if err != nil {
+		return fmt.Errorf("pin at %s: %w", path, err)
+	}
+	defer sys.Close(dir)
+	made := true
+	file, err := sys.Create(dir, name, 0o400)
+	if errors.Is(err, fs.ErrExist) {
+		made = false
+		file, err = openEmpty(dir, name)
+	}
+	if err != nil {
+		return fmt.Errorf("pin at %s: %w", path, err)
+	}
+	defer sys.Close(file)
+	if err := sys.BindNamespace(int(f.Fd()), file); err != nil {
+		if made {
+			err = errors.Join(err, sys.Unlink(dir, name))
+		}
+		return fmt.Errorf("pin %s at %s: %w", f.Name(), path, err)
+	}
+	return nil
+}
+
+// openEmpty opens an empty file of the caller's own to mount on.
+func openEmpty(dir int, name string) (int, error) {
+	fd, err := sys.OpenAt(dir, name, true)
+	if err != nil {
+		return -1, err
+	}
+	st, err := sys.StatFD(fd)
+	if err == nil && !emptyFile(st) {
+		err = fs.ErrExist
+	}
+	if ok, e := sys.IsNsfs(fd); err == nil && (ok || e != nil) {
+		err = fs.ErrExist
+	}
+	if err != nil {
+		sys.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// RemoveFile removes the pin at path, whoever made it, and the file if it is an
+// empty one of the caller's own. Where there is neither, the error is an
+// [ErrForeign], and what is there is left alone.
+func RemoveFile(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, name, err := openParent(path)
+	if err != nil {
+		return fmt.Errorf("remove the pin at %s: %w", path, err)
+	}
+	defer sys.Close(dir)
+	_, err = namespaceAt(dir, name)
+	mounted := err == nil
+	if mounted {
+		err = unmount(dir, name)
+	} else if errors.Is(err, ErrUnmounted) {
+		err = nil
+	}
+	var st sys.FileStat
+	if err == nil {
+		st, err = sys.StatAt(dir, name)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("remove the pin at %s: %w", path, err)
+	case emptyFile(st):
+		if err := sys.Unlink(dir, name); err != nil {
+			return fmt.Errorf("remove the pin at %s: %w", path, err)
+		}
+	case !mounted:
+		return fmt.Errorf("remove %s: %w", path, ErrForeign)
+	}
+	return nil
+}
+
+// openParent opens the directory that path is in.
+func openParent(path string) (dir int, name string, err error) {
+	name = filepath.Base(path)
+	if name == "." || name == ".." || name == "/" {
+		return -1, "", fmt.Errorf("no file: %w", fs.ErrInvalid)
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return -1, "", err
+	}
+	dir, err = sys.OpenDir(parent)
+	return dir, name, err
+}

@@ -1,0 +1,284 @@
+package pin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// others are the directories where other programs keep pins: the one table of
+// them. A name that has no namespace mounted on it is dead only here; anywhere
+// else it is just a file.
+var others = []struct {
+	dir string
+	by  string
+	typ inspect.Type
+}{
+	{IPNetnsDir, "ip-netns", inspect.Net}, // and CNI and CRI-O, see byName
+	{"/run/docker/netns", "docker", inspect.Net},
+	{"/run/ipcns", "crio", inspect.IPC},
+	{"/run/utsns", "crio", inspect.UTS},
+	{"/run/userns", "crio", inspect.User},
+	{"/run/pidns", "crio", inspect.PID},
+	{"/run/snapd/ns", "snapd", inspect.Mnt},
+}
+
+// byName tells apart the programs that share /run/netns: containerd's CNI calls
+// a namespace "cni-" and a UUID, CRI-O a UUID.
+func byName(by, name string) string {
+	switch {
+	case by != "ip-netns":
+		return by
+	case strings.HasPrefix(name, "cni-"):
+		return "cni"
+	case isUUID(name):
+		return "crio"
+	}
+	return by
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// Others yields the pins in the caller's mount namespace that other programs
+// made: every namespace that mountinfo knows, and the dead names in the
+// directories of ip-netns(8), Docker, CNI and CRI-O. Each is a Set of one pin,
+// by path. Those of [All] are not among them.
+func Others(ctx context.Context) iter.Seq2[Set, error] {
+	return func(yield func(Set, error) bool) {
+		file, err := os.Open("/proc/self/mountinfo")
+		if err != nil {
+			yield(Set{}, err)
+			return
+		}
+		defer file.Close()
+		mounts, err := readMounts(file)
+		if err != nil {
+			yield(Set{}, fmt.Errorf("read /proc/self/mountinfo: %w", err))
+			return
+		}
+		ours := make(map[string]bool)
+		for set := range All(ctx) {
+			for _, p := range set.Pins {
+				ours[p.Path] = true
+			}
+		}
+		stat := newCovered()
+		defer stat.close()
+		mounted := make(map[string]bool)
+		for _, m := range mounts {
+			mounted[m.path] = true
+			if ours[m.path] || strings.HasPrefix(m.path, SystemDir+"/") {
+				continue
+			}
+			dead, there := m.look()
+			if !there {
+				continue
+			}
+			set := Set{Name: filepath.Base(m.path), By: whose(m.path), Pins: []Pin{{Type: m.typ, ID: m.id, Path: m.path, Dead: dead}}}
+			set.UID, set.Made = stat.of(m.path)
+			if !yield(set, ctx.Err()) || ctx.Err() != nil {
+				return
+			}
+		}
+		for _, o := range others {
+			for _, name := range filesIn(o.dir) {
+				path := filepath.Join(o.dir, name)
+				if mounted[path] || ours[path] {
+					continue
+				}
+				set := Set{Name: name, By: byName(o.by, name), Pins: []Pin{{Type: o.typ, Path: path, Dead: ErrUnmounted}}}
+				set.UID, set.Made = stat.of(path)
+				if !yield(set, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// whose returns who keeps pins in the directory of path, or "".
+func whose(path string) string {
+	dir, name := filepath.Split(path)
+	for _, o := range others {
+		if filepath.Clean(dir) == o.dir {
+			return byName(o.by, name)
+		}
+	}
+	return ""
+}
+
+// filesIn returns the names of the regular files in dir, as far as it can be
+// read.
+func filesIn(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// covered looks at the files under mounts: they know who made a pin, and when.
+type covered struct{ dirs map[string]int }
+
+func newCovered() *covered { return &covered{dirs: make(map[string]int)} }
+
+func (c *covered) of(path string) (uid uint32, made time.Time) {
+	dir := filepath.Dir(path)
+	fd, ok := c.dirs[dir]
+	if !ok {
+		fd = -1
+		if top, err := sys.OpenDir(dir); err == nil {
+			if under, err := sys.Uncover(top); err == nil {
+				fd = under
+			}
+			sys.Close(top)
+		}
+		c.dirs[dir] = fd
+	}
+	if fd < 0 {
+		return 0, time.Time{}
+	}
+	st, err := sys.StatAt(fd, filepath.Base(path))
+	if err != nil {
+		return 0, time.Time{}
+	}
+	return st.UID, st.Changed
+}
+
+func (c *covered) close() {
+	for _, fd := range c.dirs {
+		if fd >= 0 {
+			sys.Close(fd)
+		}
+	}
+}
+
+// A mount is a namespace in mountinfo.
+type mount struct {
+	typ  inspect.Type
+	id   inspect.ID
+	path string
+}
+
+// look reports why the namespace is dead, if it is, and whether its path leads
+// to it: another mount may cover it. Where we may not look, we believe it.
+func (m mount) look() (dead error, there bool) {
+	dir, name, err := openParent(m.path)
+	if err != nil {
+		return nil, !errors.Is(err, fs.ErrNotExist)
+	}
+	defer sys.Close(dir)
+	id, err := namespaceAt(dir, name)
+	if err != nil || id != m.id {
+		return nil, errors.Is(err, fs.ErrPermission)
+	}
+	if m.typ == inspect.PID {
+		dead = deadInit(dir, name)
+	}
+	return dead, true
+}
+
+// readMounts returns the namespaces of a mountinfo file, see
+// proc_pid_mountinfo(5). Of those on the same file the last one is on top.
+func readMounts(r io.Reader) ([]mount, error) {
+	var mounts []mount
+	at := make(map[string]int)
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if m, ok := parseMount(line); ok {
+			if i, again := at[m.path]; again {
+				mounts[i] = m
+			} else {
+				at[m.path] = len(mounts)
+				mounts = append(mounts, m)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return mounts, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// parseMount reads a line such as
+//
+//	523 29 0:4 net:[4026532260] /run/netns/blue rw shared:21 - nsfs nsfs rw
+func parseMount(line string) (mount, bool) {
+	front, back, ok := strings.Cut(line, " - ")
+	if !ok || !strings.HasPrefix(back, "nsfs ") {
+		return mount{}, false
+	}
+	f := strings.Split(front, " ")
+	if len(f) < 6 {
+		return mount{}, false
+	}
+	t, ino, ok := inspect.ParseLink(f[3])
+	if !ok {
+		return mount{}, false
+	}
+	var major, minor uint64
+	if n, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor); n != 2 || err != nil {
+		return mount{}, false
+	}
+	path := strings.TrimSuffix(unescape(f[4]), "//deleted")
+	return mount{typ: t, id: inspect.ID{Dev: sys.Makedev(major, minor), Ino: ino}, path: path}, true
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			var n int
+			ok := true
+			for _, c := range []byte(s[i+1 : i+4]) {
+				ok = ok && c >= '0' && c <= '7'
+				n = n*8 + int(c-'0')
+			}
+			if ok && n < 256 {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
