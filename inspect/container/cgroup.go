@@ -1,0 +1,275 @@
+package container
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Ref is what the name of a control group, or the command line of a
+// container's parent, says about a container.
+type Ref struct {
+	// Engine is empty where nothing says which one it is: below a
+	// --cgroup-parent of its own a container has its ID and nothing else.
+	Engine Engine
+	// ID is the identifier as the engine has it, never shortened. For LXC,
+	// Incus and nspawn that is the name.
+	ID string
+	// Namespace is containerd's, such as "k8s.io", if it was said.
+	Namespace string
+	// Pod is the UID of the Kubernetes pod, or the ID of podman's.
+	Pod string
+}
+
+// ParseCgroup reads /proc/pid/cgroup and returns the paths in it that can name
+// a container, the most telling first: that of systemd's own hierarchy, the
+// unified one (cgroup v2), then those of the controllers, each once.
+func ParseCgroup(text string) []string {
+	var named, unified, others []string
+	for line := range strings.Lines(text) {
+		number, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if !ok {
+			continue
+		}
+		controllers, path, ok := strings.Cut(rest, ":")
+		if !ok || !strings.HasPrefix(path, "/") {
+			continue
+		}
+		path = strings.TrimSuffix(path, " (deleted)")
+		switch {
+		case controllers == "name=systemd":
+			named = append(named, path)
+		case number == "0" && controllers == "":
+			unified = append(unified, path)
+		default:
+			others = append(others, path)
+		}
+	}
+	var paths []string
+	for _, path := range append(append(named, unified...), others...) {
+		if !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// RefsOf returns the containers that the text of /proc/pid/cgroup names,
+// outermost first. Where the hierarchies differ the one that names the most
+// wins.
+func RefsOf(text string) []Ref {
+	refs, _, _ := place(text)
+	return refs
+}
+
+// place is RefsOf that also says what follows the innermost container in the
+// path, and whether the path is above or beside the reader's own.
+func place(text string) (refs []Ref, rest []string, relative bool) {
+	for i, path := range ParseCgroup(text) {
+		if r, rem := ParsePath(path); i == 0 || len(r) > len(refs) {
+			refs, rest, relative = r, rem, strings.HasPrefix(path, "/..")
+		}
+	}
+	return refs, rest, relative
+}
+
+// ParsePath reads a path from /proc/pid/cgroup. It returns the containers that
+// it names, outermost first, and what follows the last of them.
+//
+// A path is relative to the cgroup namespace of who reads it: "/../ID" is next
+// to the reader's own group, and what stands above is not to be seen.
+func ParsePath(path string) (refs []Ref, rest []string) {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	for len(parts) > 0 && (parts[0] == ".." || parts[0] == "") {
+		parts = parts[1:]
+	}
+	var (
+		before string // the component before this one
+		pod    string // the pod whose group we are in, until its container is found
+		kube   bool   // below a group of the kubelet
+		last   = -1   // index of the last component that belongs to a container
+	)
+	for i, part := range parts {
+		next := ""
+		if i+1 < len(parts) {
+			next = parts[i+1]
+		}
+		ref, kind := parsePart(before, part)
+		switch {
+		case kind == partMonitor:
+			// What watches over a container is not in it.
+			return refs, nil
+		case kind == partContainer:
+			ref.Pod = pod
+			pod = ""
+			refs, last, kube = append(refs, ref), i, false
+		case strings.Contains(part, "kubepods") || kube:
+			kube = true
+			if uid, ok := kubePod(part); ok {
+				pod, last = uid, i
+			} else if isHexID(part) {
+				refs, last, kube = append(refs, Ref{ID: part, Pod: pod}), i, false
+				pod = ""
+			}
+		case strings.HasPrefix(part, "machine-libpod_pod_"):
+			pod, last = strings.TrimSuffix(part[len("machine-libpod_pod_"):], ".slice"), i
+		case isHexID(part) && strings.HasPrefix(next, "libpod-"):
+			pod, last = part, i
+		case isHexID(part):
+			refs, last = append(refs, Ref{ID: part}), i
+		}
+		before = part
+	}
+	return refs, parts[last+1:]
+}
+
+// partKind says what a component of a path is.
+type partKind uint8
+
+const (
+	partOther     partKind = iota
+	partContainer          // the group of a container
+	partMonitor            // the group of what watches over one
+)
+
+// units are the names that engines give to the groups of containers, as
+// systemd scopes or without: one prefix, then the ID.
+var units = []struct {
+	prefix string
+	engine Engine
+	kind   partKind
+	ns     string
+	free   bool // the ID is free text, not 64 hexadecimal digits
+}{
+	{prefix: "libpod-conmon-", kind: partMonitor},
+	{prefix: "crio-conmon-", kind: partMonitor},
+	{prefix: "lxc.monitor.", kind: partMonitor, free: true},
+	{prefix: "libpod-payload-", engine: Podman, kind: partContainer},
+	{prefix: "libpod-", engine: Podman, kind: partContainer},
+	{prefix: "docker-", engine: Docker, kind: partContainer},
+	{prefix: "crio-", engine: CRIO, kind: partContainer},
+	{prefix: "cri-containerd-", engine: Containerd, kind: partContainer, ns: "k8s.io"},
+	{prefix: "nerdctl-", engine: Containerd, kind: partContainer},
+	{prefix: "lxc.payload.", engine: LXC, kind: partContainer, free: true},
+}
+
+// scopes are the same where the ID is free text and only ".scope" tells them
+// from the groups of anybody else.
+var scopes = []struct {
+	prefix string
+	engine Engine
+}{
+	{"runc-", Runc},
+	{"crun-", Crun},
+}
+
+// parents are the groups that hold nothing but groups of containers.
+var parents = map[string]struct {
+	engine Engine
+	kind   partKind
+	free   bool
+}{
+	"docker":      {engine: Docker, kind: partContainer},
+	"buildkit":    {engine: BuildKit, kind: partContainer},
+	"lxc":         {engine: LXC, kind: partContainer, free: true},
+	"lxc.payload": {engine: LXC, kind: partContainer, free: true},
+	"lxc.monitor": {kind: partMonitor, free: true},
+}
+
+// parsePart says what a component of a path is, from itself and the one before.
+func parsePart(before, part string) (Ref, partKind) {
+	if p, ok := parents[before]; ok && (isHexID(part) || p.free && part != "" || p.engine == BuildKit && isBuildKitID(part)) {
+		return Ref{Engine: p.engine, ID: part}, p.kind
+	}
+	// A systemd path, "SLICE:PREFIX:ID", that was given to who makes plain groups.
+	if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
+		part = strings.Replace(name, ":", "-", 1)
+	}
+	name, scope := strings.CutSuffix(part, ".scope")
+	for _, u := range units {
+		id, ok := strings.CutPrefix(name, u.prefix)
+		switch {
+		case !ok:
+		case isHexID(id), u.free && id != "":
+			if u.free {
+				id = part[len(u.prefix):] // a name may well end in ".scope"
+			}
+			return Ref{Engine: u.engine, ID: id, Namespace: u.ns}, u.kind
+		case u.engine == Docker && isBuildKitID(id):
+			return Ref{Engine: BuildKit, ID: id}, partContainer
+		}
+	}
+	if scope {
+		for _, s := range scopes {
+			if id, ok := strings.CutPrefix(name, s.prefix); ok && id != "" {
+				return Ref{Engine: s.engine, ID: id}, partContainer
+			}
+		}
+		// systemd-machined also keeps virtual machines.
+		if id, ok := strings.CutPrefix(name, "machine-"); ok && id != "" &&
+			!strings.HasPrefix(id, `qemu\x2d`) && !strings.HasPrefix(id, `lxc\x2d`) {
+			return Ref{Engine: Nspawn, ID: unescapeUnit(id)}, partContainer
+		}
+	}
+	if id, ok := strings.CutPrefix(part, "systemd-nspawn@"); ok {
+		if id, ok = strings.CutSuffix(id, ".service"); ok && id != "" {
+			return Ref{Engine: Nspawn, ID: unescapeUnit(id)}, partContainer
+		}
+	}
+	return Ref{}, partOther
+}
+
+// kubePod returns the UID of the pod whose group is called part, by the
+// cgroupfs driver of the kubelet ("podUID") or by its systemd driver
+// ("kubepods-burstable-podUID.slice", with "_" for "-" in the UID).
+func kubePod(part string) (uid string, ok bool) {
+	if name, slice := strings.CutSuffix(part, ".slice"); slice {
+		i := strings.LastIndex(name, "-pod")
+		if i < 0 {
+			return "", false
+		}
+		return strings.ReplaceAll(name[i+len("-pod"):], "_", "-"), true
+	}
+	uid, ok = strings.CutPrefix(part, "pod")
+	return uid, ok && uid != "" && uid != "s"
+}
+
+// isHexID reports whether s is an ID as Docker and its kin give them: 64
+// hexadecimal digits.
+func isHexID(s string) bool {
+	return len(s) == 64 && isAll(s, func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' })
+}
+
+// isBuildKitID reports whether s is an ID of BuildKit: 25 digits of base 36.
+func isBuildKitID(s string) bool {
+	return len(s) == 25 && isAll(s, func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' })
+}
+
+func isAll(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// unescapeUnit resolves the \xNN in the name of a systemd unit, see
+// systemd.unit(5).
+func unescapeUnit(s string) string {
+	if !strings.Contains(s, `\x`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) && s[i+1] == 'x' {
+			if n, err := strconv.ParseUint(s[i+2:i+4], 16, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

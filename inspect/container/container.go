@@ -1,0 +1,155 @@
+// Package container tells which container a process is in: the engine, the
+// container's ID, name and image, and for Kubernetes the pod.
+//
+// It asks no engine and links none in. What it knows comes from three places,
+// each only if the one before did not say enough:
+//
+//   - the control group of a process, whose path holds the ID. [ParsePath]
+//     reads all the forms there are, and nests them: a container in a
+//     container has both;
+//   - the files in which the engine keeps its state, which hold the name. They
+//     are read once for each container, a few kilobytes at a time;
+//   - the command line of the container's parent (conmon, containerd's shim,
+//     the monitor of LXC, systemd-nspawn), which says where those files are
+//     when they are not where they usually are.
+//
+// [Identify] does all of it for the processes of a scan:
+//
+//	set := container.Identify(container.Host{Proc: "/proc", Root: "/"}, procs)
+//	for i, m := range set.Members {
+//		fmt.Println(procs[i].PID, m.Container)
+//	}
+//
+// # Trust
+//
+// All of this was written by somebody else. A path is matched as a whole or not
+// at all; a file is read only if it is a regular file of a bounded size below
+// the directory where it belongs, without following links; JSON is read for the
+// few values wanted. A name may still hold anything: clean it before showing
+// it. What could not be read costs the name and is a [Gap], never the container.
+package container
+
+// An Engine is a program that runs containers. Its text is the prefix of a
+// container's name wherever one is shown or given: "docker:web".
+type Engine string
+
+// The engines.
+const (
+	Docker     Engine = "docker"
+	Podman     Engine = "podman"
+	Containerd Engine = "containerd" // by itself, through CRI or nerdctl
+	CRIO       Engine = "crio"
+	LXC        Engine = "lxc"
+	Incus      Engine = "incus"
+	LXD        Engine = "lxd"
+	Nspawn     Engine = "nspawn" // systemd-nspawn and what else systemd-machined keeps
+	BuildKit   Engine = "buildkit"
+	Runc       Engine = "runc" // by hand, without an engine above it
+	Crun       Engine = "crun"
+)
+
+// A Container is one container that is running.
+type Container struct {
+	Engine Engine
+	// ID is as the engine has it, never shortened. For LXC, Incus and nspawn
+	// it is the name.
+	ID string
+	// Name is what its user calls it, or "" if it is not known. For a
+	// container in a pod it is the name in the pod, such as "app".
+	Name string
+	// Image is the image as it was asked for, or "" if it is not known or there
+	// is none.
+	Image string
+	// Namespace is containerd's namespace, such as "k8s.io", or the project of
+	// Incus, or "".
+	Namespace string
+	// Path is where the container is on the host of its engine: the bundle or
+	// the root directory, or "" if it is not known.
+	Path string
+
+	// Pod is the Kubernetes pod, shared by its containers, or nil.
+	Pod *Pod
+	// Sandbox says that this is the container that only keeps the namespaces of
+	// its pod ("pause").
+	Sandbox bool
+
+	// Outer is the container in which the engine of this one runs, or nil.
+	Outer *Container
+
+	// Init is the PID of its first process, in the PID namespace of the scan.
+	Init int
+	// Start is when Init started, in clock ticks since boot, or 0.
+	Start uint64
+}
+
+// A Pod is a Kubernetes pod: some containers that share namespaces.
+type Pod struct {
+	Namespace string
+	Name      string
+	UID       string
+}
+
+// Short is the length of a short ID, as Docker prints it.
+const Short = 12
+
+// ShortID returns the ID, shortened if it is one of the long hexadecimal ones.
+func (c *Container) ShortID() string {
+	if isHexID(c.ID) {
+		return c.ID[:Short]
+	}
+	return c.ID
+}
+
+// String returns the name of the container with what tells it apart: its
+// engine, "docker:web", or its pod, "shop/cart/app", where "shop/cart" is the
+// sandbox. A container in a container stands behind it:
+// "docker:kind-node > shop/cart/app". Where there is no name the ID stands, cut
+// to twelve digits if it is a long one.
+//
+// For a nil container String returns "".
+func (c *Container) String() string {
+	switch {
+	case c == nil:
+		return ""
+	case c.Outer != nil:
+		return c.Outer.String() + " > " + c.own()
+	}
+	return c.own()
+}
+
+// own is String without the containers around.
+func (c *Container) own() string {
+	name := c.Name
+	if name == "" {
+		name = c.ShortID()
+	}
+	if c.Pod != nil && c.Pod.Name != "" {
+		pod := c.Pod.Namespace + "/" + c.Pod.Name
+		if c.Sandbox {
+			return pod
+		}
+		return pod + "/" + name
+	}
+	engine := c.Engine
+	if engine == "" {
+		engine = "container"
+	}
+	return string(engine) + ":" + name
+}
+
+// In reports whether c is outer or in it, however deep.
+func (c *Container) In(outer *Container) bool {
+	for ; c != nil; c = c.Outer {
+		if c == outer {
+			return true
+		}
+	}
+	return false
+}
+
+// A Gap is something about containers that could not be read.
+type Gap struct {
+	PID  int    // a process of the container, or 0 if it is not about one
+	What string // what was to be found: "cgroup", "names of docker"
+	Err  error
+}

@@ -1,0 +1,75 @@
+package container
+
+import (
+	"path"
+	"strings"
+)
+
+// crioDirs are where CRI-O keeps the bundles of containers: those that run, and
+// all of them.
+var crioDirs = []string{
+	"/run/containers/storage/overlay-containers",
+	"/var/lib/containers/storage/overlay-containers",
+}
+
+// nameCRIO finds a container of CRI-O in the config.json of its bundle, or by
+// the name that its conmon was given.
+func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
+	for _, dir := range crioDirs {
+		if f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
+			return true
+		}
+	}
+	if mon == nil {
+		return false
+	}
+	m, ok := mon()
+	if !ok || m.ID != c.ID {
+		return false
+	}
+	if f.crioBundle(c, m.Path) {
+		return true
+	}
+	// The kubelet's form: k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT.
+	parts := strings.Split(m.Name, "_")
+	if len(parts) != 6 || parts[0] != "k8s" {
+		return false
+	}
+	c.Engine, c.Name, c.Sandbox = CRIO, parts[1], parts[1] == "POD"
+	c.Pod = f.pod(Pod{parts[3], parts[2], parts[4]})
+	return true
+}
+
+func (f *finder) crioBundle(c *Container, bundle string) bool {
+	found := false
+	ok := path.IsAbs(bundle) && f.store.parse(func(d *document) {
+		notes := make(map[string]string)
+		for key := range d.object() {
+			if key != "annotations" {
+				continue
+			}
+			for key := range d.object() {
+				if name, ok := strings.CutPrefix(key, "io.kubernetes."); ok {
+					notes[name] = d.string()
+				}
+			}
+			break
+		}
+		if notes["cri-o.ContainerType"] == "" {
+			return // podman writes annotations that start so too
+		}
+		found = true
+		c.Sandbox = notes["cri-o.ContainerType"] == "sandbox"
+		c.Name, c.Image = notes["container.name"], notes["cri-o.ImageName"]
+		if c.Image == "" {
+			c.Image = notes["cri-o.Image"]
+		}
+		if pod := notes["pod.name"]; pod != "" {
+			c.Pod = f.pod(Pod{notes["pod.namespace"], pod, notes["pod.uid"]})
+		}
+	}, bundle, "config.json")
+	if ok && found {
+		c.Engine, c.Path = CRIO, bundle
+	}
+	return ok && found
+}

@@ -1,0 +1,147 @@
+package container
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// dockerState is what is known of where Docker keeps its state.
+type dockerState struct {
+	roots []string
+	asked bool
+}
+
+// dockerRoots are where dockerd keeps its state unless it is told otherwise.
+var dockerRoots = []string{"/var/lib/docker", "/var/snap/docker/common/var-lib-docker"}
+
+// nameDocker finds a container of Docker in config.v2.json, below
+// [data-root]/containers/ID.
+func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
+	s := f.store
+	if s.docker.roots == nil {
+		s.docker.roots = slices.Clone(dockerRoots)
+	}
+	for tried := 0; ; {
+		for ; tried < len(s.docker.roots); tried++ {
+			dir := path.Join(s.docker.roots[tried], "containers")
+			if s.parse(func(d *document) { f.readDocker(d, c) }, dir, c.ID, "config.v2.json") {
+				// Most containers of a host have the same root: it is tried first.
+				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
+				c.Engine, c.Path = Docker, path.Join(dir, c.ID)
+				return true
+			}
+		}
+		if !s.docker.asked {
+			s.docker.asked = true
+			s.docker.add(f.dockerRoot())
+		} else if mon != nil {
+			s.docker.add(f.dockerRootOf(c, mon))
+			mon = nil
+		} else {
+			return false
+		}
+	}
+}
+
+func (d *dockerState) add(root string) {
+	if root != "" && path.IsAbs(root) && !slices.Contains(d.roots, path.Clean(root)) {
+		d.roots = append(d.roots, path.Clean(root))
+	}
+}
+
+// readDocker reads config.v2.json.
+func (f *finder) readDocker(d *document, c *Container) {
+	labels := make(map[string]string)
+	for key := range d.object() {
+		switch key {
+		case "Name":
+			c.Name = strings.TrimPrefix(d.string(), "/")
+		case "State":
+			for key := range d.object() {
+				if key == "Pid" {
+					f.init = d.int()
+				}
+			}
+		case "Config":
+			for key := range d.object() {
+				switch key {
+				case "Image":
+					c.Image = d.string()
+				case "Labels":
+					for key := range d.object() {
+						if strings.HasPrefix(key, "io.kubernetes.") {
+							labels[key] = d.string()
+						}
+					}
+				}
+			}
+		}
+	}
+	// cri-dockerd, as dockershim before it.
+	if pod := labels["io.kubernetes.pod.name"]; pod != "" {
+		c.Pod = f.pod(Pod{labels["io.kubernetes.pod.namespace"], pod, labels["io.kubernetes.pod.uid"]})
+		c.Name = labels["io.kubernetes.container.name"]
+		c.Sandbox = labels["io.kubernetes.docker.type"] == "podsandbox"
+	}
+}
+
+// dockerRoot asks the daemon's command line and its configuration where it
+// keeps its state.
+func (f *finder) dockerRoot() string {
+	var argv []string
+	// The number in the file is of the daemon's own PID namespace.
+	if data, ok := f.store.read("/run", "docker.pid"); ok && f.outer == nil {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
+			argv = f.proc.cmdline(pid)
+		}
+	}
+	if len(argv) > 0 && path.Base(argv[0]) == "dockerd" {
+		if root := option(argv, "--data-root", "-g", "--graph"); root != "" {
+			return root
+		}
+	} else {
+		argv = nil
+	}
+	config := option(argv, "--config-file")
+	if config == "" {
+		config = "/etc/docker/daemon.json"
+	}
+	var root string
+	f.store.parse(func(d *document) {
+		for key := range d.object() {
+			if key == "data-root" || key == "graph" {
+				root = d.string()
+			}
+		}
+	}, path.Dir(config), path.Base(config))
+	return root
+}
+
+// dockerRootOf finds the data root in the bundle of a container: the files
+// that Docker mounts into every one, such as resolv.conf, are there.
+func (f *finder) dockerRootOf(c *Container, mon func() (Monitor, bool)) (root string) {
+	m, ok := mon()
+	if !ok || m.Path == "" {
+		return ""
+	}
+	f.store.parse(func(d *document) {
+		for key := range d.object() {
+			if key != "mounts" {
+				continue
+			}
+			for range d.array() {
+				for key := range d.object() {
+					if key != "source" {
+						continue
+					}
+					if before, _, ok := strings.Cut(d.string(), "/containers/"+c.ID+"/"); ok {
+						root = before
+					}
+				}
+			}
+		}
+	}, m.Path, "config.json")
+	return root
+}

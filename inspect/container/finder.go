@@ -1,0 +1,63 @@
+package container
+
+// A finder finds the names of containers in one [store]. It changes the
+// container that it is given.
+type finder struct {
+	store *store
+	proc  *procDir
+	outer *Container
+	init  int // what the state says is the PID of the container's first process
+}
+
+// A namer fills in what an engine's files, or if need be the command line of
+// the container's parent, say of a container. It reports whether they know it.
+type namer func(f *finder, c *Container, mon func() (Monitor, bool)) bool
+
+// namers are those of each engine.
+var namers = map[Engine]namer{
+	Docker:     (*finder).nameDocker,
+	Containerd: (*finder).nameContainerd,
+	Podman:     (*finder).namePodman,
+	CRIO:       (*finder).nameCRIO,
+	LXC:        (*finder).nameLXC,
+	Nspawn:     (*finder).nameNspawn,
+	Runc:       (*finder).nameRuntime,
+	Crun:       (*finder).nameRuntime,
+	BuildKit:   func(*finder, *Container, func() (Monitor, bool)) bool { return true }, // it names none
+}
+
+// guesses are the engines whose containers can have any control group, in the
+// order in which they are asked whether they know one.
+var guesses = []Engine{Docker, Containerd, Podman, CRIO, Runc}
+
+// find names c. Where the engine is not known every one is asked, first
+// by its usual places, then by the container's parent.
+func (f *finder) find(c *Container, mon func() (Monitor, bool)) bool {
+	if !isName(c.ID) {
+		return false
+	}
+	if name := namers[c.Engine]; name != nil {
+		return name(f, c, mon)
+	}
+	for _, engine := range guesses {
+		if namers[engine](f, c, nil) {
+			return true
+		}
+	}
+	if m, ok := mon(); ok {
+		if m.ID == c.ID || m.Many {
+			c.Engine = m.Engine
+			return namers[m.Engine](f, c, func() (Monitor, bool) { return m, true })
+		}
+	}
+	return false
+}
+
+// pod returns the one Pod that is equal to p, so that its containers share it.
+func (f *finder) pod(p Pod) *Pod {
+	if have := f.store.pods[p]; have != nil {
+		return have
+	}
+	f.store.pods[p] = &p
+	return &p
+}

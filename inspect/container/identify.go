@@ -1,0 +1,568 @@
+package container
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Inodes are the inode numbers of the namespaces that a process is a member of,
+// at the index of their type in package inspect, or 0 where that is not known.
+type Inodes = [9]uint64
+
+// The indexes into [Inodes] that matter here: the values of inspect.Mnt and so
+// on, which cannot be imported.
+const (
+	mnt = 4
+	pid = 5
+)
+
+// byTelling are the indexes into [Inodes], the type that tells most about whose
+// a process is first: hardly anything shares a mount namespace with another
+// container, many share a time or cgroup namespace with the host.
+var byTelling = [...]int{mnt, pid, 3, 7, 2, 8, 1, 6}
+
+// A Host is where to look.
+type Host struct {
+	// Proc is the proc file system in which the processes are.
+	Proc string
+	// Root is the root of the file system in which the engines of the host
+	// keep their state. If it is empty, that is the root of process 1, or the
+	// caller's if that may not be used.
+	Root string
+	// Self is a process that is in the namespaces of the host, to compare with
+	// if process 1 could not be read. It may be the caller.
+	Self int
+}
+
+// A Membership says which container a process is in.
+type Membership struct {
+	// Container is nil for a process of the host.
+	Container *Container
+	// Guest says that the process came in from outside: it joined namespaces
+	// of the container, but its mount namespace is the host's. A guest that
+	// joined the mount namespace too is only found by [Set.Guest].
+	Guest bool
+}
+
+// A Set is the containers of a host.
+type Set struct {
+	// Containers are all that run, by [Container.String]. One that runs another
+	// is before it.
+	Containers []*Container
+	// Members says for each process, in the order they were given, whose it is.
+	Members []Membership
+	// Gaps are what could not be read.
+	Gaps []Gap
+
+	host  Host
+	owner map[uint64]*Container // by inode of a namespace that is not the host's
+}
+
+// Owner returns the container that a namespace belongs to, or nil: the one that
+// came with it, if several share it. The sandbox of a pod comes first.
+func (s *Set) Owner(ino uint64) *Container {
+	if s == nil {
+		return nil
+	}
+	return s.owner[ino]
+}
+
+// Identify finds the containers of the processes of a scan. It reads the
+// control group of one process of each set that shares a mount namespace which
+// is not the host's, and then the names of the containers it found.
+//
+// It never fails: what could not be read is in [Set.Gaps].
+func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
+	f := &identifier{set: &Set{host: host, owner: make(map[uint64]*Container)}, byKey: make(map[string]*Container), in: make(map[*Container]*contents)}
+	dir, err := sys.OpenStateDir(host.Proc)
+	if err != nil {
+		f.gap(0, "containers", err)
+		return f.set
+	}
+	defer dir.Close()
+	f.proc = &procDir{path: host.Proc, dir: dir, argv: make(map[int][]string)}
+	f.group(procs)
+	f.place()
+	f.name()
+	f.attribute()
+	slices.SortFunc(f.set.Containers, func(a, b *Container) int {
+		return cmp.Or(cmp.Compare(a.String(), b.String()), cmp.Compare(a.ID, b.ID))
+	})
+	return f.set
+}
+
+// An identifier is an [Identify] under way. Its stages run one after the other.
+type identifier struct {
+	set    *Set
+	proc   *procDir
+	procs  []member
+	byPID  map[int]*member // made when it is needed
+	host   Inodes
+	groups []*group
+
+	byKey map[string]*Container // by the IDs of a container and those around it
+	in    map[*Container]*contents
+}
+
+type member struct {
+	pid   int
+	inos  *Inodes
+	group *group // nil for a process of the host
+}
+
+// A group is the processes that share a mount namespace.
+type group struct {
+	pids      []int // ascending
+	inos      *Inodes
+	container *Container
+	rest      []string // what its control group is called below the container
+	relative  bool     // its control group is above or beside the reader's
+}
+
+// contents is what is known of a container beyond what is told of it.
+type contents struct {
+	groups []*group
+	stated int    // the PID that the engine's state has for its first process
+	store  *store // where an engine in it keeps its state, once it was needed
+}
+
+func (f *identifier) gap(pid int, what string, err error) {
+	f.set.Gaps = append(f.set.Gaps, Gap{PID: pid, What: what, Err: err})
+}
+
+// group sorts the processes by the namespace that tells most about them.
+func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
+	for pid, inos := range procs {
+		f.procs = append(f.procs, member{pid: pid, inos: inos})
+		if pid == 1 && *inos != (Inodes{}) || pid == f.set.host.Self && f.host == (Inodes{}) {
+			f.host = *inos
+		}
+	}
+	if f.host == (Inodes{}) {
+		return // nothing to tell containers from
+	}
+	byIno := make(map[uint64]*group)
+	for i := range f.procs {
+		p := &f.procs[i]
+		key := f.telling(p.inos)
+		if key == 0 {
+			continue
+		}
+		g := byIno[key]
+		if g == nil {
+			g = &group{inos: p.inos}
+			byIno[key] = g
+			f.groups = append(f.groups, g)
+		}
+		g.pids = append(g.pids, p.pid)
+		p.group = g
+	}
+	for _, g := range f.groups {
+		slices.Sort(g.pids)
+	}
+}
+
+// telling returns the namespace by which a process is sorted: its mount
+// namespace, or, where a scan did not look at those, the first that is not the
+// host's. 0 is a process of the host.
+func (f *identifier) telling(inos *Inodes) uint64 {
+	for _, t := range byTelling {
+		if ino := inos[t]; ino != 0 && f.host[t] != 0 {
+			if ino != f.host[t] {
+				return ino
+			}
+			if t == mnt {
+				return 0
+			}
+		}
+	}
+	return 0
+}
+
+// place finds the container of each group.
+func (f *identifier) place() {
+	var unplaced []*group
+	for _, g := range f.groups {
+		if !f.placeByCgroup(g, g.pids[0]) {
+			unplaced = append(unplaced, g)
+		}
+	}
+	for _, g := range unplaced {
+		f.placeByParent(g)
+	}
+}
+
+// placeByCgroup places a group by the control group of one of its processes.
+// It reports whether that says all there is to say.
+func (f *identifier) placeByCgroup(g *group, pid int) bool {
+	text, err := f.proc.cgroup(pid)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			f.gap(pid, "cgroup", err)
+		}
+		return false
+	}
+	refs, rest, relative := place(text)
+	g.rest, g.relative = rest, relative
+	if len(refs) == 0 {
+		return !f.suspect(g, nil)
+	}
+	for _, ref := range refs {
+		g.container = f.container(ref, g.container)
+	}
+	f.join(g)
+	return !f.suspect(g, f.in[g.container].groups[0])
+}
+
+// suspect reports whether a group may be in a container although its control
+// group does not say so, or in one more than it says. That is looked into at
+// some cost, so it must be rare on a host without engines: a service of systemd
+// with a mount namespace of its own is none.
+func (f *identifier) suspect(g *group, outer *group) bool {
+	around := f.host[pid]
+	if outer != nil {
+		around = outer.inos[pid]
+	}
+	switch {
+	case g == outer:
+		return false
+	case g.inos[pid] != 0 && around != 0 && g.inos[pid] != around:
+		return true
+	case outer != nil:
+		return false
+	case g.relative:
+		return true
+	}
+	return len(g.rest) > 0 && !slices.ContainsFunc(g.rest, isUnit)
+}
+
+// isUnit reports whether a group is called as systemd calls them.
+func isUnit(part string) bool {
+	for _, suffix := range []string{".service", ".scope", ".slice", ".mount", ".socket", ".swap"} {
+		if strings.HasSuffix(part, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// triedMembers is how many processes of a group are asked for their control
+// group: the first may be a guest.
+const triedMembers = 4
+
+// placeByParent places a group whose control group has not said enough: by that
+// of another process, by the files of containerd, runc and crun, and by its
+// ancestors, of which one is in a container or watches over this one.
+func (f *identifier) placeByParent(g *group) {
+	if g.container == nil {
+		for _, pid := range g.pids[1:min(len(g.pids), triedMembers)] {
+			if f.placeByCgroup(g, pid) && g.container != nil {
+				return
+			}
+		}
+	}
+	outer := g.container
+	if ref, ok := f.refByFiles(g, outer); ok {
+		f.leave(g)
+		g.container = f.container(ref, outer)
+		f.join(g)
+		return
+	}
+	for pid := f.first(g.pids); ; {
+		ppid, _ := f.proc.stat(pid)
+		if ppid <= 1 {
+			return
+		}
+		parent := f.member(ppid).group
+		switch {
+		case parent == g:
+		case parent != nil && parent.container != nil && parent.container != outer:
+			if outer == nil {
+				g.container = parent.container
+				f.join(g)
+			}
+			return
+		default:
+			m, ok := f.proc.monitor(ppid)
+			if !ok {
+				if parent == nil || outer != nil {
+					return // the host's, or the container's own
+				}
+				break
+			}
+			f.leave(g)
+			g.container = f.container(m.Ref, outer)
+			f.join(g)
+			return
+		}
+		pid = ppid
+	}
+}
+
+// refByFiles looks for a group that is called as containerd, runc and crun call
+// theirs, /NAMESPACE/ID or /ID, in the files of those.
+func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
+	if len(g.rest) == 0 {
+		return Ref{}, false
+	}
+	n := f.finder(outer)
+	if n == nil {
+		return Ref{}, false
+	}
+	if len(g.rest) > 1 && n.hasTask(g.rest[0], g.rest[1]) {
+		return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0]}, true
+	}
+	for _, id := range []string{g.rest[len(g.rest)-1], g.rest[0]} {
+		if n.hasRuntime(id) {
+			return Ref{Engine: Runc, ID: id}, true
+		}
+	}
+	return Ref{}, false
+}
+
+// container returns the container that ref names, in outer.
+func (f *identifier) container(ref Ref, outer *Container) *Container {
+	key := ref.ID
+	for c := outer; c != nil; c = c.Outer {
+		key = c.ID + "/" + key
+	}
+	c := f.byKey[key]
+	if c == nil {
+		c = &Container{Engine: ref.Engine, ID: ref.ID, Namespace: ref.Namespace, Outer: outer}
+		if ref.Pod != "" {
+			c.Pod = &Pod{UID: ref.Pod}
+		}
+		f.byKey[key] = c
+		f.in[c] = &contents{}
+		f.set.Containers = append(f.set.Containers, c)
+	}
+	return c
+}
+
+func (f *identifier) join(g *group) {
+	in := f.in[g.container]
+	if !slices.Contains(in.groups, g) {
+		in.groups = append(in.groups, g)
+	}
+}
+
+// leave takes a group out of the container it was thought to be in.
+func (f *identifier) leave(g *group) {
+	if g.container != nil {
+		in := f.in[g.container]
+		in.groups = slices.DeleteFunc(in.groups, func(other *group) bool { return other == g })
+	}
+}
+
+// first returns the process that was there first, of those with the lowest
+// numbers: numbers are given in turn, and start again at the end.
+func (f *identifier) first(pids []int) int {
+	best, bestStart := pids[0], uint64(0)
+	if len(pids) == 1 {
+		return best
+	}
+	for _, pid := range pids[:min(len(pids), 8)] {
+		if _, start := f.proc.stat(pid); start != 0 && (bestStart == 0 || start < bestStart) {
+			best, bestStart = pid, start
+		}
+	}
+	return best
+}
+
+// name finds the names of the containers, and their first processes. A
+// container is made before those in it, so it is named before them.
+func (f *identifier) name() {
+	defer func() {
+		for _, in := range f.in {
+			if in.store != nil {
+				in.store.close()
+			}
+		}
+	}()
+	for _, c := range f.set.Containers {
+		in := f.in[c]
+		n := f.finder(c.Outer)
+		if n == nil {
+			f.findInit(c, in)
+			continue
+		}
+		n.init = 0
+		found := n.find(c, func() (Monitor, bool) {
+			pids := f.pidsOf(in)
+			if len(pids) == 0 {
+				return Monitor{}, false
+			}
+			ppid, _ := f.proc.stat(f.first(pids))
+			if ppid == 0 {
+				return Monitor{}, false
+			}
+			return f.proc.monitor(ppid)
+		})
+		if c.Outer == nil {
+			in.stated = n.init // else it is a number of another PID namespace
+		}
+		f.findInit(c, in)
+		if !found {
+			f.gap(c.Init, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
+		}
+	}
+}
+
+func (f *identifier) pidsOf(in *contents) (pids []int) {
+	for _, g := range in.groups {
+		pids = append(pids, g.pids...)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// findInit finds the first process of a container.
+func (f *identifier) findInit(c *Container, in *contents) {
+	pids := f.pidsOf(in)
+	if len(pids) == 0 {
+		return
+	}
+	c.Init = in.stated
+	if _, ok := slices.BinarySearch(pids, in.stated); !ok {
+		c.Init = f.first(pids)
+	}
+	_, c.Start = f.proc.stat(c.Init)
+}
+
+// finder returns what finds names in outer, or on the host if it is nil.
+func (f *identifier) finder(outer *Container) *finder {
+	in := f.in[outer]
+	if in == nil {
+		in = &contents{}
+		f.in[outer] = in
+	}
+	if in.store == nil {
+		root := f.set.host.Root
+		if outer != nil {
+			if outer.Init == 0 {
+				f.findInit(outer, in)
+			}
+			root = f.proc.root(outer.Init)
+		}
+		var err error
+		if root == "" {
+			root = f.proc.root(1)
+			in.store, err = openStore(root, &f.set.Gaps)
+			if err != nil {
+				root = "/"
+			}
+		}
+		if in.store == nil {
+			in.store, err = openStore(root, &f.set.Gaps)
+		}
+		if err != nil {
+			f.gap(0, "names of containers", err)
+			return nil
+		}
+	}
+	return &finder{store: in.store, proc: f.proc, outer: outer}
+}
+
+// attribute says for each process whose it is, and which namespaces belong to
+// which container.
+func (f *identifier) attribute() {
+	containers := slices.Clone(f.set.Containers)
+	slices.SortStableFunc(containers, func(a, b *Container) int {
+		return cmp.Or(-compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Init, b.Init))
+	})
+	taken := make(map[uint64]bool)
+	for _, ino := range f.host {
+		taken[ino] = true
+	}
+	// Outer containers first: what is shared with one is that one's.
+	slices.SortStableFunc(containers, func(a, b *Container) int { return cmp.Compare(depth(a), depth(b)) })
+	for _, c := range containers {
+		for _, g := range f.in[c].groups {
+			if _, ok := slices.BinarySearch(g.pids, c.Init); !ok {
+				continue
+			}
+			for _, ino := range f.member(c.Init).inos {
+				if ino != 0 && !taken[ino] {
+					taken[ino] = true
+					f.set.owner[ino] = c
+				}
+			}
+		}
+	}
+	f.set.Members = make([]Membership, len(f.procs))
+	for i, p := range f.procs {
+		m := &f.set.Members[i]
+		if p.group != nil && p.group.container != nil {
+			m.Container = p.group.container
+			continue
+		}
+		for _, t := range byTelling {
+			if c := f.set.owner[p.inos[t]]; c != nil {
+				*m = Membership{Container: c, Guest: true}
+				break
+			}
+		}
+	}
+}
+
+// member returns the process with the given PID, or an empty one.
+func (f *identifier) member(pid int) *member {
+	if f.byPID == nil {
+		f.byPID = make(map[int]*member, len(f.procs))
+		for i := range f.procs {
+			f.byPID[f.procs[i].pid] = &f.procs[i]
+		}
+	}
+	if p := f.byPID[pid]; p != nil {
+		return p
+	}
+	return &member{inos: new(Inodes)}
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+func depth(c *Container) (n int) {
+	for c = c.Outer; c != nil; c = c.Outer {
+		n++
+	}
+	return n
+}
+
+// Guest reports whether a process that is in the namespaces of c came there
+// from outside, as by nsenter(1): its control group is not that of c. It reads
+// the control group.
+func (s *Set) Guest(pid int, c *Container) (bool, error) {
+	dir, err := sys.OpenStateDir(s.host.Proc)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	p := procDir{dir: dir}
+	text, err := p.cgroup(pid)
+	if err != nil {
+		return false, err
+	}
+	want := make(map[string]bool)
+	for ; c != nil; c = c.Outer {
+		want[c.ID] = true
+	}
+	for _, ref := range RefsOf(text) {
+		delete(want, ref.ID)
+	}
+	return len(want) > 0, nil
+}

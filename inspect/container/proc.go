@@ -1,0 +1,83 @@
+package container
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A procDir is the proc file system in which processes are looked up.
+type procDir struct {
+	path string
+	dir  sys.StateDir
+	buf  [16 << 10]byte
+	argv map[int][]string // command lines that were read
+}
+
+func (p *procDir) read(pid int, name string) ([]byte, error) {
+	data, err := p.dir.ReadProc(strconv.Itoa(pid)+"/"+name, p.buf[:])
+	if err != nil {
+		return nil, fmt.Errorf("read %w", err)
+	}
+	return data, nil
+}
+
+func (p *procDir) cgroup(pid int) (string, error) {
+	data, err := p.read(pid, "cgroup")
+	return string(data), err
+}
+
+// stat returns the parent of a process and when it started, in clock ticks
+// since boot. See proc_pid_stat(5).
+func (p *procDir) stat(pid int) (ppid int, start uint64) {
+	data, err := p.read(pid, "stat")
+	if err != nil {
+		return 0, 0
+	}
+	// The name in the second field may hold anything, also ")".
+	i := bytes.LastIndexByte(data, ')')
+	if i < 0 {
+		return 0, 0
+	}
+	fields := strings.Fields(string(data[i+1:]))
+	if len(fields) < 20 {
+		return 0, 0
+	}
+	ppid, _ = strconv.Atoi(fields[1])
+	start, _ = strconv.ParseUint(fields[19], 10, 64)
+	return ppid, start
+}
+
+// cmdline returns the arguments of a process, none if they cannot be read.
+func (p *procDir) cmdline(pid int) []string {
+	argv, known := p.argv[pid]
+	if known {
+		return argv
+	}
+	if data, err := p.read(pid, "cmdline"); err == nil && len(data) > 0 {
+		argv = strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+	}
+	p.argv[pid] = argv
+	return argv
+}
+
+// monitor reads what the command line of a process says of a container. A shim
+// of containerd runs in the bundle of its container, which is then the path.
+func (p *procDir) monitor(pid int) (Monitor, bool) {
+	argv := p.cmdline(pid)
+	m, ok := ParseMonitor(argv)
+	if !ok || path.IsAbs(m.Path) {
+		return m, ok
+	}
+	if cwd, err := p.dir.Readlink(strconv.Itoa(pid) + "/cwd"); err == nil && path.IsAbs(cwd) {
+		m.Path = path.Join(cwd, m.Path)
+	}
+	return m, true
+}
+
+// root returns the path that leads to the root directory of a process.
+func (p *procDir) root(pid int) string { return path.Join(p.path, strconv.Itoa(pid), "root") }
