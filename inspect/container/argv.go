@@ -42,7 +42,7 @@ func ParseMonitor(argv []string) (Monitor, bool) {
 
 func lxcMonitor(title string) (Monitor, bool) {
 	dir, name, ok := cutLast(title, " ")
-	if !ok || name == "" || !strings.HasPrefix(dir, "/") {
+	if !ok || !isName(name) || !strings.HasPrefix(dir, "/") {
 		return Monitor{}, false
 	}
 	m := Monitor{Ref: Ref{Engine: LXC, ID: name}, Path: path.Join(dir, name)}
