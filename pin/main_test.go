@@ -46,6 +46,10 @@ func inside() int {
 	cmd.Env = append(os.Environ(), insideVar+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = ownMounts()
+	if err := nstest.OneCPU(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
