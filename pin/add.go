@@ -31,7 +31,7 @@ func (s *Store) Add(ctx context.Context, name string, files []*os.File, opts ...
 		return err
 	}
 	if a.netns && set[inspect.Net] == nil {
-		return fmt.Errorf("add %s: there is no network namespace to put in %s", name, s.netnsDir())
+		return fmt.Errorf("%s has no network namespace to put in %s", name, s.netnsDir())
 	}
 	l, err := s.lockStore(ctx)
 	if err != nil {
@@ -45,11 +45,11 @@ func (s *Store) Add(ctx context.Context, name string, files []*os.File, opts ...
 	case err != nil:
 		return err
 	case !a.replace && !old.unmounted():
-		return fmt.Errorf("add %s: %w", name, fs.ErrExist)
+		return said{name + " is pinned already", ErrPinned}
 	case a.netns && old.netns:
-		return fmt.Errorf("replace %s: the name in %s cannot be given to another namespace in one step: remove it first", name, l.netnsDir())
+		return fmt.Errorf("%s/%s cannot be given to another namespace in one step: remove it first", l.netnsDir(), name)
 	case old.foreign != "":
-		return fmt.Errorf("replace %s: %s/%s/%s: %w", name, l.Dir, name, old.foreign, ErrForeign)
+		return fmt.Errorf("%s/%s/%s: %w", l.Dir, name, old.foreign, ErrForeign)
 	}
 	if err := l.put(ctx, name, set, a.netns, time.Time{}, sys.Exchange); err != nil {
 		return err
@@ -98,7 +98,7 @@ func typeOf(f *os.File) (inspect.Type, error) {
 // [sys.Rename] or [sys.Exchange].
 func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.File, netns bool, made time.Time, give func(dirfd int, from, to string) error) (err error) {
 	if err := sys.Mkdir(l.root, newName, 0o755); err != nil {
-		return fmt.Errorf("add %s: %w", name, err)
+		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	defer func() {
 		if err != nil {
@@ -109,7 +109,7 @@ func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.
 	}()
 	dir, err := sys.OpenAt(l.root, newName, false)
 	if err != nil {
-		return fmt.Errorf("add %s: %w", name, err)
+		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	defer sys.Close(dir)
 	for t := range inspect.AllTypes.All() {
@@ -118,7 +118,7 @@ func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("add %s: %w", name, err)
+			return fmt.Errorf("make the pin %s: %w", name, err)
 		}
 		if t == inspect.Net && netns {
 			err = l.addNetns(dir, name, f)
@@ -130,15 +130,15 @@ func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.
 		}
 	}
 	if err := sys.Chmod(dir, 0o755); err != nil {
-		return fmt.Errorf("add %s: %w", name, err)
+		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	if !made.IsZero() {
 		if err := sys.SetTime(dir, made); err != nil {
-			return fmt.Errorf("add %s: %w", name, err)
+			return fmt.Errorf("make the pin %s: %w", name, err)
 		}
 	}
 	if err := give(l.root, newName, name); err != nil {
-		return fmt.Errorf("add %s: %w", name, err)
+		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	return nil
 }
@@ -176,18 +176,18 @@ func (s *Store) Remove(ctx context.Context, name string, types ...inspect.Type) 
 		return err
 	}
 	if set.foreign != "" {
-		return fmt.Errorf("remove %s: %s/%s/%s: %w", name, l.Dir, name, set.foreign, ErrForeign)
+		return fmt.Errorf("%s/%s/%s: %w", l.Dir, name, set.foreign, ErrForeign)
 	}
 	rest := set.Types()
 	for _, t := range types {
 		if !set.Types().Has(t) {
-			return fmt.Errorf("no %s namespace is pinned as %s: %w", t, name, fs.ErrNotExist)
+			return said{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
 		}
 		rest = rest.Without(t)
 	}
 	if len(types) == 0 || rest == 0 {
 		if err := sys.Rename(l.root, name, newName); err != nil {
-			return fmt.Errorf("remove %s: %w", name, err)
+			return fmt.Errorf("remove the pin %s: %w", name, err)
 		}
 		return l.tear()
 	}
@@ -195,8 +195,17 @@ func (s *Store) Remove(ctx context.Context, name string, types ...inspect.Type) 
 }
 
 func notPinned(name string) error {
-	return fmt.Errorf("nothing is pinned as %s: %w", name, fs.ErrNotExist)
+	return said{"nothing is pinned as " + name, fs.ErrNotExist}
 }
+
+// said is an error that says it all in its own words.
+type said struct {
+	text string
+	err  error
+}
+
+func (e said) Error() string { return e.text }
+func (e said) Unwrap() error { return e.err }
 
 // keep replaces a set by the part of it that has the given types: a set is only
 // ever changed whole.

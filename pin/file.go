@@ -23,24 +23,26 @@ func AddFile(ctx context.Context, path string, f *os.File) error {
 	}
 	dir, name, err := openParent(path)
 	if err != nil {
-		return fmt.Errorf("pin at %s: %w", path, err)
+		return fmt.Errorf("pin on %s: %w", path, err)
 	}
 	defer sys.Close(dir)
 	made := true
 	file, err := sys.Create(dir, name, 0o400)
 	if errors.Is(err, fs.ErrExist) {
 		made = false
-		file, err = openEmpty(dir, name)
+		if file, err = openEmpty(dir, name); errors.Is(err, fs.ErrExist) {
+			return said{path + " is there already, and is no empty file of ours", fs.ErrExist}
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("pin at %s: %w", path, err)
+		return fmt.Errorf("pin on %s: %w", path, err)
 	}
 	defer sys.Close(file)
 	if err := sys.BindNamespace(int(f.Fd()), file); err != nil {
 		if made {
 			err = errors.Join(err, sys.Unlink(dir, name))
 		}
-		return fmt.Errorf("pin %s at %s: %w", f.Name(), path, err)
+		return fmt.Errorf("pin %s on %s: %w", f.Name(), path, err)
 	}
 	return nil
 }
@@ -74,7 +76,7 @@ func RemoveFile(ctx context.Context, path string) error {
 	}
 	dir, name, err := openParent(path)
 	if err != nil {
-		return fmt.Errorf("remove the pin at %s: %w", path, err)
+		return fmt.Errorf("remove the pin on %s: %w", path, err)
 	}
 	defer sys.Close(dir)
 	_, err = namespaceAt(dir, name)
@@ -90,10 +92,10 @@ func RemoveFile(ctx context.Context, path string) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("remove the pin at %s: %w", path, err)
+		return fmt.Errorf("remove the pin on %s: %w", path, err)
 	case emptyFile(st):
 		if err := sys.Unlink(dir, name); err != nil {
-			return fmt.Errorf("remove the pin at %s: %w", path, err)
+			return fmt.Errorf("remove the pin on %s: %w", path, err)
 		}
 	case !mounted:
 		return fmt.Errorf("remove %s: %w", path, ErrForeign)

@@ -42,7 +42,7 @@ func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	defer sys.Close(netns)
 	switch _, err := namespaceAt(netns, name); {
 	case err == nil:
-		return fmt.Errorf("%s/%s: %w", l.netnsDir(), name, fs.ErrExist)
+		return said{fmt.Sprintf("%s/%s is there already", l.netnsDir(), name), fs.ErrExist}
 	case !errors.Is(err, ErrUnmounted) && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -99,7 +99,7 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 			if !there {
 				continue
 			}
-			set := Set{Name: filepath.Base(m.path), By: whose(m.path), Pins: []Pin{{Type: m.typ, ID: m.id, Path: m.path, Dead: dead}}}
+			set := Set{Name: filepath.Base(m.path), By: Whose(m.path), Pins: []Pin{{Type: m.typ, ID: m.id, Path: m.path, Dead: dead}}}
 			set.UID, set.Made = stat.of(m.path)
 			if !yield(set, ctx.Err()) || ctx.Err() != nil {
 				return
@@ -121,9 +121,13 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 	}
 }
 
-// whose returns who keeps pins in the directory of path, or "".
-func whose(path string) string {
+// Whose returns who keeps pins in the directory of path, one of those that
+// [Set.By] has, or "". It looks at nothing but the path.
+func Whose(path string) string {
 	dir, name := filepath.Split(path)
+	if dir == SystemDir+"/"+filepath.Base(dir)+"/" {
+		return "nstool"
+	}
 	for _, o := range others {
 		if filepath.Clean(dir) == o.dir {
 			return byName(o.by, name)

@@ -66,8 +66,8 @@ import (
 // each type.
 type Set struct {
 	Name string
-	// By is who made the pins: "nstool", or one of the other programs that
-	// [Others] knows, or "" if nobody can tell.
+	// By is who made the pins: "nstool", "ip-netns", "docker", "cni", "crio",
+	// "snapd", or "" if that cannot be told.
 	By string
 	// UID is the owner of the files, as the caller's user namespace maps it.
 	UID uint32
@@ -104,13 +104,16 @@ var (
 	// ErrName means that a name cannot be one. See [CheckName].
 	ErrName = errors.New("a name is 1 to 64 of A-Z a-z 0-9 . _ - and starts with none of . -")
 
+	// ErrPinned means that a set has the name already. It is an [fs.ErrExist].
+	ErrPinned = fmt.Errorf("pinned already: %w", fs.ErrExist)
+
 	// ErrUntrusted means that a directory or file is not what we would have
 	// made: it belongs to somebody else, or others can write to it.
 	ErrUntrusted = errors.New("not trusted")
 
 	// ErrElsewhere means that the pins are kept in another mount namespace
 	// than the caller's, where alone they can be changed.
-	ErrElsewhere = errors.New("pinned in another mount namespace")
+	ErrElsewhere = errors.New("pinned in another mount namespace than this one")
 
 	// ErrMountLoop means that a mount namespace cannot be pinned in one that
 	// is not older, or on a mount that is shared.
@@ -211,8 +214,7 @@ func InNetns() Option { return func(a *addition) { a.netns = true } }
 // Add pins the namespaces of files, one of each type, under a name in the
 // caller's store.
 //
-// An error answers [errors.Is] with [fs.ErrExist] if the name is there already,
-// with [fs.ErrPermission], or with the errors of this package. After an error
+// An error answers [errors.Is] with [ErrPinned] if the name is taken, with [fs.ErrPermission], or with the errors of this package. After an error
 // there is no pin.
 func Add(ctx context.Context, name string, files []*os.File, opts ...Option) error {
 	s, err := Default()

@@ -204,7 +204,7 @@ func (s *Store) OpenType(name string, t inspect.Type) (*os.File, error) {
 		return nil, err
 	}
 	if files[t] == nil {
-		return nil, fmt.Errorf("no %s namespace is pinned as %s: %w", t, name, fs.ErrNotExist)
+		return nil, said{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
 	}
 	return files[t], nil
 }

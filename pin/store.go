@@ -174,7 +174,7 @@ func makeStore(parent int, dir string) (root int, err error) {
 	case err == nil && home:
 		return fd, nil
 	case err == nil:
-		return -1, fmt.Errorf("change the pins in %s: %w", dir, ErrElsewhere)
+		return -1, fmt.Errorf("%s: %w", dir, ErrElsewhere)
 	case !errors.Is(err, fs.ErrNotExist):
 		return -1, fmt.Errorf("%s: %w", dir, err)
 	}

@@ -256,14 +256,20 @@ func BindNamespace(fd, target int) error {
 	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ELOOP) {
 		if flag, e := NamespaceFlag(fd); e == nil && flag == CLONE_NEWNS {
-			return fmt.Errorf("%w: %w", ErrMountLoop, err)
+			return mountLoop{err}
 		}
 	}
 	return err
 }
 
 // ErrMountLoop says that a mount namespace cannot be mounted there.
-var ErrMountLoop = errors.New("a mount namespace can be pinned only in a mount namespace that is older than it is, and on a mount that is not shared")
+var ErrMountLoop = errors.New("a mount namespace can be pinned only inside an older one, and on a mount that is not shared")
+
+// mountLoop is an ErrMountLoop that keeps the kernel's error to itself.
+type mountLoop struct{ err error }
+
+func (mountLoop) Error() string     { return ErrMountLoop.Error() }
+func (e mountLoop) Unwrap() []error { return []error{ErrMountLoop, e.err} }
 
 // Unmount detaches the mount at name in dirfd, which must not be a symbolic
 // link. It is gone at once, and its file system as soon as nobody uses it.
@@ -382,3 +388,7 @@ func ReadNames(fd int) ([]string, error) {
 
 // Makedev returns a device number as stat(2) encodes it.
 func Makedev(major, minor uint64) uint64 { return unix.Mkdev(uint32(major), uint32(minor)) }
+
+// CurrentDirectory stands for the working directory where a descriptor of a
+// directory is wanted.
+const CurrentDirectory = unix.AT_FDCWD

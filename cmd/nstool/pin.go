@@ -1,0 +1,491 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/pin"
+)
+
+// newPin returns the commands that keep namespaces by name.
+func newPin(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pin",
+		Short: "Keep namespaces alive by name",
+		Long: `A pin is a name for a set of namespaces that stay when their processes go:
+/run/nstool/NAME/TYPE. Every command takes it as a TARGET: pin:NAME for all of
+them, pin:NAME/TYPE for one.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPinAdd(a, runPinAdd), newPinLs(a, runPinLs), newPinRm(a, runPinRm))
+	return cmd
+}
+
+// pinAddOptions are those of pin add.
+type pinAddOptions struct {
+	*app
+	name, target, container, path string
+	choice                        choice
+	netns, replace                bool
+}
+
+func newPinAdd(a *app, run func(context.Context, *pinAddOptions) error) *cobra.Command {
+	o := &pinAddOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "add {NAME | --path FILE} {-p PID|TARGET | -c CONTAINER} [--net|--uts|...]",
+		Short: "Pin namespaces of a target",
+		Long: `Pin namespaces of a process, a container or any other TARGET under a name, all
+of them or none. Without a namespace flag they are those of the target that are
+not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
+
+--pid and --time pin what the children of the target will be in.`,
+		Example: `  nstool pin add web -p 4242                 all that process 4242 does not share
+  nstool pin add blue -c web --net --netns   where ip netns sees it
+  nstool pin add --path /tmp/keep -p 4242 --uts
+  nstool enter --target pin:web`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("one name at a time; %q and %q were given", args[0], args[1])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.name = args[0]
+			}
+			if err := o.check(cmd.Flags().Changed("path")); err != nil {
+				return err
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.target, "target", "p", "", "process, or any other `TARGET`")
+	f.StringVarP(&o.target, "t", "t", "", "")
+	f.Lookup("t").Hidden = true
+	f.StringVarP(&o.container, "container", "c", "", "container, by `NAME` or ID")
+	o.choice.flags(f)
+	f.BoolVar(&o.netns, "netns", false, "put the network namespace where ip-netns(8) sees it")
+	f.BoolVar(&o.replace, "replace", false, "replace what has the name, in one step")
+	f.StringVar(&o.path, "path", "", "pin one namespace on `FILE`, without a name")
+	return cmd
+}
+
+// check finds what cannot be meant.
+func (o *pinAddOptions) check(path bool) error {
+	switch {
+	case path && o.name != "":
+		return usagef("--path takes no name, and %q was given", o.name)
+	case path && (o.netns || o.replace):
+		return usagef("--path goes with neither --netns nor --replace")
+	case path && o.path == "":
+		return usagef("--path needs a file")
+	case !path && o.name == "":
+		return usagef("no name; see nstool pin add --help")
+	case o.target != "" && o.container != "":
+		return usagef("--target and --container exclude each other")
+	case o.target == "" && o.container == "" && len(o.choice.words) == 0:
+		return usagef("no target: -p PID, -c CONTAINER or --net=FILE says whose namespaces")
+	case o.netns && o.choice.types != 0 && !o.choice.types.Has(inspect.Net):
+		return usagef("--netns puts a network namespace in %s, and no --net was asked for", pin.IPNetnsDir)
+	}
+	if o.target == "" && o.container == "" {
+		for t := range o.choice.types.All() {
+			if _, ok := o.choice.words[t]; !ok {
+				return usagef("no target for --%s: -p PID, -c CONTAINER or --%s=FILE says whose", t, t)
+			}
+		}
+		if o.choice.all {
+			return usagef("no target for --all: -p PID or -c CONTAINER says whose")
+		}
+	}
+	if !path {
+		if err := pin.CheckName(o.name); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
+func runPinAdd(ctx context.Context, o *pinAddOptions) error {
+	files, err := o.open(ctx)
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if o.path != "" {
+		if len(files) != 1 {
+			return usagef("--path pins one namespace, and %d were chosen", len(files))
+		}
+		return explainPin(pin.AddFile(ctx, o.path, files[0]))
+	}
+	var opts []pin.Option
+	if o.replace {
+		opts = append(opts, pin.Replace())
+	}
+	if o.netns {
+		opts = append(opts, pin.InNetns())
+	}
+	err = explainPin(pin.Add(ctx, o.name, files, opts...))
+	if errors.Is(err, pin.ErrPinned) {
+		return withHint(err, "--replace puts the new set in its place")
+	}
+	return err
+}
+
+// open opens the namespaces that were chosen.
+func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) {
+	for t := range o.choice.types.All() {
+		if ref, ok := o.choice.words[t]; ok {
+			set, err := openRef(ctx, ref, inspect.TypesOf(t))
+			if err != nil {
+				return files, err
+			}
+			if set[t] == nil {
+				closeFiles(set)
+				return files, fmt.Errorf("%s is no %s namespace", ref.Text, t)
+			}
+			files = append(files, set[t])
+			o.choice.types = o.choice.types.Without(t)
+		}
+	}
+	all := o.choice.all || o.choice.types == 0 && len(files) == 0
+	if !all && o.choice.types == 0 {
+		return files, nil
+	}
+	word := o.target
+	if o.container != "" {
+		word = "container:" + o.container
+	}
+	ref, err := target.Parse(word)
+	if err != nil {
+		return files, usageError{err}
+	}
+	types := o.choice.types
+	if all {
+		types = inspect.AllTypes
+	}
+	set, err := openRef(ctx, ref, types)
+	if err != nil {
+		return files, err
+	}
+	if all && ref.Kind == target.Process {
+		dropOwn(set)
+	}
+	for t := range inspect.AllTypes.All() {
+		switch f := set[t]; {
+		case f != nil:
+			files = append(files, f)
+		case !all && types.Has(t):
+			return files, fmt.Errorf("%s has no %s namespace", ref.Text, t)
+		}
+	}
+	if len(files) == 0 {
+		return nil, withHint(fmt.Errorf("%s has no namespaces but the caller's own", ref.Text), "--net, --uts and their like pin a namespace that is shared, too")
+	}
+	return files, nil
+}
+
+// dropOwn takes away the namespaces that we are in ourselves: they are not the
+// target's alone, and one's own mount namespace cannot be pinned.
+func dropOwn(set map[inspect.Type]*os.File) {
+	for t, f := range set {
+		own, err := os.Stat("/proc/self/ns/" + t.String())
+		if err != nil {
+			continue
+		}
+		if info, err := f.Stat(); err == nil && os.SameFile(own, info) {
+			f.Close()
+			delete(set, t)
+		}
+	}
+}
+
+func closeFiles(set map[inspect.Type]*os.File) {
+	for _, f := range set {
+		f.Close()
+	}
+}
+
+// explainPin adds what to do about an error of package pin, where that is known.
+func explainPin(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, pin.ErrElsewhere):
+		return withHint(err, "change it from there; umount -l %s gives this mount namespace pins of its own", pin.SystemDir)
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return withHint(err, "an ordinary user can pin inside a user namespace of his own: unshare -Urm")
+	}
+	return err
+}
+
+// pinRmOptions are those of pin rm.
+type pinRmOptions struct {
+	*app
+	words []string
+	path  string
+	force bool
+}
+
+func newPinRm(a *app, run func(context.Context, *pinRmOptions) error) *cobra.Command {
+	o := &pinRmOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "rm {NAME[/TYPE]... | --path FILE}",
+		Aliases: []string{"remove"},
+		Short:   "Let pinned namespaces go",
+		Long: `Remove pins. A namespace lives on for as long as something else holds it: a
+process, an open file, another pin. What is no pin of ours is left alone.`,
+		Example: `  nstool pin rm web
+  nstool pin rm web/net web/uts
+  nstool pin rm --force blue     also one of ip netns
+  nstool pin rm --path /tmp/keep`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.words = args
+			if len(args) == 0 && o.path == "" {
+				return usagef("no name; see nstool pin rm --help")
+			}
+			if len(args) > 0 && o.path != "" {
+				return usagef("--path takes no name, and %q was given", args[0])
+			}
+			return run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.path, "path", "", "remove the pin on `FILE`, whoever made it")
+	f.BoolVarP(&o.force, "force", "f", false, "also remove a name that ip-netns(8), Docker, CNI or CRI-O made")
+	return cmd
+}
+
+func runPinRm(ctx context.Context, o *pinRmOptions) error {
+	if o.path != "" {
+		if by := pin.Whose(o.path); by != "" && !o.force {
+			return withHint(fmt.Errorf("%s is a pin of %s, not ours", o.path, by), "--force removes it all the same")
+		}
+		return explainPin(pin.RemoveFile(ctx, o.path))
+	}
+	// All words are read before the first thing is removed.
+	type removal struct {
+		name  string
+		types []inspect.Type
+	}
+	var list []removal
+	for _, word := range o.words {
+		name, typ, typed := strings.Cut(strings.TrimPrefix(word, "pin:"), "/")
+		if err := pin.CheckName(name); err != nil {
+			return usageError{err}
+		}
+		var types []inspect.Type
+		if typed {
+			t, err := inspect.ParseType(typ)
+			if err != nil {
+				return usageError{err}
+			}
+			types = append(types, t)
+		}
+		i := slices.IndexFunc(list, func(r removal) bool { return r.name == name })
+		switch {
+		case i < 0:
+			list = append(list, removal{name, types})
+		case len(types) == 0 || len(list[i].types) == 0:
+			list[i].types = nil
+		default:
+			list[i].types = append(list[i].types, types...)
+		}
+	}
+	var errs []error
+	for _, r := range list {
+		err := pin.Remove(ctx, r.name, r.types...)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = o.removeOther(ctx, r.name, err)
+		}
+		if err != nil {
+			errs = append(errs, explainPin(err))
+		}
+	}
+	return firstOf(o.app, "pin rm", errs)
+}
+
+// removeOther removes a pin that somebody else made, if that was asked for.
+func (o *pinRmOptions) removeOther(ctx context.Context, name string, notOurs error) error {
+	for set, err := range pin.Others(ctx) {
+		if err != nil || set.Name != name || set.By == "" {
+			continue
+		}
+		path := set.Pins[0].Path
+		if !o.force {
+			return withHint(fmt.Errorf("%s is a pin of %s, not ours", path, set.By), "--force removes it all the same")
+		}
+		return pin.RemoveFile(ctx, path)
+	}
+	return notOurs
+}
+
+// firstOf says all errors but the last, which it returns.
+func firstOf(a *app, command string, errs []error) error {
+	for i, err := range errs {
+		if i == len(errs)-1 {
+			return err
+		}
+		fmt.Fprintf(a.err, "nstool: %s: %s\n", strings.ReplaceAll(command, " ", ": "), output.Clean(err.Error()))
+	}
+	return nil
+}
+
+// pinLsOptions are those of pin ls.
+type pinLsOptions struct {
+	*app
+	names []string
+	json  bool
+}
+
+func newPinLs(a *app, run func(context.Context, *pinLsOptions) error) *cobra.Command {
+	o := &pinLsOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "ls [NAME...]",
+		Aliases: []string{"list"},
+		Short:   "List pins, ours and those of others",
+		Long: `List the pins there are: ours, and those of ip-netns(8), Docker, CNI, CRI-O and
+everybody else who mounted a namespace on a file. A name whose namespace cannot
+be entered any more is dead, and it is said why.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.names = args
+			return run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.json, "json", false, "JSON output")
+	return cmd
+}
+
+// A pinRow is one pin, as pin ls shows it. The JSON names are a promise: see
+// nstool-pin(1).
+type pinRow struct {
+	Name  string       `json:"name"`
+	Type  inspect.Type `json:"type"`
+	Ino   uint64       `json:"ns,omitempty"`
+	Alive bool         `json:"alive"`
+	Why   string       `json:"why,omitempty"`
+	By    string       `json:"by"`
+	Ours  bool         `json:"ours"`
+	Path  string       `json:"path"`
+	UID   uint32       `json:"uid"`
+	Made  *time.Time   `json:"made,omitempty"`
+}
+
+func runPinLs(ctx context.Context, o *pinLsOptions) error {
+	// What a killed pin add left holds namespaces that nobody sees.
+	if err := pin.Heal(ctx); err != nil {
+		fmt.Fprintf(o.err, "nstool: pin: ls: %s\n", output.Clean(err.Error()))
+	}
+	rows := []pinRow{}
+	var errs []error
+	found := make(map[string]bool)
+	add := func(set pin.Set, err error) {
+		found[set.Name] = true
+		if len(o.names) > 0 && !slices.Contains(o.names, set.Name) {
+			return
+		}
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		for _, p := range set.Pins {
+			r := pinRow{
+				Name: set.Name, Type: p.Type, Ino: p.ID.Ino, Alive: p.Dead == nil,
+				By: set.By, Ours: set.By == "nstool", Path: p.Path, UID: set.UID,
+			}
+			if p.Dead != nil {
+				r.Why = p.Dead.Error()
+			}
+			if !set.Made.IsZero() {
+				r.Made = &set.Made
+			}
+			rows = append(rows, r)
+		}
+	}
+	for set, err := range pin.All(ctx) {
+		add(set, err)
+	}
+	for set, err := range pin.Others(ctx) {
+		add(set, err)
+	}
+	for _, name := range o.names {
+		if !found[name] {
+			errs = append(errs, fmt.Errorf("nothing is pinned as %s", name))
+		}
+	}
+	var err error
+	if o.json {
+		enc := json.NewEncoder(o.out)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(struct {
+			Schema string   `json:"schema"`
+			Pins   []pinRow `json:"pins"`
+		}{"nstool.pins/1", rows})
+	} else if len(rows) > 0 {
+		err = writePins(o.app, rows)
+	}
+	if err != nil {
+		return err
+	}
+	return firstOf(o.app, "pin ls", errs)
+}
+
+// writePins writes the table of pin ls.
+func writePins(a *app, rows []pinRow) error {
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tTYPE\tNS\tSTATE\tAGE\tBY\tPATH")
+	for _, r := range rows {
+		ns, state, age, by := "-", "alive", "-", r.By
+		if r.Ino != 0 {
+			ns = strconv.FormatUint(r.Ino, 10)
+		}
+		if !r.Alive {
+			state = "dead: " + r.Why
+		}
+		if r.Made != nil {
+			age = ageOf(time.Since(*r.Made))
+		}
+		if by == "" {
+			by = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", output.Clean(r.Name), r.Type, ns, output.Clean(state), age, by, output.Clean(filepath.Clean(r.Path)))
+	}
+	return w.Flush()
+}
+
+// ageOf says how long ago something was, in one unit.
+func ageOf(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}
