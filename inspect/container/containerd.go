@@ -69,6 +69,9 @@ func (f *finder) bundle(c *Container) bool {
 			continue
 		}
 		c.Namespace, c.Path = t.namespace, path.Join(t.dir, c.ID)
+		if c.Name == "" && !isHexID(c.ID) {
+			c.Name = c.ID
+		}
 		if c.Engine = Containerd; t.namespace == "moby" {
 			c.Engine = Docker
 		}

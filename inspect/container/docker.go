@@ -29,7 +29,7 @@ func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 			if s.parse(func(d *document) { f.readDocker(d, c) }, dir, c.ID, "config.v2.json") {
 				// Most containers of a host have the same root: it is tried first.
 				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
-				c.Engine, c.Path = Docker, path.Join(dir, c.ID)
+				c.Engine, c.Namespace, c.Path = Docker, "", path.Join(dir, c.ID)
 				return true
 			}
 		}

@@ -105,6 +105,7 @@ type identifier struct {
 	procs  []member
 	byPID  map[int]*member // made when it is needed
 	host   Inodes
+	beside bool // the host's control groups are beside the reader's, so "/" is no root
 	groups []*group
 
 	byKey map[string]*Container // by the IDs of a container and those around it
@@ -123,13 +124,14 @@ type group struct {
 	inos      *Inodes
 	container *Container
 	rest      []string // what its control group is called below the container
-	relative  bool     // its control group is above or beside the reader's
+	relative  bool     // its control group is beside the reader's, or the reader's
 }
 
 // contents is what is known of a container beyond what is told of it.
 type contents struct {
 	groups []*group
 	stated int    // the PID that the engine's state has for its first process
+	parent int    // the parent of its first process
 	store  *store // where an engine in it keeps its state, once it was needed
 }
 
@@ -188,6 +190,9 @@ func (f *identifier) telling(inos *Inodes) uint64 {
 
 // place finds the container of each group.
 func (f *identifier) place() {
+	if text, err := f.proc.cgroup(1); err == nil && len(f.groups) > 0 {
+		_, _, f.beside = place(text)
+	}
 	var unplaced []*group
 	for _, g := range f.groups {
 		if !f.placeByCgroup(g, g.pids[0]) {
@@ -210,7 +215,7 @@ func (f *identifier) placeByCgroup(g *group, pid int) bool {
 		return false
 	}
 	refs, rest, relative := place(text)
-	g.rest, g.relative = rest, relative
+	g.rest, g.relative = rest, relative || f.beside && len(rest) == 0
 	if len(refs) == 0 {
 		return !f.suspect(g, nil)
 	}
@@ -336,7 +341,7 @@ func (f *identifier) container(ref Ref, outer *Container) *Container {
 	c := f.byKey[key]
 	if c == nil {
 		c = &Container{Engine: ref.Engine, ID: ref.ID, Namespace: ref.Namespace, Outer: outer}
-		if ref.Pod != "" {
+		if ref.Pod != "" && ref.Engine != Podman {
 			c.Pod = &Pod{UID: ref.Pod}
 		}
 		f.byKey[key] = c
@@ -433,7 +438,7 @@ func (f *identifier) findInit(c *Container, in *contents) {
 	if _, ok := slices.BinarySearch(pids, in.stated); !ok {
 		c.Init = f.first(pids)
 	}
-	_, c.Start = f.proc.stat(c.Init)
+	in.parent, c.Start = f.proc.stat(c.Init)
 }
 
 // finder returns what finds names in outer, or on the host if it is nil.
@@ -488,8 +493,11 @@ func (f *identifier) attribute() {
 			if _, ok := slices.BinarySearch(g.pids, c.Init); !ok {
 				continue
 			}
-			for _, ino := range f.member(c.Init).inos {
-				if ino != 0 && !taken[ino] {
+			// What it has from its parent did not come with it: the user
+			// namespace of a rootless podman, for one.
+			parent := f.member(f.in[c].parent).inos
+			for t, ino := range f.member(c.Init).inos {
+				if ino != 0 && !taken[ino] && ino != parent[t] {
 					taken[ino] = true
 					f.set.owner[ino] = c
 				}
@@ -545,24 +553,37 @@ func depth(c *Container) (n int) {
 
 // Guest reports whether a process that is in the namespaces of c came there
 // from outside, as by nsenter(1): its control group is not that of c. It reads
-// the control group.
+// the control groups of both.
 func (s *Set) Guest(pid int, c *Container) (bool, error) {
+	if pid == c.Init {
+		return false, nil
+	}
 	dir, err := sys.OpenStateDir(s.host.Proc)
 	if err != nil {
 		return false, err
 	}
 	defer dir.Close()
 	p := procDir{dir: dir}
+	own, err := p.cgroup(c.Init)
+	if err != nil {
+		return false, err
+	}
 	text, err := p.cgroup(pid)
 	if err != nil {
 		return false, err
 	}
-	want := make(map[string]bool)
-	for ; c != nil; c = c.Outer {
-		want[c.ID] = true
+	return !sameGroup(own, text, depth(c)+1), nil
+}
+
+// sameGroup reports whether a process with the control groups in text is in
+// the container, the n-th from outside, whose first process has those in own.
+func sameGroup(own, text string, n int) bool {
+	refs, rest, _ := place(own)
+	have, haveRest, _ := place(text)
+	refs = refs[:min(len(refs), n)]
+	if len(have) < len(refs) || !slices.EqualFunc(refs, have[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID }) {
+		return false
 	}
-	for _, ref := range RefsOf(text) {
-		delete(want, ref.ID)
-	}
-	return len(want) > 0, nil
+	// A group that does not say whose it is, such as "/payload/init.scope".
+	return len(refs) == n || slices.Equal(rest[:min(len(rest), 1)], haveRest[:min(len(haveRest), 1)])
 }
