@@ -119,8 +119,21 @@ func (f *found) moveAway() {
 	}
 }
 
-// read looks at the set of a name.
-func (s *Store) read(root int, name string) (*found, error) {
+// read looks at the set of a name. A directory that is taken down while we read
+// it is no news of the name, which may have another by now.
+func (s *Store) read(root int, name string) (f *found, err error) {
+	for range 100 {
+		if f, err = s.readOnce(root, name); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if _, gone := sys.StatAt(root, name); gone != nil {
+			break
+		}
+	}
+	return f, err
+}
+
+func (s *Store) readOnce(root int, name string) (*found, error) {
 	path := filepath.Join(s.Dir, name)
 	dir, err := sys.OpenAt(root, name, false)
 	if err != nil {
