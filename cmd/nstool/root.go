@@ -51,6 +51,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
+		newEnter(a),
 		newPin(a),
 		newVersion(a),
 	)

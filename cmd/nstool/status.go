@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"github.com/nstool/nstool/internal/entry"
 )
 
 // A status is what the program exits with. They are a promise: see EXIT STATUS
@@ -67,6 +69,9 @@ func statusOf(err error) status {
 	if e, ok := errors.AsType[statusError](err); ok {
 		return e.status
 	}
+	if e, ok := errors.AsType[entry.Explained](err); ok {
+		return status(e.Code)
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return statusUsage
 	}
@@ -75,6 +80,9 @@ func statusOf(err error) status {
 
 // silent reports whether err says nothing that is worth a line.
 func silent(err error) bool {
+	if e, ok := errors.AsType[entry.Explained](err); ok {
+		return e.Said
+	}
 	e, ok := errors.AsType[statusError](err)
 	return ok && e.err == nil
 }
@@ -85,6 +93,9 @@ func hintsOf(err error) []string {
 	for err != nil {
 		if h, ok := err.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
 			hints = append(hints, h.hint)
+		}
+		if e, ok := err.(entry.Explained); ok && e.Advice != "" { //nolint:errorlint // as above
+			hints = append(hints, e.Advice)
 		}
 		err = errors.Unwrap(err)
 	}

@@ -388,7 +388,3 @@ func ReadNames(fd int) ([]string, error) {
 
 // Makedev returns a device number as stat(2) encodes it.
 func Makedev(major, minor uint64) uint64 { return unix.Mkdev(uint32(major), uint32(minor)) }
-
-// CurrentDirectory stands for the working directory where a descriptor of a
-// directory is wanted.
-const CurrentDirectory = unix.AT_FDCWD

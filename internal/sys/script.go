@@ -35,7 +35,8 @@ type Script struct {
 	ptrs    []int // offsets in data of words that are addresses
 	files   []int // the child knows files[n] as n
 	step    int
-	failure int // the first call of the failure handler, or 0
+	failure int  // the first call of the failure handler, or 0
+	here    bool // for RunHere: descriptors are our own
 }
 
 // An Index is the number of a call in a [Script].
@@ -97,6 +98,9 @@ const ErrMismatch = unix.Errno(errnoMismatch)
 
 // NewScript returns an empty script.
 func NewScript() *Script { return &Script{data: make([]byte, 8, 4096)} }
+
+// Here makes the script one for [Script.RunHere].
+func (s *Script) Here() { s.here = true }
 
 // Step says that the calls to come belong to step n of the plan.
 func (s *Script) Step(n int) { s.step = n }
@@ -177,7 +181,8 @@ func (s *Script) Else(i Index, body func()) {
 // after Fork are the child's.
 func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
 	i := s.clone(flags)
-	pid := s.Space(8)
+	record := s.Pointers(startedIndex, 0)
+	pid := record + 8
 	s.Store(i, pid)
 	parent(pid)
 	s.calls[i][wordOnZero/8] = s.next()
@@ -203,6 +208,29 @@ func (s *Script) clone(flags uint64) Index {
 		flags |= uint64(unix.SIGCHLD)
 	}
 	return s.Call("clone", unix.SYS_CLONE, flags)
+}
+
+// A process tells by records of sixteen bytes: a failure as the index and the
+// errno, a process that was started as startedIndex and its PID.
+const (
+	recordSize   = 16
+	startedIndex = 1 << 32
+)
+
+// Started appends a report that a process was started, of which the PID is at
+// pid.
+func (s *Script) Started(report int, pid Addr) {
+	// The record is where the PID is: its first word stands before it.
+	s.WriteAt(report, pid-8, recordSize)
+}
+
+// Report appends, as the failure handler, what tells of a failure by the pipe
+// report and ends with status. It must be the last thing appended.
+func (s *Script) Report(report, status int) {
+	s.OnFailure(func(at Addr) {
+		s.WriteAt(report, at, recordSize)
+		s.Exit(status)
+	})
 }
 
 // OnFailure appends, in body, what a process does that failed: tell, and
@@ -272,6 +300,9 @@ func (s *Script) Pointers(words ...uint64) Addr {
 // File returns the number under which the child knows our descriptor fd. 0, 1
 // and 2 are themselves, unless [Script.Stdio] says otherwise.
 func (s *Script) File(fd int) int {
+	if s.here {
+		return fd
+	}
 	if s.files == nil {
 		s.files = []int{0, 1, 2}
 	}
@@ -407,6 +438,15 @@ func (s *Script) Ioctl(fd int, request, arg uint64) Index {
 // Close appends close(2).
 func (s *Script) Close(fd int) Index { return s.Call("close", unix.SYS_CLOSE, uint64(fd)) }
 
+// CloseOnExec appends what makes fd close-on-exec.
+func (s *Script) CloseOnExec(fd int) Index {
+	return s.Call("fcntl", unix.SYS_FCNTL, uint64(fd), unix.F_SETFD, unix.FD_CLOEXEC)
+}
+
+// Undumpable appends what keeps others of the same user from looking into the
+// process, and the process from leaving a core, until the next execve(2).
+func (s *Script) Undumpable() Index { return s.Prctl(unix.PR_SET_DUMPABLE, 0) }
+
 // CloseFrom appends close_range(2) from fd on, Linux 5.9. It is ignored where
 // the kernel does not have it: [Script.Start] hands nothing over but the files
 // of the script, and those are close-on-exec.
@@ -451,17 +491,81 @@ func (s *Script) Exit(status int) Index {
 	return s.Call("exit_group", unix.SYS_EXIT_GROUP, uint64(status))
 }
 
-// Exec appends a row of execve(2), one for each path, until one works, as
+// A Program is one thing for [Script.Exec] to try.
+type Program struct {
+	Path string
+	Argv []string
+}
+
+// Exec appends a row of execve(2), one for each program, until one works, as
 // execvp(3) does: a path that leads nowhere is passed over. If all are, the
-// error is that of the first that was there but could not be executed, else
-// [unix.ENOENT].
-func (s *Script) Exec(paths, argv, env []string) {
-	args, environ := uint64(s.Strings(argv)), uint64(s.Strings(env))
-	last := Index(len(s.calls) + len(paths))
-	for _, path := range paths {
-		i := s.Call("execve", unix.SYS_EXECVE, uint64(s.String(path)), args, environ)
+// error is EACCES if one was there but could not be executed, else ENOENT.
+func (s *Script) Exec(programs []Program, env []string) {
+	environ := uint64(s.Strings(env))
+	last := Index(len(s.calls) + len(programs))
+	var args uint64
+	for n, p := range programs {
+		if n == 0 || !slices.Equal(p.Argv, programs[n-1].Argv) {
+			args = uint64(s.Strings(p.Argv))
+		}
+		i := s.Call("execve", unix.SYS_EXECVE, uint64(s.String(p.Path)), args, environ)
 		s.Ignore(i, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
 		s.keep(i, s.Arg(last, 0), unix.EACCES)
 	}
 	s.own("execve", ownFail, uint64(unix.ENOENT))
+}
+
+// ChdirPlain appends a change of the working directory to path, of which no
+// part is a magic link: those of procfs lead out of any root directory
+// (openat2(2), Linux 5.6).
+func (s *Script) ChdirPlain(path string) Index {
+	how := s.Pointers(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, unix.RESOLVE_NO_MAGICLINKS)
+	at := unix.AT_FDCWD
+	open := s.Call("openat2", unix.SYS_OPENAT2, uint64(at), uint64(s.String(path)), uint64(how), 24)
+	to := s.Fchdir(0)
+	s.Store(open, s.Arg(to, 0))
+	return to
+}
+
+// KeepCaps appends PR_SET_KEEPCAPS: a change of user keeps the permitted
+// capabilities.
+func (s *Script) KeepCaps() Index { return s.Prctl(unix.PR_SET_KEEPCAPS, 1) }
+
+// RaiseAmbient appends a PR_CAP_AMBIENT_RAISE of each capability up to last.
+func (s *Script) RaiseAmbient(last int) {
+	for n := range last + 1 {
+		s.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uint64(n))
+	}
+}
+
+// MakePrivate appends what makes the mounts below path private: nothing gets
+// in or out.
+func (s *Script) MakePrivate(path string) Index {
+	return s.Mount("", path, "", unix.MS_REC|unix.MS_PRIVATE, "")
+}
+
+// MountProc appends a mount of procfs, of the PID namespace the process is in.
+func (s *Script) MountProc(path string) Index {
+	return s.Mount("proc", path, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+}
+
+// Bind appends a bind mount of a file.
+func (s *Script) Bind(from, to string) Index { return s.Mount(from, to, "", unix.MS_BIND, "") }
+
+// MountSysfs appends a mount of sysfs, of the network namespace the process is
+// in, with copies of what was mounted below the old one (open_tree(2), Linux
+// 5.2): those of control groups and BPF among them.
+func (s *Script) MountSysfs(path string, submounts []string) {
+	at := unix.AT_FDCWD
+	copies := make([]Index, len(submounts))
+	for i, sub := range submounts {
+		copies[i] = s.Call("open_tree", unix.SYS_OPEN_TREE, uint64(at), uint64(s.String(sub)),
+			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	}
+	s.Mount("sysfs", path, "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	empty := uint64(s.String(""))
+	for i, sub := range submounts {
+		move := s.Call("move_mount", unix.SYS_MOVE_MOUNT, 0, empty, uint64(at), uint64(s.String(sub)), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		s.Store(copies[i], s.Arg(move, 0))
+	}
 }

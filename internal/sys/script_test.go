@@ -29,10 +29,7 @@ func run(t *testing.T, build func(s *Script, report int)) (index Index, errno un
 	s.Stdio(-1, int(ow.Fd()), 2)
 	report := s.File(int(rw.Fd()))
 	build(s, report)
-	s.OnFailure(func(at Addr) {
-		s.WriteAt(report, at, 16)
-		s.Exit(125)
-	})
+	s.Report(report, 125)
 	pid, err := s.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +57,8 @@ func run(t *testing.T, build func(s *Script, report int)) (index Index, errno un
 
 func TestScriptExec(t *testing.T) {
 	_, errno, out, ws := run(t, func(s *Script, report int) {
-		s.Exec([]string{"/nonexistent/echo", "/bin/sh/echo", "/bin/echo"}, []string{"echo", "a", "b"}, nil)
+		argv := []string{"echo", "a", "b"}
+		s.Exec([]Program{{"/nonexistent/echo", argv}, {"/bin/sh/echo", argv}, {"/bin/echo", argv}}, nil)
 	})
 	if out != "a b\n" || ws.ExitStatus() != 0 || errno != 0 {
 		t.Errorf("got %q, status %d, errno %v", out, ws.ExitStatus(), errno)
@@ -70,14 +68,14 @@ func TestScriptExec(t *testing.T) {
 func TestScriptExecNothing(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		paths []string
+		paths []Program
 		want  unix.Errno
 	}{
-		{"absent", []string{"/nonexistent/a", "/bin/sh/a"}, unix.ENOENT},
-		{"not executable", []string{"/etc/passwd", "/nonexistent/a"}, unix.EACCES},
+		{"absent", []Program{{"/nonexistent/a", nil}, {"/bin/sh/a", nil}}, unix.ENOENT},
+		{"not executable", []Program{{"/etc/passwd", nil}, {"/nonexistent/a", nil}}, unix.EACCES},
 		{"none", nil, unix.ENOENT},
 	} {
-		_, errno, _, ws := run(t, func(s *Script, _ int) { s.Exec(tc.paths, []string{"x"}, nil) })
+		_, errno, _, ws := run(t, func(s *Script, _ int) { s.Exec(tc.paths, nil) })
 		if errno != tc.want || ws.ExitStatus() != 125 {
 			t.Errorf("%s: got %v, status %d; want %v, 125", tc.name, errno, ws.ExitStatus(), tc.want)
 		}
@@ -115,21 +113,20 @@ func TestScriptElse(t *testing.T) {
 }
 
 func TestScriptFork(t *testing.T) {
-	index, _, out, ws := run(t, func(s *Script, report int) {
+	index, errno, out, ws := run(t, func(s *Script, report int) {
 		s.Spawn(0, func() {
 			s.Write(1, []byte("first "))
 			s.Exit(0)
 		})
 		s.Fork(unix.CLONE_VFORK, func(pid Addr) {
-			s.WriteAt(report, pid, 8)
-			s.WriteAt(report, pid, 8)
+			s.Started(report, pid)
 			s.Exit(7)
 		})
 		s.Write(1, []byte("child"))
 		s.Exit(0)
 	})
-	if out != "first child" || ws.ExitStatus() != 7 || index <= 1 {
-		t.Errorf("got %q, status %d, pid %d", out, ws.ExitStatus(), index)
+	if out != "first child" || ws.ExitStatus() != 7 || index != startedIndex || errno <= 1 {
+		t.Errorf("got %q, status %d, pid %d", out, ws.ExitStatus(), errno)
 	}
 }
 

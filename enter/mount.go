@@ -1,0 +1,78 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// lookAtMounts finds out what there is to mount for a network namespace.
+func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
+	if !c.NetnsFiles {
+		return nil
+	}
+	b, err := p.ReadOwn("mountinfo", 16<<20)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) > 4 && strings.HasPrefix(fields[4], "/sys/") && !strings.ContainsRune(fields[4], '\\') {
+			s.sysMounts = append(s.sysMounts, fields[4])
+		}
+	}
+	if c.NetnsName == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(path.Join("/etc/netns", c.NetnsName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		// As ip-netns(8) does: what is not there cannot be covered.
+		if _, err := os.Stat(path.Join("/etc", e.Name())); err == nil {
+			s.etcFiles = append(s.etcFiles, e.Name())
+		}
+	}
+	return nil
+}
+
+// mountSteps returns the changes of mounts that only the program sees: in a
+// mount namespace of its own, from which nothing gets out.
+func (s *situation) mountSteps(c *Cmd, joined inspect.Types) (steps []Step) {
+	if !c.MountProc && !c.NetnsFiles {
+		return nil
+	}
+	steps = append(steps, Step{Op: Make, Type: inspect.Mnt, Text: "make a mount namespace of its own", calls: func(x *sys.Script) {
+		x.Unshare(inspect.Mnt.Flag())
+		x.MakePrivate("/")
+	}})
+	if c.MountProc {
+		forks := joined.Has(inspect.PID)
+		steps = append(steps, Step{Op: Mount, Text: "mount a procfs on /proc", calls: func(x *sys.Script) {
+			mount := func() { x.MountProc("/proc") }
+			if !forks {
+				mount()
+				return
+			}
+			// A procfs shows the PID namespace of the process that mounts it,
+			// which is not the one that joins.
+			x.Spawn(0, func() { mount(); x.Exit(0) })
+		}})
+	}
+	if c.NetnsFiles {
+		submounts := s.sysMounts
+		steps = append(steps, Step{Op: Mount, Text: "mount a sysfs on /sys, with what is mounted below it", calls: func(x *sys.Script) { x.MountSysfs("/sys", submounts) }})
+		for _, name := range s.etcFiles {
+			from, to := path.Join("/etc/netns", c.NetnsName, name), path.Join("/etc", name)
+			steps = append(steps, Step{Op: Mount, Text: fmt.Sprintf("mount %s on %s", from, to), calls: func(x *sys.Script) { x.Bind(from, to) }})
+		}
+	}
+	return steps
+}

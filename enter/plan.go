@@ -1,0 +1,313 @@
+package enter
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A plan is what to do, in order, and how.
+type plan struct {
+	steps []Step
+	// here says that the calling thread can do it all and then become the
+	// program: nothing on the other side can see it until then.
+	here bool
+	// forks says that the program is run by a child of the process that joins.
+	forks bool
+	// kill is what the program gets when the caller ends.
+	kill syscall.Signal
+}
+
+// plan decides what to do. It looks at nothing but c and s.
+func (c *Cmd) plan(s *situation) (*plan, error) {
+	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL)}
+	joins := s.joinSteps()
+	joined := s.differing()
+	foreign := c.entersFiles(joined) || s.chrooted
+	p.forks = joined.Has(inspect.PID) && !c.NoFork
+
+	p.add(s.first...)
+	p.add(joins...)
+	p.add(s.mountSteps(c, joined)...)
+	if s.root >= 0 {
+		root := s.root
+		p.add(Step{Op: Chroot, Text: "change the root directory to " + s.rootOf, calls: func(x *sys.Script) {
+			x.Fchdir(x.File(root))
+			x.Chroot(".")
+		}})
+	}
+	dir, err := s.dirStep(c, foreign)
+	if err != nil {
+		return nil, err
+	}
+	p.add(dir...)
+	who, err := s.credentialSteps(c, joined, foreign)
+	if err != nil {
+		return nil, err
+	}
+	p.add(who...)
+	p.add(s.confine...)
+	if p.forks {
+		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
+	}
+	p.add(s.session...)
+
+	env := s.environ(c, foreign)
+	programs := s.programs(c, env)
+	p.add(Step{Op: Exec, Text: "run " + describe(c, programs), calls: func(x *sys.Script) { x.Exec(programs, env) }})
+
+	p.here = !foreign && !p.forks && !joined.Has(inspect.User) && !joined.Has(inspect.Time) &&
+		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0
+	return p, nil
+}
+
+func (p *plan) add(steps ...Step) { p.steps = append(p.steps, steps...) }
+
+// inode returns the inode number of the namespace of type t that is joined.
+func (s *situation) inode(t inspect.Type) string {
+	for _, j := range s.joins {
+		if j.typ == t {
+			return fmt.Sprint(j.id.Ino)
+		}
+	}
+	return "?"
+}
+
+// joinSteps returns the joins in an order that the kernel accepts one by one.
+//
+// Joining a namespace needs CAP_SYS_ADMIN both in the user namespace that owns
+// it and in the caller's own (setns(2)). Who has it where he stands joins the
+// user namespace last, since in there he has none over what others own. Who
+// has not joins it first, to have it.
+func (s *situation) joinSteps() (steps []Step) {
+	joins := slices.DeleteFunc(slices.Clone(s.joins), func(p place) bool { return p.id == p.own })
+	rank := func(p place) int {
+		switch {
+		case p.typ == inspect.User && s.capable:
+			return 2
+		case p.typ == inspect.User:
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(joins, func(a, b place) int { return rank(a) - rank(b) })
+	for _, j := range joins {
+		step := Step{
+			Op: Join, Type: j.typ, ID: j.id,
+			Text:  fmt.Sprintf("join the %s namespace %d%s", j.typ, j.id.Ino, j.of),
+			calls: func(x *sys.Script) { x.Setns(x.File(j.fd), j.typ.Flag()) },
+		}
+		step.denied = func() *Denial { return s.denial(j) }
+		if j.byTarget && s.pidfd >= 0 {
+			step.pidfd = s.pidfd
+		}
+		// A PID namespace is one's children's, never one's own.
+		name := j.typ.String()
+		if j.typ == inspect.PID {
+			name = j.typ.ForChildren()
+		}
+		step.verify = func(x *sys.Script) {
+			x.Verify(x.File(s.proc), "thread-self/ns/"+name, inspect.FormatLink(j.typ, j.id.Ino))
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// denial finds out what stands against joining j.
+func (s *situation) denial(j place) *Denial {
+	d := &Denial{NoAdmin: !s.capable, Bounded: !s.bounding, Seccomp: s.filtered}
+	owner, err := sys.Owner(j.fd)
+	if j.typ == inspect.User {
+		owner, err = sys.Dup(j.fd), nil
+	}
+	if err != nil {
+		return d
+	}
+	defer sys.CloseAll(owner)
+	if id, err := sys.Fstat(owner); err == nil {
+		d.Owner = id.Ino
+	}
+	if d.OwnerUID, err = sys.CreatorUID(owner); err != nil {
+		d.Owner = 0
+	}
+	return d
+}
+
+// dirStep returns the change of the working directory. Where the root
+// directory changes without one, it is the new root.
+func (s *situation) dirStep(c *Cmd, foreign bool) ([]Step, error) {
+	switch {
+	case c.InnerDir != "" && s.dir >= 0:
+		return nil, errors.New("two working directories were asked for")
+	case c.InnerDir != "":
+		dir := c.InnerDir
+		return []Step{{Op: Chdir, Text: "change the working directory to " + dir + " inside", calls: func(x *sys.Script) { x.ChdirPlain(dir) }}}, nil
+	case s.dir >= 0:
+		if foreign && c.DirPath != "" && !c.Privileged {
+			return nil, &HostDirError{Path: c.DirPath}
+		}
+		fd := s.dir
+		return []Step{{Op: Chdir, Text: "change the working directory to " + s.dirOf, calls: func(x *sys.Script) { x.Fchdir(x.File(fd)) }}}, nil
+	case s.root >= 0:
+		return []Step{{Op: Chdir, Text: "change the working directory to /", calls: func(x *sys.Script) { x.Chdir("/") }}}, nil
+	}
+	return nil, nil
+}
+
+// A HostDirError says that a program of the target would have been handed a
+// directory of the caller's, from which it could go anywhere.
+type HostDirError struct{ Path string }
+
+func (e *HostDirError) Error() string {
+	return fmt.Sprintf("%s is a directory outside: a program of the target could go anywhere from there", e.Path)
+}
+
+// newUID returns the user that the program will be.
+func (s *situation) newUID(c *Cmd, joined inspect.Types) (uint32, error) {
+	switch {
+	case c.UID != nil:
+		return *c.UID, nil
+	case c.FollowUID:
+		return s.inside(s.uids, s.account.uid, "user")
+	case c.PreserveCredentials:
+		return s.uid, nil
+	case joined.Has(inspect.User):
+		id, _ := s.uids.root()
+		return id, nil
+	}
+	return s.uid, nil
+}
+
+// inside returns an id of the caller's as the user namespace to join has it.
+func (s *situation) inside(m idMap, id uint32, what string) (uint32, error) {
+	if m == nil {
+		return id, nil
+	}
+	in, ok := m.inside(id)
+	if !ok {
+		return 0, fmt.Errorf("%s %d of %s does not exist in the user namespace to join", what, id, s.target)
+	}
+	return in, nil
+}
+
+// credentialSteps returns what makes the program somebody.
+func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) ([]Step, error) {
+	inUser := joined.Has(inspect.User)
+	asked := c.UID != nil || c.GID != nil || c.FollowUID || c.FollowGID
+	var text []string
+	var uid, gid *uint32
+	var groups []uint32
+	setGroups := false
+
+	// With a map that has nothing in it nobody can become anybody.
+	_, mapped := s.uids.root()
+	if inUser && s.uids != nil && !mapped {
+		if asked {
+			return nil, errors.New("the user namespace to join has no users: its uid_map is empty")
+		}
+		inUser = false
+	}
+	if c.PreserveCredentials && !asked {
+		inUser = false
+	}
+	if inUser || c.UID != nil || c.FollowUID {
+		id, err := s.newUID(c, joined)
+		if err != nil {
+			return nil, err
+		}
+		if s.uids != nil && !s.uids.has(id) {
+			return nil, fmt.Errorf("user %d does not exist in the user namespace to join", id)
+		}
+		uid = &id
+	}
+	switch {
+	case c.GID != nil:
+		gid, setGroups = c.GID, true
+	case c.FollowGID:
+		id, err := s.inside(s.gids, s.account.gid, "group")
+		if err != nil {
+			return nil, err
+		}
+		gid, setGroups = &id, true
+		for _, g := range s.account.groups {
+			if in, err := s.inside(s.gids, g, "group"); err == nil {
+				groups = append(groups, in)
+			}
+		}
+	case inUser:
+		if id, ok := s.gids.root(); ok || s.gids == nil {
+			gid = &id
+		}
+		setGroups = true
+	case foreign && !c.Privileged && !c.PreserveCredentials && s.capable:
+		setGroups = true // the caller's groups are nothing to the target's program
+	}
+	if gid != nil && s.gids != nil && !s.gids.has(*gid) {
+		return nil, fmt.Errorf("group %d does not exist in the user namespace to join", *gid)
+	}
+	// Where setgroups(2) is denied nobody can change them.
+	if !s.setgroups {
+		setGroups = false
+	}
+
+	var steps []Step
+	if setGroups {
+		word := "no supplementary groups"
+		if len(groups) > 0 {
+			word = fmt.Sprintf("supplementary groups %v", groups)
+		}
+		text = append(text, word)
+	}
+	if gid != nil {
+		text = append(text, fmt.Sprintf("group %d", *gid))
+	}
+	if uid != nil {
+		text = append(text, fmt.Sprintf("user %d", *uid))
+	}
+	if len(text) > 0 {
+		steps = append(steps, Step{Op: Credential, Text: "take " + strings.Join(text, ", "), calls: func(x *sys.Script) {
+			if c.KeepCaps {
+				x.KeepCaps()
+			}
+			if setGroups {
+				x.Setgroups(groups)
+			}
+			if gid != nil {
+				x.Setgid(*gid)
+			}
+			if uid != nil {
+				x.Setuid(*uid)
+			}
+		}})
+	}
+	if c.KeepCaps && joined.Has(inspect.User) {
+		last := s.lastCap
+		steps = append(steps, Step{Op: Credential, Text: "keep the capabilities of the user namespace", calls: func(x *sys.Script) {
+			all := uint64(1)<<(last+1) - 1
+			x.Capset(all, all, all)
+			x.RaiseAmbient(last)
+		}})
+	}
+	return steps, nil
+}
+
+// describe says what will be run.
+func describe(c *Cmd, programs []sys.Program) string {
+	if c.Path == "" {
+		return "a shell"
+	}
+	if len(programs) == 0 {
+		return c.Path
+	}
+	if len(programs) == 1 && programs[0].Path == c.Path {
+		return c.Path
+	}
+	return c.Path + " from the PATH"
+}

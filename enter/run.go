@@ -1,0 +1,199 @@
+package enter
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"runtime"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Plan returns what Run would do, in order. It changes nothing. It opens what
+// it is about, so it needs the right to look at the target.
+func (c *Cmd) Plan() ([]Step, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s, err := c.look()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	p, err := c.plan(s)
+	if err != nil {
+		return nil, err
+	}
+	return p.steps, nil
+}
+
+// Run carries out the plan, runs the program and waits for it. If the program
+// ran and did not end with status 0, the error is an [*ExitError]. If it never
+// ran, it is a [*StepError] or says what could not be found out.
+//
+// Signals that come meanwhile are passed on to the program, which does not
+// outlive the caller. When ctx is done the program is killed.
+func (c *Cmd) Run(ctx context.Context) error {
+	// The child asks to die with the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s, err := c.look()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := c.plan(s)
+	if err != nil {
+		return err
+	}
+	child, err := p.start(c, s)
+	if err != nil {
+		return err
+	}
+	return child.wait(ctx)
+}
+
+// Exec carries out the plan on the calling thread and becomes the program. It
+// returns only on failure: with [ErrNotHere] if the plan needs a process of its
+// own, which Run gives it; else the program must end, since the thread may have
+// joined some of the namespaces.
+func (c *Cmd) Exec() error {
+	runtime.LockOSThread()
+	s, err := c.look()
+	if err == nil {
+		defer s.close()
+		var p *plan
+		if p, err = c.plan(s); err == nil {
+			if p.here {
+				return p.exec()
+			}
+			err = ErrNotHere
+		}
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// RunOrExec is Exec where that can be done, and else Run: what a program does
+// that has nothing else to do than to run c.
+func (c *Cmd) RunOrExec(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s, err := c.look()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := c.plan(s)
+	if err != nil {
+		return err
+	}
+	if p.here {
+		return p.exec()
+	}
+	child, err := p.start(c, s)
+	if err != nil {
+		return err
+	}
+	return child.wait(ctx)
+}
+
+// ErrNotHere says that the caller cannot become the program: the plan needs a
+// process of its own.
+var ErrNotHere = errors.New("the plan needs a process of its own")
+
+// exec carries out the plan on the calling thread.
+func (p *plan) exec() error {
+	x := sys.NewScript()
+	x.Here()
+	x.Unshare(sys.CloneFS) // joining a mount namespace wants a thread that shares no directories
+	p.script(x, -1)
+	i, err := x.RunHere()
+	return p.failed(x, i, err)
+}
+
+// failed makes the error of call i of the script.
+func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
+	n, call := x.Failed(i)
+	e := &StepError{Call: call, Err: err}
+	if n >= 0 && n < len(p.steps) {
+		e.Step = p.steps[n]
+	}
+	if errors.Is(err, fs.ErrPermission) && e.Step.denied != nil {
+		e.Denial = e.Step.denied()
+	}
+	return e
+}
+
+// script appends the calls of all steps. report is the child's descriptor of
+// the pipe by which it tells what happened, or -1.
+func (p *plan) script(x *sys.Script, report int) {
+	closed := report < 0
+	var verify []func()
+	for n := 0; n < len(p.steps); n++ {
+		step := p.steps[n]
+		x.Step(n)
+		if step.Op != Join && verify != nil {
+			for _, f := range verify {
+				f()
+			}
+			verify = nil
+			x.Step(n)
+		}
+		// From here on the other side may look: nothing of ours stays open but
+		// the pipe, which is the last of the numbers.
+		if step.Op >= Confine && !closed {
+			x.CloseFrom(report + 1)
+			closed = true
+		}
+		switch {
+		case step.Op == Join:
+			end := n + 1
+			if step.pidfd > 0 {
+				for end < len(p.steps) && p.steps[end].pidfd == step.pidfd {
+					end++
+				}
+			}
+			p.join(x, n, end)
+			for ; n < end; n++ {
+				at, f := n, p.steps[n].verify
+				verify = append(verify, func() { x.Step(at); f(x) })
+			}
+			n--
+		case step.Op == Fork:
+			x.Fork(sys.CloneParent, func(pid sys.Addr) {
+				x.Started(report, pid)
+				x.Exit(0)
+			})
+			x.DieWithParent(p.kill, report)
+		default:
+			if step.Op == Exec && !p.forks && report >= 0 {
+				x.DieWithParent(p.kill, report)
+			}
+			step.calls(x)
+		}
+	}
+}
+
+// join appends the calls that join the namespaces of steps[from:to]: with more
+// than one at once by the pidfd (Linux 5.8). If that fails for any reason they
+// are joined one by one, which is what older kernels can do, and which tells
+// which one it is that fails.
+func (p *plan) join(x *sys.Script, from, to int) {
+	if to-from == 1 {
+		p.steps[from].calls(x)
+		return
+	}
+	var types inspect.Types
+	for _, s := range p.steps[from:to] {
+		types = types.With(s.Type)
+	}
+	all := x.Setns(x.File(p.steps[from].pidfd), types.Flags())
+	x.IgnoreAll(all)
+	x.Else(all, func() {
+		for n := from; n < to; n++ {
+			x.Step(n)
+			p.steps[n].calls(x)
+		}
+	})
+}

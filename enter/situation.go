@@ -1,0 +1,431 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A situation is what a plan is made from: everything about the caller and the
+// target that it depends on, with the descriptors to be used. Finding it out
+// changes nothing; from it on no path is looked at any more.
+type situation struct {
+	proc   int     // the root of procfs
+	pidfd  int     // of the target, or -1
+	target string  // "process 4242"
+	joins  []place // namespaces that could be joined, in no order
+	root   int     // root directory to enter, or -1
+	rootOf string  // whose it is, for messages
+	// chrooted says that the target has a root directory of its own.
+	chrooted bool
+	dir      int // working directory to take, or -1
+	dirOf    string
+
+	capable  bool   // the caller has CAP_SYS_ADMIN in its user namespace
+	bounding bool   // it could have: its bounding set allows it
+	filtered bool   // it is under a seccomp filter
+	uid      uint32 // of the caller, effective
+	account  account
+
+	// uids and gids are the maps of the user namespace to join, if it is
+	// known; setgroups whether that may be called there.
+	uids, gids idMap
+	setgroups  bool
+	lastCap    int
+
+	env       []string // of the caller
+	targetEnv []string
+	envErr    error // why targetEnv is not known
+	shell     string
+	sysMounts []string // below /sys, for NetnsFiles
+	etcFiles  []string // in /etc/netns/NAME
+
+	// What the confinement of the target, or a terminal, adds to the plan:
+	// before namespaces are joined, after the credentials are taken, and in
+	// the last process.
+	first, confine, session []Step
+
+	fds []int // to close at the end
+}
+
+// A place is a namespace that could be joined.
+type place struct {
+	typ      inspect.Type
+	fd       int
+	id       inspect.ID
+	own      inspect.ID // the caller's of this type
+	of       string     // " of process 4242", " by /run/netns/blue"
+	byTarget bool       // setns(pidfd) joins the same
+}
+
+// An account is who the target is.
+type account struct {
+	uid, gid uint32
+	groups   []uint32
+}
+
+// look finds out the situation of c.
+func (c *Cmd) look() (s *situation, err error) {
+	s = &situation{pidfd: -1, root: -1, dir: -1, setgroups: true, uid: uint32(os.Geteuid())}
+	defer func() {
+		if err != nil {
+			s.close()
+			s = nil
+		}
+	}()
+	self := c.Target
+	if self == nil {
+		// Without a target everything comes by file, but the caller's own
+		// procfs is wanted all the same.
+		if self, err = Self(); err != nil {
+			return s, err
+		}
+		defer self.Close()
+		s.proc = s.keep(sys.Dup(self.proc.Proc))
+	} else {
+		s.proc, s.pidfd, s.target = self.proc.Proc, self.proc.Pidfd, self.String()
+	}
+	if err := s.lookAtNamespaces(c, self.proc); err != nil {
+		return s, err
+	}
+	joined := s.differing()
+	if err := s.lookAtUsers(c, self.proc, joined); err != nil {
+		return s, err
+	}
+	if err := s.lookAtFiles(c, self.proc, joined); err != nil {
+		return s, err
+	}
+	if err := s.lookAtMounts(c, self.proc); err != nil {
+		return s, err
+	}
+	if err := s.lookAtProgram(c, self.proc, joined); err != nil {
+		return s, err
+	}
+	if c.Target != nil {
+		if err := self.proc.Alive(); err != nil {
+			return s, &NoProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
+		}
+	}
+	return s, nil
+}
+
+func (s *situation) keep(fd int) int {
+	if fd >= 0 {
+		s.fds = append(s.fds, fd)
+	}
+	return fd
+}
+
+func (s *situation) close() {
+	sys.CloseAll(s.fds...)
+	s.fds = nil
+}
+
+// differing returns the types of which another namespace would be joined.
+func (s *situation) differing() (types inspect.Types) {
+	for _, p := range s.joins {
+		if p.id != p.own {
+			types = types.With(p.typ)
+		}
+	}
+	return types
+}
+
+// lookAtNamespaces opens the namespaces that are asked for.
+func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
+	add := func(t inspect.Type, fd int, of string, byTarget bool) error {
+		id, err := sys.Fstat(fd)
+		if err != nil {
+			return err
+		}
+		own, err := ownNamespace(p, t, id.Dev)
+		if err != nil {
+			return err
+		}
+		s.joins = append(s.joins, place{typ: t, fd: fd, id: inspect.ID(id), own: own, of: of, byTarget: byTarget})
+		return nil
+	}
+	for t := range inspect.AllTypes.All() {
+		if f := c.Files[t]; f != nil {
+			got, err := typeOf(int(f.Fd()))
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.Name(), err)
+			}
+			if got != t {
+				return &TypeError{Path: f.Name(), Got: got, Want: t}
+			}
+			if err := add(t, int(f.Fd()), " by "+f.Name(), false); err != nil {
+				return err
+			}
+			continue
+		}
+		if !c.Types.Has(t) || c.Target == nil {
+			continue
+		}
+		fd, err := p.OpenNamespace(t.String())
+		if errors.Is(err, fs.ErrNotExist) && c.Types == inspect.AllTypes {
+			if err := p.Alive(); err != nil {
+				return &NoProcessError{PID: p.PID, TID: p.TID, Err: err}
+			}
+			if _, err := p.Own("ns/" + t.String()); errors.Is(err, fs.ErrNotExist) {
+				continue // the kernel has no such namespaces
+			}
+		}
+		if err != nil {
+			return s.noNamespace(p, t, err)
+		}
+		s.keep(fd)
+		byTarget := p.TID == 0
+		// What a child of the target would be in: that is where the program
+		// belongs. The target of `unshare --pid --fork` is not in it itself.
+		if name := t.ForChildren(); name != "" {
+			child, err := p.OpenNamespace(name)
+			if err == nil {
+				s.keep(child)
+				if !sys.SameFile(child, fd) {
+					fd, byTarget = child, false
+				}
+			}
+		}
+		if err := add(t, fd, " of "+s.target, byTarget); err != nil {
+			return err
+		}
+	}
+	if c.UserParent {
+		return s.userParent(c, p, add)
+	}
+	return nil
+}
+
+// userParent puts the parent of the user namespace, or else the owner of one
+// of the others, in the place of the user namespace to join.
+func (s *situation) userParent(c *Cmd, p *sys.Process, add func(inspect.Type, int, string, bool) error) error {
+	from, of := -1, ""
+	for _, j := range s.joins {
+		if from < 0 || j.typ == inspect.User {
+			from, of = j.fd, fmt.Sprintf("the %s namespace %d%s", j.typ, j.id.Ino, j.of)
+		}
+	}
+	if from < 0 {
+		if c.Target == nil {
+			return errors.New("no namespace whose user namespace could be asked for")
+		}
+		fd, err := p.OpenNamespace("user")
+		if err != nil {
+			return s.noNamespace(p, inspect.User, err)
+		}
+		from, of = s.keep(fd), "the user namespace of "+s.target
+	}
+	fd, err := sys.Owner(from)
+	if err != nil {
+		return fmt.Errorf("ask for the owner of %s: %w", of, err)
+	}
+	s.joins = slices.DeleteFunc(s.joins, func(p place) bool { return p.typ == inspect.User })
+	return add(inspect.User, s.keep(fd), ", the owner of "+of, false)
+}
+
+// ownNamespace returns the namespace of type t that the caller is in. It has
+// the device of all namespaces: nsfs has one.
+func ownNamespace(p *sys.Process, t inspect.Type, dev uint64) (inspect.ID, error) {
+	link, err := p.Own("ns/" + t.String())
+	if err != nil {
+		return inspect.ID{}, err
+	}
+	_, ino, ok := inspect.ParseLink(link)
+	if !ok {
+		return inspect.ID{}, fmt.Errorf("%s: not a namespace", link)
+	}
+	return inspect.ID{Dev: dev, Ino: ino}, nil
+}
+
+// noNamespace says why a namespace of the target could not be opened.
+func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error {
+	e := &NamespaceError{Target: s.target, Type: t, Err: err}
+	stat, readErr := p.ReadFile("stat", 4096)
+	if readErr != nil {
+		if sys.Gone(readErr) {
+			return &NoProcessError{PID: p.PID, TID: p.TID, Why: "it has just ended", Err: readErr}
+		}
+		return e
+	}
+	if end := strings.LastIndexByte(string(stat), ')'); end > 0 {
+		fields := strings.Fields(string(stat)[end+1:])
+		e.Zombie = len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X")
+	}
+	e.UID, _ = p.Owner()
+	return e
+}
+
+// A NamespaceError says that a namespace of the target cannot be looked at.
+type NamespaceError struct {
+	Target string
+	Type   inspect.Type
+	Zombie bool   // the target has ended and waits for its parent
+	UID    uint32 // whose process the target is
+	Err    error
+}
+
+func (e *NamespaceError) Error() string {
+	if e.Zombie {
+		return fmt.Sprintf("cannot open the %s namespace of %s: it is a zombie and has none any more", e.Type, e.Target)
+	}
+	return fmt.Sprintf("cannot open the %s namespace of %s: %v", e.Type, e.Target, pathCause(e.Err))
+}
+func (e *NamespaceError) Unwrap() error { return e.Err }
+
+// pathCause returns what is behind the path of err, where the message names
+// the thing in other words.
+func pathCause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return cause(err)
+}
+
+// lookAtUsers finds out who the target is and which users there are in the
+// user namespace to join.
+func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) error {
+	status, err := p.ReadOwn("status", 16384)
+	if err != nil {
+		return err
+	}
+	admin := func(set string) bool {
+		const sysAdmin = 21
+		text, _ := fieldOf(status, set)
+		caps, err := strconv.ParseUint(text, 16, 64)
+		return err == nil && caps>>sysAdmin&1 == 1
+	}
+	s.capable, s.bounding = admin("CapEff"), admin("CapBnd")
+	mode, _ := fieldOf(status, "Seccomp")
+	s.filtered = mode == "2"
+	if c.FollowUID || c.FollowGID {
+		if s.account, err = accountOf(p); err != nil {
+			return err
+		}
+	}
+	if c.KeepCaps {
+		b, err := readSysctl(p, "cap_last_cap")
+		if err != nil {
+			return err
+		}
+		s.lastCap = b
+	}
+	// The maps are those of the target's user namespace. Of one that comes by
+	// file nothing is known before it is joined.
+	if !joined.Has(inspect.User) || c.Files[inspect.User] != nil || c.UserParent {
+		return nil
+	}
+	if s.uids, err = readMap(p, "uid_map"); err != nil {
+		return err
+	}
+	if s.gids, err = readMap(p, "gid_map"); err != nil {
+		return err
+	}
+	word, err := p.ReadFile("setgroups", 16)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.setgroups = strings.TrimSpace(string(word)) != "deny"
+	return nil
+}
+
+func readSysctl(p *sys.Process, name string) (int, error) {
+	b, err := sys.ReadAt(p.Proc, "sys/kernel/"+name, 32)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+// fieldOf returns a field of /proc/pid/status.
+func fieldOf(status []byte, name string) (string, bool) {
+	for line := range strings.SplitSeq(string(status), "\n") {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(rest), true
+		}
+	}
+	return "", false
+}
+
+// accountOf reads who a process is: its effective user and group and its
+// supplementary groups.
+func accountOf(p *sys.Process) (a account, err error) {
+	b, err := p.ReadFile("status", 16384)
+	if err != nil {
+		return a, err
+	}
+	number := func(text string) uint32 {
+		n, parseErr := strconv.ParseUint(text, 10, 32)
+		if parseErr != nil {
+			err = fmt.Errorf("%s: %w", p.Path("status"), parseErr)
+		}
+		return uint32(n)
+	}
+	second := func(name string) uint32 {
+		text, _ := fieldOf(b, name)
+		fields := strings.Fields(text)
+		if len(fields) < 2 {
+			err = fmt.Errorf("%s has no %s", p.Path("status"), name)
+			return 0
+		}
+		return number(fields[1])
+	}
+	a.uid, a.gid = second("Uid"), second("Gid")
+	groups, _ := fieldOf(b, "Groups")
+	for g := range strings.FieldsSeq(groups) {
+		a.groups = append(a.groups, number(g))
+	}
+	return a, err
+}
+
+// lookAtFiles opens the directories to enter.
+func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (err error) {
+	wantsMnt := c.Types.Has(inspect.Mnt) || c.Files[inspect.Mnt] != nil
+	switch {
+	case c.RootDir != "":
+		if s.root, err = sys.OpenDirectory(c.RootDir); err != nil {
+			return err
+		}
+		s.rootOf = c.RootDir
+	case c.Target != nil && (c.Root || wantsMnt && c.Files[inspect.Mnt] == nil):
+		link, err := p.Readlink("root")
+		if err != nil {
+			return fmt.Errorf("look at the root directory of %s: %w", s.target, pathCause(err))
+		}
+		s.chrooted = link != "/"
+		if !s.chrooted && !c.Root {
+			break
+		}
+		if s.root, err = p.Open("root"); err != nil {
+			return fmt.Errorf("open the root directory of %s: %w", s.target, pathCause(err))
+		}
+		s.rootOf = "that of " + s.target
+	case c.Root:
+		return errors.New("no target whose root directory could be entered")
+	}
+	s.keep(s.root)
+
+	switch {
+	case c.DirPath != "":
+		if s.dir, err = sys.OpenDirectory(c.DirPath); err != nil {
+			return err
+		}
+		s.dirOf = c.DirPath
+	case c.Dir && c.Target == nil:
+		return errors.New("no target whose working directory could be taken")
+	case c.Dir:
+		if s.dir, err = p.Open("cwd"); err != nil {
+			return fmt.Errorf("open the working directory of %s: %w", s.target, pathCause(err))
+		}
+		s.dirOf = "that of " + s.target
+	}
+	s.keep(s.dir)
+	return nil
+}

@@ -1,0 +1,107 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// An Op is a kind of [Step].
+type Op uint8
+
+// The kinds of step, in the order in which they are taken.
+const (
+	Prepare    Op = iota + 1 // take on what does not depend on namespaces
+	Join                     // join a namespace
+	Make                     // make a namespace
+	Mount                    // change mounts that only the program sees
+	Chroot                   // change the root directory
+	Chdir                    // change the working directory
+	Credential               // become somebody else
+	Confine                  // give up privileges
+	Fork                     // enter the PID namespace, by a child
+	Session                  // take on what only the last process can
+	Exec                     // run the program
+)
+
+// A Step is one thing to do on the way to the program.
+type Step struct {
+	Op   Op
+	Type inspect.Type // of Join and Make
+	ID   inspect.ID   // of Join
+	// Text says it as an infinitive: "join the net namespace 4026532281 of
+	// process 4242".
+	Text string
+
+	// calls appends the system calls that carry the step out.
+	calls func(*sys.Script)
+	// pidfd, if it is not 0, can carry out a Join together with its neighbours.
+	pidfd int
+	// verify appends what checks a Join, once all are done.
+	verify func(*sys.Script)
+	// denied finds out why a Join may be denied.
+	denied func() *Denial
+}
+
+// String returns what the step does, such as "join the net namespace
+// 4026532281 of process 4242".
+func (s Step) String() string { return s.Text }
+
+// A StepError says which step could not be taken: the program did not run.
+type StepError struct {
+	Step Step
+	Call string // the system call
+	Err  error  // why: an errno, as a rule
+	// Denial is what is known about why a Join was not permitted, or nil.
+	Denial *Denial
+}
+
+// A Denial is what bears on a namespace that may not be joined. It takes
+// CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own.
+type Denial struct {
+	Owner    uint64 // inode number of the owning user namespace, 0 if hidden
+	OwnerUID uint32 // who made that
+	NoAdmin  bool   // the caller has no CAP_SYS_ADMIN where it is
+	Bounded  bool   // nor can it ever get it: its bounding set lacks it
+	Seccomp  bool   // the caller is under a seccomp filter
+}
+
+func (e *StepError) Error() string {
+	if e.Step.Text == "" {
+		return fmt.Sprintf("%s: %v", e.Call, e.Err)
+	}
+	return fmt.Sprintf("cannot %s: %s", e.Step.Text, e.why())
+}
+
+// why puts the errors in words whose own words mislead.
+func (e *StepError) why() string {
+	switch {
+	case errors.Is(e.Err, sys.ErrMismatch):
+		return "the namespace read back is another one"
+	case e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM):
+		return "the PID namespace is dead: its first process has ended"
+	}
+	return e.Err.Error()
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Dead reports whether the step failed because the PID namespace has lost its
+// first process: nothing can be started in it ever again.
+func (e *StepError) Dead() bool { return e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM) }
+
+// An ExitError reports how a program ended, if not with status 0.
+type ExitError struct {
+	Code   int            // exit status, or -1
+	Signal syscall.Signal // signal that ended it, or 0
+}
+
+func (e *ExitError) Error() string {
+	if e.Signal != 0 {
+		return "the program was ended by signal " + e.Signal.String()
+	}
+	return fmt.Sprintf("the program ended with status %d", e.Code)
+}

@@ -1,0 +1,177 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Target is a process, or a thread, whose namespaces can be joined. It is
+// held by a pidfd, so it stays the same process even if its PID is used again,
+// and everything about it is read through one descriptor of its directory in
+// /proc.
+type Target struct{ proc *sys.Process }
+
+// Open returns the process with the given PID as a target. It needs no
+// privileges. The error is an [fs.ErrNotExist] if there is no such process.
+func Open(pid int) (*Target, error) { return OpenThread(pid, 0) }
+
+// OpenThread returns thread tid of process pid: its namespaces may be others
+// than those of the process.
+func OpenThread(pid, tid int) (*Target, error) {
+	p, err := sys.OpenProcess(pid, tid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &NoProcessError{PID: pid, TID: tid, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Target{p}, nil
+}
+
+// Self returns the calling process.
+func Self() (*Target, error) { return Open(os.Getpid()) }
+
+// PID returns the process ID.
+func (t *Target) PID() int { return t.proc.PID }
+
+// Close lets go of the process.
+func (t *Target) Close() error { t.proc.Close(); return nil }
+
+// String returns "process 4242", or "thread 4243 of process 4242".
+func (t *Target) String() string {
+	if t.proc.TID != 0 {
+		return fmt.Sprintf("thread %d of process %d", t.proc.TID, t.proc.PID)
+	}
+	return "process " + strconv.Itoa(t.proc.PID)
+}
+
+// Check returns nil if ino is the inode number of a pidfd of the process: then
+// it is the one that had that number when it was asked (Linux 6.9).
+func (t *Target) Check(ino uint64) error {
+	got, err := t.proc.PidfdInode()
+	if err != nil {
+		return err
+	}
+	if got != ino {
+		return &NoProcessError{
+			PID: t.proc.PID,
+			Why: fmt.Sprintf("the one that has this number has pidfd inode %d, not %d", got, ino), Err: fs.ErrNotExist,
+		}
+	}
+	return nil
+}
+
+// NetOfSocket returns the network namespace of the socket that is descriptor
+// fd of the target (Linux 5.6). It needs ptrace access to the target and
+// CAP_NET_ADMIN over the namespace.
+func (t *Target) NetOfSocket(fd int) (*os.File, error) {
+	s, err := t.proc.Getfd(fd)
+	if err != nil {
+		return nil, fmt.Errorf("take descriptor %d of %s: %w", fd, t, err)
+	}
+	defer sys.CloseAll(s)
+	ns, err := sys.NamespaceOfSocket(s)
+	if err != nil {
+		return nil, fmt.Errorf("ask descriptor %d of %s for its network namespace: %w", fd, t, err)
+	}
+	return os.NewFile(uintptr(ns), fmt.Sprintf("the network namespace of descriptor %d of %s", fd, t)), nil
+}
+
+// OpenFile opens a namespace by a file, such as /run/netns/blue or
+// /proc/1/ns/net. Nothing but a namespace is opened: the error is an
+// [ErrNotNamespace] for anything else. With t not zero it must be of that type.
+func OpenFile(path string, t inspect.Type) (*os.File, error) {
+	fd, err := sys.OpenNamespace(sys.CurrentDirectory, path)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: cause(err)}
+	}
+	got, err := typeOf(fd)
+	if err == nil && t != 0 && got != t {
+		err = &TypeError{Path: path, Got: got, Want: t}
+	}
+	if err != nil {
+		sys.CloseAll(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// ErrNotNamespace says that a file is no namespace.
+var ErrNotNamespace = sys.ErrNotNamespace
+
+// typeOf returns the type of the namespace of fd.
+func typeOf(fd int) (inspect.Type, error) {
+	flag, err := sys.NamespaceFlag(fd)
+	if err != nil {
+		return 0, err
+	}
+	t, ok := inspect.TypeOfFlag(flag)
+	if !ok {
+		return 0, fmt.Errorf("a namespace of a type that is not known: %#x", flag)
+	}
+	return t, nil
+}
+
+// A TypeError says that a file is a namespace of another type.
+type TypeError struct {
+	Path      string
+	Got, Want inspect.Type
+}
+
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("%s is a %s namespace, not a %s namespace", e.Path, e.Got, e.Want)
+}
+
+// A NoProcessError says that there is no such process or thread.
+type NoProcessError struct {
+	PID, TID int
+	Why      string // more than that, or ""
+	Err      error
+}
+
+func (e *NoProcessError) Error() string {
+	if e.TID != 0 {
+		return fmt.Sprintf("no thread %d of a process %d", e.TID, e.PID)
+	}
+	if e.Why != "" {
+		return fmt.Sprintf("no process %d: %s", e.PID, e.Why)
+	}
+	return fmt.Sprintf("no process %d", e.PID)
+}
+func (e *NoProcessError) Unwrap() error { return e.Err }
+
+// cause returns the errno that err is about, or err: for messages that name
+// the call in their own words.
+func cause(err error) error {
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// Namespace opens the namespace of type t that a child of the target would be
+// in: of PID and time namespaces that may be another than its own.
+func (t *Target) Namespace(typ inspect.Type) (*os.File, error) {
+	names := []string{typ.String()}
+	if n := typ.ForChildren(); n != "" {
+		names = []string{n, typ.String()}
+	}
+	var err error
+	for _, name := range names {
+		var fd int
+		if fd, err = t.proc.OpenNamespace(name); err == nil {
+			return os.NewFile(uintptr(fd), t.proc.Path("ns/"+name)), nil
+		}
+	}
+	s := &situation{target: t.String()}
+	return nil, s.noNamespace(t.proc, typ, err)
+}
+
+// TypeOf returns the type of the namespace that a file is.
+func TypeOf(f *os.File) (inspect.Type, error) { return typeOf(int(f.Fd())) }

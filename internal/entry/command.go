@@ -1,0 +1,306 @@
+package entry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/target"
+)
+
+// A Found is what a TARGET turned out to be: a process, or files that lead to
+// namespaces.
+type Found struct {
+	Process *enter.Target
+	Files   map[inspect.Type]*os.File
+	Netns   string // the name of ip-netns(8), if it was given by one
+}
+
+// Close lets go of what was found.
+func (f *Found) Close() {
+	if f.Process != nil {
+		f.Process.Close()
+	}
+	for _, file := range f.Files {
+		file.Close()
+	}
+}
+
+// A Resolver finds a TARGET that only a scan can place: a container, or a
+// namespace by its number.
+type Resolver func(ctx context.Context, ref target.Ref) (*Found, error)
+
+// ErrNeedsScan is what [Options.Command] returns without a Resolver for a
+// TARGET that needs one.
+var ErrNeedsScan = errors.New("only a scan can tell")
+
+// A UsageError is a mistake in the command line.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+func (e UsageError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// lookUp finds out what a TARGET is.
+func lookUp(ctx context.Context, word string, resolve Resolver) (*Found, error) {
+	ref, err := target.Parse(word)
+	if err != nil {
+		return nil, UsageError{err}
+	}
+	switch ref.Kind {
+	case target.Process:
+		return process(ref)
+	case target.File:
+		return files("", ref.Path)
+	case target.Netns:
+		f, err := files("", path.Join("/run/netns", ref.Name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("no network namespace %q in /run/netns: %w", ref.Name, fs.ErrNotExist)
+		}
+		if f != nil {
+			f.Netns = ref.Name
+		}
+		return f, err
+	case target.Pin:
+		return pin(ref)
+	}
+	if resolve == nil {
+		return nil, ErrNeedsScan
+	}
+	return resolve(ctx, ref)
+}
+
+func process(ref target.Ref) (*Found, error) {
+	pid := ref.PID
+	if pid == 0 {
+		pid = os.Getpid()
+	}
+	t, err := enter.OpenThread(pid, ref.TID)
+	if err != nil {
+		return nil, err
+	}
+	if ref.PidfdIno != 0 {
+		if err := t.Check(ref.PidfdIno); err != nil {
+			t.Close()
+			return nil, err
+		}
+	}
+	return &Found{Process: t}, nil
+}
+
+// files opens a namespace by its file.
+func files(dir string, names ...string) (*Found, error) {
+	found := &Found{Files: map[inspect.Type]*os.File{}}
+	for _, name := range names {
+		f, err := enter.OpenFile(path.Join(dir, name), 0)
+		if err != nil {
+			found.Close()
+			return nil, err
+		}
+		t, err := enter.TypeOf(f)
+		if err != nil {
+			f.Close()
+			found.Close()
+			return nil, err
+		}
+		found.Files[t] = f
+	}
+	return found, nil
+}
+
+// pinDir is where pins are: those of root, or of an ordinary user.
+func pinDir() string {
+	if os.Geteuid() == 0 {
+		return "/run/nstool"
+	}
+	return path.Join(os.Getenv("XDG_RUNTIME_DIR"), "nstool")
+}
+
+func pin(ref target.Ref) (*Found, error) {
+	if strings.ContainsAny(ref.Name, "/") || ref.Name == "." || ref.Name == ".." {
+		return nil, usagef("bad target %q: the name of a pin has no slash", ref.Text)
+	}
+	dir := path.Join(pinDir(), ref.Name)
+	if ref.Type != 0 {
+		return files(dir, ref.Type.String())
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no pin %q in %s: %w", ref.Name, pinDir(), fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if t, err := inspect.ParseType(e.Name()); err == nil && t.String() == e.Name() {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("pin %q has no namespaces: %w", ref.Name, fs.ErrNotExist)
+	}
+	return files(dir, names...)
+}
+
+// An Entry is a command that is ready to be planned and run.
+type Entry struct {
+	Cmd    *enter.Cmd
+	opts   *Options
+	target string // as it was written
+	held   []*Found
+}
+
+// Close lets go of everything that was opened.
+func (e *Entry) Close() {
+	for _, f := range e.held {
+		f.Close()
+	}
+}
+
+// Command finds the target and makes the command that the options ask for.
+func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err error) {
+	e = &Entry{opts: o, target: o.Target}
+	defer func() {
+		if err != nil {
+			e.Close()
+			e = nil
+		}
+	}()
+	if o.Container != "" {
+		if o.Target != "" {
+			return e, usagef("--target and --container exclude each other")
+		}
+		e.target = "container:" + o.Container
+	}
+	c := &enter.Cmd{
+		Files:      map[inspect.Type]*os.File{},
+		UserParent: o.UserParent,
+		KeepEnv:    o.KeepEnv, TargetEnv: o.TargetEnv,
+		Root: o.Root, RootDir: o.RootDir, Dir: o.Dir, DirPath: o.DirPath, InnerDir: o.InnerDir,
+		UID: o.UID, GID: o.GID, FollowUID: o.FollowUID, FollowGID: o.FollowGID,
+		PreserveCredentials: o.Preserve, KeepCaps: o.KeepCaps,
+		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
+		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
+		Privileged: o.Privileged, AllowMissing: o.AllowMissing, KillChild: o.KillChild,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}
+	e.Cmd = c
+	if len(o.Program) > 0 {
+		if o.Program[0] == "" {
+			return e, usagef("the name of the program is empty")
+		}
+		c.Path, c.Args = o.Program[0], o.Program
+	}
+
+	var found *Found
+	if e.target != "" {
+		if found, err = lookUp(ctx, e.target, resolve); err != nil {
+			return e, err
+		}
+		e.held = append(e.held, found)
+		c.Target, c.NetnsName = found.Process, found.Netns
+	}
+	all := o.All || found != nil && len(o.Namespaces) == 0 && o.NetSocket < 0 && !o.UserParent
+	if err := o.check(found, all); err != nil {
+		return e, err
+	}
+	if all {
+		if found.Process != nil {
+			c.Types = inspect.AllTypes
+		}
+		for t, f := range found.Files {
+			c.Files[t] = f
+		}
+	}
+	for t := range inspect.AllTypes.All() {
+		from, ok := o.Namespaces[t]
+		if !ok {
+			continue
+		}
+		of := found
+		if from != "" {
+			if of, err = lookUp(ctx, from, resolve); err != nil {
+				return e, fmt.Errorf("--%s=%s: %w", t, from, err)
+			}
+			e.held = append(e.held, of)
+		}
+		switch file := of.Files[t]; {
+		case of.Process != nil && from == "":
+			c.Types = c.Types.With(t)
+		case of.Process != nil:
+			f, err := of.Process.Namespace(t)
+			if err != nil {
+				return e, err
+			}
+			e.held = append(e.held, &Found{Files: map[inspect.Type]*os.File{t: f}})
+			c.Files[t] = f
+		case file != nil:
+			c.Files[t] = file
+		default:
+			for got, f := range of.Files {
+				return e, fmt.Errorf("--%s=%s: %w", t, from, &enter.TypeError{Path: f.Name(), Got: got, Want: t})
+			}
+		}
+		if t == inspect.Net && of.Netns != "" {
+			c.NetnsName = of.Netns
+		}
+	}
+	if o.NetSocket >= 0 {
+		f, err := c.Target.NetOfSocket(o.NetSocket)
+		if err != nil {
+			return e, err
+		}
+		e.held = append(e.held, &Found{Files: map[inspect.Type]*os.File{inspect.Net: f}})
+		c.Files[inspect.Net] = f
+	}
+	return e, nil
+}
+
+// check finds what does not go together.
+func (o *Options) check(found *Found, all bool) error {
+	process := found != nil && found.Process != nil
+	switch {
+	case found == nil && all:
+		return usagef("--all needs a target: all namespaces of which process?")
+	case found == nil && len(o.Namespaces) == 0:
+		return usagef("nothing to enter: give a target by -p, or a namespace such as --net=FILE")
+	case !process && (o.Root || o.Dir || o.FollowUID || o.FollowGID || o.TargetEnv || o.NetSocket >= 0 || o.JoinCgroup || o.FollowContext):
+		return usagef("--root, --wd, --env, --net-socket, --join-cgroup, --follow-context and follow need a process as target")
+	case (o.Dir || o.DirPath != "") && o.InnerDir != "":
+		return usagef("--wd and --wdns exclude each other")
+	case o.Preserve && (o.UID != nil || o.GID != nil || o.FollowUID || o.FollowGID):
+		return usagef("--preserve-credentials and --setuid or --setgid exclude each other")
+	}
+	for t, from := range o.Namespaces {
+		if from == "" && found == nil {
+			return usagef("--%s needs a target by -p, or --%s=FILE", t, t)
+		}
+	}
+	return nil
+}
+
+// Do carries the command out: it prints the plan, or runs the program.
+func (e *Entry) Do(ctx context.Context, out io.Writer) error {
+	if !e.opts.DryRun {
+		return e.Cmd.RunOrExec(ctx)
+	}
+	steps, err := e.Cmd.Plan()
+	if err != nil {
+		return err
+	}
+	for _, s := range steps {
+		if _, err := fmt.Fprintln(out, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

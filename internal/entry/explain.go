@@ -1,0 +1,104 @@
+package entry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+)
+
+// An Explained error is one of the command with advice, if there is any that
+// is true for it, and with the exit status.
+type Explained struct {
+	Err    error
+	Advice string
+	Code   int
+	// Said is true if nothing is to be said: the program was run and has said
+	// what it had to say.
+	Said bool
+}
+
+func (e Explained) Error() string { return e.Err.Error() }
+func (e Explained) Unwrap() error { return e.Err }
+
+// The exit statuses of a command that runs a program, beside the program's own.
+const (
+	statusOwn        = 125
+	statusNotInvoked = 126
+	statusNotFound   = 127
+	statusSignal     = 128
+)
+
+// Explain says what err means to the one who gave the command.
+func (o *Options) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*enter.ExitError](err); ok {
+		if e.Signal != 0 {
+			return Explained{Err: err, Code: statusSignal + int(e.Signal), Said: true}
+		}
+		return Explained{Err: err, Code: e.Code, Said: true}
+	}
+	x := Explained{Err: err, Code: statusOwn}
+	if e, ok := errors.AsType[*enter.StepError](err); ok {
+		o.explainStep(e, &x)
+	} else if e, ok := errors.AsType[*enter.NamespaceError](err); ok {
+		o.explainNamespace(e, &x)
+	} else if e, ok := errors.AsType[*enter.TypeError](err); ok {
+		x.Advice = fmt.Sprintf("join it as --%s=%s", e.Got, e.Path)
+	} else if _, ok := errors.AsType[*enter.HostDirError](err); ok {
+		x.Advice = "--wdns=DIR is a directory inside; --privileged hands the one outside over"
+	} else if errors.Is(err, enter.ErrNotNamespace) {
+		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
+	}
+	return x
+}
+
+func (o *Options) explainStep(e *enter.StepError, x *Explained) {
+	switch {
+	case e.Step.Op == enter.Exec && errors.Is(e.Err, fs.ErrNotExist):
+		x.Code = statusNotFound
+		if len(o.Program) == 0 {
+			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
+		}
+	case e.Step.Op == enter.Exec:
+		x.Code = statusNotInvoked
+	case e.Dead():
+		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
+	case e.Denial != nil:
+		x.Advice = denied(e)
+	case e.Step.Op == enter.Credential && errors.Is(e.Err, syscall.EINVAL):
+		x.Advice = "the user namespace has no such user or group; --preserve-credentials stays as you are"
+	}
+}
+
+// denied says what would have to be different for a join to be permitted.
+func denied(e *enter.StepError) string {
+	d := e.Denial
+	switch {
+	case d.Seccomp && d.Bounded:
+		return "nstool is itself confined, by a seccomp filter and by a bounding set without CAP_SYS_ADMIN, as in a container that is not privileged"
+	case d.Bounded:
+		return "the bounding set of nstool itself has no CAP_SYS_ADMIN, as in a container that is not privileged"
+	case d.Seccomp:
+		return "nstool is itself under a seccomp filter, which may be what denies it"
+	case d.Owner != 0 && e.Step.Type == inspect.User:
+		return fmt.Sprintf("it was made by uid %d; joining it needs to be that user, or CAP_SYS_ADMIN in it", d.OwnerUID)
+	case d.Owner != 0:
+		return fmt.Sprintf("user namespace %d of uid %d owns it; joining it needs CAP_SYS_ADMIN in there", d.Owner, d.OwnerUID)
+	case d.NoAdmin:
+		return "its owner is a user namespace outside yours; joining it needs CAP_SYS_ADMIN in there"
+	}
+	return ""
+}
+
+func (o *Options) explainNamespace(e *enter.NamespaceError, x *Explained) {
+	if errors.Is(e.Err, fs.ErrPermission) && os.Geteuid() != 0 && e.UID != uint32(os.Geteuid()) {
+		x.Advice = fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
+	}
+}

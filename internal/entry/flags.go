@@ -1,0 +1,369 @@
+// Package entry is nstool-enter(1): its flags, what they mean, and how the
+// command is carried out.
+//
+// It stands apart from the other commands because of how often and how
+// urgently it is used. The flags are one table, [Flags], from which the
+// command line library of the other commands is told about them and which
+// [Parse] reads too. The init function of this package runs before those of
+// the libraries that enter has no use for: a command line that needs none of
+// them is carried out right there, in a third of the time.
+package entry
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// Options are what the flags and words of the command line say.
+type Options struct {
+	Target    string // -p
+	Container string // -c
+	All       bool
+	// Namespaces are the types asked for, with where they come from: a TARGET,
+	// or "" for the target of the command.
+	Namespaces map[inspect.Type]string
+	UserParent bool
+	NetSocket  int // a descriptor of the target, or -1
+
+	Root, Dir        bool // of the target
+	RootDir, DirPath string
+	InnerDir         string // "" is not asked for
+	MountProc        bool
+	NetnsFiles       bool
+	UID, GID         *uint32
+	FollowUID        bool
+	FollowGID        bool
+	Preserve         bool
+	KeepCaps         bool
+	TargetEnv        bool
+	KeepEnv          []string
+	NoFork           bool
+	JoinCgroup       bool
+	FollowContext    bool
+	Privileged       bool
+	AllowMissing     []string
+	RawStdio         bool
+	KillChild        syscall.Signal
+	DryRun           bool
+	Help             bool
+	Program          []string
+}
+
+// A Flag is one row of the table of flags.
+type Flag struct {
+	Name    string
+	Aliases []string // other long names
+	Short   string   // letters, each of which will do
+	// Arg is what stands for the argument in the help, "" if there is none.
+	Arg string
+	// Optional says that the argument can be left out, and must stand behind
+	// an equals sign if it is not.
+	Optional bool
+	// Group is the heading in the help; it stands in the first of a group.
+	Group string
+	Help  string
+
+	set func(o *Options, arg string) error
+}
+
+// Flags is the table of all flags of nstool-enter(1).
+var Flags = []Flag{
+	{
+		Name: "target", Short: "pt", Arg: "TARGET", Group: "Target",
+		Help: "the process to follow: a PID, or any other TARGET",
+		set:  func(o *Options, arg string) error { o.Target = arg; return nil },
+	},
+	{
+		Name: "container", Short: "c", Arg: "NAME", Help: "the container to enter",
+		set: func(o *Options, arg string) error { o.Container = arg; return nil },
+	},
+	{
+		Name: "all", Short: "a", Group: "Namespaces (of the target, or of a FILE, an INODE or another TARGET)",
+		Help: "all in which the target is and the caller is not; with a target, this is the default",
+		set:  func(o *Options, _ string) error { o.All = true; return nil },
+	},
+	namespace(inspect.Mnt, "m", "mount"),
+	namespace(inspect.UTS, "u"),
+	namespace(inspect.IPC, "i"),
+	namespace(inspect.Net, "n"),
+	namespace(inspect.PID, ""),
+	namespace(inspect.User, "U"),
+	namespace(inspect.Cgroup, "C"),
+	namespace(inspect.Time, "T"),
+	{
+		Name: "user-parent", Help: "the parent of the user namespace, or the owner of the others, in its place",
+		set: func(o *Options, _ string) error { o.UserParent = true; return nil },
+	},
+	{
+		Name: "net-socket", Short: "N", Arg: "FD", Help: "the network namespace of a socket of the target",
+		set: func(o *Options, arg string) (err error) {
+			o.NetSocket, err = number(arg, 1<<30)
+			return err
+		},
+	},
+	{
+		Name: "root", Short: "r", Arg: "DIR", Optional: true, Group: "Files",
+		Help: "the root directory of the target, or DIR",
+		set:  func(o *Options, arg string) error { o.Root, o.RootDir = arg == "", arg; return nil },
+	},
+	{
+		Name: "wd", Short: "w", Arg: "DIR", Optional: true,
+		Help: "the working directory of the target, or DIR as the caller sees it",
+		set:  func(o *Options, arg string) error { o.Dir, o.DirPath = arg == "", arg; return nil },
+	},
+	{
+		Name: "wdns", Short: "W", Arg: "DIR", Optional: true,
+		Help: "the working directory DIR as the program sees it; / if left out",
+		set: func(o *Options, arg string) error {
+			if o.InnerDir = arg; arg == "" {
+				o.InnerDir = "/"
+			}
+			return nil
+		},
+	},
+	{
+		Name: "mount-proc", Help: "a /proc of its own that shows the PID namespace that is joined",
+		set: func(o *Options, _ string) error { o.MountProc = true; return nil },
+	},
+	{
+		Name: "netns-files", Help: "a /sys of its own, and the files of /etc/netns/NAME, for the network namespace",
+		set: func(o *Options, _ string) error { o.NetnsFiles = true; return nil },
+	},
+	{
+		Name: "setuid", Short: "S", Arg: "UID|follow", Group: "Credentials",
+		Help: "become user UID, or the target's",
+		set: func(o *Options, arg string) (err error) {
+			o.UID, o.FollowUID, err = identity(arg)
+			return err
+		},
+	},
+	{
+		Name: "setgid", Short: "G", Arg: "GID|follow",
+		Help: "become group GID without supplementary groups, or the target's with its own",
+		set: func(o *Options, arg string) (err error) {
+			o.GID, o.FollowGID, err = identity(arg)
+			return err
+		},
+	},
+	{
+		Name: "preserve-credentials", Help: "stay who you are, in a user namespace too",
+		set: func(o *Options, _ string) error { o.Preserve = true; return nil },
+	},
+	{
+		Name: "keep-caps", Help: "keep the capabilities of a user namespace without being its root",
+		set: func(o *Options, _ string) error { o.KeepCaps = true; return nil },
+	},
+	{
+		Name: "env", Short: "e", Arg: "KEEP,LIST", Optional: true, Group: "Program",
+		Help: "the environment of the target, with these variables of the caller",
+		set: func(o *Options, arg string) error {
+			o.TargetEnv = true
+			if arg != "" {
+				o.KeepEnv = append(o.KeepEnv, strings.Split(arg, ",")...)
+			}
+			return nil
+		},
+	},
+	{
+		Name: "no-fork", Short: "F", Help: "leave the program itself in the caller's PID namespace",
+		set: func(o *Options, _ string) error { o.NoFork = true; return nil },
+	},
+	{
+		Name: "kill-child", Arg: "SIGNAL", Optional: true,
+		Help: "what the program gets when nstool is killed; KILL if left out",
+		set: func(o *Options, arg string) (err error) {
+			o.KillChild, err = signalOf(arg)
+			return err
+		},
+	},
+	{
+		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
+		set: func(o *Options, _ string) error { o.DryRun = true; return nil },
+	},
+	{
+		Name: "join-cgroup", Group: "Privileges",
+		Help: "the control groups of the target; they come by themselves with its file system",
+		set:  func(o *Options, _ string) error { o.JoinCgroup = true; return nil },
+	},
+	{
+		Name: "follow-context", Short: "Z", Help: "the SELinux context of the target",
+		set: func(o *Options, _ string) error { o.FollowContext = true; return nil },
+	},
+	{
+		Name: "privileged", Help: "give a program of the target the privileges of the caller",
+		set: func(o *Options, _ string) error { o.Privileged = true; return nil },
+	},
+	{
+		Name: "allow-missing", Arg: "LIST",
+		Help: "go on without these limits of the target, if they cannot be had: caps, nnp, seccomp, cgroup, label, rlimits, oom",
+		set: func(o *Options, arg string) error {
+			o.AllowMissing = append(o.AllowMissing, strings.Split(arg, ",")...)
+			return nil
+		},
+	},
+	{
+		Name: "raw-stdio", Help: "hand redirected files over as they are, and the terminal too",
+		set: func(o *Options, _ string) error { o.RawStdio = true; return nil },
+	},
+	{
+		Name: "help", Short: "h", Help: "this help",
+		set: func(o *Options, _ string) error { o.Help = true; return nil },
+	},
+}
+
+// namespace is the row of a type of namespace.
+func namespace(t inspect.Type, short string, aliases ...string) Flag {
+	return Flag{
+		Name: t.String(), Short: short, Aliases: aliases, Arg: "FROM", Optional: true,
+		Help: "the " + t.String() + " namespace",
+		set: func(o *Options, arg string) error {
+			if o.Namespaces == nil {
+				o.Namespaces = map[inspect.Type]string{}
+			}
+			o.Namespaces[t] = arg
+			return nil
+		},
+	}
+}
+
+// NewOptions returns the options of an empty command line.
+func NewOptions() *Options { return &Options{NetSocket: -1} }
+
+// Set carries out flag f.
+func (o *Options) Set(f *Flag, arg string) error { return f.set(o, arg) }
+
+// Parse reads the words behind "enter". Flags end with the first word that is
+// none, or with "--": the program and its arguments follow.
+func Parse(words []string) (*Options, error) {
+	o := NewOptions()
+	for len(words) > 0 {
+		word := words[0]
+		if word == "--" {
+			words = words[1:]
+			break
+		}
+		if len(word) < 2 || word[0] != '-' {
+			break
+		}
+		words = words[1:]
+		var err error
+		if strings.HasPrefix(word, "--") {
+			words, err = o.long(word[2:], words)
+		} else {
+			words, err = o.short(word[1:], words)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	o.Program = words
+	return o, nil
+}
+
+// errFlag says that the words are not as they should be; the other parser has
+// the words for it.
+var errFlag = errors.New("no such flag")
+
+func (o *Options) long(word string, rest []string) ([]string, error) {
+	name, arg, given := strings.Cut(word, "=")
+	f := find(func(f *Flag) bool {
+		if f.Name == name {
+			return true
+		}
+		for _, a := range f.Aliases {
+			if a == name {
+				return true
+			}
+		}
+		return false
+	})
+	return o.take(f, arg, given, rest)
+}
+
+// short reads a word of letters: each but the last is a flag without argument.
+func (o *Options) short(word string, rest []string) ([]string, error) {
+	for i := range len(word) {
+		f := find(func(f *Flag) bool { return strings.IndexByte(f.Short, word[i]) >= 0 })
+		if f == nil {
+			return nil, errFlag
+		}
+		next := word[i+1:]
+		switch {
+		case strings.HasPrefix(next, "="):
+			return o.take(f, next[1:], true, rest)
+		case f.Arg != "" && !f.Optional && next != "":
+			return o.take(f, next, true, rest)
+		case f.Arg != "" && !f.Optional || next == "":
+			return o.take(f, "", false, rest)
+		}
+		if err := f.set(o, ""); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+func (o *Options) take(f *Flag, arg string, given bool, rest []string) ([]string, error) {
+	switch {
+	case f == nil, given && f.Arg == "", given && arg == "":
+		return nil, errFlag
+	case f.Arg != "" && !f.Optional && !given:
+		if len(rest) == 0 {
+			return nil, errFlag
+		}
+		arg, rest = rest[0], rest[1:]
+	}
+	return rest, f.set(o, arg)
+}
+
+func find(is func(*Flag) bool) *Flag {
+	for i := range Flags {
+		if is(&Flags[i]) {
+			return &Flags[i]
+		}
+	}
+	return nil
+}
+
+func number(arg string, most uint64) (int, error) {
+	n, err := strconv.ParseUint(arg, 10, 64)
+	if err != nil || n > most || strconv.FormatUint(n, 10) != arg {
+		return 0, fmt.Errorf("%q is not a whole number from 0 to %d", arg, most)
+	}
+	return int(n), nil
+}
+
+func identity(arg string) (id *uint32, follow bool, err error) {
+	if arg == "follow" {
+		return nil, true, nil
+	}
+	n, err := number(arg, 1<<32-2)
+	if err != nil {
+		return nil, false, fmt.Errorf(`%w, and not "follow"`, err)
+	}
+	u := uint32(n)
+	return &u, false, nil
+}
+
+// signals are those that --kill-child is likely to be given.
+var signals = map[string]syscall.Signal{
+	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "ABRT": syscall.SIGABRT,
+	"KILL": syscall.SIGKILL, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "TERM": syscall.SIGTERM,
+	"": syscall.SIGKILL,
+}
+
+func signalOf(arg string) (syscall.Signal, error) {
+	if s, ok := signals[strings.TrimPrefix(strings.ToUpper(arg), "SIG")]; ok {
+		return s, nil
+	}
+	n, err := number(arg, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("no signal %q; there are HUP, INT, QUIT, ABRT, KILL, USR1, USR2, TERM and the numbers from 1 to 64", arg)
+	}
+	return syscall.Signal(n), nil
+}

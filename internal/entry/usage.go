@@ -1,0 +1,82 @@
+package entry
+
+import "strings"
+
+// Usage returns the help of the command.
+func Usage() string {
+	var b strings.Builder
+	b.WriteString(`Run a program in namespaces that exist: those of a process, a container, a pin
+or a file. With a target and no namespace flag, all of the target's.
+
+Usage:
+  nstool enter [FLAGS] [PROGRAM [ARG...]]
+
+Examples:
+  nstool enter -p 4242 --net --uts sh     the network and host name of process 4242
+  nstool enter -p 4242                    a shell in all of its namespaces
+  nstool enter -c web -n ss -ltn          the caller's ss, in the network of a container
+  nstool enter --net=netns:blue ip addr   a network namespace of ip-netns(8)
+  nstool enter --dry-run -p 4242 sh       what would be done
+
+A program found in the file system of the target gets the target's privileges,
+not the caller's; --privileged waives that.
+`)
+	const column = 27
+	for _, f := range Flags {
+		if f.Group != "" {
+			b.WriteString("\n" + f.Group + ":\n")
+		}
+		left := "    "
+		for i, s := range f.Short {
+			if i == 0 {
+				left = "  -" + string(s)
+			} else {
+				left += ", -" + string(s)
+			}
+		}
+		if f.Short == "" {
+			left += "  "
+		} else {
+			left += ", "
+		}
+		left += "--" + f.Name
+		switch {
+		case f.Optional:
+			left += "[=" + f.Arg + "]"
+		case f.Arg != "":
+			left += " " + f.Arg
+		}
+		if len(left) > column-2 {
+			b.WriteString(left + "\n" + strings.Repeat(" ", column))
+		} else {
+			b.WriteString(left + strings.Repeat(" ", column-len(left)))
+		}
+		b.WriteString(wrap(f.Help, 80-column, column) + "\n")
+	}
+	b.WriteString(`
+Exit status: that of the program; 128+N if signal N ended it; 127 if it was not
+found, 126 if it could not be invoked, 125 if nstool failed and it did not run.
+See nstool-enter(1).
+`)
+	return b.String()
+}
+
+// wrap breaks text into lines of width, the later ones indented.
+func wrap(text string, width, indent int) string {
+	var b strings.Builder
+	n := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case n == 0:
+		case n+1+len(word) > width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			n = 0
+		default:
+			b.WriteByte(' ')
+			n++
+		}
+		b.WriteString(word)
+		n += len(word)
+	}
+	return b.String()
+}

@@ -1,0 +1,111 @@
+package sys
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Report is what a script told by its pipe.
+type Report struct {
+	// Started is the PID of a process that was started, or 0.
+	Started int
+	// Failed and Err are the call that failed, if Err is not nil.
+	Failed Index
+	Err    error
+}
+
+// ReadReport reads one report from fd. It is false at the end of the pipe, and
+// for a pipe with nothing in it that does not block.
+func ReadReport(fd int) (r Report, ok bool) {
+	var b [recordSize]byte
+	for n := 0; n < len(b); {
+		m, err := unix.Read(fd, b[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || m == 0 {
+			return r, false
+		}
+		n += m
+	}
+	index, value := binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])
+	if index == startedIndex {
+		r.Started = int(value)
+		return r, true
+	}
+	r.Failed, r.Err = Index(index), unix.Errno(value)
+	return r, true
+}
+
+// SetNonblock makes reads from fd return at once.
+func SetNonblock(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) }
+
+// A Change is what became of a child.
+type Change struct {
+	Stopped bool // by a signal; else it has ended
+	Signal  syscall.Signal
+	Status  int // with which it ended, if Signal is 0
+}
+
+// WaitChange waits until a child of the caller stops or ends. One that has
+// ended is not reaped: its PID stays its own until [Reap].
+func WaitChange(pid int) (Change, error) {
+	// struct siginfo of waitid(2) as the kernel lays it out on 64 bits.
+	var info [128]byte
+	const cldExited, cldStopped, cldTrapped = 1, 5, 4
+	wait := func(options uintptr) error {
+		for {
+			_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(pid), uintptr(unsafe.Pointer(&info[0])), options|unix.WALL, 0, 0)
+			if errno == unix.EINTR {
+				continue
+			}
+			if errno != 0 {
+				return os.NewSyscallError("waitid", errno)
+			}
+			return nil
+		}
+	}
+	if err := wait(unix.WEXITED | unix.WSTOPPED | unix.WNOWAIT); err != nil {
+		return Change{}, err
+	}
+	code := int32(binary.NativeEndian.Uint32(info[8:]))
+	status := int(binary.NativeEndian.Uint32(info[24:]))
+	switch code {
+	case cldExited:
+		return Change{Status: status}, nil
+	case cldStopped, cldTrapped:
+		err := wait(unix.WSTOPPED | unix.WNOHANG)
+		return Change{Stopped: true, Signal: syscall.Signal(status)}, err
+	}
+	return Change{Signal: syscall.Signal(status)}, nil
+}
+
+// Reap lets the kernel forget a child that has ended.
+func Reap(pid int) error {
+	var ws unix.WaitStatus
+	return retry(func() error {
+		_, err := unix.Wait4(pid, &ws, unix.WALL, nil)
+		return err
+	})
+}
+
+// Kill sends a signal to a process that the caller has not reaped.
+func Kill(pid int, signal syscall.Signal) error {
+	if err := unix.Kill(pid, signal); err != nil {
+		return fmt.Errorf("kill %d: %w", pid, err)
+	}
+	return nil
+}
+
+// CloneParent makes the child of a [Script.Fork] a sister: its parent is the
+// caller's.
+const CloneParent = unix.CLONE_PARENT
+
+// CloneFS is the flag of unshare(2) for root and working directory: a thread
+// that shares them cannot join a mount namespace.
+const CloneFS = unix.CLONE_FS

@@ -1,0 +1,345 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrForeignProc says that /proc is no proc file system, or that of another
+// PID namespace: the numbers in it are not those the caller means.
+var ErrForeignProc = errors.New("/proc is not the proc file system of this PID namespace")
+
+// A Process is a process that is held: by a pidfd, so that it stays the same
+// one when its number is used again, and by its directory in procfs, through
+// which everything about it is read. All of its descriptors are close-on-exec.
+type Process struct {
+	PID, TID int // TID is a thread of it, or 0
+	Pidfd    int // Linux 5.3
+	Proc     int // the root of procfs, O_PATH
+	Dir      int // /proc/PID, or /proc/PID/task/TID
+}
+
+// OpenProcess takes hold of a process, or of thread tid of it if that is not 0.
+// It needs no privileges. The error is [ErrForeignProc], or an [fs.ErrNotExist]
+// if there is no such process or thread.
+func OpenProcess(pid, tid int) (p *Process, err error) {
+	p = &Process{PID: pid, TID: tid, Pidfd: -1, Proc: -1, Dir: -1}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	if p.Proc, err = openProc(); err != nil {
+		return nil, err
+	}
+	// The pidfd is first: what is opened after it and before it answers that
+	// the process is alive belongs to that process.
+	if p.Pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return nil, noProcess(os.NewSyscallError("pidfd_open", err))
+	}
+	dir := strconv.Itoa(pid)
+	if tid != 0 {
+		dir += "/task/" + strconv.Itoa(tid)
+	}
+	if p.Dir, err = openat(p.Proc, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
+		return nil, noProcess(err)
+	}
+	if err := p.Alive(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openProc opens the root of the proc file system, O_PATH, if it is the
+// caller's own: else the error is [ErrForeignProc].
+func openProc() (int, error) {
+	fd, err := openat(unix.AT_FDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
+		unix.Close(fd)
+		return -1, ErrForeignProc
+	}
+	var buf [16]byte
+	n, err := unix.Readlinkat(fd, "self", buf[:])
+	if err != nil || string(buf[:n]) != strconv.Itoa(os.Getpid()) {
+		unix.Close(fd)
+		return -1, ErrForeignProc
+	}
+	return fd, nil
+}
+
+// noProcess makes the errors of a process that is not there alike.
+func noProcess(err error) error {
+	if errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	return err
+}
+
+// Close lets go of the process.
+func (p *Process) Close() {
+	for _, fd := range []*int{&p.Pidfd, &p.Proc, &p.Dir} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// Alive returns nil if the process has not ended: all that was read through p
+// until then was of this process. Another user's process is alive too.
+func (p *Process) Alive() error {
+	err := unix.PidfdSendSignal(p.Pidfd, 0, nil, 0)
+	if err == nil || err == unix.EPERM {
+		return nil
+	}
+	return noProcess(os.NewSyscallError("pidfd_send_signal", err))
+}
+
+// Path returns the path that name has in procfs, for messages.
+func (p *Process) Path(name string) string {
+	dir := "/proc/" + strconv.Itoa(p.PID)
+	if p.TID != 0 {
+		dir += "/task/" + strconv.Itoa(p.TID)
+	}
+	return dir + "/" + name
+}
+
+// Open opens what name leads to, O_PATH: "root", "cwd" or a file.
+func (p *Process) Open(name string) (int, error) {
+	fd, err := openat(p.Dir, name, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: p.Path(name), Err: noProcess(errors.Unwrap(err))}
+	}
+	return fd, nil
+}
+
+// OpenNamespace opens the namespace of that name, such as "net", of the
+// process. It needs ptrace access to it (PTRACE_MODE_READ_FSCREDS).
+func (p *Process) OpenNamespace(name string) (int, error) {
+	fd, err := openat(p.Dir, "ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: p.Path("ns/" + name), Err: noProcess(errors.Unwrap(err))}
+	}
+	return fd, nil
+}
+
+// Readlink returns what name links to.
+func (p *Process) Readlink(name string) (string, error) {
+	return p.readlink(p.Dir, name, p.Path(name))
+}
+
+// Own returns what name in the caller's own directory links to: of the calling
+// thread, which should be locked.
+func (p *Process) Own(name string) (string, error) {
+	return p.readlink(p.Proc, "thread-self/"+name, "/proc/thread-self/"+name)
+}
+
+func (p *Process) readlink(dir int, name, path string) (string, error) {
+	var buf [4096]byte
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: path, Err: noProcess(err)}
+	}
+	return string(buf[:n]), nil
+}
+
+// ReadFile returns the first most bytes of a file of the process.
+func (p *Process) ReadFile(name string, most int) ([]byte, error) {
+	return readFile(p.Dir, name, p.Path(name), most)
+}
+
+// ReadOwn is ReadFile for the calling thread.
+func (p *Process) ReadOwn(name string, most int) ([]byte, error) {
+	return readFile(p.Proc, "thread-self/"+name, "/proc/thread-self/"+name, most)
+}
+
+func readFile(dir int, name, path string, most int) ([]byte, error) {
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: noProcess(errors.Unwrap(err))}
+	}
+	defer unix.Close(fd)
+	b, err := readUpTo(fd, most)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: noProcess(err)}
+	}
+	return b, nil
+}
+
+// readUpTo reads from fd to its end, or to most bytes.
+func readUpTo(fd, most int) ([]byte, error) {
+	b := make([]byte, 0, min(most, 4096))
+	for len(b) < most {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := unix.Read(fd, b[len(b):min(cap(b), most)])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			break
+		}
+		b = b[:len(b)+n]
+	}
+	return b, nil
+}
+
+// PidfdInode returns the inode number of the pidfd, which is never used twice
+// until the next boot (pidfs, Linux 6.9). Older kernels answer
+// [errors.ErrUnsupported].
+func (p *Process) PidfdInode() (uint64, error) {
+	const pidfsMagic = 0x50494446
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(p.Pidfd, &fs); err != nil {
+		return 0, os.NewSyscallError("fstatfs", err)
+	}
+	if fs.Type != pidfsMagic {
+		return 0, fmt.Errorf("the inode number of a pidfd: %w", errors.ErrUnsupported)
+	}
+	id, err := Fstat(p.Pidfd)
+	return id.Ino, err
+}
+
+// Getfd returns a copy of descriptor fd of the process (pidfd_getfd(2), Linux
+// 5.6). It needs ptrace access to the process (PTRACE_MODE_ATTACH_REALCREDS).
+func (p *Process) Getfd(fd int) (int, error) {
+	n, err := unix.PidfdGetfd(p.Pidfd, fd, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("pidfd_getfd", noProcess(err))
+	}
+	return n, nil
+}
+
+// ReadBeneath opens a regular file below root, O_RDONLY, as a process with
+// that root directory would see it, and returns up to most bytes of it. It
+// follows no magic link and opens nothing but a regular file (openat2(2),
+// Linux 5.6).
+func ReadBeneath(root int, path string, most int) ([]byte, error) {
+	const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	path = strings.TrimLeft(path, "/")
+	fail := func(op string, err error) ([]byte, error) {
+		return nil, &fs.PathError{Op: op, Path: "/" + path, Err: err}
+	}
+	probe, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
+	if err != nil {
+		return fail("open", err)
+	}
+	defer unix.Close(probe)
+	var st unix.Stat_t
+	if err := unix.Fstat(probe, &st); err != nil {
+		return fail("stat", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fail("open", errors.New("not a regular file"))
+	}
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(probe), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fail("open", err)
+	}
+	defer unix.Close(fd)
+	b, err := readUpTo(fd, most)
+	if err != nil {
+		return fail("read", err)
+	}
+	return b, nil
+}
+
+// SameFile reports whether two descriptors are of the same file.
+func SameFile(a, b int) bool {
+	ida, err := Fstat(a)
+	if err != nil {
+		return false
+	}
+	idb, err := Fstat(b)
+	return err == nil && ida == idb
+}
+
+// OpenDirectory opens a directory, O_PATH, by the caller's path.
+func OpenDirectory(path string) (int, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: errors.Unwrap(err)}
+	}
+	return fd, nil
+}
+
+// CloseAll closes descriptors.
+func CloseAll(fds ...int) {
+	for _, fd := range fds {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// Pipe returns the two ends of a pipe, close-on-exec.
+func Pipe() (r, w int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, os.NewSyscallError("pipe2", err)
+	}
+	return p[0], p[1], nil
+}
+
+// CurrentDirectory stands for the working directory where a descriptor of a
+// directory is wanted.
+const CurrentDirectory = unix.AT_FDCWD
+
+// NamespaceOfSocket returns a descriptor of the network namespace of a socket
+// (SIOCGSKNS, Linux 4.10). It needs CAP_NET_ADMIN over that namespace.
+func NamespaceOfSocket(fd int) (int, error) {
+	const siocgskns = 0x894c
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), siocgskns, 0)
+	if errno != 0 {
+		return -1, os.NewSyscallError("ioctl SIOCGSKNS", errno)
+	}
+	return int(r), nil
+}
+
+// Owner returns whose process it is: its effective user, as the caller's user
+// namespace has it, or root if the process is not dumpable.
+func (p *Process) Owner() (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(p.Dir, &st); err != nil {
+		return 0, os.NewSyscallError("fstat", noProcess(err))
+	}
+	return st.Uid, nil
+}
+
+// Dup returns a copy of fd, close-on-exec, or -1.
+func Dup(fd int) int {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// ReadAt returns the first most bytes of a file below dirfd.
+func ReadAt(dirfd int, name string, most int) ([]byte, error) {
+	return readFile(dirfd, name, name, most)
+}
+
+// Gone reports whether err says that a process is there no more.
+func Gone(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist)
+}
+
+// OpenNull opens /dev/null.
+func OpenNull() (int, error) {
+	return openat(unix.AT_FDCWD, "/dev/null", unix.O_RDWR|unix.O_CLOEXEC)
+}
