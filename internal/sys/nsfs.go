@@ -33,6 +33,10 @@ var ErrNotNamespace = errors.New("not a namespace file")
 // FileID identifies a file: its device, as stat(2) encodes it, and inode.
 type FileID struct{ Dev, Ino uint64 }
 
+// CurrentDir stands for the current directory where a descriptor of a directory
+// is wanted.
+const CurrentDir = unix.AT_FDCWD
+
 // Fstat returns the device and inode of fd.
 func Fstat(fd int) (FileID, error) {
 	var st unix.Stat_t
@@ -70,6 +74,48 @@ func openNamespace(dirfd int, path string, flags int) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
+	return reopen(probe)
+}
+
+// OpenLink opens a namespace by its link under /proc/pid/ns, relative to the
+// directory dirfd, which must be on procfs: there such a link leads to a
+// namespace and to nothing else, so no probe is needed.
+func OpenLink(dirfd int, path string) (int, error) {
+	return openat(dirfd, path, unix.O_RDONLY|unix.O_CLOEXEC)
+}
+
+// ErrNotCached says that a path cannot be followed without waiting for a file
+// system, or that the kernel cannot tell (before Linux 5.12).
+var ErrNotCached = errors.New("not in the kernel's memory")
+
+// resolveCached is RESOLVE_CACHED of include/uapi/linux/openat2.h, which
+// golang.org/x/sys/unix does not have.
+const resolveCached = 0x20
+
+// OpenNamespaceCached is [OpenNamespace] for a path that may lead over a file
+// system that does not answer any more: it uses only what the kernel has in
+// memory, else the error is [ErrNotCached]. It follows no symbolic link but
+// those of procfs. See RESOLVE_CACHED in openat2(2); Linux 5.12.
+func OpenNamespaceCached(dirfd int, path string) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
+	var probe int
+	err := retry(func() (err error) {
+		probe, err = unix.Openat2(dirfd, path, &how)
+		return err
+	})
+	switch err {
+	case nil:
+	case unix.EAGAIN, unix.EINVAL, unix.ENOSYS, unix.EPERM:
+		return -1, ErrNotCached
+	default:
+		return -1, os.NewSyscallError("openat2", err)
+	}
+	return reopen(probe)
+}
+
+// reopen opens for real what probe, an O_PATH descriptor, refers to, if it is a
+// namespace. It closes probe.
+func reopen(probe int) (int, error) {
 	defer unix.Close(probe)
 	ok, err := IsNsfs(probe)
 	if err != nil {

@@ -334,11 +334,6 @@ func ReadAt(dirfd int, name string, most int) ([]byte, error) {
 	return readFile(dirfd, name, name, most)
 }
 
-// Gone reports whether err says that a process is there no more.
-func Gone(err error) bool {
-	return errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist)
-}
-
 // OpenNull opens /dev/null.
 func OpenNull() (int, error) {
 	return openat(unix.AT_FDCWD, "/dev/null", unix.O_RDWR|unix.O_CLOEXEC)

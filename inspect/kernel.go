@@ -1,0 +1,154 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// kernel is what a scan asks the kernel, besides reading /proc. Tests of
+// made-up systems have one of their own.
+type kernel interface {
+	// open opens the namespace with the given inode number, to which w leads.
+	open(w way, ino uint64) (nsFile, error)
+	// close lets go of what the kernel was asked through.
+	close()
+}
+
+// nsFile is an open namespace.
+type nsFile interface {
+	id() (ID, error)
+	owner() (nsFile, error)
+	parent() (nsFile, error)
+	creator() (uint32, error)
+	nsid() (uint64, error)
+	netnsid() (int, error)
+	close()
+}
+
+// kernel returns the kernel that the proc file system is of.
+func (p *procFS) kernel() kernel {
+	if !p.real {
+		return noKernel{}
+	}
+	return &realKernel{proc: p.dir}
+}
+
+// noKernel knows nothing.
+type noKernel struct{}
+
+func (noKernel) open(way, uint64) (nsFile, error) { return nil, ErrNotAsked }
+func (noKernel) close()                           {}
+
+// realKernel asks the kernel that runs.
+type realKernel struct {
+	proc  sys.ProcDir
+	taken []int // descriptors that were taken for a takenWay
+}
+
+func (k *realKernel) close() {
+	for _, fd := range k.taken {
+		sys.CloseFD(fd)
+	}
+}
+
+func (k *realKernel) open(w way, ino uint64) (nsFile, error) {
+	fd, err := k.openFD(w)
+	if err != nil {
+		return nil, err
+	}
+	id, err := sys.Fstat(fd)
+	if err == nil && id.Ino != ino {
+		err = ErrGone // the way leads to another namespace by now
+	}
+	if err != nil {
+		if w.kind != byTaken {
+			sys.CloseFD(fd)
+		}
+		return nil, err
+	}
+	return openNS{fd: fd, kept: w.kind == byTaken}, nil
+}
+
+func (k *realKernel) openFD(w way) (int, error) {
+	switch w.kind {
+	case byTaken:
+		return w.fd, nil
+	case byLink:
+		return sys.OpenLink(int(k.proc), w.path())
+	case byFD:
+		return sys.OpenNamespace(int(k.proc), w.path())
+	case byPath:
+		return openMount(int(k.proc), w.path())
+	}
+	return -1, ErrNotAsked
+}
+
+// patience is how long a scan waits for something that may never answer.
+const patience = 100 * time.Millisecond
+
+// openMount opens a namespace by its mount point. The directories on the way
+// may be on a network mount that is dead, so first only what the kernel has in
+// memory is used, and then there is an end to waiting.
+func openMount(dir int, path string) (int, error) {
+	fd, err := sys.OpenNamespaceCached(dir, path)
+	if err == nil || !errors.Is(err, sys.ErrNotCached) {
+		return fd, err
+	}
+	type answer struct {
+		fd  int
+		err error
+	}
+	answers := make(chan answer)
+	late, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	go func() {
+		fd, err := sys.OpenNamespace(dir, path)
+		select {
+		case answers <- answer{fd, err}:
+		case <-late.Done():
+			if err == nil {
+				sys.CloseFD(fd)
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		return a.fd, a.err
+	case <-late.Done():
+		return -1, fmt.Errorf("open %s: %w", path, ErrSlow)
+	}
+}
+
+// openNS is an open descriptor of a namespace.
+type openNS struct {
+	fd   int
+	kept bool // another will close it
+}
+
+func (f openNS) id() (ID, error) {
+	id, err := sys.Fstat(f.fd)
+	return ID(id), err
+}
+
+func (f openNS) owner() (nsFile, error)   { return openedNS(sys.Owner(f.fd)) }
+func (f openNS) parent() (nsFile, error)  { return openedNS(sys.Parent(f.fd)) }
+func (f openNS) creator() (uint32, error) { return sys.CreatorUID(f.fd) }
+func (f openNS) nsid() (uint64, error)    { return sys.NamespaceID(f.fd) }
+func (f openNS) netnsid() (int, error)    { return sys.NetNSID(f.fd) }
+
+func (f openNS) close() {
+	if !f.kept {
+		sys.CloseFD(f.fd)
+	}
+}
+
+func openedNS(fd int, err error) (nsFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	return openNS{fd: fd}, nil
+}

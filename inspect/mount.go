@@ -1,0 +1,259 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// readMounts finds the bind mounts of namespaces, in every mount namespace:
+// those with a process, and then those that only a descriptor or a bind mount
+// leads to, which may in turn have mounts that lead to more.
+func (s *scanner) readMounts(ctx context.Context, _ []int) {
+	if !s.mounts {
+		return
+	}
+	var todo []*found
+	read := make(map[uint64]bool)
+	for ino, f := range s.known {
+		if f.ns.Type == Mnt && len(f.ns.Members) > 0 {
+			read[ino] = true
+			todo = append(todo, f)
+		}
+	}
+	type part struct {
+		pins []pin
+		gaps []Gap
+		buf  []byte
+	}
+	parallel(s.workers, len(todo),
+		func() *part { return &part{buf: make([]byte, 64<<10)} },
+		func(p *part, i int) {
+			if ctx.Err() != nil {
+				return
+			}
+			pins, err := s.pinsSeenBy(todo[i].ns, p.buf)
+			if err != nil {
+				p.gaps = append(p.gaps, Gap{todo[i].ns.Leader().PID, "mountinfo", err})
+			}
+			p.pins = append(p.pins, pins...)
+		},
+		func(p *part) {
+			s.gaps = append(s.gaps, p.gaps...)
+			for _, pin := range p.pins {
+				s.holdPin(pin)
+			}
+		})
+	s.visitMounts(ctx, read)
+}
+
+// A pin is a namespace bind-mounted somewhere.
+type pin struct {
+	typ   Type
+	ino   uint64
+	path  string // as seen from the root of the mount namespace
+	in    uint64 // the mount namespace
+	pid   int    // a process that sees it there, or 0
+	taken int    // a descriptor of the namespace, or -1
+}
+
+func (s *scanner) holdPin(p pin) {
+	w := mountWay(p.pid, p.path)
+	if p.pid == 0 {
+		w = way{}
+	}
+	if p.taken >= 0 {
+		w = takenWay(p.taken)
+	}
+	s.hold(p.typ, p.ino, Holder{Kind: ByMount, PID: p.pid, Path: p.path, In: ID{Dev: s.proc.nsDev, Ino: p.in}}, w)
+}
+
+// pinsSeenBy reads the mounts of a mount namespace through its members. One
+// that has another root than the namespace sees but a part of them, so several
+// are tried.
+func (s *scanner) pinsSeenBy(ns *Namespace, buf []byte) (pins []pin, err error) {
+	const most = 8
+	var link [8]byte
+	for i, m := range ns.Members {
+		if i == most {
+			break
+		}
+		dir, e := s.proc.dir.OpenPath(sys.AppendName(nil, m.PID, ""))
+		if e != nil {
+			continue // exited
+		}
+		n, e := dir.Readlink(nameRoot, link[:])
+		whole := e == nil && string(link[:n]) == "/"
+		if !whole && i+1 < min(len(ns.Members), most) {
+			dir.CloseRaw()
+			continue
+		}
+		pins, err = s.readPins(dir, buf)
+		dir.CloseRaw()
+		if sys.Gone(err) {
+			continue
+		}
+		for i := range pins {
+			pins[i].in, pins[i].pid = ns.ID.Ino, m.PID
+		}
+		return pins, err
+	}
+	return nil, nil
+}
+
+var (
+	nameRoot      = sys.NewName("root")
+	nameMountinfo = sys.NewName("mountinfo")
+)
+
+func (s *scanner) readPins(dir sys.ProcDir, buf []byte) ([]pin, error) {
+	file, err := dir.OpenFile(nameMountinfo)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var pins []pin
+	err = parseMountinfo(file, buf, func(t Type, ino uint64, path string) {
+		pins = append(pins, pin{typ: t, ino: ino, path: path, taken: -1})
+	})
+	return pins, err
+}
+
+// visitMounts reads the mounts of the mount namespaces that no process is in.
+// That takes a thread that joins them, which is given up afterwards.
+func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool) {
+	if !s.proc.real || !s.proc.ours {
+		return
+	}
+	for ctx.Err() == nil {
+		var next *found
+		for ino, f := range s.known {
+			if f.ns.Type == Mnt && !read[ino] && (next == nil || ino < next.ns.ID.Ino) {
+				next = f
+			}
+		}
+		if next == nil {
+			return
+		}
+		read[next.ns.ID.Ino] = true
+		if err := s.visitMount(next); err != nil && !sys.Gone(err) {
+			s.gap(Gap{What: "mounts of " + next.ns.String(), Err: err})
+		}
+	}
+}
+
+func (s *scanner) visitMount(f *found) error {
+	file, err := s.openAny(f)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	ns, ok := file.(openNS)
+	if !ok {
+		return ErrNotAsked
+	}
+	var pins []pin
+	err = sys.InMountNamespace(ns.fd, func() error {
+		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
+		if err != nil {
+			return err
+		}
+		defer self.CloseRaw()
+		if pins, err = s.readPins(self, make([]byte, 64<<10)); err != nil {
+			return err
+		}
+		for i, p := range pins {
+			pins[i].in = f.ns.ID.Ino
+			if s.known[p.ino] == nil {
+				// Only from here does the path lead there.
+				if fd, err := openMount(0, p.path); err == nil {
+					pins[i].taken = fd
+				}
+			}
+		}
+		return nil
+	})
+	for _, p := range pins {
+		s.holdPin(p)
+		if k, ok := s.kernel.(*realKernel); ok && p.taken >= 0 {
+			k.taken = append(k.taken, p.taken)
+		}
+	}
+	return err
+}
+
+// parseMountinfo calls f for each namespace that is bind-mounted, as the lines
+// of /proc/pid/mountinfo say; see proc_pid_mountinfo(5). The root field of such
+// a line has type and inode number: "net:[4026532281]". buf is the memory to
+// use; a line that does not fit, as no mount point can make it, is an error.
+func parseMountinfo(r io.Reader, buf []byte, f func(t Type, ino uint64, path string)) error {
+	have := 0
+	for {
+		n, err := r.Read(buf[have:])
+		have += n
+		rest := buf[:have]
+		for {
+			end := bytes.IndexByte(rest, '\n')
+			if end < 0 {
+				break
+			}
+			parseMount(rest[:end], f)
+			rest = rest[end+1:]
+		}
+		have = copy(buf, rest)
+		switch {
+		case errors.Is(err, io.EOF):
+			parseMount(buf[:have], f)
+			return nil
+		case err != nil:
+			return err
+		case have == len(buf):
+			return fmt.Errorf("a line of more than %d bytes", len(buf))
+		}
+	}
+}
+
+var nsfsMark = []byte(" - nsfs ")
+
+// parseMount reads one line:
+//
+//	36 35 0:4 net:[4026532281] /run/netns/blue rw shared:2 - nsfs nsfs rw
+func parseMount(line []byte, f func(t Type, ino uint64, path string)) {
+	if !bytes.Contains(line, nsfsMark) {
+		return
+	}
+	fields := bytes.SplitN(line, []byte(" "), 6)
+	if len(fields) < 6 {
+		return
+	}
+	if t, ino, ok := ParseLink(string(fields[3])); ok {
+		f(t, ino, unescape(fields[4]))
+	}
+}
+
+// unescape undoes the octal escapes of mountinfo: \040 for a blank, \011 for a
+// tab, \012 for a newline, \134 for a backslash, \043 for a hash.
+func unescape(field []byte) string {
+	if !slices.Contains(field, '\\') {
+		return string(field)
+	}
+	out := make([]byte, 0, len(field))
+	for i := 0; i < len(field); i++ {
+		if c := field[i]; c == '\\' && i+3 < len(field) && octal(field[i+1:i+4]) {
+			out = append(out, (field[i+1]-'0')<<6|(field[i+2]-'0')<<3|(field[i+3]-'0'))
+			i += 3
+		} else {
+			out = append(out, c)
+		}
+	}
+	return string(out)
+}
+
+func octal(digits []byte) bool {
+	return digits[0] >= '0' && digits[0] <= '3' && digits[1] >= '0' && digits[1] <= '7' && digits[2] >= '0' && digits[2] <= '7'
+}

@@ -1,0 +1,196 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A procFS is the proc file system that is read.
+type procFS struct {
+	path  string
+	dir   sys.ProcDir
+	nsDev uint64 // the device of nsfs, which all namespaces share
+	self  int    // the caller's PID there, or 0
+	real  bool   // it is procfs, so that its links lead to namespaces
+	ours  bool   // and it numbers processes as the caller does
+	gaps  []Gap
+}
+
+// openProc opens the proc file system at path and finds out what it is.
+func openProc(path string) (*procFS, error) {
+	dir, err := sys.OpenProc(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	p := &procFS{path: path, dir: dir}
+	if p.real, err = dir.IsProcfs(); err != nil {
+		return nil, fmt.Errorf("statfs %s: %w", path, err)
+	}
+	if !p.real {
+		if path == "/proc" {
+			return nil, errors.New("/proc is not a proc file system")
+		}
+		p.gaps = append(p.gaps, Gap{What: path, Err: errors.New("not a proc file system: shown as it is, the kernel is not asked")})
+		return p, nil
+	}
+	var buf [32]byte
+	if n, err := dir.Readlink(sys.NewName("self"), buf[:]); err == nil {
+		p.self, _ = strconv.Atoi(string(buf[:n]))
+	}
+	p.ours = p.self == os.Getpid()
+	if !p.ours {
+		p.gaps = append(p.gaps, Gap{What: path, Err: fmt.Errorf("it belongs to another PID namespace: process %d of ours is %d there", os.Getpid(), p.self)})
+	}
+	if st, err := dir.Stat(sys.NewName("thread-self/ns/user")); err == nil {
+		p.nsDev = st.ID.Dev
+	}
+	// In every PID namespace there is a process 1, unless it is hidden.
+	if _, err := dir.Stat(sys.NewName("1")); p.ours && errors.Is(err, fs.ErrNotExist) {
+		p.gaps = append(p.gaps, Gap{What: path, Err: fmt.Errorf("it is mounted with hidepid, processes of others are not to be seen: %w", fs.ErrPermission)})
+	}
+	return p, nil
+}
+
+// pids lists the processes, in order.
+func (p *procFS) pids() ([]int, error) {
+	var pids []int
+	buf := make([]byte, 64<<10)
+	add := func(name sys.Name) {
+		if n, ok := parsePID(name[:len(name)-1]); ok {
+			pids = append(pids, n)
+		}
+	}
+	for failed := false; ; {
+		more, err := p.dir.Entries(buf, add)
+		switch {
+		case err == nil && !more:
+			// procfs lists them in order, other file systems do not.
+			slices.Sort(pids)
+			return slices.Compact(pids), nil
+		case err != nil && failed:
+			return nil, fmt.Errorf("read %s: %w", p.path, err)
+		case err != nil:
+			failed = true // once may be want of memory for a moment
+		}
+	}
+}
+
+// parsePID reads the name of a process directory.
+func parsePID(name []byte) (int, bool) {
+	n := 0
+	for _, c := range name {
+		if c < '0' || c > '9' || n > 1<<30 {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n, n > 0
+}
+
+// A linkSet says which links of a process to read, and how.
+type linkSet struct {
+	links []nsLink
+	// open says to open /proc/pid/ns first: that pays for many links. For a
+	// few they are looked up from /proc/pid.
+	open bool
+}
+
+// An nsLink is a link under /proc/pid/ns.
+type nsLink struct {
+	name     sys.Name
+	typ      Type
+	children bool // *_for_children
+}
+
+// linksOf returns the links of the given types.
+func linksOf(types Types) linkSet {
+	set := linkSet{open: types.Len() > 3}
+	add := func(name string, t Type, children bool) {
+		if !set.open {
+			name = "ns/" + name
+		}
+		set.links = append(set.links, nsLink{sys.NewName(name), t, children})
+	}
+	for t := range types.All() {
+		add(t.String(), t, false)
+		if c := t.ForChildren(); c != "" {
+			add(c, t, true)
+		}
+	}
+	return set
+}
+
+// parseIno reads the inode number of the text of a link that is known to be
+// one of a namespace: "net:[4026531840]". 0 is none.
+func parseIno(text []byte) uint64 {
+	for i, c := range text {
+		if c != '[' {
+			continue
+		}
+		var n uint64
+		for _, c := range text[i+1:] {
+			if c < '0' || c > '9' {
+				break
+			}
+			n = n*10 + uint64(c-'0')
+		}
+		return n
+	}
+	return 0
+}
+
+// links is what the links of one process or thread say.
+type links struct {
+	ino      [UTS + 1]uint64
+	pidKids  uint64
+	timeKids uint64
+}
+
+// readLinks reads the namespace links of a process or thread, whose directory
+// is dir. The error is the first that says more than that a link is not there,
+// as is so for a zombie and for what the kernel is too old for.
+func readLinks(dir sys.ProcDir, set linkSet, buf []byte) (l links, any bool, err error) {
+	if set.open {
+		if dir, err = dir.OpenPath(nameNS); err != nil {
+			return l, false, err
+		}
+		defer dir.CloseRaw()
+	}
+	for i := range set.links {
+		link := &set.links[i]
+		n, e := dir.Readlink(link.name, buf)
+		if e != nil {
+			if errors.Is(e, fs.ErrPermission) {
+				return l, any, e // no right to one is no right to any
+			}
+			if !sys.Gone(e) && err == nil {
+				err = e
+			}
+			continue
+		}
+		ino := parseIno(buf[:n])
+		any = any || ino != 0
+		switch {
+		case !link.children:
+			l.ino[link.typ] = ino
+		case link.typ == PID:
+			l.pidKids = ino
+		default:
+			l.timeKids = ino
+		}
+	}
+	return l, any, err
+}
+
+// The names under /proc/pid that a scan reads.
+var (
+	nameNS   = sys.NewName("ns")
+	nameTask = sys.NewName("task")
+	nameFD   = sys.NewName("fd")
+)

@@ -1,0 +1,201 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// An Option narrows a [Scan], or turns it to another proc file system.
+type Option func(*options)
+
+type options struct {
+	proc    string
+	types   Types
+	tasks   bool
+	fds     bool
+	mounts  bool
+	kernel  kernel // what is asked about namespaces; nil for the real one
+	workers int
+}
+
+// WithProc reads the proc file system mounted at dir instead of /proc. It may
+// be that of another PID namespace, whose numbers for processes are then used;
+// and it may be any directory that looks like one, for tests, about which the
+// kernel is not asked. Both are told by a [Gap].
+func WithProc(dir string) Option { return func(o *options) { o.proc = dir } }
+
+// WithTypes looks for namespaces of the given types only. Owners and parents
+// are found all the same.
+func WithTypes(types Types) Option { return func(o *options) { o.types = types } }
+
+// WithoutTasks looks at no threads but those that processes are named for.
+func WithoutTasks() Option { return func(o *options) { o.tasks = false } }
+
+// WithoutFDs looks at no open descriptors, sockets included.
+func WithoutFDs() Option { return func(o *options) { o.fds = false } }
+
+// WithoutMounts looks for no bind mounts.
+func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
+
+// Scan looks for namespaces everywhere that the kernel shows them; see
+// [Snapshot.Holders] for where that is. It needs no privileges, and sees more
+// with CAP_SYS_PTRACE (processes of others), CAP_SYS_ADMIN (mount namespaces
+// without a process) and CAP_NET_ADMIN (sockets).
+//
+// It returns an error only if nothing could be scanned, or if ctx is done.
+func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
+	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, workers: runtime.GOMAXPROCS(0)}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	proc, err := openProc(o.proc)
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
+	wanted := o.types
+	if o.mounts {
+		wanted = wanted.With(Mnt) // to read the mounts of each once, and to come to those without a process
+	}
+	defer proc.dir.Close()
+	s := &scanner{options: o, wanted: wanted, proc: proc, known: make(map[uint64]*found)}
+	if s.kernel == nil {
+		s.kernel = proc.kernel()
+	}
+	defer s.kernel.close()
+	s.gap(proc.gaps...)
+
+	pids, err := proc.pids()
+	if err != nil {
+		return nil, fmt.Errorf("scan: %w", err)
+	}
+	for _, stage := range []func(context.Context, []int){
+		s.readProcesses, // processes, their threads and descriptors
+		s.askSockets,    // the namespaces of sockets that were seen
+		s.readMounts,    // pins, in every mount namespace
+		s.relate,        // owners, parents, identifiers
+	} {
+		stage(ctx, pids)
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("scan: %w", err)
+		}
+	}
+	return s.snapshot(), nil
+}
+
+// A scanner is a scan under way. What is found goes into known; the stages run
+// one after the other, and each may use several goroutines, which have parts of
+// their own and are joined under mu.
+type scanner struct {
+	options
+	wanted Types // types, and those that are needed to find them
+	proc   *procFS
+
+	mu        sync.Mutex
+	processes []Process
+	known     map[uint64]*found // by inode number
+	sockets   []socketRef
+	gaps      []Gap
+}
+
+// A found is a namespace that the scan has come upon, and the ways that lead
+// to it.
+type found struct {
+	ns  *Namespace
+	way way // the first way to open it
+}
+
+func (s *scanner) gap(gaps ...Gap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gaps = append(s.gaps, gaps...)
+}
+
+// find returns the namespace with the given type and inode number, and makes it
+// known if it is new. The caller holds mu, or is alone.
+func (s *scanner) find(t Type, ino uint64) *found {
+	f := s.known[ino]
+	if f == nil {
+		f = &found{ns: &Namespace{
+			ID: ID{Dev: s.proc.nsDev, Ino: ino}, Type: t, Creator: -1, NetNSID: -1,
+			Owner: Relation{Err: ErrNotAsked}, Parent: Relation{Err: ErrNotAsked},
+		}}
+		s.known[ino] = f
+	}
+	return f
+}
+
+// hold notes that h holds the namespace, and that w leads to it.
+func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
+	f := s.find(t, ino)
+	f.ns.holders = append(f.ns.holders, h)
+	if f.way.kind == noWay {
+		f.way = w
+	}
+	return f
+}
+
+// parallel calls f for the numbers from 0 to n-1 on several goroutines, each
+// with a part that newPart made; parts are handed to join one at a time.
+func parallel[P any](workers, n int, newPart func() P, f func(part P, i int), join func(P)) {
+	const chunk = 16
+	workers = max(1, min(workers, (n+chunk-1)/chunk))
+	var (
+		next atomic.Int64
+		done sync.WaitGroup
+		mu   sync.Mutex
+	)
+	for range workers {
+		done.Go(func() {
+			part := newPart()
+			for {
+				end := int(next.Add(chunk))
+				for i := end - chunk; i < min(end, n); i++ {
+					f(part, i)
+				}
+				if end >= n {
+					break
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			join(part)
+		})
+	}
+	done.Wait()
+}
+
+// snapshot makes a Snapshot of what was found.
+func (s *scanner) snapshot() *Snapshot {
+	snap := &Snapshot{
+		proc: *s.proc, processes: s.processes, gaps: s.gaps,
+		namespaces: make([]*Namespace, 0, len(s.known)),
+		byID:       make(map[ID]*Namespace, len(s.known)),
+		nested:     make(map[ID][]*Namespace),
+	}
+	for _, f := range s.known {
+		slices.SortFunc(f.ns.holders, compareHolders)
+		f.ns.holders = slices.CompactFunc(f.ns.holders, func(a, b Holder) bool { return compareHolders(a, b) == 0 })
+		snap.namespaces = append(snap.namespaces, f.ns)
+		snap.byID[f.ns.ID] = f.ns
+	}
+	slices.SortFunc(snap.namespaces, func(a, b *Namespace) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID.Ino, b.ID.Ino))
+	})
+	for _, ns := range snap.namespaces {
+		if ns.Owner.Known() {
+			snap.nested[ns.Owner.ID] = append(snap.nested[ns.Owner.ID], ns)
+		}
+		if ns.Parent.Known() && ns.Parent.ID != ns.Owner.ID {
+			snap.nested[ns.Parent.ID] = append(snap.nested[ns.Parent.ID], ns)
+		}
+	}
+	slices.SortStableFunc(snap.gaps, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.What, b.What))
+	})
+	return snap
+}

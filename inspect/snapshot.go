@@ -1,0 +1,357 @@
+package inspect
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Errors found in a [Relation] or a [Gap]. Test for them with [errors.Is].
+var (
+	// ErrHidden means that the kernel will not say, because the namespace is
+	// outside the caller's own. It is also a [fs.ErrPermission].
+	ErrHidden = sys.ErrHidden
+
+	// ErrGone means that the process exited during the scan.
+	ErrGone = fmt.Errorf("process exited: %w", fs.ErrNotExist)
+
+	// ErrNotAsked means that the scan had no way to ask the kernel: what
+	// leads to the namespace could not be opened, or the proc file system is
+	// not one of this kernel.
+	ErrNotAsked = errors.New("no way to ask the kernel")
+
+	// ErrSlow means that something did not answer in time, as the command
+	// line of a process does whose memory map is locked.
+	ErrSlow = errors.New("no answer in time")
+)
+
+// A Relation says which namespace owns or encloses another.
+// There are three cases:
+//
+//	known:   ID is set, Err is nil
+//	none:    ID is zero, Err is nil, as for the initial user namespace
+//	unknown: ID is zero, Err says why, for instance [ErrHidden]
+type Relation struct {
+	ID  ID
+	Err error
+}
+
+// Known reports whether r leads to a namespace.
+func (r Relation) Known() bool { return r.Err == nil && !r.ID.IsZero() }
+
+// None reports whether there is no such namespace.
+func (r Relation) None() bool { return r.Err == nil && r.ID.IsZero() }
+
+// A Namespace is one namespace of a [Snapshot].
+type Namespace struct {
+	ID   ID
+	Type Type
+
+	// Owner is the user namespace that owns the namespace: the one its
+	// creator was in. For a user namespace that is its parent. See
+	// NS_GET_USERNS in ioctl_nsfs(2).
+	Owner Relation
+
+	// Parent is the enclosing namespace of a PID or user namespace; other
+	// types have none. See NS_GET_PARENT in ioctl_nsfs(2).
+	Parent Relation
+
+	// Creator is the effective user ID of the process that made a user
+	// namespace, in the caller's terms, or -1: for other types, and where it
+	// is not known. See NS_GET_OWNER_UID in ioctl_nsfs(2).
+	Creator int64
+
+	// NSID is the kernel's identifier, unique until the next boot, or 0
+	// where the kernel has none (before Linux 6.18) or was not asked.
+	NSID uint64
+
+	// NetNSID is the number that the caller's network namespace has for a
+	// network namespace, or -1: for other types, and where it has none. See
+	// ip-netns(8), list-id.
+	NetNSID int
+
+	// Members are the processes whose thread group leader is in the
+	// namespace, by PID.
+	Members []*Process
+
+	// Threads is the number of threads in the namespace, those of member
+	// processes and others.
+	Threads int
+
+	holders []Holder // all but the members and the nested, sorted
+}
+
+// String returns the name the kernel uses, such as "net:[4026531840]".
+func (ns *Namespace) String() string { return FormatLink(ns.Type, ns.ID.Ino) }
+
+// Leader returns the member with the lowest PID, or nil if there is none. It
+// is the process that lsns(8) shows.
+func (ns *Namespace) Leader() *Process {
+	if len(ns.Members) == 0 {
+		return nil
+	}
+	return ns.Members[0]
+}
+
+// Others returns what was seen to hold the namespace besides its members and
+// the namespaces that it owns or encloses, in the order of [Snapshot.Holders].
+func (ns *Namespace) Others() []Holder { return ns.holders }
+
+// Initial reports whether ns is the initial namespace of its type, as far as
+// its inode number tells: it does for all types but network and mount ones,
+// and for those since Linux 6.18.
+func (ns *Namespace) Initial() bool {
+	ino, ok := ns.Type.InitialIno()
+	if ok {
+		return ns.ID.Ino == ino
+	}
+	return ns.ID.Ino >= 0xEFFFFFF0 && ns.ID.Ino <= 0xEFFFFFFF
+}
+
+// A HolderKind is a way to keep a namespace alive.
+type HolderKind uint8
+
+// Kinds of holder.
+const (
+	ByProcess  HolderKind = iota + 1 // a member process
+	ByTask                           // a thread whose process is not a member
+	ByChildren                       // a pid_for_children or time_for_children link
+	ByFD                             // an open descriptor of the namespace
+	BySocket                         // a socket of a network namespace, open in a process that is not in it
+	ByMount                          // a bind mount: the namespace is pinned
+	ByNested                         // a child namespace, or one it owns
+	ByKernel                         // the kernel itself, for a reason that /proc does not show
+)
+
+var holderNames = [...]string{
+	ByProcess: "process", ByTask: "thread", ByChildren: "children", ByFD: "fd",
+	BySocket: "socket", ByMount: "mount", ByNested: "nested", ByKernel: "kernel",
+}
+
+// String returns a word for k: "process", "thread", "children", "fd",
+// "socket", "mount", "nested" or "kernel".
+func (k HolderKind) String() string {
+	if int(k) < len(holderNames) && holderNames[k] != "" {
+		return holderNames[k]
+	}
+	return fmt.Sprintf("holder(%d)", uint8(k))
+}
+
+// MarshalText implements [encoding.TextMarshaler].
+func (k HolderKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// A Holder keeps a namespace alive.
+type Holder struct {
+	Kind HolderKind
+
+	// PID is the process; for ByMount a process that sees the mount, or 0 if
+	// there is none.
+	PID int
+
+	// TID is the thread, for ByTask, and for ByChildren, ByFD and BySocket
+	// where it is not the one that the process is named for; else 0.
+	TID int
+
+	// FD is the descriptor, for ByFD and BySocket.
+	FD int
+
+	// Path is the mount point, for ByMount, as seen from the root of the
+	// mount namespace.
+	Path string
+
+	// In is the mount namespace that the mount is in, for ByMount.
+	In ID
+
+	// Nested is the namespace that is owned or enclosed, for ByNested.
+	Nested *Namespace
+}
+
+// File returns a path that leads from the caller to the namespace of type t that
+// h holds, or "" if there is none: a link or a descriptor under /proc, or a mount
+// point. The path may lead elsewhere by the time it is used.
+func (h Holder) File(t Type) string {
+	p := h.way(t).path()
+	if p == "" || p[0] == '/' {
+		return p
+	}
+	return "/proc/" + p
+}
+
+func compareHolders(a, b Holder) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.PID, b.PID), cmp.Compare(a.TID, b.TID),
+		cmp.Compare(a.FD, b.FD), cmp.Compare(a.In.Ino, b.In.Ino), cmp.Compare(a.Path, b.Path))
+}
+
+// A Process is a process that a scan saw.
+type Process struct {
+	PID int
+
+	// Threads is how many threads the process has.
+	Threads int
+
+	dev      uint64
+	ino      [UTS + 1]uint64
+	pidKids  uint64
+	timeKids uint64
+}
+
+// Namespace returns the namespace of type t that p is a member of. A zombie
+// has only some, and a process that could not be read has none.
+func (p *Process) Namespace(t Type) (ID, bool) {
+	if int(t) >= len(p.ino) || p.ino[t] == 0 {
+		return ID{}, false
+	}
+	return ID{Dev: p.dev, Ino: p.ino[t]}, true
+}
+
+// ForChildren returns the PID or time namespace that new children of p will be
+// members of: the pid_for_children and time_for_children links.
+func (p *Process) ForChildren(t Type) (ID, bool) {
+	var ino uint64
+	switch t {
+	case PID:
+		ino = p.pidKids
+	case Time:
+		ino = p.timeKids
+	}
+	return ID{Dev: p.dev, Ino: ino}, ino != 0
+}
+
+// A Gap is something a scan could not read.
+type Gap struct {
+	PID  int    // the process it is about, or 0
+	What string // "ns", "fd", "socket", "mountinfo", "task", "cmdline", ...
+	Err  error
+}
+
+func (g Gap) String() string {
+	if g.PID == 0 {
+		return fmt.Sprintf("%s: %v", g.What, g.Err)
+	}
+	return fmt.Sprintf("%s of process %d: %v", g.What, g.PID, g.Err)
+}
+
+// A Snapshot is the result of a [Scan]. It does not change.
+type Snapshot struct {
+	proc       procFS
+	processes  []Process // by PID
+	namespaces []*Namespace
+	byID       map[ID]*Namespace
+	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
+	gaps       []Gap
+}
+
+// Namespaces yields the namespaces of the given types, or of all types if none
+// are given, by type and then by inode number.
+func (s *Snapshot) Namespaces(types ...Type) iter.Seq[*Namespace] {
+	want := TypesOf(types...)
+	return func(yield func(*Namespace) bool) {
+		for _, ns := range s.namespaces {
+			if (want == 0 || want.Has(ns.Type)) && !yield(ns) {
+				return
+			}
+		}
+	}
+}
+
+// Namespace returns the namespace with the given ID.
+func (s *Snapshot) Namespace(id ID) (*Namespace, bool) {
+	ns, ok := s.byID[id]
+	return ns, ok
+}
+
+// Find returns the namespace with the given inode number. Inode numbers of
+// namespaces of all types are told apart by the kernel, which has one nsfs.
+func (s *Snapshot) Find(ino uint64) (*Namespace, bool) {
+	return s.Namespace(ID{Dev: s.proc.nsDev, Ino: ino})
+}
+
+// Of returns the namespace of type t that p is a member of.
+func (s *Snapshot) Of(p *Process, t Type) (*Namespace, bool) {
+	id, ok := p.Namespace(t)
+	if !ok {
+		return nil, false
+	}
+	return s.Namespace(id)
+}
+
+// Owned yields the namespaces that a user namespace owns, by type and then by
+// inode number; its children, which it owns too, are among them.
+func (s *Snapshot) Owned(user ID) iter.Seq[*Namespace] {
+	return s.nestedIn(user, func(ns *Namespace) Relation { return ns.Owner })
+}
+
+// Children yields the namespaces that a PID or user namespace directly
+// encloses, by inode number.
+func (s *Snapshot) Children(id ID) iter.Seq[*Namespace] {
+	return s.nestedIn(id, func(ns *Namespace) Relation { return ns.Parent })
+}
+
+func (s *Snapshot) nestedIn(id ID, by func(*Namespace) Relation) iter.Seq[*Namespace] {
+	return func(yield func(*Namespace) bool) {
+		for _, ns := range s.nested[id] {
+			if by(ns).ID == id && !yield(ns) {
+				return
+			}
+		}
+	}
+}
+
+// Holders yields all that was seen to keep ns alive: its members first, then
+// threads, links for children, descriptors, sockets, mounts, and the namespaces
+// that it owns or encloses. Within a kind they come by PID, thread and
+// descriptor, mounts by mount namespace and path.
+func (s *Snapshot) Holders(ns *Namespace) iter.Seq[Holder] {
+	return func(yield func(Holder) bool) {
+		for _, p := range ns.Members {
+			if !yield(Holder{Kind: ByProcess, PID: p.PID}) {
+				return
+			}
+		}
+		for _, h := range ns.holders {
+			if !yield(h) {
+				return
+			}
+		}
+		for _, n := range s.nested[ns.ID] {
+			if !yield(Holder{Kind: ByNested, Nested: n}) {
+				return
+			}
+		}
+	}
+}
+
+// Processes yields the processes by PID.
+func (s *Snapshot) Processes() iter.Seq[*Process] {
+	return func(yield func(*Process) bool) {
+		for i := range s.processes {
+			if !yield(&s.processes[i]) {
+				return
+			}
+		}
+	}
+}
+
+// Process returns the process with the given PID.
+func (s *Snapshot) Process(pid int) (*Process, bool) {
+	i, ok := slices.BinarySearchFunc(s.processes, pid, func(p Process, pid int) int { return cmp.Compare(p.PID, pid) })
+	if !ok {
+		return nil, false
+	}
+	return &s.processes[i], true
+}
+
+// Gaps returns what the scan could not read, by PID.
+func (s *Snapshot) Gaps() []Gap { return s.gaps }
+
+// Proc returns the path of the proc file system that was read.
+func (s *Snapshot) Proc() string { return s.proc.path }
+
+// Self returns the PID of the caller as the proc file system that was read
+// numbers it, or 0 if it does not show the caller.
+func (s *Snapshot) Self() int { return s.proc.self }

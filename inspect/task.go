@@ -1,0 +1,315 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A part is what one goroutine of readProcesses found.
+type part struct {
+	processes []Process
+	sightings []sighting
+	sockets   []socketRef
+	gaps      []Gap
+
+	// Buffers, and what is worked on.
+	name    []byte
+	link    []byte
+	entries []byte
+	numbers []int
+}
+
+// A sighting is a namespace that something other than a member holds.
+type sighting struct {
+	typ    Type
+	ino    uint64
+	holder Holder
+	way    way
+}
+
+// A socketRef is a descriptor of a socket.
+type socketRef struct {
+	pid, tid, fd int
+	netns        uint64 // the network namespace of the process
+	ino          uint64 // of the socket
+}
+
+// readProcesses reads what the processes are members of, and what their threads
+// and descriptors hold.
+func (s *scanner) readProcesses(ctx context.Context, pids []int) {
+	set := linksOf(s.wanted)
+	s.processes = make([]Process, 0, len(pids))
+	parallel(s.workers, len(pids),
+		func() *part {
+			return &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
+		},
+		func(p *part, i int) {
+			if i%64 == 0 && ctx.Err() != nil {
+				return
+			}
+			s.readProcess(p, pids[i], set)
+		},
+		func(p *part) {
+			s.processes = append(s.processes, p.processes...)
+			s.gaps = append(s.gaps, p.gaps...)
+			s.sockets = append(s.sockets, p.sockets...)
+			for _, g := range p.sightings {
+				s.hold(g.typ, g.ino, g.holder, g.way)
+			}
+		})
+	slices.SortFunc(s.processes, func(a, b Process) int { return a.PID - b.PID })
+	s.addMembers()
+}
+
+// readProcess reads one process. One that exits meanwhile costs its own row.
+func (s *scanner) readProcess(p *part, pid int, set linkSet) {
+	dir, err := s.proc.dir.OpenPath(sys.AppendName(p.name[:0], pid, ""))
+	if err != nil {
+		if !sys.Gone(err) {
+			p.gaps = append(p.gaps, Gap{pid, "ns", err})
+		}
+		return
+	}
+	defer dir.CloseRaw()
+	st, err := dir.Stat(nameTask)
+	if err != nil {
+		if !sys.Gone(err) {
+			p.gaps = append(p.gaps, Gap{pid, "task", err})
+		}
+		st.Nlink = 3
+	}
+	threads := max(int(st.Nlink)-2, 0) // "." and ".." are links too
+	l, any, err := readLinks(dir, set, p.link)
+	if err != nil && !sys.Gone(err) {
+		p.gaps = append(p.gaps, Gap{pid, "ns", err})
+	}
+	if !any && err == nil {
+		// All links said that there is nothing: the process is no more.
+		if _, err := dir.Stat(nameTask); err != nil {
+			return
+		}
+	}
+	if sys.Gone(err) {
+		return
+	}
+	proc := Process{PID: pid, Threads: threads, dev: s.proc.nsDev, ino: l.ino, pidKids: l.pidKids, timeKids: l.timeKids}
+	p.processes = append(p.processes, proc)
+	if errors.Is(err, fs.ErrPermission) {
+		return // and so would be all that follows
+	}
+	s.seeChildren(p, &proc, 0, l)
+	// A zombie whose threads run on has let go of all but its PID and user
+	// namespace: what its threads have is theirs alone.
+	zombie := any && l.ino[User] != 0 && l.ino[Mnt] == 0 && s.wanted.Has(Mnt)
+	if s.tasks && threads > 1 {
+		s.readTasks(p, dir, &proc, set, zombie)
+	}
+	if s.fds && !zombie {
+		s.readFDs(p, dir, &proc, 0)
+	}
+}
+
+// seeChildren notes the namespaces for children that differ from those that
+// the process or thread is itself in.
+func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
+	for _, kids := range [...]struct {
+		typ Type
+		ino uint64
+	}{{PID, l.pidKids}, {Time, l.timeKids}} {
+		if kids.ino != 0 && kids.ino != l.ino[kids.typ] {
+			p.sightings = append(p.sightings, sighting{
+				kids.typ, kids.ino,
+				Holder{Kind: ByChildren, PID: proc.PID, TID: tid}, taskWay(proc.PID, tid, kids.typ.ForChildren()),
+			})
+		}
+	}
+}
+
+// readTasks reads the threads of a process, and notes those that are not in
+// the namespaces of the one that the process is named for.
+func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet, zombie bool) {
+	tasks, err := dir.Open(nameTask)
+	if err != nil {
+		if !sys.Gone(err) {
+			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
+		}
+		return
+	}
+	defer tasks.CloseRaw()
+	tids, err := p.list(tasks)
+	if err != nil && !sys.Gone(err) {
+		p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
+	}
+	for _, tid := range tids {
+		if tid == proc.PID {
+			continue
+		}
+		task, err := tasks.OpenPath(sys.AppendName(p.name[:0], tid, ""))
+		if err != nil {
+			continue // exited
+		}
+		l, _, err := readLinks(task, set, p.link)
+		if err != nil && !sys.Gone(err) {
+			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
+		}
+		for t := range s.wanted.All() {
+			if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
+				p.sightings = append(p.sightings, sighting{
+					t, ino,
+					Holder{Kind: ByTask, PID: proc.PID, TID: tid}, taskWay(proc.PID, tid, t.String()),
+				})
+			}
+		}
+		if l.pidKids != proc.pidKids || l.timeKids != proc.timeKids || zombie {
+			s.seeChildren(p, proc, tid, l)
+		}
+		if zombie && s.fds {
+			s.readFDs(p, task, proc, tid)
+		}
+		task.CloseRaw()
+	}
+}
+
+// list returns the numbers among the entries of a directory. They are valid
+// until the next call.
+func (p *part) list(dir sys.ProcDir) ([]int, error) {
+	p.numbers = p.numbers[:0]
+	for {
+		more, err := dir.Entries(p.entries, func(name sys.Name) {
+			if n, ok := parseFD(name[:len(name)-1]); ok {
+				p.numbers = append(p.numbers, n)
+			}
+		})
+		if err != nil || !more {
+			return p.numbers, err
+		}
+	}
+}
+
+// parseFD reads the name of an entry of /proc/pid/fd, where 0 is a number too.
+func parseFD(name []byte) (int, bool) {
+	if len(name) == 1 && name[0] == '0' {
+		return 0, true
+	}
+	return parsePID(name)
+}
+
+// readFDs reads what the open descriptors of a process lead to. The text of
+// the link says it: nothing is opened, and nothing is asked that could wait for
+// a file system.
+func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
+	fds, err := dir.Open(nameFD)
+	if err != nil {
+		if !sys.Gone(err) {
+			p.gaps = append(p.gaps, Gap{proc.PID, "fd", err})
+		}
+		return
+	}
+	defer fds.CloseRaw()
+	failed := false
+	for {
+		more, err := fds.Entries(p.entries, func(name sys.Name) {
+			if name[0] == '.' {
+				return
+			}
+			n, err := fds.Readlink(name, p.link)
+			if err != nil {
+				failed = failed || !sys.Gone(err)
+				return
+			}
+			if text := p.link[:n]; text[n-1] == ']' && text[0] != '/' {
+				fd, _ := parseFD(name[:len(name)-1])
+				s.seeFD(p, proc, tid, fd, text)
+			}
+		})
+		if err != nil && !sys.Gone(err) || failed {
+			p.gaps = append(p.gaps, Gap{proc.PID, "fd", errors.Join(err, errUnreadable(failed))})
+			failed = false
+		}
+		if err != nil || !more {
+			return
+		}
+	}
+}
+
+func errUnreadable(some bool) error {
+	if some {
+		return errors.New("some descriptors could not be read")
+	}
+	return nil
+}
+
+var (
+	socketPrefix = []byte("socket:[")
+	pipePrefix   = []byte("pipe:[")
+)
+
+// seeFD notes a descriptor whose link is like "net:[4026531840]".
+func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
+	if bytes.HasPrefix(text, socketPrefix) {
+		if s.types.Has(Net) {
+			p.sockets = append(p.sockets, socketRef{proc.PID, tid, fd, proc.ino[Net], parseIno(text)})
+		}
+		return
+	}
+	if bytes.HasPrefix(text, pipePrefix) {
+		return
+	}
+	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) {
+		p.sightings = append(p.sightings, sighting{
+			t, ino,
+			Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd}, fdWay(proc.PID, tid, fd),
+		})
+	}
+}
+
+// addMembers makes each process a member of its namespaces.
+func (s *scanner) addMembers() {
+	var last [UTS + 1]*found // of a type: neighbours are often in the same one
+	for i := range s.processes {
+		p := &s.processes[i]
+		for t := range s.wanted.All() {
+			ino := p.ino[t]
+			if ino == 0 {
+				continue
+			}
+			f := last[t]
+			if f == nil || f.ns.ID.Ino != ino {
+				f = s.find(t, ino)
+				last[t] = f
+				if len(f.ns.Members) == 0 {
+					// Other ways may have come first, but this one is the surest.
+					f.way = taskWay(p.PID, 0, t.String())
+				}
+			}
+			f.ns.Members = append(f.ns.Members, p)
+			f.ns.Threads += p.Threads
+		}
+	}
+	for _, f := range s.known {
+		for _, h := range f.ns.holders {
+			if h.Kind != ByTask {
+				continue
+			}
+			f.ns.Threads++
+			if p, ok := s.process(h.PID); ok {
+				if id, ok := p.Namespace(f.ns.Type); ok {
+					s.find(f.ns.Type, id.Ino).ns.Threads--
+				}
+			}
+		}
+	}
+}
+
+func (s *scanner) process(pid int) (*Process, bool) {
+	i, ok := slices.BinarySearchFunc(s.processes, pid, func(p Process, pid int) int { return p.PID - pid })
+	if !ok {
+		return nil, false
+	}
+	return &s.processes[i], true
+}

@@ -1,0 +1,78 @@
+package sys
+
+import (
+	"errors"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Pidfd is a descriptor of a process, which stays the same process even if
+// its PID is used again. See pidfd_open(2); Linux 5.3.
+type Pidfd int
+
+// OpenPidfd returns a descriptor of the process with the given PID.
+func OpenPidfd(pid int) (Pidfd, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("pidfd_open", err)
+	}
+	return Pidfd(fd), nil
+}
+
+// ErrClosed says that a process has no such descriptor any more.
+var ErrClosed = errors.New("descriptor is closed")
+
+// Close closes the descriptor.
+func (p Pidfd) Close() error { return os.NewSyscallError("close", unix.Close(int(p))) }
+
+// Getfd returns a copy of descriptor fd of the process. See pidfd_getfd(2);
+// Linux 5.6. It needs the right to attach to the process with ptrace(2).
+func (p Pidfd) Getfd(fd int) (int, error) {
+	n, err := unix.PidfdGetfd(int(p), fd, 0)
+	if err == unix.EBADF {
+		return -1, ErrClosed
+	}
+	if err != nil {
+		return -1, os.NewSyscallError("pidfd_getfd", err)
+	}
+	return n, nil
+}
+
+// SocketInode returns the inode number of a socket, or false if fd is none.
+func SocketInode(fd int) (uint64, bool) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return 0, false
+	}
+	return st.Ino, true
+}
+
+// SocketNetns returns a descriptor of the network namespace of a socket. See
+// SIOCGSKNS in the kernel's include/uapi/linux/sockios.h; Linux 4.9. It needs
+// CAP_NET_ADMIN in the user namespace that owns the network namespace.
+func SocketNetns(fd int) (int, error) {
+	ns, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGSKNS, 0)
+	if e != 0 {
+		return -1, os.NewSyscallError("ioctl SIOCGSKNS", e)
+	}
+	return int(ns), nil
+}
+
+// SocketCookie returns the cookie of the network namespace of a socket: a
+// number that no other network namespace has until the next boot. See
+// SO_NETNS_COOKIE in the kernel's include/uapi/asm-generic/socket.h; Linux
+// 5.14. It needs no privilege.
+func SocketCookie(fd int) (uint64, error) {
+	var cookie uint64
+	size := uint32(unsafe.Sizeof(cookie))
+	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE, uintptr(unsafe.Pointer(&cookie)), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 {
+		return 0, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", e)
+	}
+	return cookie, nil
+}
+
+// CloseFD closes a descriptor that a function of this package returned.
+func CloseFD(fd int) { _ = unix.Close(fd) }
