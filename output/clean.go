@@ -1,4 +1,3 @@
-// Package output writes snapshots for people and for programs.
 package output
 
 import (

@@ -1,0 +1,145 @@
+package output
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// A View is a snapshot and what else there is to be said about it.
+type View struct {
+	Snapshot *inspect.Snapshot
+
+	// Details describes processes; see [inspect.Snapshot.Describe]. What is
+	// not there is shown as none.
+	Details map[int]inspect.Detail
+
+	// User returns the name of a user, or "" if it has none, and then its
+	// number is shown. It may be nil.
+	User func(uid uint32) string
+
+	// Container returns the name of the container that a process is in, or "".
+	// It may be nil.
+	Container func(p *inspect.Process) string
+
+	// Now is the time that ages are counted to.
+	Now time.Time
+}
+
+// A Column is something to show about an R: a namespace or a process.
+type Column[R any] struct {
+	Name  string // the header, and in lower case the JSON name
+	Help  string
+	Kind  Kind
+	Needs Need
+	value func(*View, R) Value
+}
+
+// A Need is what has to be put into a [View] for a column.
+type Need uint8
+
+// What columns need.
+const (
+	// Detail of the process itself, or of the leader of the namespace.
+	Detail Need = 1 << iota
+	// Args are the arguments of the same.
+	Args
+	// HolderDetail is the Detail of the processes that hold the namespace
+	// without being members.
+	HolderDetail
+)
+
+// JSONName returns the name of the column in JSON and in filters.
+func (c Column[R]) JSONName() string { return strings.ToLower(c.Name) }
+
+// right reports whether the cells of the column stand to the right.
+func (c Column[R]) right() bool { return c.Kind == Number }
+
+// NeedsOf returns what the columns need together.
+func NeedsOf[R any](cols []Column[R]) Need {
+	var n Need
+	for _, c := range cols {
+		n |= c.Needs
+	}
+	return n
+}
+
+// Names returns the names of columns.
+func Names[R any](cols []Column[R]) []string {
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// Select returns the columns of table that spec names: a list with commas, in
+// any case. A leading "+" adds them to defaults, as lsns(8) does.
+func Select[R any](table []Column[R], spec string, defaults []Column[R]) ([]Column[R], error) {
+	var cols []Column[R]
+	list, add := strings.CutPrefix(spec, "+")
+	if add {
+		cols = slices.Clone(defaults)
+	}
+	for name := range strings.SplitSeq(list, ",") {
+		c, err := find(table, strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		cols = append(cols, c)
+	}
+	return cols, nil
+}
+
+// Pick returns the columns of table with the given names, which must be there.
+func Pick[R any](table []Column[R], names ...string) []Column[R] {
+	cols := make([]Column[R], len(names))
+	for i, name := range names {
+		c, err := find(table, name)
+		if err != nil {
+			panic(err)
+		}
+		cols[i] = c
+	}
+	return cols
+}
+
+func find[R any](table []Column[R], name string) (Column[R], error) {
+	for _, c := range table {
+		if strings.EqualFold(c.Name, name) {
+			return c, nil
+		}
+	}
+	return Column[R]{}, fmt.Errorf("no column %q; there are: %s", name, strings.Join(Names(table), ", "))
+}
+
+// Sort orders rows by a column, the smallest first; by a column with "-" before
+// its name, the largest first. Rows that are equal there stay in order.
+func Sort[R any](v *View, rows []R, table []Column[R], by string) error {
+	name, down := strings.CutPrefix(by, "-")
+	c, err := find(table, name)
+	if err != nil {
+		return err
+	}
+	type keyed struct {
+		row R
+		key Value
+	}
+	keys := make([]keyed, len(rows))
+	for i, r := range rows {
+		keys[i] = keyed{r, c.value(v, r)}
+	}
+	slices.SortStableFunc(keys, func(a, b keyed) int {
+		if down {
+			a, b = b, a
+		}
+		return a.key.compare(b.key, c.Kind)
+	})
+	for i := range keys {
+		rows[i] = keys[i].row
+	}
+	return nil
+}

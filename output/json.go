@@ -1,0 +1,277 @@
+package output
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// Schema names the form of what [JSON] writes. It changes when a program that
+// reads the old form could not read the new one; new keys do not change it.
+const Schema = "nstool/ls/1"
+
+// A Listing is what [JSON] writes.
+type Listing struct {
+	View       *View
+	Namespaces []*inspect.Namespace
+	Columns    []Column[*inspect.Namespace]
+
+	// Gaps are what could not be read.
+	Gaps []inspect.Gap
+
+	// Processes are the members of the namespaces, if they were asked for;
+	// nil leaves the key out.
+	Processes      []*inspect.Process
+	ProcessColumns []Column[*inspect.Process]
+}
+
+// JSON writes one object:
+//
+//	{"schema": "nstool/ls/1", "partial": false, "namespaces": [{...}, ...], "gaps": [{...}, ...]}
+//
+// Lists are flat. The keys of a namespace are the names of its columns in lower
+// case. None is null; hidden is null too, and for a relation
+// {"unknown": "hidden"}. Strings are true to what was read: control characters
+// are escaped as JSON escapes them. Only bytes that are no UTF-8, which JSON
+// cannot hold, are replaced by U+FFFD, and then a second key, with "_base64"
+// behind the name, has the bytes themselves.
+func JSON(w io.Writer, l Listing) error {
+	e := &encoder{w: w}
+	e.raw(`{"schema":`)
+	e.string(Schema)
+	e.raw(`,"partial":` + strconv.FormatBool(len(l.Gaps) > 0) + `,"namespaces":[`)
+	encodeRows(e, l.View, l.Namespaces, l.Columns)
+	e.raw(`]`)
+	if l.Processes != nil {
+		e.raw(`,"processes":[`)
+		encodeRows(e, l.View, l.Processes, l.ProcessColumns)
+		e.raw(`]`)
+	}
+	e.raw(`,"gaps":[`)
+	for i, g := range l.Gaps {
+		if i > 0 {
+			e.raw(",")
+		}
+		e.raw("\n  {")
+		if g.PID != 0 {
+			e.raw(`"pid":` + strconv.Itoa(g.PID) + ",")
+		}
+		e.raw(`"what":`)
+		e.string(g.What)
+		e.raw(`,"error":`)
+		e.string(g.Err.Error())
+		e.raw("}")
+	}
+	e.raw("]}\n")
+	return e.flush()
+}
+
+func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
+	keys := Lower(cols)
+	for i, r := range rows {
+		if i > 0 {
+			e.raw(",")
+		}
+		e.raw("\n  {")
+		for k, c := range cols {
+			if k > 0 {
+				e.raw(",")
+			}
+			e.raw(`"` + keys[k] + `":`)
+			e.value(v, keys[k], c.value(v, r), c.Kind)
+		}
+		e.raw("}")
+		if len(e.buf) > 32<<10 {
+			e.write()
+		}
+	}
+}
+
+// An encoder writes JSON. encoding/json would take three times as long for a
+// large listing, and would lose what is no UTF-8.
+type encoder struct {
+	w   io.Writer
+	buf []byte
+	err error
+}
+
+func (e *encoder) raw(s string) { e.buf = append(e.buf, s...) }
+
+func (e *encoder) write() {
+	if e.err == nil {
+		_, e.err = e.w.Write(e.buf)
+	}
+	e.buf = e.buf[:0]
+}
+
+func (e *encoder) flush() error {
+	e.write()
+	return e.err
+}
+
+// value writes v, and a second key behind it where the string cannot say all.
+func (e *encoder) value(view *View, key string, v Value, k Kind) {
+	switch {
+	case k == Relation:
+		e.relation(v)
+	case v.state != known && (k == List || k == Holders):
+		e.raw("[]")
+	case v.state != known:
+		e.raw("null")
+	case k == Number:
+		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+	case k == When:
+		e.string(v.when.Format(time.RFC3339))
+	case k == List:
+		e.raw("[")
+		for i, s := range v.list {
+			if i > 0 {
+				e.raw(",")
+			}
+			e.string(s)
+		}
+		e.raw("]")
+		if slices.ContainsFunc(v.list, invalid) {
+			e.raw(`,"` + key + `_base64":[`)
+			for i, s := range v.list {
+				if i > 0 {
+					e.raw(",")
+				}
+				e.base64(s)
+			}
+			e.raw("]")
+		}
+	case k == Holders:
+		e.raw("[")
+		for i, h := range v.holders {
+			if i > 0 {
+				e.raw(",")
+			}
+			e.holder(view, h)
+		}
+		e.raw("]")
+	default:
+		e.text(key, v.text)
+	}
+}
+
+// text writes s, and s in base64 behind it if it is no UTF-8.
+func (e *encoder) text(key, s string) {
+	e.string(s)
+	if invalid(s) {
+		e.raw(`,"` + key + `_base64":`)
+		e.base64(s)
+	}
+}
+
+func invalid(s string) bool { return !utf8.ValidString(s) }
+
+func (e *encoder) base64(s string) {
+	e.raw(`"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"`)
+}
+
+func (e *encoder) relation(v Value) {
+	switch v.state {
+	case known:
+		e.raw(`{"ns":`)
+		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+		e.raw("}")
+	case hidden:
+		e.raw(`{"unknown":`)
+		if errors.Is(v.rel.Err, fs.ErrPermission) {
+			e.string("hidden")
+		} else {
+			e.string(v.rel.Err.Error())
+		}
+		e.raw("}")
+	default:
+		e.raw("null")
+	}
+}
+
+func (e *encoder) holder(v *View, h inspect.Holder) {
+	e.raw(`{"kind":"` + h.Kind.String() + `"`)
+	number := func(key string, n int) {
+		e.raw(`,"` + key + `":`)
+		e.buf = strconv.AppendInt(e.buf, int64(n), 10)
+	}
+	if h.PID != 0 {
+		number("pid", h.PID)
+		if d, ok := v.Details[h.PID]; ok && h.Kind != inspect.ByProcess {
+			e.raw(`,"comm":`)
+			e.text("comm", d.Comm)
+		}
+	}
+	if h.TID != 0 {
+		number("tid", h.TID)
+	}
+	switch h.Kind {
+	case inspect.ByFD, inspect.BySocket:
+		number("fd", h.FD)
+	case inspect.ByMount:
+		e.raw(`,"path":`)
+		e.text("path", h.Path)
+		number("mntns", int(h.In.Ino))
+	case inspect.ByNested:
+		number("ns", int(h.Nested.ID.Ino))
+		e.raw(`,"type":"` + h.Nested.Type.String() + `"`)
+	}
+	e.raw("}")
+}
+
+const hex = "0123456789abcdef"
+
+// string writes s between quotes. Besides what JSON demands, DEL and the
+// characters that turn the direction of text around them are escaped, so that
+// the JSON itself may be looked at.
+func (e *encoder) string(s string) {
+	e.buf = append(e.buf, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			switch {
+			case c == '"' || c == '\\':
+				e.buf = append(e.buf, '\\', c)
+			case c == '\n':
+				e.buf = append(e.buf, '\\', 'n')
+			case c == '\t':
+				e.buf = append(e.buf, '\\', 't')
+			case c < ' ' || c == 0x7f:
+				e.buf = append(e.buf, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+			default:
+				e.buf = append(e.buf, c)
+			}
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			e.buf = append(e.buf, "\ufffd"...)
+		case !clean(r, n):
+			for _, u := range utf16(r) {
+				e.buf = append(e.buf, '\\', 'u', hex[u>>12], hex[u>>8&15], hex[u>>4&15], hex[u&15])
+			}
+		default:
+			e.buf = append(e.buf, s[i:i+n]...)
+		}
+		i += n
+	}
+	e.buf = append(e.buf, '"')
+}
+
+// utf16 returns r as JSON escapes it: one or two 16-bit numbers.
+func utf16(r rune) []uint16 {
+	if r < 0x10000 {
+		return []uint16{uint16(r)}
+	}
+	r -= 0x10000
+	return []uint16{0xd800 + uint16(r>>10), 0xdc00 + uint16(r&0x3ff)}
+}

@@ -1,0 +1,282 @@
+package output
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// Namespaces is the table of columns that say something of a namespace. Those
+// that lsns(8) has too mean the same as there.
+var Namespaces = []Column[*inspect.Namespace]{
+	{"NS", "inode number of the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.ID.Ino) }},
+	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", Text, 0, func(_ *View, ns *inspect.Namespace) Value { return textValue(ns.Type.String()) }},
+	{"PATH", "a file that leads to the namespace", Text, 0, pathOf},
+	{"NPROCS", "number of member processes", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(len(ns.Members)) }},
+	{"NTHREADS", "number of threads in the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.Threads) }},
+	{"PID", "the member with the lowest PID: the leader", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		if l := ns.Leader(); l != nil {
+			return numberValue(l.PID)
+		}
+		return Value{}
+	}},
+	{"PPID", "parent process of the leader", Number, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
+	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, commandOf},
+	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", Number, Detail, func(v *View, ns *inspect.Namespace) Value {
+		if uid, ok := uidOf(v, ns); ok {
+			return numberValue(uid)
+		}
+		return Value{}
+	}},
+	{"USER", "name of that user, or the number where there is none", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
+		if uid, ok := uidOf(v, ns); ok {
+			return textValue(v.userName(uid))
+		}
+		return Value{}
+	}},
+	{"CONTAINER", "container of the leader", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
+		if l := ns.Leader(); l != nil && v.Container != nil {
+			return textValue(v.Container(l))
+		}
+		return Value{}
+	}},
+	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		if ns.NetNSID < 0 {
+			return Value{}
+		}
+		return numberValue(ns.NetNSID)
+	}},
+	{"NSFS", "where the namespace is mounted in the caller's mount namespace", List, 0, func(v *View, ns *inspect.Namespace) Value {
+		return listValue(v.ownMounts(ns))
+	}},
+	{"PNS", "inode number of the parent, of PID and user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		return Value{state: relationState(ns.Parent), num: int64(ns.Parent.ID.Ino)}
+	}},
+	{"ONS", "inode number of the owning user namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		return Value{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
+	}},
+	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(inspect.User, ns.Owner) }},
+	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(ns.Type, ns.Parent) }},
+	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		if ns.Creator < 0 {
+			return Value{}
+		}
+		return numberValue(ns.Creator)
+	}},
+	{"HOLDERS", "all that keeps the namespace alive", Holders, HolderDetail, holdersOf},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+		if ns.NSID == 0 {
+			return Value{}
+		}
+		return numberValue(ns.NSID)
+	}},
+	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+}
+
+// ofLeader makes a column of what the leader of a namespace says.
+func ofLeader(f func(*View, inspect.Detail) Value) func(*View, *inspect.Namespace) Value {
+	return func(v *View, ns *inspect.Namespace) Value {
+		if l := ns.Leader(); l != nil {
+			if d, ok := v.Details[l.PID]; ok {
+				return f(v, d)
+			}
+		}
+		return Value{}
+	}
+}
+
+func relationValue(t inspect.Type, r inspect.Relation) Value {
+	val := Value{state: relationState(r), rel: r, num: int64(r.ID.Ino)}
+	if val.state == known {
+		val.text = inspect.FormatLink(t, r.ID.Ino)
+	}
+	return val
+}
+
+func uidOf(v *View, ns *inspect.Namespace) (uint32, bool) {
+	if l := ns.Leader(); l != nil {
+		d, ok := v.Details[l.PID]
+		return d.UID, ok
+	}
+	return uint32(ns.Creator), ns.Creator >= 0
+}
+
+func (v *View) userName(uid uint32) string {
+	if v.User != nil {
+		if name := v.User(uid); name != "" {
+			return name
+		}
+	}
+	return fmt.Sprint(uid)
+}
+
+// ownMounts returns where ns is mounted in the mount namespace of the caller.
+func (v *View) ownMounts(ns *inspect.Namespace) []string {
+	self, ok := v.Snapshot.Process(v.Snapshot.Self())
+	if !ok {
+		return nil
+	}
+	own, ok := self.Namespace(inspect.Mnt)
+	if !ok {
+		return nil
+	}
+	var paths []string
+	for _, h := range ns.Others() {
+		if h.Kind == inspect.ByMount && h.In == own {
+			paths = append(paths, h.Path)
+		}
+	}
+	return paths
+}
+
+// pathOf returns a file that leads to the namespace: for one without members
+// it goes through what else holds it.
+func pathOf(_ *View, ns *inspect.Namespace) Value {
+	if l := ns.Leader(); l != nil {
+		return textValue(fmt.Sprintf("/proc/%d/ns/%s", l.PID, ns.Type))
+	}
+	for _, h := range ns.Others() {
+		if p := h.File(ns.Type); p != "" {
+			return textValue(p)
+		}
+	}
+	return Value{}
+}
+
+func commandOf(v *View, ns *inspect.Namespace) Value {
+	if l := ns.Leader(); l != nil {
+		if d, ok := v.Details[l.PID]; ok {
+			return textValue(d.Command())
+		}
+		return Value{}
+	}
+	first, more := "", -1
+	for h := range v.Snapshot.Holders(ns) {
+		if first == "" {
+			first = v.describe(h)
+		}
+		more++
+	}
+	switch {
+	case more < 0:
+		return textValue("[nothing that can be seen]")
+	case more > 0:
+		first += fmt.Sprintf(", %d more", more)
+	}
+	return textValue("[" + first + "]")
+}
+
+func holdersOf(v *View, ns *inspect.Namespace) Value {
+	val := Value{state: known, holders: slices.Collect(v.Snapshot.Holders(ns))}
+	if n := len(ns.Members); n > 0 {
+		val.list = append(val.list, count(n, "process", "processes"))
+	}
+	for _, h := range ns.Others() {
+		val.list = append(val.list, v.describe(h))
+	}
+	if n := len(val.holders) - len(ns.Members) - len(ns.Others()); n > 0 {
+		val.list = append(val.list, count(n, "owned or child namespace", "owned or child namespaces"))
+	}
+	if len(val.list) == 0 {
+		return Value{}
+	}
+	return val
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// describe says how h holds a namespace, in words.
+func (v *View) describe(h inspect.Holder) string {
+	switch h.Kind {
+	case inspect.ByProcess:
+		return v.process(h.PID)
+	case inspect.ByTask:
+		return fmt.Sprintf("thread %d of %s", h.TID, v.process(h.PID))
+	case inspect.ByChildren:
+		if h.TID != 0 {
+			return fmt.Sprintf("for children of thread %d of %s", h.TID, v.process(h.PID))
+		}
+		return "for children of " + v.process(h.PID)
+	case inspect.ByFD:
+		return fmt.Sprintf("fd %d of %s", h.FD, v.process(h.PID))
+	case inspect.BySocket:
+		return fmt.Sprintf("socket %d of %s", h.FD, v.process(h.PID))
+	case inspect.ByMount:
+		self, ok := v.Snapshot.Process(v.Snapshot.Self())
+		own, _ := inspect.ID{}, false
+		if ok {
+			own, _ = self.Namespace(inspect.Mnt)
+		}
+		switch {
+		case h.In == own:
+			return "mounted at " + h.Path
+		case h.PID != 0:
+			return fmt.Sprintf("mounted at %s in the mount namespace of %s", h.Path, v.process(h.PID))
+		}
+		return fmt.Sprintf("mounted at %s in mnt:[%d]", h.Path, h.In.Ino)
+	case inspect.ByNested:
+		if h.Nested.Owner.Known() && h.Nested.Parent != h.Nested.Owner {
+			return "owns " + h.Nested.String()
+		}
+		return "encloses " + h.Nested.String()
+	}
+	return "the kernel"
+}
+
+// process returns the name and the number of a process: "dockerd (812)".
+func (v *View) process(pid int) string {
+	if d, ok := v.Details[pid]; ok && d.Comm != "" {
+		return fmt.Sprintf("%s (%d)", d.Comm, pid)
+	}
+	return fmt.Sprintf("process %d", pid)
+}
+
+// Defaults returns the columns that are shown when none are asked for. Of
+// network namespaces alone there is more to be said, as lsns(8) does.
+func Defaults(types inspect.Types, containers bool) []Column[*inspect.Namespace] {
+	names := []string{"NS", "TYPE", "NPROCS", "PID", "USER"}
+	if types == inspect.TypesOf(inspect.Net) {
+		names = append(names, "NETNSID", "NSFS")
+	}
+	if containers {
+		names = append(names, "CONTAINER")
+	}
+	return Pick(Namespaces, append(names, "COMMAND")...)
+}
+
+// Group orders namespaces for reading: the initial ones first, then together
+// what has the same leader, and what has no members last.
+func Group(rows []*inspect.Namespace) {
+	key := func(ns *inspect.Namespace) (group, leader int) {
+		switch l := ns.Leader(); {
+		case ns.Initial():
+			return 0, 0
+		case l == nil:
+			return 2, 0
+		default:
+			return 1, l.PID
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b *inspect.Namespace) int {
+		ga, la := key(a)
+		gb, lb := key(b)
+		return cmp.Or(cmp.Compare(ga, gb), cmp.Compare(la, lb), cmp.Compare(a.Type, b.Type), cmp.Compare(a.ID.Ino, b.ID.Ino))
+	})
+}
+
+// Lower returns the JSON names of columns, for messages and completion.
+func Lower[R any](cols []Column[R]) []string {
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = strings.ToLower(c.Name)
+	}
+	return names
+}

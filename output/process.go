@@ -1,0 +1,39 @@
+package output
+
+import (
+	"github.com/nstool/nstool/inspect"
+)
+
+// Processes is the table of columns that say something of a process.
+var Processes = []Column[*inspect.Process]{
+	{"PID", "process ID", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.PID) }},
+	{"PPID", "parent process", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
+	{"USER", "name of the effective user, or the number where there is none", Text, Detail, ofProcess(func(v *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })},
+	{"UID", "effective user ID", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.UID) })},
+	{"NTHREADS", "number of threads", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.Threads) }},
+	{"STATE", "state, as in proc_pid_stat(5)", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(string(rune(d.State))) })},
+	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+	{"CONTAINER", "container that the process is in", Text, Detail, func(v *View, p *inspect.Process) Value {
+		if v.Container == nil {
+			return Value{}
+		}
+		return textValue(v.Container(p))
+	}},
+	{"COMM", "name of the command, as the kernel cuts it", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Comm) })},
+	{"COMMAND", "command line, or the name of the command in brackets", Text, Detail | Args, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
+}
+
+func ofProcess(f func(*View, inspect.Detail) Value) func(*View, *inspect.Process) Value {
+	return func(v *View, p *inspect.Process) Value {
+		if d, ok := v.Details[p.PID]; ok {
+			return f(v, d)
+		}
+		return Value{}
+	}
+}
+
+// ProcessDefaults returns the columns of processes that are shown when none
+// are asked for.
+func ProcessDefaults() []Column[*inspect.Process] {
+	return Pick(Processes, "PID", "PPID", "USER", "COMMAND")
+}

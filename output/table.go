@@ -1,0 +1,250 @@
+package output
+
+import (
+	"bufio"
+	"io"
+	"strings"
+
+	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/pkg/twwidth"
+	"github.com/olekukonko/tablewriter/renderer"
+	"github.com/olekukonko/tablewriter/tw"
+)
+
+// A Style says how to draw a table.
+type Style struct {
+	NoHeader bool
+	// Width is that of the terminal, to which the last column is cut; 0
+	// cuts nothing.
+	Width int
+	// Color allows colours and the like: faint for what Faint says.
+	Color bool
+}
+
+// gap stands between two columns.
+const gap = "  "
+
+// Table writes one line for each row, the columns aligned. Cells are cleaned,
+// see [Clean]. Of a row for which faint is true the line is drawn faint, if the
+// style has colour; faint may be nil.
+func Table[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
+	grid := make([][]string, 0, len(rows)+1)
+	if !style.NoHeader {
+		grid = append(grid, Names(cols))
+	}
+	for _, r := range rows {
+		line := make([]string, len(cols))
+		for i, c := range cols {
+			line[i] = Clean(c.value(v, r).cell(c.Kind))
+		}
+		grid = append(grid, line)
+	}
+	return drawTable(w, v, grid, rows, cols, style, faint)
+}
+
+func drawTable[R any](w io.Writer, _ *View, grid [][]string, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
+	right := make([]bool, len(cols))
+	for i, c := range cols {
+		right[i] = c.right()
+	}
+	if style.Width > 0 {
+		cut(grid, style.Width)
+	}
+	out := bufio.NewWriterSize(w, 32<<10)
+	lines := &lineWriter{w: out}
+	if head := len(grid) - len(rows); style.Color {
+		lines.wrap = func(n int) (before, after string) {
+			switch {
+			case n < head:
+				return "\x1b[1m", "\x1b[0m"
+			case faint != nil && n-head < len(rows) && faint(rows[n-head]):
+				return "\x1b[2m", "\x1b[0m"
+			}
+			return "", ""
+		}
+	}
+	var err error
+	if len(grid) <= few {
+		err = draw(lines, grid, right)
+	} else {
+		err = align(lines, grid, right)
+	}
+	if err == nil {
+		err = lines.flush()
+	}
+	if err == nil {
+		err = out.Flush()
+	}
+	return err
+}
+
+// few is how many lines are drawn by tablewriter, which takes some 32 µs for
+// each. What is longer is drawn by align, to the same letter (a test holds the
+// two together), in a hundredth of the time.
+const few = 100
+
+// draw writes the grid with tablewriter: no borders, no separators, two blanks
+// between columns.
+func draw(w io.Writer, grid [][]string, right []bool) error {
+	aligns := make(tw.Alignment, len(right))
+	for i, r := range right {
+		aligns[i] = tw.AlignLeft
+		if r {
+			aligns[i] = tw.AlignRight
+		}
+	}
+	t := tablewriter.NewTable(w,
+		tablewriter.WithRenderer(renderer.NewBlueprint()),
+		tablewriter.WithRendition(tw.Rendition{
+			Borders: tw.BorderNone,
+			Symbols: tw.NewSymbols(tw.StyleNone),
+			Settings: tw.Settings{
+				Lines:      tw.LinesNone,
+				Separators: tw.SeparatorsNone,
+			},
+		}),
+		tablewriter.WithRowAutoWrap(tw.WrapNone),
+		tablewriter.WithTrimSpace(tw.Off),
+		tablewriter.WithRowAlignmentConfig(tw.CellAlignment{PerColumn: aligns}),
+		tablewriter.WithPadding(tw.Padding{Right: gap, Overwrite: true}),
+	)
+	if err := t.Bulk(grid); err != nil {
+		return err
+	}
+	return t.Render()
+}
+
+// align writes the grid as draw does.
+func align(w io.Writer, grid [][]string, right []bool) error {
+	widths := columnWidths(grid)
+	var line []byte
+	for _, cells := range grid {
+		line = line[:0]
+		for i, cell := range cells {
+			pad := widths[i] - width(cell)
+			if right[i] {
+				line = appendBlanks(line, pad)
+			}
+			line = append(line, cell...)
+			if !right[i] {
+				line = appendBlanks(line, pad)
+			}
+			line = append(line, gap...)
+		}
+		line = append(line, '\n')
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendBlanks(b []byte, n int) []byte {
+	for ; n > 0; n-- {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+func columnWidths(grid [][]string) []int {
+	var widths []int
+	for _, cells := range grid {
+		for i, cell := range cells {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], width(cell))
+		}
+	}
+	return widths
+}
+
+// width returns how many columns of a terminal s takes.
+func width(s string) int {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return twwidth.Width(s)
+		}
+	}
+	return len(s)
+}
+
+// cut shortens the cells of the last column so that lines fit into the given
+// width, if that leaves the column room enough to say something.
+func cut(grid [][]string, to int) {
+	const least = 10
+	widths := columnWidths(grid)
+	last := len(widths) - 1
+	for i, w := range widths {
+		if i < last {
+			to -= w + len(gap)
+		}
+	}
+	to = max(to, least)
+	for _, cells := range grid {
+		if width(cells[last]) > to {
+			cells[last] = prefix(cells[last], to-1) + "…"
+		}
+	}
+}
+
+// prefix returns the beginning of s, as much as is not wider than to.
+func prefix(s string, to int) string {
+	w := 0
+	for i, r := range s {
+		if w += width(string(r)); w > to {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// A lineWriter takes the blanks from the ends of lines, and may put something
+// around each.
+type lineWriter struct {
+	w    *bufio.Writer
+	line []byte
+	n    int
+	wrap func(n int) (before, after string)
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		i := strings.IndexByte(string(rest), '\n')
+		if i < 0 {
+			l.line = append(l.line, rest...)
+			break
+		}
+		l.line = append(l.line, rest[:i]...)
+		rest = rest[i+1:]
+		if err := l.flushLine(); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+func (l *lineWriter) flushLine() error {
+	line := l.line
+	for len(line) > 0 && line[len(line)-1] == ' ' {
+		line = line[:len(line)-1]
+	}
+	var before, after string
+	if l.wrap != nil {
+		before, after = l.wrap(l.n)
+	}
+	l.n++
+	l.line = l.line[:0]
+	_, _ = l.w.WriteString(before)
+	_, _ = l.w.Write(line)
+	_, _ = l.w.WriteString(after)
+	return l.w.WriteByte('\n') // a bufio.Writer says again what went wrong before
+}
+
+// flush writes what is left of a last line without an end.
+func (l *lineWriter) flush() error {
+	if len(l.line) == 0 {
+		return nil
+	}
+	return l.flushLine()
+}

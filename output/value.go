@@ -1,0 +1,126 @@
+package output
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// A Kind is what a column holds: its type in JSON and in filters.
+type Kind uint8
+
+// The kinds of column.
+const (
+	Text     Kind = iota + 1 // a string
+	Number                   // a whole number
+	List                     // an array of strings
+	When                     // a time: in JSON a string as RFC 3339 has it
+	Relation                 // a namespace that owns or encloses: in JSON an object
+	Holders                  // what keeps a namespace alive: in JSON an array of objects
+)
+
+var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders"}
+
+// String returns a word for k: "string", "number", "array", "time",
+// "namespace" or "holders".
+func (k Kind) String() string { return kindNames[k] }
+
+// A Value is what stands in a cell. Its zero value is "none", shown as "-".
+type Value struct {
+	state   state
+	num     int64
+	text    string
+	list    []string
+	when    time.Time
+	rel     inspect.Relation
+	holders []inspect.Holder
+}
+
+type state uint8
+
+const (
+	none   state = iota // there is none: "-"
+	hidden              // there may be one, but it is not known: "?"
+	known
+)
+
+func textValue(s string) Value {
+	if s == "" {
+		return Value{}
+	}
+	return Value{state: known, text: s}
+}
+
+func numberValue[N int | int64 | uint32 | uint64](n N) Value {
+	return Value{state: known, num: int64(n)}
+}
+
+func listValue(l []string) Value {
+	if len(l) == 0 {
+		return Value{}
+	}
+	return Value{state: known, list: l}
+}
+
+func whenValue(t time.Time) Value {
+	if t.IsZero() {
+		return Value{}
+	}
+	return Value{state: known, when: t}
+}
+
+// relationState says whether a relation is known, none or hidden.
+func relationState(r inspect.Relation) state {
+	switch {
+	case r.Known():
+		return known
+	case r.None():
+		return none
+	}
+	return hidden
+}
+
+// cell returns the text of v in a table, not yet cleaned.
+func (v Value) cell(k Kind) string {
+	switch v.state {
+	case none:
+		return "-"
+	case hidden:
+		return "?"
+	}
+	switch k {
+	case Number:
+		return strconv.FormatInt(v.num, 10)
+	case List:
+		return strings.Join(v.list, ",")
+	case When:
+		return v.when.Format("2006-01-02 15:04:05")
+	case Holders:
+		return strings.Join(v.list, ", ")
+	}
+	return v.text
+}
+
+// compare orders values of kind k: none first, then hidden.
+func (v Value) compare(w Value, k Kind) int {
+	if v.state != known || w.state != known {
+		return int(v.state) - int(w.state)
+	}
+	switch k {
+	case Number, Relation:
+		switch {
+		case v.num < w.num:
+			return -1
+		case v.num > w.num:
+			return 1
+		}
+		return 0
+	case When:
+		return v.when.Compare(w.when)
+	case List, Holders:
+		return strings.Compare(strings.Join(v.list, ","), strings.Join(w.list, ","))
+	}
+	return strings.Compare(v.text, w.text)
+}
