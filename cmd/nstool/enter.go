@@ -14,8 +14,9 @@ import (
 func newEnter(a *app) *cobra.Command {
 	opts := entry.NewOptions()
 	cmd := &cobra.Command{
-		Use:   "enter [FLAGS] [PROGRAM [ARG...]]",
-		Short: "Run a program in namespaces that exist",
+		Use:     "enter [FLAGS] [PROGRAM [ARG...]]",
+		GroupID: groupDo,
+		Short:   "Run a program in namespaces that exist",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Program = args
 			return enterWith(cmd, a, opts)

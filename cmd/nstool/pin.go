@@ -25,8 +25,9 @@ import (
 // newPin returns the commands that keep namespaces by name.
 func newPin(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pin",
-		Short: "Keep namespaces alive by name",
+		Use:     "pin",
+		GroupID: groupDo,
+		Short:   "Keep namespaces alive by name",
 		Long: `A pin is a name for a set of namespaces that stay when their processes go:
 /run/nstool/NAME/TYPE. Every command takes it as a TARGET: pin:NAME for all of
 them, pin:NAME/TYPE for one.`,

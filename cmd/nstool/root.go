@@ -36,6 +36,12 @@ func Main(ctx context.Context, args []string, a *app) status {
 	return statusOf(err)
 }
 
+// Groups of commands, as help shows them.
+const (
+	groupSee = "see"
+	groupDo  = "do"
+)
+
 // newRoot returns the tree of commands.
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -50,8 +56,13 @@ func newRoot(a *app) *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddGroup(
+		&cobra.Group{ID: groupSee, Title: "See:"},
+		&cobra.Group{ID: groupDo, Title: "Enter and keep:"},
+	)
 	root.AddCommand(
 		newEnter(a),
+		newLs(a),
 		newPin(a),
 		newVersion(a),
 	)

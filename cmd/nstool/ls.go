@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// lsOptions is what the words of nstool-ls(1) say.
+type lsOptions struct {
+	targets []target.Ref
+	types   inspect.Types
+
+	columns    string
+	tree       output.TreeKind
+	sort       string
+	filter     string
+	persistent bool
+	json, raw  bool
+	noHeader   bool
+	noTruncate bool
+	strict     bool
+	list       bool // list the columns, not the namespaces
+	proc       string
+}
+
+func newLs(a *app) *cobra.Command {
+	var (
+		o     lsOptions
+		types []string
+		tasks []string
+		tree  string
+	)
+	cmd := &cobra.Command{
+		Use:     "ls [flags] [TARGET...]",
+		Short:   "List namespaces, or the processes in one",
+		GroupID: groupSee,
+		Long: `List every namespace of the host, what is in it and what keeps it alive.
+
+With a process as TARGET, list the namespaces of that process. With a namespace
+as TARGET, list its member processes, or, if it has none, what holds it.`,
+		Example: `  nstool ls                        every namespace
+  nstool ls -t net -o +HOLDERS     network namespaces, and all that holds them
+  nstool ls -P                     those that no process is in
+  nstool ls 4242                   the namespaces of process 4242
+  nstool ls net:[4026532281]       the processes in a namespace
+  nstool ls -Q 'nprocs > 5 && user != "root"'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range types {
+				t, err := inspect.ParseType(name)
+				if err != nil {
+					return usageError{err}
+				}
+				o.types = o.types.With(t)
+			}
+			for _, word := range append(tasks, args...) {
+				ref, err := target.Parse(word)
+				if err != nil {
+					return usageError{err}
+				}
+				o.targets = append(o.targets, ref)
+			}
+			for i, ref := range o.targets {
+				if i < len(tasks) && ref.Kind != target.Process {
+					return usagef("-p takes a process, not %q", ref.Text)
+				}
+			}
+			if cmd.Flags().Changed("tree") {
+				kind, err := output.ParseTreeKind(tree)
+				if err != nil {
+					return usageError{err}
+				}
+				o.tree = kind
+			}
+			if o.json && o.raw {
+				return usagef("--json and --raw exclude each other")
+			}
+			if o.tree != "" && (o.json || o.raw) {
+				return usagef("a tree is for people: --tree excludes --json and --raw, which have owner and parent as columns")
+			}
+			if o.tree != "" && o.sort != "" {
+				return usagef("--tree and --sort exclude each other")
+			}
+			return runLs(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completeTargets,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVarP(&types, "type", "t", nil, "only namespaces of this `TYPE`: "+inspect.AllTypes.String())
+	f.StringArrayVarP(&tasks, "task", "p", nil, "only the namespaces of the process `PID`")
+	f.BoolVarP(&o.persistent, "persistent", "P", false, "only namespaces that no process is in")
+	f.StringVarP(&o.filter, "filter", "Q", "", "only what the `EXPR` over columns is true for")
+	f.StringVarP(&o.columns, "output", "o", "", "show the columns of this `LIST`; +LIST adds to the default ones")
+	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN sorts the largest first")
+	f.StringVarP(&tree, "tree", "T", "", "draw a tree by `owner`, parent or process")
+	f.Lookup("tree").NoOptDefVal = string(output.ByOwner)
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON, with all columns")
+	f.BoolVarP(&o.raw, "raw", "r", false, "write one line a row, with one blank between cells and none in them")
+	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "leave out the header")
+	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "cut nothing to the width of the terminal")
+	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
+	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
+	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
+	complete(cmd, "type", func() []string { return strings.Split(inspect.AllTypes.String(), ", ") })
+	complete(cmd, "output", func() []string { return output.Names(output.Namespaces) })
+	complete(cmd, "sort", func() []string { return output.Names(output.Namespaces) })
+	complete(cmd, "tree", func() []string { return []string{"owner", "parent", "process"} })
+	return cmd
+}
+
+// runLs lists what the options say.
+func runLs(ctx context.Context, a *app, o lsOptions) error {
+	if o.list {
+		return listColumns(a, o)
+	}
+	opts := []inspect.Option{inspect.WithProc(o.proc)}
+	if o.types != 0 && len(o.targets) == 0 && o.tree == "" {
+		opts = append(opts, inspect.WithTypes(o.types))
+	}
+	stop := a.progress("still reading " + o.proc)
+	snap, err := inspect.Scan(ctx, opts...)
+	stop()
+	if err != nil {
+		return err
+	}
+	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: userNames(), Now: time.Now()}}
+	if err := l.choose(); err != nil {
+		return err
+	}
+	if err := l.write(ctx, a); err != nil {
+		return err
+	}
+	return a.reportGaps(snap, l.gaps, o.strict)
+}
+
+// A listing is what is to be shown: namespaces, or the processes in some.
+type listing struct {
+	o          lsOptions
+	snap       *inspect.Snapshot
+	view       *output.View
+	namespaces []*inspect.Namespace
+	processes  []*inspect.Process
+	members    bool // processes were asked for
+	gaps       []inspect.Gap
+}
+
+// choose picks the namespaces that targets and types say. Namespaces as
+// targets ask for their members.
+func (l *listing) choose() error {
+	var all []*inspect.Namespace
+	if len(l.o.targets) == 0 {
+		all = slices.Collect(l.snap.Namespaces())
+	}
+	for i, ref := range l.o.targets {
+		found, err := target.Resolve(l.snap, ref)
+		if err != nil {
+			return err
+		}
+		if i > 0 && l.members != (found.Namespace != nil) {
+			return usagef("%q and %q: targets are either processes or namespaces", l.o.targets[0].Text, ref.Text)
+		}
+		l.members = found.Namespace != nil
+		all = append(all, found.Namespaces(l.snap)...)
+	}
+	seen := make(map[inspect.ID]bool, len(all))
+	for _, ns := range all {
+		if seen[ns.ID] || l.o.types != 0 && !l.o.types.Has(ns.Type) || l.o.persistent && len(ns.Members) > 0 {
+			continue
+		}
+		seen[ns.ID] = true
+		l.namespaces = append(l.namespaces, ns)
+		if l.members {
+			l.processes = append(l.processes, ns.Members...)
+		}
+	}
+	output.Group(l.namespaces)
+	slices.SortFunc(l.processes, func(a, b *inspect.Process) int { return a.PID - b.PID })
+	l.processes = slices.Compact(l.processes)
+	return nil
+}
+
+// write shows the chosen rows.
+func (l *listing) write(ctx context.Context, a *app) error {
+	if l.o.json {
+		return l.writeJSON(ctx, a)
+	}
+	if l.members && len(l.processes) > 0 {
+		cols, err := arrange(ctx, l, &l.processes, output.Processes, output.ProcessDefaults())
+		if err != nil {
+			return err
+		}
+		return draw(a, l, l.processes, cols, nil)
+	}
+	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(l.o.types, false))
+	if err != nil {
+		return err
+	}
+	if l.o.tree != "" {
+		return output.Tree(a.out, l.view, l.namespaces, l.o.tree, cols, a.style(l.o), (*inspect.Namespace).Initial)
+	}
+	return draw(a, l, l.namespaces, cols, (*inspect.Namespace).Initial)
+}
+
+func (l *listing) writeJSON(ctx context.Context, a *app) error {
+	out := output.Listing{View: l.view}
+	var err error
+	if l.members {
+		// The options are about the processes; the namespaces are told whole.
+		out.ProcessColumns, err = arrange(ctx, l, &l.processes, output.Processes, output.Processes)
+		if err != nil {
+			return err
+		}
+		out.Processes = append([]*inspect.Process{}, l.processes...)
+		l.o.columns, l.o.filter, l.o.sort = "", "", ""
+	}
+	if out.Columns, err = arrange(ctx, l, &l.namespaces, output.Namespaces, output.Namespaces); err != nil {
+		return err
+	}
+	out.Namespaces, out.Gaps = l.namespaces, append(l.snap.Gaps(), l.gaps...)
+	return output.JSON(a.out, out)
+}
+
+// arrange selects columns, reads what they need, and filters and sorts rows.
+func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults []output.Column[R]) ([]output.Column[R], error) {
+	cols := defaults
+	var err error
+	if l.o.columns != "" {
+		if cols, err = output.Select(table, l.o.columns, defaults); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	needs := output.NeedsOf(cols)
+	var filter *output.Filter[R]
+	if l.o.filter != "" {
+		if filter, err = output.NewFilter(table, l.o.filter); err != nil {
+			return nil, filterError(err)
+		}
+		needs |= filter.Needs()
+	}
+	if by := strings.TrimPrefix(l.o.sort, "-"); by != "" {
+		key, err := output.Select(table, by, nil)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		needs |= output.NeedsOf(key)
+	}
+	l.describe(ctx, needs)
+	if filter != nil {
+		if *rows, err = filter.Keep(l.view, *rows); err != nil {
+			return nil, err
+		}
+	}
+	if l.o.sort != "" {
+		if err := output.Sort(l.view, *rows, table, l.o.sort); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	return cols, nil
+}
+
+// filterError makes a mistake in a filter one of usage, and points at it.
+func filterError(err error) error {
+	if fe, ok := errors.AsType[*output.FilterError](err); ok {
+		return usageError{withHint(withHint(err, "%s", fe.Mark()), "%s", fe.Expr)}
+	}
+	return err
+}
+
+// describe reads of processes what columns need, and no more.
+func (l *listing) describe(ctx context.Context, needs output.Need) {
+	if l.o.tree == output.ByProcess {
+		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
+	}
+	if l.view.Details == nil {
+		l.view.Details = make(map[int]inspect.Detail)
+	}
+	if needs&(output.Detail|output.Args) != 0 {
+		l.read(ctx, l.subjects(), needs&output.Args != 0)
+	}
+	if needs&output.HolderDetail != 0 {
+		l.read(ctx, l.holders(), false)
+	}
+}
+
+// read describes processes that are not described yet.
+func (l *listing) read(ctx context.Context, procs iter.Seq[*inspect.Process], args bool) {
+	for pid, d := range l.snap.Describe(ctx, procs, args) {
+		if _, ok := l.view.Details[pid]; ok && !args {
+			continue
+		}
+		l.view.Details[pid] = d
+		if d.Err != nil {
+			l.gaps = append(l.gaps, inspect.Gap{PID: pid, What: "cmdline", Err: d.Err})
+		}
+	}
+	slices.SortFunc(l.gaps, func(a, b inspect.Gap) int { return a.PID - b.PID })
+}
+
+// subjects yields the processes that rows are about.
+func (l *listing) subjects() iter.Seq[*inspect.Process] {
+	return func(yield func(*inspect.Process) bool) {
+		for _, p := range l.processes {
+			if !yield(p) {
+				return
+			}
+		}
+		for _, ns := range l.namespaces {
+			if p := ns.Leader(); p != nil && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// holders yields the processes that hold the namespaces without being members.
+func (l *listing) holders() iter.Seq[*inspect.Process] {
+	return func(yield func(*inspect.Process) bool) {
+		for _, ns := range l.namespaces {
+			for _, h := range ns.Others() {
+				if p, ok := l.snap.Process(h.PID); ok && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// draw writes rows for people, or raw.
+func draw[R any](a *app, l *listing, rows []R, cols []output.Column[R], faint func(R) bool) error {
+	if l.o.raw {
+		return output.Raw(a.out, l.view, rows, cols, l.o.noHeader)
+	}
+	return output.Table(a.out, l.view, rows, cols, a.style(l.o), faint)
+}
+
+// style says how to draw on standard output.
+func (a *app) style(o lsOptions) output.Style {
+	s := output.Style{NoHeader: o.noHeader, Width: width(a.out), Color: a.color()}
+	if o.noTruncate {
+		s.Width = 0
+	}
+	return s
+}
+
+// listColumns lists what -o takes.
+func listColumns(a *app, o lsOptions) error {
+	for _, c := range output.Namespaces {
+		if _, err := fmt.Fprintf(a.out, "%-10s %-10s %s\n", c.Name, c.Kind, c.Help); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reportGaps says on standard error what could not be read, and with strict
+// makes that a failure.
+func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool) error {
+	gaps := append(slices.Clone(snap.Gaps()), more...)
+	unread := make(map[int]bool)
+	denied, others := false, 0
+	for _, g := range gaps {
+		switch {
+		case g.PID != 0:
+			unread[g.PID] = true
+		case others < 3:
+			fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(g.String()))
+			others++
+		default:
+			others++
+		}
+		denied = denied || errors.Is(g.Err, fs.ErrPermission)
+	}
+	if others > 3 {
+		fmt.Fprintf(a.err, "nstool: and %d more of the kind; --json lists them\n", others-3)
+	}
+	if len(unread) > 0 {
+		hint := ""
+		if denied && os.Geteuid() != 0 {
+			hint = " (hint: run as root to see all)"
+		}
+		total := 0
+		for range snap.Processes() {
+			total++
+		}
+		fmt.Fprintf(a.err, "nstool: %d of %d processes could not be read%s\n", len(unread), total, hint)
+	}
+	if strict && len(gaps) > 0 {
+		return statusError{status: statusFailed}
+	}
+	return nil
+}
+
+// progress says on a terminal that something takes time, once it does, until
+// stop is called.
+func (a *app) progress(what string) (stop func()) {
+	if width(a.err) == 0 {
+		return func() {}
+	}
+	timer := time.AfterFunc(time.Second, func() { fmt.Fprintf(a.err, "nstool: %s ...\n", what) })
+	return func() { timer.Stop() }
+}

@@ -1,0 +1,149 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Found is what a TARGET stands for in a snapshot: a process, or a thread of
+// it, or a namespace.
+type Found struct {
+	Process   *inspect.Process
+	TID       int // a thread of Process, or 0
+	Namespace *inspect.Namespace
+}
+
+// Namespaces returns the namespaces that are meant: the one, or all of the
+// process or thread.
+func (f Found) Namespaces(snap *inspect.Snapshot) []*inspect.Namespace {
+	if f.Namespace != nil {
+		return []*inspect.Namespace{f.Namespace}
+	}
+	var all []*inspect.Namespace
+	for t := range inspect.AllTypes.All() {
+		if ns := f.of(snap, t); ns != nil {
+			all = append(all, ns)
+		}
+	}
+	return all
+}
+
+// of returns the namespace of type t. A thread that has left that of its
+// process is known as its holder.
+func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
+	if f.TID != 0 && f.TID != f.Process.PID {
+		for ns := range snap.Namespaces(t) {
+			for _, h := range ns.Others() {
+				if h.Kind == inspect.ByTask && h.PID == f.Process.PID && h.TID == f.TID {
+					return ns
+				}
+			}
+		}
+	}
+	ns, _ := snap.Of(f.Process, t)
+	return ns
+}
+
+// Resolve finds in a snapshot what ref stands for. Paths and names of pins are
+// looked up in the caller's mount namespace. The error answers
+// [fs.ErrNotExist] if there is no such thing.
+func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
+	switch ref.Kind {
+	case Process:
+		return findProcess(snap, ref)
+	case Namespace:
+		ns, ok := snap.Find(ref.Ino)
+		if !ok {
+			return Found{}, missing("no namespace %s", ref.Text)
+		}
+		if ref.Type != 0 && ns.Type != ref.Type {
+			return Found{}, missing("no namespace %s: %d is of type %s", ref.Text, ref.Ino, ns.Type)
+		}
+		return Found{Namespace: ns}, nil
+	case NSID:
+		for ns := range snap.Namespaces() {
+			if ns.NSID == ref.Ino && ref.Ino != 0 {
+				return Found{Namespace: ns}, nil
+			}
+		}
+		return Found{}, missing("no namespace has the identifier %d", ref.Ino)
+	case File:
+		return findFile(snap, ref.Path)
+	case Netns:
+		return findFile(snap, filepath.Join("/run/netns", ref.Name))
+	case Word:
+		return Found{}, missing("no container %q", ref.Name)
+	}
+	return Found{}, fmt.Errorf("target %q: %w", ref.Text, errors.ErrUnsupported)
+}
+
+func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
+	pid := ref.PID
+	if pid == 0 {
+		if pid = snap.Self(); pid == 0 {
+			return Found{}, errors.New("this proc file system does not show the caller")
+		}
+	}
+	p, ok := snap.Process(pid)
+	if !ok {
+		return Found{}, missing("no process %d", pid)
+	}
+	if ref.TID != 0 {
+		if _, err := os.Stat(fmt.Sprintf("%s/%d/task/%d", snap.Proc(), pid, ref.TID)); errors.Is(err, fs.ErrNotExist) {
+			return Found{}, missing("no thread %d of process %d", ref.TID, pid)
+		}
+	}
+	for _, g := range snap.Gaps() {
+		if g.PID == pid && g.What == "ns" {
+			return Found{}, fmt.Errorf("the namespaces of process %d cannot be read: %w", pid, g.Err)
+		}
+	}
+	return Found{Process: p, TID: ref.TID}, nil
+}
+
+func findFile(snap *inspect.Snapshot, path string) (Found, error) {
+	id, err := FileID(path)
+	if err != nil {
+		return Found{}, err
+	}
+	ns, ok := snap.Namespace(id)
+	if !ok {
+		return Found{}, missing("%s: the scan did not find that namespace", path)
+	}
+	return Found{Namespace: ns}, nil
+}
+
+// FileID returns the identity of the namespace that a file leads to. The file
+// is not opened unless it is a namespace.
+func FileID(path string) (inspect.ID, error) {
+	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
+	if err != nil {
+		return inspect.ID{}, fmt.Errorf("%s: %w", path, cause(err))
+	}
+	defer sys.CloseFD(fd)
+	id, err := sys.Fstat(fd)
+	return inspect.ID(id), err
+}
+
+// cause takes the name of the system call from an error: the path and the
+// reason say it all.
+func cause(err error) error {
+	if e, ok := errors.AsType[*os.SyscallError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// A missingError says that there is no such thing.
+type missingError struct{ text string }
+
+func (e missingError) Error() string        { return e.text }
+func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
+
+func missing(format string, args ...any) error { return missingError{fmt.Sprintf(format, args...)} }
