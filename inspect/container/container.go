@@ -78,8 +78,6 @@ type Container struct {
 
 	// Init is the PID of its first process, in the PID namespace of the scan.
 	Init int
-	// Start is when Init started, in clock ticks since boot, or 0.
-	Start uint64
 }
 
 // A Pod is a Kubernetes pod: some containers that share namespaces.

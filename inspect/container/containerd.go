@@ -75,8 +75,10 @@ func (f *finder) bundle(c *Container) bool {
 		if c.Engine = Containerd; t.namespace == "moby" {
 			c.Engine = Docker
 		}
-		if data, ok := f.store.read(t.dir, c.ID, "init.pid"); ok {
-			f.init, _ = strconv.Atoi(string(data))
+		if f.ambiguous {
+			if data, ok := f.store.read(t.dir, c.ID, "init.pid"); ok {
+				f.init, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+			}
 		}
 		return true
 	}

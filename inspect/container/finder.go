@@ -7,6 +7,8 @@ type finder struct {
 	proc  *procDir
 	outer *Container
 	init  int // what the state says is the PID of the container's first process
+
+	ambiguous bool // the container has several processes, so init is wanted
 }
 
 // A namer fills in what an engine's files, or if need be the command line of

@@ -19,8 +19,9 @@ type Inodes = [9]uint64
 // The indexes into [Inodes] that matter here: the values of inspect.Mnt and so
 // on, which cannot be imported.
 const (
-	mnt = 4
-	pid = 5
+	mnt  = 4
+	pid  = 5
+	user = 7
 )
 
 // byTelling are the indexes into [Inodes], the type that tells most about whose
@@ -92,8 +93,12 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	f.place()
 	f.name()
 	f.attribute()
+	names := make(map[*Container]string, len(f.set.Containers))
+	for _, c := range f.set.Containers {
+		names[c] = c.String()
+	}
 	slices.SortFunc(f.set.Containers, func(a, b *Container) int {
-		return cmp.Or(cmp.Compare(a.String(), b.String()), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(names[a], names[b]), cmp.Compare(a.ID, b.ID))
 	})
 	return f.set
 }
@@ -131,7 +136,6 @@ type group struct {
 type contents struct {
 	groups []*group
 	stated int    // the PID that the engine's state has for its first process
-	parent int    // the parent of its first process
 	store  *store // where an engine in it keeps its state, once it was needed
 }
 
@@ -398,7 +402,7 @@ func (f *identifier) name() {
 			f.findInit(c, in)
 			continue
 		}
-		n.init = 0
+		n.ambiguous = c.Outer == nil && len(f.pidsOf(in)) > 1
 		found := n.find(c, func() (Monitor, bool) {
 			pids := f.pidsOf(in)
 			if len(pids) == 0 {
@@ -438,7 +442,6 @@ func (f *identifier) findInit(c *Container, in *contents) {
 	if _, ok := slices.BinarySearch(pids, in.stated); !ok {
 		c.Init = f.first(pids)
 	}
-	in.parent, c.Start = f.proc.stat(c.Init)
 }
 
 // finder returns what finds names in outer, or on the host if it is nil.
@@ -480,7 +483,7 @@ func (f *identifier) finder(outer *Container) *finder {
 func (f *identifier) attribute() {
 	containers := slices.Clone(f.set.Containers)
 	slices.SortStableFunc(containers, func(a, b *Container) int {
-		return cmp.Or(-compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Start, b.Start), cmp.Compare(a.Init, b.Init))
+		return cmp.Or(-compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Init, b.Init))
 	})
 	taken := make(map[uint64]bool)
 	for _, ino := range f.host {
@@ -495,7 +498,11 @@ func (f *identifier) attribute() {
 			}
 			// What it has from its parent did not come with it: the user
 			// namespace of a rootless podman, for one.
-			parent := f.member(f.in[c].parent).inos
+			parent := new(Inodes)
+			if f.host[user] != 0 && g.inos[user] != f.host[user] {
+				ppid, _ := f.proc.stat(c.Init)
+				parent = f.member(ppid).inos
+			}
 			for t, ino := range f.member(c.Init).inos {
 				if ino != 0 && !taken[ino] && ino != parent[t] {
 					taken[ino] = true

@@ -60,7 +60,7 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, error) {
 	case st.Size > int64(len(buf)):
 		return nil, fmt.Errorf("%s: %d bytes are more than the %d expected: %w", path, st.Size, len(buf), fs.ErrInvalid)
 	}
-	n, err := readAll(fd, buf)
+	n, err := readAll(fd, buf[:st.Size])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -68,16 +68,20 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, error) {
 }
 
 // ReadProc reads a file of procfs into buf, where d is in procfs: such a file
-// has no size. What does not fit is cut off.
+// has no size, and comes whole in one read. What does not fit is cut off.
 func (d StateDir) ReadProc(path string, buf []byte) ([]byte, error) {
 	fd, err := openat(int(d), path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	n, err := readAll(fd, buf)
+	var n int
+	err = retry(func() (err error) {
+		n, err = unix.Read(fd, buf)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, os.NewSyscallError("read", err))
 	}
 	return buf[:n], nil
 }
