@@ -1,0 +1,314 @@
+// Command bench prints how long nstool takes, and how much memory, beside the
+// program that people use for the same today, and how its time grows.
+//
+//	go run ./test/bench [-sizes 1000,5000,20000] [-runs 9] [-only WORD]
+//
+// It takes root, gcc, lsns and nsenter. It is for people to read: nothing here
+// fails because it was slow, and no test does. What is new is added to items or
+// growths below.
+package main
+
+import (
+	"bufio"
+	_ "embed"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// An item is one row: what nstool does beside what its peer does. Each is a
+// shell's words, where $nstool is the program and $pid a process in namespaces
+// of its own.
+type item struct {
+	name         string
+	nstool, peer string
+	crowds       bool // measured in each crowd, and not on the idle host only
+}
+
+var items = []item{
+	{"ls", "$nstool ls", "lsns", true},
+	{"ls --json", "$nstool ls --json", "lsns -J", true},
+	{"ls -t net", "$nstool ls -t net", "lsns -t net", true},
+	{"ls -p PID", "$nstool ls -p $pid", "lsns -p $pid", false},
+	{"version", "$nstool version", "lsns --version", false},
+	{"enter, net", "$nstool enter -p $pid --net true", "nsenter -t $pid -n true", false},
+	{"enter, net uts ipc", "$nstool enter -p $pid --net --uts --ipc true", "nsenter -t $pid -n -u -i true", false},
+	{"enter, PID", "$nstool enter -p $pid --pid true", "nsenter -t $pid -p true", false},
+	{"enter, user", "$nstool enter -p $pid --user true", "nsenter -t $pid -U --preserve-credentials true", false},
+	{"enter, all", "$nstool enter -p $pid true", "nsenter -t $pid -a true", false},
+	{"run, net", "$nstool run --net true", "unshare -n true", false},
+}
+
+// A growth is how the time of `nstool ls` grows by one thing alone: the crowds
+// differ in that only.
+type growth struct {
+	thing  string
+	count  func(crowd) int
+	crowds []crowd
+}
+
+// A crowd is what c/crowd.c makes.
+type crowd struct{ processes, groups, threads, descriptors int }
+
+var growths = []growth{
+	{"process", func(c crowd) int { return c.processes }, []crowd{{1000, 10, 0, 0}, {5000, 10, 0, 0}, {20000, 10, 0, 0}}},
+	{"namespace", func(c crowd) int { return 4 * c.groups }, []crowd{{2000, 20, 0, 0}, {2000, 200, 0, 0}, {2000, 2000, 0, 0}}},
+	{"thread", func(c crowd) int { return c.processes * c.threads }, []crowd{{500, 10, 2, 0}, {500, 10, 10, 0}, {500, 10, 30, 0}}},
+	{"descriptor", func(c crowd) int { return c.processes * c.descriptors }, []crowd{{500, 10, 0, 10}, {500, 10, 0, 100}, {500, 10, 0, 400}}},
+}
+
+func main() {
+	sizes := flag.String("sizes", "1000,5000,20000", "processes in a crowd; a tenth as many groups of namespaces")
+	runs := flag.Int("runs", 9, "runs of each command, fewer of slow ones")
+	only := flag.String("only", "", "rows whose name has this word")
+	flag.Parse()
+	if err := run(*sizes, *runs, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+//go:embed c/crowd.c
+var crowdSource string
+
+//go:embed c/measure.c
+var measureSource string
+
+var sources = map[string]string{"crowd": crowdSource, "measure": measureSource}
+
+// A bench has what was built for it.
+type bench struct {
+	dir  string // programs: nstool, crowd, measure
+	runs int
+	only string
+	out  io.Writer
+}
+
+func run(sizes string, runs int, only string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("it takes root")
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted // crowds end with us
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}()
+	b := &bench{dir: dir, runs: runs, only: only, out: os.Stdout}
+	if err := b.build(); err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "%-24s %12s %12s %7s %12s %12s\n", "", "nstool ms", "peer ms", "ratio", "nstool KiB", "peer KiB")
+	if err := b.idle(); err != nil {
+		return err
+	}
+	for word := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return err
+		}
+		if err := b.crowded(crowd{processes: n, groups: max(1, n/10)}); err != nil {
+			return err
+		}
+	}
+	return b.growth()
+}
+
+// build builds nstool as it is released, and the two programs in C.
+func (b *bench) build() error {
+	for name, args := range map[string][]string{
+		"nstool":  {"go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, "nstool"), "github.com/nstool/nstool/cmd/nstool"},
+		"crowd":   {"gcc", "-O1", "-Wall", "-pthread", "-static", "-x", "c", "-o", filepath.Join(b.dir, "crowd"), "-"},
+		"measure": {"gcc", "-O1", "-Wall", "-static", "-x", "c", "-o", filepath.Join(b.dir, "measure"), "-"},
+	} {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if source, ok := sources[name]; ok {
+			cmd.Stdin = strings.NewReader(source)
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w: %s", name, err, out)
+		}
+	}
+	return nil
+}
+
+// idle measures on the host as it is, with one process to look at.
+func (b *bench) idle() error {
+	target := exec.Command("unshare", "--user", "--map-root-user", "--net", "--uts", "--ipc", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc", "cat")
+	stdin, err := target.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := target.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := target.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		stdin.Close()
+		target.Wait()
+	}()
+	fmt.Fprintln(stdin, "there")
+	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", target.Process.Pid))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(b.out, "as it is")
+	for _, it := range items {
+		if err := b.beside(it, strings.TrimSpace(string(children))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crowded measures what depends on how many there are.
+func (b *bench) crowded(c crowd) error {
+	end, err := b.gather(c)
+	if err != nil {
+		return err
+	}
+	defer end()
+	fmt.Fprintf(b.out, "%d processes in %d groups\n", c.processes, c.groups)
+	for _, it := range items {
+		if it.crowds {
+			if err := b.beside(it, "1"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) growth() error {
+	for _, g := range growths {
+		if !strings.Contains("growth by "+g.thing, b.only) {
+			continue
+		}
+		fmt.Fprintf(b.out, "growth by %s\n", g.thing)
+		var last result
+		for i, c := range g.crowds {
+			end, err := b.gather(c)
+			if err != nil {
+				return err
+			}
+			r, err := b.best(b.runs, "$nstool ls", "")
+			end()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b.out, "  %-22s %12.1f", fmt.Sprintf("%d", g.count(c)), ms(r[0].us))
+			if i > 0 {
+				more := g.count(c) - g.count(g.crowds[i-1])
+				fmt.Fprintf(b.out, "   %.2f us, %.0f bytes for each more", float64(r[0].us-last.us)/float64(more), float64(r[0].kib-last.kib)*1024/float64(more))
+			}
+			fmt.Fprintln(b.out)
+			last = r[0]
+		}
+	}
+	return nil
+}
+
+// gather makes a crowd. The function that it returns ends it.
+func (b *bench) gather(c crowd) (end func(), err error) {
+	cmd := exec.Command(filepath.Join(b.dir, "crowd"), strconv.Itoa(c.processes), strconv.Itoa(c.groups), strconv.Itoa(c.threads), strconv.Itoa(c.descriptors))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	end = func() {
+		stdin.Close()
+		cmd.Wait()
+	}
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+		end()
+		return nil, fmt.Errorf("crowd of %d: %w", c.processes, err)
+	}
+	return end, nil
+}
+
+// A result is the best time of some runs, and the most memory.
+type result struct{ us, kib, status int }
+
+// beside prints one row.
+func (b *bench) beside(it item, pid string) error {
+	if !strings.Contains(it.name, b.only) {
+		return nil
+	}
+	r, err := b.best(b.runs, it.nstool, it.peer, "pid="+pid)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "  %-22s %12.1f %12.1f %7.3f %12d %12d", it.name, ms(r[0].us), ms(r[1].us), float64(r[0].us)/float64(r[1].us), r[0].kib, r[1].kib)
+	for i, name := range []string{"nstool", "peer"} {
+		if r[i].status != 0 {
+			fmt.Fprintf(b.out, "  %s: status %d", name, r[i].status)
+		}
+	}
+	fmt.Fprintln(b.out)
+	return nil
+}
+
+func ms(us int) float64 { return float64(us) / 1000 }
+
+// best runs two commands in turn, so that what else the host does is shared
+// fairly. The second may be empty.
+func (b *bench) best(runs int, ours, peers string, env ...string) (results [2]result, err error) {
+	env = append(append(os.Environ(), "nstool="+filepath.Join(b.dir, "nstool")), env...)
+	spent := 0
+	for i := range runs {
+		for which, command := range []string{ours, peers} {
+			if command == "" {
+				continue
+			}
+			// The shell is gone when the command is timed.
+			cmd := exec.Command("sh", "-c", "exec "+filepath.Join(b.dir, "measure")+" "+command)
+			cmd.Env = env
+			out, err := cmd.Output()
+			var r result
+			if err == nil {
+				_, err = fmt.Sscan(string(out), &r.us, &r.kib, &r.status)
+			}
+			if err != nil {
+				return results, fmt.Errorf("%s: %w", command, err)
+			}
+			best := &results[which]
+			if i > 0 {
+				r.us, r.kib, r.status = min(r.us, best.us), max(r.kib, best.kib), max(r.status, best.status)
+			}
+			*best = r
+			spent += r.us
+		}
+		if spent > 5_000_000 && i > 0 {
+			break
+		}
+	}
+	return results, nil
+}
