@@ -114,8 +114,13 @@ type Cmd struct {
 	// Privileged gives a program of the target the caller's privileges.
 	Privileged bool
 	// AllowMissing names what may stay behind, of what is taken from the
-	// target, if it cannot be had: see [Confinements].
+	// target, if it cannot be had: see [Parts].
 	AllowMissing []string
+
+	// RawStdio hands Stdin, Stdout and Stderr to a program of the target as
+	// they are. Else it gets a terminal of its own in the place of a terminal,
+	// and a pipe in the place of a file.
+	RawStdio bool
 
 	// KillChild is what the program gets when the caller ends; 0 is SIGKILL.
 	KillChild syscall.Signal

@@ -51,6 +51,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.add(s.lower...)
 	p.add(who...)
 	p.add(s.confine...)
 	if p.forks {
@@ -287,7 +288,7 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 			}
 		}})
 	}
-	if c.KeepCaps && joined.Has(inspect.User) {
+	if c.KeepCaps && joined.Has(inspect.User) && len(s.confine) == 0 {
 		last := s.lastCap
 		steps = append(steps, Step{Op: Credential, Text: "keep the capabilities of the user namespace", calls: func(x *sys.Script) {
 			all := uint64(1)<<(last+1) - 1

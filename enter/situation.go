@@ -48,9 +48,12 @@ type situation struct {
 	etcFiles  []string // in /etc/netns/NAME
 
 	// What the confinement of the target, or a terminal, adds to the plan:
-	// before namespaces are joined, after the credentials are taken, and in
-	// the last process.
-	first, confine, session []Step
+	// before namespaces are joined, before and after the credentials are
+	// taken, and in the last process.
+	first, lower, confine, session []Step
+
+	stdio   [3]int // the caller's files for the program; -1 is closed
+	proxied bool   // the program does not get them as they are
 
 	fds []int // to close at the end
 }
@@ -108,12 +111,32 @@ func (c *Cmd) look() (s *situation, err error) {
 	if err := s.lookAtProgram(c, self.proc, joined); err != nil {
 		return s, err
 	}
+	if err := s.lookAtStdio(c); err != nil {
+		return s, err
+	}
+	if err := s.lookAtConfinement(c, self.proc, joined); err != nil {
+		return s, err
+	}
 	if c.Target != nil {
 		if err := self.proc.Alive(); err != nil {
 			return s, &NoProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
 		}
 	}
 	return s, nil
+}
+
+// lookAtStdio finds out what the standard files of the program are.
+func (s *situation) lookAtStdio(c *Cmd) error {
+	null := -1
+	if c.Stdin == nil || c.Stdout == nil || c.Stderr == nil {
+		var err error
+		if null, err = sys.OpenNull(); err != nil {
+			return err
+		}
+		s.keep(null)
+	}
+	s.stdio = c.files(null)
+	return nil
 }
 
 func (s *situation) keep(fd int) int {

@@ -32,6 +32,7 @@ type Step struct {
 	Op   Op
 	Type inspect.Type // of Join and Make
 	ID   inspect.ID   // of Join
+	Part Part         // what of the target's is taken on, or ""
 	// Text says it as an infinitive: "join the net namespace 4026532281 of
 	// process 4242".
 	Text string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -12,47 +11,51 @@ import (
 
 // A child is the process that carries out a plan, or became the program.
 type child struct {
-	plan   *plan
-	script *sys.Script
-	pid    int
-	report int // reading end of its pipe
-	forks  bool
-
-	signals chan os.Signal
+	plan    *plan
+	script  *sys.Script
+	pid     int
+	report  int // reading end of its pipe
+	forks   bool
+	stdio   *stdio
+	signals *signals
 }
 
-// forwarded are the signals that go on to the program.
-var forwarded = []os.Signal{
-	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
-	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGTSTP,
+// files returns the descriptors of Stdin, Stdout and Stderr: -1 for what was
+// closed when the program was started, and null for what is not set.
+func (c *Cmd) files(null int) (fds [3]int) {
+	closed := sys.WereClosed()
+	for i, f := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
+		switch {
+		case f == nil:
+			fds[i] = null
+		case int(f.Fd()) == i && closed[i]:
+			fds[i] = -1
+		default:
+			fds[i] = int(f.Fd())
+		}
+	}
+	return fds
 }
 
 // start starts the process that carries out the plan.
-func (p *plan) start(c *Cmd, s *situation) (*child, error) {
-	r, w, err := sys.Pipe()
-	if err != nil {
-		return nil, err
+func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
+	ch = &child{plan: p, report: -1, forks: p.forks}
+	defer func() {
+		if err != nil {
+			ch.close()
+		}
+	}()
+	if ch.stdio, err = newStdio(s.stdio, !s.proxied); err != nil {
+		return ch, err
+	}
+	var w int
+	if ch.report, w, err = sys.Pipe(); err != nil {
+		return ch, err
 	}
 	defer sys.CloseAll(w)
-	null := -1
-	stdio := func(f *os.File) int {
-		if f != nil {
-			return int(f.Fd())
-		}
-		if null < 0 {
-			null, err = sys.OpenNull()
-		}
-		return null
-	}
-	in, out, errs := stdio(c.Stdin), stdio(c.Stdout), stdio(c.Stderr)
-	defer func() { sys.CloseAll(null) }()
-	if err != nil {
-		sys.CloseAll(r)
-		return nil, err
-	}
 
 	x := sys.NewScript()
-	x.Stdio(in, out, errs)
+	x.Stdio(ch.stdio.child[0], ch.stdio.child[1], ch.stdio.child[2])
 	report := x.File(w)
 	x.Step(-1)
 	x.CloseOnExec(report)
@@ -60,21 +63,27 @@ func (p *plan) start(c *Cmd, s *situation) (*child, error) {
 	x.Undumpable()
 	p.script(x, report)
 	x.Report(report, 125)
+	ch.script = x
 
-	ch := &child{plan: p, script: x, report: r, forks: p.forks, signals: make(chan os.Signal, 32)}
-	signal.Notify(ch.signals, forwarded...)
+	ch.signals = catchSignals()
 	if ch.pid, err = x.Start(); err != nil {
-		signal.Stop(ch.signals)
-		sys.CloseAll(r)
-		return nil, err
+		return ch, err
 	}
 	return ch, nil
 }
 
+// close lets go of everything but the process.
+func (ch *child) close() {
+	ch.signals.stop()
+	sys.CloseAll(ch.report)
+	if ch.stdio != nil {
+		ch.stdio.close()
+	}
+}
+
 // wait waits for the program.
 func (ch *child) wait(ctx context.Context) error {
-	defer signal.Stop(ch.signals)
-	defer sys.CloseAll(ch.report)
+	defer ch.close()
 	if ch.forks {
 		// Whoever reports here has not been seen by the other side yet.
 		r, ok := sys.ReadReport(ch.report)
@@ -88,30 +97,19 @@ func (ch *child) wait(ctx context.Context) error {
 		if !ok || r.Err != nil {
 			return ch.failed(r, ok, change)
 		}
+		// Once it is seen, others may have got hold of the pipe: a PID that
+		// is none of our children's is not theirs to have us signal.
+		if !sys.IsChild(r.Started) {
+			return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
+		}
 		ch.pid = r.Started
 	}
-
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case s := <-ch.signals:
-				_ = sys.Kill(ch.pid, s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
-			case <-ctx.Done():
-				_ = sys.Kill(ch.pid, syscall.SIGKILL)
-				ctx = context.Background()
-			case <-done:
-				return
-			}
-		}
-	}()
-	change, err := ch.follow()
-	close(done)
-	<-stopped // nothing signals the PID once it is reaped
+	ch.stdio.start()
+	change, err := ch.supervise(ctx)
 	if err != nil {
 		return err
 	}
+	err = ch.stdio.finish()
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
 	}
@@ -123,25 +121,14 @@ func (ch *child) wait(ctx context.Context) error {
 		return ch.failed(r, true, change)
 	}
 	switch {
+	case err != nil:
+		return err
 	case change.Signal != 0:
 		return &ExitError{Code: -1, Signal: change.Signal}
 	case change.Status != 0:
 		return &ExitError{Code: change.Status}
 	}
 	return nil
-}
-
-// follow waits until the program ends. When it is stopped, so is the caller:
-// whoever continues the caller continues it.
-func (ch *child) follow() (sys.Change, error) {
-	for {
-		change, err := sys.WaitChange(ch.pid)
-		if err != nil || !change.Stopped {
-			return change, err
-		}
-		_ = sys.Kill(os.Getpid(), syscall.SIGSTOP)
-		_ = sys.Kill(ch.pid, syscall.SIGCONT)
-	}
 }
 
 // failed says why the program was not run.

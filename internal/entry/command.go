@@ -190,7 +190,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		PreserveCredentials: o.Preserve, KeepCaps: o.KeepCaps,
 		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
-		Privileged: o.Privileged, AllowMissing: o.AllowMissing, KillChild: o.KillChild,
+		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KillChild: o.KillChild,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c

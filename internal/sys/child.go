@@ -85,6 +85,13 @@ func WaitChange(pid int) (Change, error) {
 	return Change{Signal: syscall.Signal(status)}, nil
 }
 
+// IsChild reports whether a process is a child of the caller that has not been
+// reaped.
+func IsChild(pid int) bool {
+	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_PID, uintptr(pid), 0, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
+	return errno == 0
+}
+
 // Reap lets the kernel forget a child that has ended.
 func Reap(pid int) error {
 	var ws unix.WaitStatus
@@ -109,3 +116,10 @@ const CloneParent = unix.CLONE_PARENT
 // CloneFS is the flag of unshare(2) for root and working directory: a thread
 // that shares them cannot join a mount namespace.
 const CloneFS = unix.CLONE_FS
+
+// StopSelf stops the calling process, and returns when it is continued.
+func StopSelf() {
+	// To the thread, since a signal to the process may be taken by another
+	// one, and this one would go on for a moment.
+	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+}

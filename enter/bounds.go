@@ -1,0 +1,448 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Part is a part of the confinement of a process. Its value is what a user
+// writes to do without it.
+type Part string
+
+// The parts of a confinement.
+const (
+	PartCaps    Part = "caps"    // capability sets
+	PartNNP     Part = "nnp"     // no_new_privs
+	PartSeccomp Part = "seccomp" // seccomp filters
+	PartCgroup  Part = "cgroup"  // control groups
+	PartLabel   Part = "label"   // AppArmor profile or SELinux context
+	PartLimits  Part = "rlimits" // resource limits
+	PartOOM     Part = "oom"     // oom_score_adj
+)
+
+// Parts are all parts of a confinement.
+var Parts = []Part{PartCaps, PartNNP, PartSeccomp, PartCgroup, PartLabel, PartLimits, PartOOM}
+
+// A MissingError says that a part of the confinement of a process cannot be
+// taken over.
+type MissingError struct {
+	Part Part
+	Of   string // "process 4242"
+	Err  error
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("cannot take over the %s of %s: %v", e.Part.noun(), e.Of, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+func (p Part) noun() string {
+	switch p {
+	case PartCaps:
+		return "capabilities"
+	case PartNNP:
+		return "no_new_privs attribute"
+	case PartSeccomp:
+		return "seccomp filter"
+	case PartCgroup:
+		return "cgroup"
+	case PartLabel:
+		return "security label"
+	case PartLimits:
+		return "resource limits"
+	case PartOOM:
+		return "OOM score"
+	}
+	return string(p)
+}
+
+// A Caps is a set of capabilities, bit N for capability N of capabilities(7).
+type Caps uint64
+
+// Has reports whether capability n is in the set.
+func (c Caps) Has(n int) bool { return c>>n&1 != 0 }
+
+// String returns the set as /proc/pid/status has it.
+func (c Caps) String() string { return fmt.Sprintf("%016x", uint64(c)) }
+
+// CapSets are the capability sets of a process. They hold in the user
+// namespace that it is in.
+type CapSets struct {
+	Bounding, Permitted, Effective, Inheritable, Ambient Caps
+}
+
+// A Limit is a resource limit of getrlimit(2). Unlimited is the largest value.
+type Limit struct{ Soft, Hard uint64 }
+
+// A Limits has the limit of each resource of getrlimit(2), by its number.
+type Limits [16]Limit
+
+const unlimited = ^uint64(0)
+
+// A Cgroup is a control group of a process, in one hierarchy.
+type Cgroup struct {
+	// Controllers is empty for cgroup v2, else "cpu,cpuacct", "name=systemd"
+	// and the like: the second field of /proc/pid/cgroup.
+	Controllers string
+	// Path is relative to the root of the reader's cgroup namespace.
+	Path string
+}
+
+// bounds are what limits a process beside its namespaces: what a program must
+// have too that is to be no more powerful than it.
+//
+// The securebits of a process cannot be read by another, so they are not here.
+type bounds struct {
+	Caps        CapSets
+	NoNewPrivs  bool
+	Seccomp     int      // mode: 0 none, 1 strict, 2 filter
+	Filters     [][]byte // of mode 2, oldest first, as the kernel has them
+	Label       Label
+	Cgroups     []Cgroup
+	Limits      Limits
+	OOMScoreAdj int
+	Umask       int
+
+	// As the reader's user namespace maps them: real, effective, saved, and
+	// of the file system.
+	UID, GID [4]uint32
+	Groups   []uint32
+
+	missing []*MissingError
+}
+
+// A Label is the text of a Linux security module about a process, and the
+// file of procfs that sets it for the next exec, relative to /proc/pid.
+type Label struct {
+	Text string // "" is none
+	File string
+	Exec string // what to write to File
+}
+
+// miss notes that a part could not be read, and why.
+func (b *bounds) miss(p Part, err error) {
+	b.missing = append(b.missing, &MissingError{Part: p, Err: pathCause(err)})
+}
+
+// readBounds reads the bounds of a process through its directory in procfs.
+// What could not be read is in missing; its seccomp filters, for which it has
+// to be stopped, are only read if they are asked for. That the process is still the same
+// must be asked of it afterwards.
+func readBounds(p *sys.Process, filters bool) (b bounds, err error) {
+	text, err := p.ReadFile("status", 65536)
+	if err != nil {
+		return b, err
+	}
+	if err := b.parseStatus(text); err != nil {
+		return b, fmt.Errorf("%s: %w", p.Path("status"), err)
+	}
+	switch {
+	case !filters:
+	case b.Seccomp == 1:
+		b.miss(PartSeccomp, errors.New("it is in strict mode, where no program can be executed"))
+	case b.Seccomp == 2:
+		tid := p.PID
+		if p.TID != 0 {
+			tid = p.TID
+		}
+		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
+			b.miss(PartSeccomp, tracedBy(text, err))
+		} else if len(b.Filters) == 0 {
+			b.miss(PartSeccomp, errors.New("the kernel shows none of it"))
+		}
+	}
+	b.readRest(p.ReadFile)
+	return b, nil
+}
+
+// ownBounds reads those of the calling thread, but for its filters: they hold
+// for its children anyway.
+func ownBounds(p *sys.Process) (b bounds, err error) {
+	text, err := p.ReadOwn("status", 65536)
+	if err != nil {
+		return b, err
+	}
+	if err := b.parseStatus(text); err != nil {
+		return b, fmt.Errorf("/proc/thread-self/status: %w", err)
+	}
+	b.readRest(p.ReadOwn)
+	return b, nil
+}
+
+// readRest reads what stands in files of its own.
+func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
+	text, err := read("cgroup", 1<<20)
+	if err == nil {
+		b.Cgroups, err = parseCgroups(text)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without cgroups has no such file
+		b.miss(PartCgroup, err)
+	}
+	if text, err = read("limits", 65536); err == nil {
+		b.Limits, err = parseLimits(text)
+	}
+	if err != nil {
+		b.miss(PartLimits, err)
+	}
+	if text, err = read("oom_score_adj", 64); err == nil {
+		b.OOMScoreAdj, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		b.miss(PartOOM, err)
+	}
+	if b.Label, err = readLabel(read); err != nil {
+		b.miss(PartLabel, err)
+	}
+}
+
+// tracedBy adds to err who traces the process, which is the likely reason.
+func tracedBy(status []byte, err error) error {
+	if tracer, ok := fieldOf(status, "TracerPid"); ok && tracer != "0" {
+		return fmt.Errorf("process %s traces it: %w", tracer, err)
+	}
+	return err
+}
+
+// parseStatus reads /proc/pid/status. The name of the program, which it may
+// set to anything, has its newlines escaped there.
+func (b *bounds) parseStatus(text []byte) error {
+	seen := 0
+	for line := range strings.Lines(string(text)) {
+		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ":")
+		if !ok {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		var err error
+		set := func(to *Caps) {
+			var n uint64
+			n, err = strconv.ParseUint(value, 16, 64)
+			*to = Caps(n)
+			seen++
+		}
+		switch key {
+		case "CapInh":
+			set(&b.Caps.Inheritable)
+		case "CapPrm":
+			set(&b.Caps.Permitted)
+		case "CapEff":
+			set(&b.Caps.Effective)
+		case "CapBnd":
+			set(&b.Caps.Bounding)
+		case "CapAmb":
+			set(&b.Caps.Ambient)
+		case "NoNewPrivs":
+			b.NoNewPrivs = value != "0"
+			seen++
+		case "Seccomp": // absent in a kernel without it
+			b.Seccomp, err = strconv.Atoi(value)
+		case "Umask":
+			var n uint64
+			n, err = strconv.ParseUint(value, 8, 32)
+			b.Umask = int(n)
+			seen++
+		case "Uid":
+			b.UID, err = parseIDs(value)
+			seen++
+		case "Gid":
+			b.GID, err = parseIDs(value)
+			seen++
+		case "Groups":
+			b.Groups = nil
+			for _, f := range strings.Fields(value) {
+				var n uint64
+				if n, err = strconv.ParseUint(f, 10, 32); err != nil {
+					break
+				}
+				b.Groups = append(b.Groups, uint32(n))
+			}
+			seen++
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	// A zombie has no Umask, since it has no file system any more: it is no
+	// target, and neither is what lacks anything else.
+	if seen != 10 {
+		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
+	}
+	return nil
+}
+
+func parseIDs(value string) (ids [4]uint32, err error) {
+	fields := strings.Fields(value)
+	if len(fields) != len(ids) {
+		return ids, fmt.Errorf("%q has not four numbers", value)
+	}
+	for i, f := range fields {
+		n, err := strconv.ParseUint(f, 10, 32)
+		if err != nil {
+			return ids, err
+		}
+		ids[i] = uint32(n)
+	}
+	return ids, nil
+}
+
+// parseCgroups reads /proc/pid/cgroup: "ID:CONTROLLERS:PATH", where both
+// controllers and path may have colons of their own only after the second.
+func parseCgroups(text []byte) ([]Cgroup, error) {
+	var list []Cgroup
+	for line := range strings.Lines(string(text)) {
+		_, rest, ok1 := strings.Cut(strings.TrimRight(line, "\n"), ":")
+		controllers, p, ok2 := strings.Cut(rest, ":")
+		if !ok1 || !ok2 || !strings.HasPrefix(p, "/") {
+			return nil, fmt.Errorf("a line of /proc/pid/cgroup says %q", line)
+		}
+		list = append(list, Cgroup{controllers, p})
+	}
+	return list, nil
+}
+
+// limitNames are the names of /proc/pid/limits, by the numbers of getrlimit(2).
+var limitNames = [len(Limits{})]string{
+	"Max cpu time", "Max file size", "Max data size", "Max stack size",
+	"Max core file size", "Max resident set", "Max processes", "Max open files",
+	"Max locked memory", "Max address space", "Max file locks", "Max pending signals",
+	"Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
+}
+
+// parseLimits reads /proc/pid/limits, a table of fixed columns.
+func parseLimits(text []byte) (l Limits, err error) {
+	seen := 0
+	for line := range strings.Lines(string(text)) {
+		i := slices.IndexFunc(limitNames[:], func(name string) bool { return strings.HasPrefix(line, name+"  ") })
+		if i < 0 {
+			continue
+		}
+		fields := strings.Fields(line[len(limitNames[i]):])
+		if len(fields) < 2 {
+			return l, fmt.Errorf("a line of /proc/pid/limits says %q", line)
+		}
+		for j, to := range []*uint64{&l[i].Soft, &l[i].Hard} {
+			if fields[j] == "unlimited" {
+				*to = unlimited
+			} else if *to, err = strconv.ParseUint(fields[j], 10, 64); err != nil {
+				return l, err
+			}
+		}
+		seen++
+	}
+	if seen != len(l) {
+		return l, fmt.Errorf("/proc/pid/limits has %d of %d limits", seen, len(l))
+	}
+	return l, nil
+}
+
+// readLabel reads what a security module calls the process. AppArmor has a
+// directory of its own since Linux 5.8; before, and for SELinux, the file is
+// one that all modules share.
+func readLabel(read func(string, int) ([]byte, error)) (Label, error) {
+	text, err := read("attr/apparmor/current", 65536)
+	if err == nil && len(text) > 0 {
+		return parseLabel(string(text), "attr/apparmor/exec"), nil
+	}
+	text, err = read("attr/current", 65536)
+	switch {
+	case err == nil:
+		return parseLabel(string(text), "attr/exec"), nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
+		return Label{}, nil
+	}
+	return Label{}, err
+}
+
+// parseLabel tells apart "docker-default (enforce)" or "unconfined" of
+// AppArmor and "system_u:system_r:container_t:s0:c1,c2" of SELinux.
+func parseLabel(text, file string) Label {
+	text = strings.TrimRight(text, "\n\x00")
+	if text == "" {
+		return Label{}
+	}
+	profile, _, moded := strings.Cut(text, " (")
+	if moded && strings.HasSuffix(text, ")") || text == "unconfined" || file != "attr/exec" {
+		return Label{Text: text, File: file, Exec: "exec " + profile}
+	}
+	return Label{Text: text, File: file, Exec: text}
+}
+
+// A cgroupMount is a hierarchy of control groups where the caller sees it.
+type cgroupMount struct {
+	controllers []string // none: cgroup v2
+	root, dir   string
+}
+
+// parseCgroupMounts finds the cgroup file systems in /proc/self/mountinfo.
+func parseCgroupMounts(text []byte) []cgroupMount {
+	var list []cgroupMount
+	for line := range strings.Lines(string(text)) {
+		before, after, ok := strings.Cut(line, " - ")
+		head, tail := strings.Fields(before), strings.Fields(after)
+		if !ok || len(head) < 6 || len(tail) < 3 {
+			continue
+		}
+		m := cgroupMount{root: unescape(head[3]), dir: unescape(head[4])}
+		switch tail[0] {
+		case "cgroup2":
+		case "cgroup":
+			m.controllers = strings.Split(tail[2], ",")
+		default:
+			continue
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// unescape undoes the \040 of mountinfo.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// dirOf returns the directory of cgroup g among the mounts. A later mount may
+// cover an earlier one: the last that fits wins.
+func dirOf(g Cgroup, mounts []cgroupMount) (string, error) {
+	if strings.HasSuffix(g.Path, " (deleted)") {
+		return "", fmt.Errorf("%s is gone: %w", g.Path, fs.ErrNotExist)
+	}
+	for _, m := range slices.Backward(mounts) {
+		if g.Controllers == "" != (m.controllers == nil) {
+			continue
+		}
+		if g.Controllers != "" && slices.ContainsFunc(strings.Split(g.Controllers, ","), func(c string) bool { return !slices.Contains(m.controllers, c) }) {
+			continue
+		}
+		rest, ok := strings.CutPrefix(g.Path, strings.TrimSuffix(m.root, "/"))
+		if !ok || rest != "" && rest[0] != '/' || slices.Contains(strings.Split(rest, "/"), "..") {
+			continue
+		}
+		return path.Join(m.dir, rest), nil
+	}
+	what := "cgroup v2"
+	if g.Controllers != "" {
+		what = "the cgroup hierarchy " + g.Controllers
+	}
+	return "", fmt.Errorf("%s of %s is not mounted where the caller sees it: %w", g.Path, what, fs.ErrNotExist)
+}

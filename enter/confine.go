@@ -1,0 +1,464 @@
+package enter
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A confinement is how a program is given the bounds of the target.
+type confinement struct {
+	of          string // "process 4242"
+	target, own bounds
+	moves       []move
+	wanted      []Part // what to take on
+	allowed     []Part // what of it may be missing
+	// user says that the user namespace of the target is joined: its
+	// capabilities are ours there, until they are given up.
+	user bool
+	// root is the root of that namespace, or of the caller's, as the caller
+	// sees it: whom the kernel gives all of the bounding set at exec.
+	root uint32
+	// keepCaps hands what the target could have on to a program that is not
+	// run by root.
+	keepCaps bool
+}
+
+// A move is a cgroup to move to: its cgroup.procs file.
+type move struct {
+	Cgroup
+	dir string
+	fd  int
+}
+
+// Bits of capabilities(7).
+const (
+	capSysAdmin    = 21
+	capSysResource = 24
+	capLast        = 63
+)
+
+// lookAtConfinement finds out what the program takes on of the target, and
+// adds the steps that do it.
+//
+// A program of the target takes on all that confines the target, unless the
+// caller has it privileged, and nothing of the caller. What cannot be had and
+// is not allowed to be missing is a [*MissingError].
+func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Types) error {
+	foreign := c.entersFiles(joined) || s.chrooted
+	allowed, err := ParseParts(c.AllowMissing)
+	if err != nil {
+		return err
+	}
+	var wanted []Part
+	switch {
+	case foreign && !c.Privileged:
+		wanted = Parts
+		if c.Target == nil {
+			return &MissingError{Part: PartCaps, Of: "the program's container", Err: errors.New("no process of it is the target")}
+		}
+	default:
+		if c.JoinCgroup {
+			wanted = append(wanted, PartCgroup)
+		}
+		if c.FollowContext {
+			wanted = append(wanted, PartLabel)
+		}
+	}
+	if foreign {
+		s.proxied = !c.RawStdio
+		s.first = append(s.first, ownNothing())
+		s.session = append(s.session, s.sessionStep())
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	user, err := s.userNamespace(p, joined)
+	if err != nil {
+		return err
+	}
+	f, err := confine(p, s.target, wanted, allowed, user, joined.Has(inspect.User))
+	if err != nil {
+		return err
+	}
+	f.keepCaps = c.KeepCaps
+	for _, m := range f.moves {
+		s.keep(m.fd)
+	}
+	if foreign {
+		mask := f.target.Umask
+		s.first = append(s.first, Step{Op: Prepare, Text: fmt.Sprintf("take the umask %03o of %s", mask, s.target), calls: func(x *sys.Script) { x.Umask(mask) }})
+	}
+	s.first = append(s.first, f.early(s.proc)...)
+	s.lower = f.lower()
+	s.confine = f.finish()
+	return nil
+}
+
+// ownNothing returns the step that takes the caller's traits from a program
+// that is not the caller's.
+func ownNothing() Step {
+	return Step{Op: Prepare, Text: "leave the caller's signal actions, umask and session keyring behind", calls: func(x *sys.Script) {
+		x.DefaultSignals()
+		x.Umask(0o22)
+		x.NewKeyring()
+	}}
+}
+
+// sessionStep returns the step that starts a session, on the terminal that
+// stands in for the caller's if there is one.
+func (s *situation) sessionStep() Step {
+	step := Step{Op: Session, Text: "start a session"}
+	at := -1
+	if s.proxied {
+		for i, fd := range s.stdio {
+			if at < 0 && sys.StreamOf(fd) == sys.StreamTerminal {
+				at, step.Text = i, "start a session on a terminal of its own"
+			}
+		}
+	}
+	step.calls = func(x *sys.Script) {
+		x.Setsid()
+		if at >= 0 {
+			x.ControllingTerminal(at)
+		}
+	}
+	return step
+}
+
+// userNamespace reports whether the program will be in the user namespace of
+// the target, where alone the target's capabilities mean what they mean to it.
+func (s *situation) userNamespace(p *sys.Process, joined inspect.Types) (bool, error) {
+	link, err := p.Readlink("ns/user")
+	if err != nil {
+		return false, err
+	}
+	to, err := p.Own("ns/user")
+	if err != nil {
+		return false, err
+	}
+	for _, j := range s.joins {
+		if j.typ == inspect.User && joined.Has(inspect.User) {
+			to = inspect.FormatLink(inspect.User, j.id.Ino)
+		}
+	}
+	return link == to, nil
+}
+
+// confine finds out how to give a program those bounds of a process that are
+// wanted. user says that the program will be in the user namespace of the
+// process, and joined that it joins one.
+func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined bool) (c *confinement, err error) {
+	c = &confinement{of: of, wanted: wanted, allowed: allowed, user: joined}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	if c.target, err = readBounds(p, c.wants(PartSeccomp)); err != nil {
+		return c, err
+	}
+	if c.own, err = ownBounds(p); err != nil {
+		return c, err
+	}
+	if c.root, err = rootOf(p, joined); err != nil {
+		return c, err
+	}
+	if !user {
+		c.target.miss(PartCaps, errors.New("they hold in its user namespace, which is not joined"))
+	}
+	if c.wants(PartCgroup) {
+		if err := c.findCgroups(p); err != nil {
+			c.target.miss(PartCgroup, err)
+		}
+	}
+	for _, m := range c.target.missing {
+		if c.wants(m.Part) && !c.mayMiss(m.Part) {
+			m.Of = of
+			return c, m
+		}
+	}
+	return c, nil
+}
+
+// rootOf returns who in the caller's eyes is root in the user namespace of the
+// target, if that is another than the caller's.
+func rootOf(p *sys.Process, joined bool) (uint32, error) {
+	if !joined {
+		return 0, nil
+	}
+	m, err := readMap(p, "uid_map")
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range m {
+		if r.inside == 0 && r.count > 0 {
+			return r.outside, nil
+		}
+	}
+	return ^uint32(0), nil // nobody
+}
+
+// close closes the descriptors of the cgroups.
+func (c *confinement) close() {
+	for _, m := range c.moves {
+		sys.CloseAll(m.fd)
+	}
+	c.moves = nil
+}
+
+// findCgroups opens the cgroups of the target that the caller is not in.
+func (c *confinement) findCgroups(p *sys.Process) error {
+	var mounts []cgroupMount
+	for _, g := range c.target.Cgroups {
+		if slices.Contains(c.own.Cgroups, g) {
+			continue
+		}
+		if mounts == nil {
+			text, err := p.ReadOwn("mountinfo", 1<<24)
+			if err != nil {
+				return err
+			}
+			mounts = parseCgroupMounts(text)
+		}
+		dir, err := dirOf(g, mounts)
+		if err != nil {
+			return err
+		}
+		fd, err := sys.OpenCgroup(dir)
+		if err != nil {
+			return err
+		}
+		c.moves = append(c.moves, move{g, dir, fd})
+	}
+	return nil
+}
+
+// mayMiss reports whether a part may be missing.
+func (c *confinement) mayMiss(p Part) bool { return slices.Contains(c.allowed, p) }
+
+// wants reports whether a part is to be taken on.
+func (c *confinement) wants(p Part) bool { return slices.Contains(c.wanted, p) }
+
+// has reports whether a part is to be taken on and can be.
+func (c *confinement) has(p Part) bool {
+	return c.wants(p) && !slices.ContainsFunc(c.target.missing, func(m *MissingError) bool { return m.Part == p })
+}
+
+// step returns a step that takes on a part. Where the part may be missing, the
+// calls that take it on may fail.
+func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) Step {
+	return Step{Op: op, Part: p, Text: text, calls: func(s *sys.Script) {
+		first := s.Len()
+		calls(s)
+		if c.mayMiss(p) {
+			for i := first; i < s.Len(); i++ {
+				s.IgnoreAll(sys.Index(i))
+			}
+		}
+	}}
+}
+
+// early returns the steps to take before any namespace is joined: what needs
+// privileges outside, and the caller's procfs, which is open as proc.
+func (c *confinement) early(proc int) (steps []Step) {
+	for _, m := range c.moves {
+		text := "move to the cgroup " + m.Path + " of " + c.of
+		steps = append(steps, c.step(Prepare, PartCgroup, text, func(s *sys.Script) { s.Write(s.File(m.fd), []byte("0")) }))
+	}
+	if l := c.target.Label; l.Text != "" && l.Text != c.own.Label.Text && l.Text != "unconfined" && c.has(PartLabel) {
+		text := "take the label " + l.Text + " of " + c.of
+		steps = append(steps, c.step(Prepare, PartLabel, text, func(s *sys.Script) { s.WriteFile(s.File(proc), "thread-self/"+l.File, []byte(l.Exec)) }))
+	}
+	if n, differs := c.oomScore(); differs {
+		text := fmt.Sprintf("take the OOM score %d of %s", n, c.of)
+		steps = append(steps, c.step(Prepare, PartOOM, text, func(s *sys.Script) {
+			s.WriteFile(s.File(proc), "thread-self/oom_score_adj", fmt.Appendf(nil, "%d", n))
+		}))
+	}
+	if limits := c.limits(); len(limits) > 0 {
+		text := fmt.Sprintf("take %d resource limits of %s", len(limits), c.of)
+		steps = append(steps, c.step(Prepare, PartLimits, text, func(s *sys.Script) {
+			for _, r := range slices.Sorted(maps.Keys(limits)) {
+				s.Setrlimit(r, limits[r].Soft, limits[r].Hard)
+			}
+		}))
+	}
+	return steps
+}
+
+// capable reports whether the caller has a capability in its user namespace.
+func (c *confinement) capable(n int) bool { return c.own.Caps.Effective.Has(n) }
+
+// oomScore returns the score to take on. One lower than the caller's takes
+// CAP_SYS_RESOURCE: without it the program is the first to go, which is no
+// privilege.
+func (c *confinement) oomScore() (n int, differs bool) {
+	n = c.target.OOMScoreAdj
+	if !c.has(PartOOM) || n == c.own.OOMScoreAdj || n < c.own.OOMScoreAdj && !c.capable(capSysResource) {
+		return n, false
+	}
+	return n, true
+}
+
+// limits returns the limits to set, by resource. A hard limit above the
+// caller's takes CAP_SYS_RESOURCE: without it the caller's is kept, which is
+// the stricter.
+func (c *confinement) limits() map[int]Limit {
+	if !c.has(PartLimits) {
+		return nil
+	}
+	set := map[int]Limit{}
+	for r, l := range c.target.Limits {
+		own := c.own.Limits[r]
+		if !c.capable(capSysResource) {
+			l.Hard = min(l.Hard, own.Hard)
+			l.Soft = min(l.Soft, l.Hard)
+		}
+		if l != own {
+			set[r] = l
+		}
+	}
+	return set
+}
+
+// have returns what the process can have at most where its credentials change:
+// everything in a user namespace it has joined, else what the caller has.
+func (c *confinement) have() (permitted, bounding Caps) {
+	if c.user {
+		return ^Caps(0), ^Caps(0)
+	}
+	return c.own.Caps.Permitted, c.own.Caps.Bounding
+}
+
+// sets returns the sets to end up with: those of the target, as far as the
+// caller has them.
+func (c *confinement) sets() CapSets {
+	t := c.target.Caps
+	permitted, _ := c.have()
+	t.Bounding = c.bounding()
+	t.Permitted &= permitted
+	if c.keepCaps {
+		t.Permitted = t.Bounding & permitted
+		t.Effective, t.Inheritable, t.Ambient = t.Permitted, t.Permitted, t.Permitted
+	}
+	t.Effective &= t.Permitted
+	t.Inheritable &= t.Bounding // the kernel wants no others
+	t.Ambient &= t.Permitted & t.Inheritable
+	return t
+}
+
+// bounding returns the bounding set to end up with. The kernel gives root all
+// of it at exec, and a target that is root with less has either dropped the
+// rest or is under SECBIT_NOROOT, which nobody but itself can read: the program
+// has no more than it either way.
+func (c *confinement) bounding() Caps {
+	t := c.target
+	if t.UID[1] == c.root {
+		return t.Caps.Bounding & (t.Caps.Permitted | t.Caps.Inheritable)
+	}
+	return t.Caps.Bounding
+}
+
+// lower returns what comes before the credentials change: bounding set, and
+// that permitted capabilities outlive a change of user.
+func (c *confinement) lower() []Step {
+	if !c.has(PartCaps) {
+		return nil
+	}
+	_, have := c.have()
+	drop := have &^ c.bounding()
+	text := fmt.Sprintf("give up all but the capabilities %v of %s", c.bounding(), c.of)
+	return []Step{c.step(Confine, PartCaps, text, func(s *sys.Script) {
+		for n := 0; n <= capLast; n++ {
+			if drop.Has(n) {
+				s.DropBounding(n)
+			}
+		}
+		s.KeepCaps()
+	})}
+}
+
+// finish returns what comes after the credentials changed: the other sets,
+// no_new_privs and the filters, which come last, since they may forbid the
+// rest. The order of the last two depends on what the kernel wants for a
+// filter: no_new_privs, or CAP_SYS_ADMIN while it is still there.
+func (c *confinement) finish() (steps []Step) {
+	sets, caps := c.sets(), c.has(PartCaps)
+	filtered := len(c.target.Filters) > 0 && c.has(PartSeccomp)
+	early := filtered && !c.target.NoNewPrivs // the filter needs privileges
+
+	set := func() {
+		if !caps {
+			return
+		}
+		text := fmt.Sprintf("take the permitted, effective, inheritable and ambient sets %v %v %v %v of %s",
+			sets.Permitted, sets.Effective, sets.Inheritable, sets.Ambient, c.of)
+		steps = append(steps, c.step(Confine, PartCaps, text, func(s *sys.Script) {
+			if sets.Ambient != 0 {
+				// What is ambient must be permitted and inheritable first.
+				s.Capset(uint64(sets.Permitted), uint64(sets.Permitted), uint64(sets.Inheritable))
+				for n := 0; n <= capLast; n++ {
+					if sets.Ambient.Has(n) {
+						s.RaiseOne(n)
+					}
+				}
+			}
+			s.Capset(uint64(sets.Effective), uint64(sets.Permitted), uint64(sets.Inheritable))
+		}))
+	}
+	filter := func() {
+		if !filtered {
+			return
+		}
+		n := 0
+		for _, f := range c.target.Filters {
+			n += len(f) / 8
+		}
+		text := fmt.Sprintf("install the seccomp %s of %s, %d instructions", plural(len(c.target.Filters), "filter"), c.of, n)
+		steps = append(steps, c.step(Confine, PartSeccomp, text, func(s *sys.Script) {
+			if early {
+				// A change of user has emptied the effective set.
+				permitted, _ := c.have()
+				s.Capset(uint64(permitted), uint64(permitted), 0)
+			}
+			for _, f := range c.target.Filters {
+				s.Seccomp(f, 0)
+			}
+		}))
+	}
+	if c.target.NoNewPrivs && c.has(PartNNP) {
+		steps = append(steps, c.step(Confine, PartNNP, "take the no_new_privs attribute of "+c.of, func(s *sys.Script) { s.NoNewPrivs() }))
+	}
+	if early {
+		filter()
+		set()
+	} else {
+		set()
+		filter()
+	}
+	return steps
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// ParseParts reads the names of parts.
+func ParseParts(names []string) (parts []Part, err error) {
+	for _, name := range names {
+		if !slices.Contains(Parts, Part(name)) {
+			return nil, fmt.Errorf("no part %q of a confinement; there are: %s", name, strings.Trim(fmt.Sprint(Parts), "[]"))
+		}
+		parts = append(parts, Part(name))
+	}
+	return parts, nil
+}

@@ -1,0 +1,248 @@
+package enter
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A pump moves bytes from one descriptor to another until the first ends, or
+// the program has.
+type pump struct {
+	from, to int
+	stop     int // readable when the program has ended
+
+	kind pumpKind
+	// peek is the program's end of the pipe that a file is read into, so that
+	// what it did not read can be given back.
+	peek int
+	// polite leaves to others what they read first.
+	polite bool
+	// end is the character that ends the input of the program's terminal.
+	end byte
+
+	mu   sync.Mutex // guards hanging up
+	done chan error // nil until started
+}
+
+type pumpKind uint8
+
+const (
+	fileToPipe pumpKind = iota
+	typedToTerminal
+	pipeOut
+	terminalOut
+)
+
+const (
+	pumpSize = 256 << 10
+	// A pseudo-terminal holds less than this.
+	terminalHolds = 1 << 20
+	// Who else reads the caller's terminal has so many milliseconds to do it.
+	politeness = 30
+	// How often to look, in milliseconds, where nothing tells.
+	interval = 50
+)
+
+// out reports whether it is what the program writes.
+func (p *pump) out() bool { return p.kind == pipeOut || p.kind == terminalOut }
+
+func (p *pump) start() {
+	p.done = make(chan error, 1)
+	run := p.in
+	switch p.kind {
+	case typedToTerminal:
+		run = p.typing
+	case pipeOut:
+		run = p.outPipe
+	case terminalOut:
+		run = p.outTerminal
+	}
+	go func() {
+		err := run()
+		if errors.Is(err, sys.ErrBroken) || errors.Is(err, sys.ErrIO) {
+			err = nil // nobody wants it any more, which is no failure of ours
+		}
+		p.done <- err
+	}()
+}
+
+// hangUp closes our end of the pipe: the program reads no more, or gets
+// SIGPIPE when it writes.
+func (p *pump) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch p.kind {
+	case fileToPipe:
+		sys.CloseAll(p.to)
+		p.to = -1
+	case pipeOut:
+		sys.CloseAll(p.from)
+		p.from = -1
+	}
+}
+
+// in gives a file to the program, and gives back to the caller what the
+// program has not read: in a loop over the lines of a file, each program would
+// else take all that are left.
+func (p *pump) in() error {
+	buf := make([]byte, pumpSize)
+	left := 0
+	for {
+		n, err := sys.Read(p.from, buf)
+		if n == 0 || err != nil {
+			p.hangUp()
+			sys.WaitReadable(-1, p.stop)
+			p.giveBack(0)
+			return err
+		}
+		if left = p.push(buf[:n]); left > 0 || sys.WaitReadable(0, p.stop)[0] {
+			p.giveBack(left)
+			return nil
+		}
+	}
+}
+
+// giveBack moves the position of the file back by what is left, and what is
+// still in the pipe. What cannot be moved is no file of lines.
+func (p *pump) giveBack(left int) {
+	if n := left + sys.Unread(p.peek); n > 0 {
+		_ = sys.Unwind(p.from, n) //nolint:errcheck // a device has no position
+	}
+}
+
+// push writes b where the program reads, and returns how much was left when
+// the program ended.
+func (p *pump) push(b []byte) (left int) {
+	for len(b) > 0 {
+		n, err := sys.Write(p.to, b)
+		b = b[n:]
+		if errors.Is(err, sys.ErrAgain) {
+			if !sys.WaitWritable(p.to, p.stop) {
+				return len(b)
+			}
+		} else if err != nil {
+			return len(b)
+		}
+	}
+	return 0
+}
+
+// typing types into the program's terminal what is typed into the caller's.
+func (p *pump) typing() error {
+	buf := make([]byte, 4096)
+	for {
+		ready := sys.WaitReadable(-1, p.from, p.stop)
+		if ready[1] {
+			return nil
+		}
+		if !sys.Foreground(p.from) { // to read now would stop us
+			sys.WaitReadable(interval, p.stop)
+			continue
+		}
+		if p.polite {
+			if sys.WaitReadable(politeness, p.stop)[0] {
+				return nil
+			}
+			if !sys.WaitReadable(0, p.from)[0] {
+				continue
+			}
+		}
+		n, err := sys.Read(p.from, buf)
+		switch {
+		case errors.Is(err, sys.ErrAgain): // the caller left it non-blocking
+			continue
+		case err != nil:
+			return err
+		case n == 0 && !p.polite: // hung up
+			return nil
+		case n == 0: // an end of file was typed, and there may be more
+			buf[0], n = p.end, 1
+			sys.WaitReadable(interval, p.stop)
+		}
+		if p.push(buf[:n]) > 0 {
+			return nil
+		}
+	}
+}
+
+// outPipe passes on what the program writes to a pipe. When it has ended, what
+// is in the pipe then is all it wrote: whatever comes later is of others.
+func (p *pump) outPipe() error {
+	defer p.hangUp()
+	buf := make([]byte, pumpSize)
+	rest := -1
+	for rest != 0 {
+		if rest < 0 && sys.WaitReadable(-1, p.from, p.stop)[1] {
+			rest = sys.Unread(p.from)
+			continue
+		}
+		b := buf
+		if rest > 0 {
+			b = buf[:min(rest, len(buf))]
+		}
+		n, err := sys.Read(p.from, b)
+		if n == 0 || err != nil {
+			return err
+		}
+		if rest > 0 {
+			rest -= n
+		}
+		if err := p.deliver(buf[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outTerminal passes on what the program writes to its terminal. The end of
+// all who had it open is no end: one who is controlled by it can open it anew.
+func (p *pump) outTerminal() (failed error) {
+	buf := make([]byte, pumpSize)
+	rest := -1
+	for {
+		switch {
+		case rest < 0:
+			if sys.WaitReadable(-1, p.from, p.stop)[1] {
+				rest = terminalHolds
+				continue
+			}
+		case rest == 0 || !sys.WaitReadable(0, p.from)[0]:
+			return failed
+		}
+		n, err := sys.Read(p.from, buf)
+		switch {
+		case errors.Is(err, sys.ErrAgain):
+			continue
+		case n == 0 || err != nil:
+			if rest >= 0 {
+				return failed
+			}
+			sys.WaitReadable(interval, p.stop)
+			continue
+		}
+		if rest > 0 {
+			rest = max(0, rest-n)
+		}
+		// Where the caller's terminal is gone the program is not to be
+		// stopped by ours being full.
+		if failed == nil {
+			failed = p.deliver(buf[:n])
+		}
+	}
+}
+
+// deliver writes all of b to the caller.
+func (p *pump) deliver(b []byte) error {
+	for len(b) > 0 {
+		n, err := sys.Write(p.to, b)
+		b = b[n:]
+		if errors.Is(err, sys.ErrAgain) { // the caller left it non-blocking
+			sys.WaitWritable(p.to, -1)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package enter
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// signals are those that go on to the program.
+type signals struct{ c chan os.Signal }
+
+// caught are the signals that are passed on. A terminal, or a shell that means
+// a whole job, would send those of the group to all the processes of the
+// program, who are in a session of their own.
+var caught = []struct {
+	signal os.Signal
+	group  bool
+}{
+	{syscall.SIGINT, true},
+	{syscall.SIGQUIT, true},
+	{syscall.SIGHUP, true},
+	{syscall.SIGTSTP, true},
+	{syscall.SIGCONT, true},
+	{syscall.SIGWINCH, true},
+	{syscall.SIGTERM, false},
+	{syscall.SIGUSR1, false},
+	{syscall.SIGUSR2, false},
+}
+
+// catchSignals begins to catch them: before the program is started, so that
+// none gets lost. What the caller was told to ignore, as by nohup(1), it goes
+// on to ignore.
+func catchSignals() *signals {
+	s := &signals{make(chan os.Signal, 64)}
+	for _, c := range caught {
+		if !signal.Ignored(c.signal) {
+			signal.Notify(s.c, c.signal)
+		}
+	}
+	return s
+}
+
+func (s *signals) stop() {
+	if s != nil {
+		signal.Stop(s.c)
+	}
+}
+
+// supervise waits until the program ends, but does not reap it. Meanwhile it
+// passes signals on, stops the caller when the program is stopped, and kills
+// the program when ctx is done.
+func (ch *child) supervise(ctx context.Context) (sys.Change, error) {
+	type event struct {
+		sys.Change
+		err error
+	}
+	changes, next := make(chan event), make(chan struct{})
+	defer close(next)
+	go func() {
+		for {
+			c, err := sys.WaitChange(ch.pid)
+			changes <- event{c, err}
+			if _, more := <-next; !more {
+				return
+			}
+		}
+	}()
+	done := ctx.Done()
+	for {
+		select {
+		case s := <-ch.signals.c:
+			ch.pass(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
+		case <-done:
+			done = nil
+			_ = sys.Kill(ch.pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+		case e := <-changes:
+			if e.err != nil || !e.Stopped {
+				return e.Change, e.err
+			}
+			ch.suspend()
+			next <- struct{}{}
+		}
+	}
+}
+
+// pass passes a signal on to the program.
+func (ch *child) pass(s syscall.Signal) {
+	switch s {
+	case syscall.SIGINT, syscall.SIGQUIT:
+		if ch.stdio.shared() {
+			return // it was typed, and the kernel has told the program too
+		}
+	case syscall.SIGWINCH:
+		if ch.stdio.hasTerminal() {
+			ch.stdio.resize() // the kernel signals it there
+			return
+		}
+	case syscall.SIGTSTP:
+		// A session without a shell of ours in it has nobody who would
+		// continue it, so the kernel ignores SIGTSTP there.
+		s = syscall.SIGSTOP
+	case syscall.SIGCONT:
+		ch.stdio.resume()
+	}
+	ch.kill(s)
+}
+
+// kill signals the program, and where its whole group is meant, that.
+func (ch *child) kill(s syscall.Signal) {
+	group := s == syscall.SIGSTOP
+	for _, c := range caught {
+		group = group || c.signal == s && c.group
+	}
+	// There is no such group before the program leads one, or if it never
+	// does, since it shares the caller's session.
+	if group && sys.Kill(-ch.pid, s) == nil {
+		return
+	}
+	_ = sys.Kill(ch.pid, s) //nolint:errcheck // then it has ended
+}
+
+// suspend stops the caller, as the program was. Whoever continues the caller
+// continues the program.
+func (ch *child) suspend() {
+	ch.stdio.restore()
+	sys.StopSelf()
+	ch.stdio.resume()
+	ch.kill(syscall.SIGCONT)
+}

@@ -1,0 +1,46 @@
+package sys
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenCgroup opens the cgroup.procs file of the cgroup at path, for writing. A
+// process that writes "0" to it moves there with all its threads.
+//
+// Nothing but a cgroup file system will do: what else may lie at path is not
+// opened. See cgroups(7).
+func OpenCgroup(path string) (fd int, err error) {
+	dir, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(dir, &st) }); err != nil {
+		return -1, os.NewSyscallError("fstatfs", err)
+	}
+	if st.Type != unix.CGROUP_SUPER_MAGIC && st.Type != unix.CGROUP2_SUPER_MAGIC {
+		return -1, fmt.Errorf("%s is not on a cgroup file system: %w", path, unix.ENOTSUP)
+	}
+	// What enters a frozen cgroup is frozen, and could not say so.
+	if state, err := ReadAt(dir, "cgroup.events", 4096); err == nil && hasLine(state, "frozen 1") {
+		return -1, fmt.Errorf("%s is frozen: %w", path, unix.EBUSY)
+	}
+	if state, err := ReadAt(dir, "freezer.state", 64); err == nil && !hasLine(state, "THAWED") {
+		return -1, fmt.Errorf("%s is frozen: %w", path, unix.EBUSY)
+	}
+	return openat(dir, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC)
+}
+
+func hasLine(text []byte, want string) bool {
+	for line := range bytes.Lines(text) {
+		if string(bytes.TrimRight(line, "\n")) == want {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,85 @@
+package sys
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Termios is the state of a terminal; see termios(3).
+type Termios = unix.Termios
+
+// Winsize is the size of a terminal; see TIOCGWINSZ(2const).
+type Winsize = unix.Winsize
+
+// OpenPty makes a pseudo-terminal. Both ends are close-on-exec, and the
+// program's is opened through the other (TIOCGPTPEER, Linux 4.13): no path
+// of a /dev that others may have made is looked at.
+func OpenPty() (master, slave int, err error) {
+	master, err = openat(unix.AT_FDCWD, "/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, -1, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+	}
+	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		unix.Close(master)
+		return -1, -1, os.NewSyscallError("ioctl TIOCSPTLCK", err)
+	}
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		unix.Close(master)
+		return -1, -1, os.NewSyscallError("ioctl TIOCGPTPEER", errno)
+	}
+	return master, int(r), nil
+}
+
+// GetTermios returns the state of the terminal fd. It fails for anything that
+// is no terminal.
+func GetTermios(fd int) (*Termios, error) {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return t, os.NewSyscallError("ioctl TCGETS", err)
+}
+
+// SetTermios sets the state of a terminal, at once. A process in the
+// background is stopped by it, see [Foreground].
+func SetTermios(fd int, t *Termios) error {
+	return os.NewSyscallError("ioctl TCSETS", retry(func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, t) }))
+}
+
+// Raw returns t as it is when the terminal passes on every byte as it is, as
+// cfmakeraw(3) has it.
+func Raw(t Termios) *Termios {
+	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	t.Oflag &^= unix.OPOST
+	t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	t.Cflag &^= unix.CSIZE | unix.PARENB
+	t.Cflag |= unix.CS8
+	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
+	return &t
+}
+
+// Silent returns t without echo and without changes to what is written: for a
+// terminal behind another that does both.
+func Silent(t Termios) *Termios {
+	t.Oflag &^= unix.OPOST
+	t.Lflag &^= unix.ECHO | unix.ECHONL
+	return &t
+}
+
+// EndOfFile returns the character that ends the input of a terminal.
+func EndOfFile(t *Termios) byte { return t.Cc[unix.VEOF] }
+
+// Foreground reports whether the caller is in the foreground process group of
+// the terminal fd, or the terminal is not the one that controls it.
+func Foreground(fd int) bool {
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err != nil || group == unix.Getpgrp()
+}
+
+// CopyWinsize gives terminal to the size of terminal from.
+func CopyWinsize(to, from int) error {
+	size, err := unix.IoctlGetWinsize(from, unix.TIOCGWINSZ)
+	if err != nil {
+		return os.NewSyscallError("ioctl TIOCGWINSZ", err)
+	}
+	return os.NewSyscallError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(to, unix.TIOCSWINSZ, size))
+}

@@ -1,0 +1,159 @@
+package sys
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Stream is what a standard descriptor is.
+type Stream uint8
+
+// The kinds of stream that matter to whoever hands a descriptor on.
+const (
+	StreamClosed   Stream = iota // nothing
+	StreamTerminal               // a terminal
+	StreamChannel                // a pipe, a socket or /dev/null: nothing behind it to be opened anew
+	StreamFile                   // anything else: a file, a directory, a device
+)
+
+// StreamOf returns what descriptor fd is.
+func StreamOf(fd int) Stream {
+	var st unix.Stat_t
+	if fd < 0 || unix.Fstat(fd, &st) != nil {
+		return StreamClosed
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFIFO, unix.S_IFSOCK:
+		return StreamChannel
+	case unix.S_IFCHR:
+		if st.Rdev == unix.Mkdev(1, 3) { // /dev/null, see devices.txt of the kernel
+			return StreamChannel
+		}
+		if _, err := GetTermios(fd); err == nil {
+			return StreamTerminal
+		}
+	}
+	return StreamFile
+}
+
+// WereClosed tells which of the descriptors 0, 1 and 2 were closed when the
+// program was started. Go's run time opens /dev/null in their place, for
+// reading and writing, each on its own and without O_CLOEXEC, which shows in
+// F_GETFL: together that tells it from what others put there.
+func WereClosed() (closed [3]bool) {
+	const mask = unix.O_ACCMODE | unix.O_CLOEXEC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_PATH
+	for fd := range closed {
+		var st unix.Stat_t
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil {
+			closed[fd] = true
+			continue
+		}
+		if flags&mask != unix.O_RDWR || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+			continue
+		}
+		closed[fd] = true
+		for other := range closed {
+			if other != fd && sameDescription(fd, other) {
+				closed[fd] = false
+			}
+		}
+	}
+	return closed
+}
+
+// sameDescription reports whether two descriptors share an open file
+// description, see kcmp(2). Without that call (CONFIG_KCMP) it says yes.
+func sameDescription(a, b int) bool {
+	const kcmpFile = 0
+	pid := uintptr(os.Getpid())
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, pid, pid, kcmpFile, uintptr(a), uintptr(b), 0)
+	if errno == unix.EBADF {
+		return false
+	}
+	return errno != 0 || r == 0
+}
+
+// SameOutput reports whether two descriptors write to the same place.
+func SameOutput(a, b int) bool { return SameFile(a, b) }
+
+// GrowPipe makes a pipe as large as an ordinary user may have it. It is only a
+// wish: there may be too many large pipes.
+func GrowPipe(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20) }
+
+// Unread returns how many bytes are in a pipe, see FIONREAD in ioctl(2). Either
+// end will do.
+func Unread(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// Unwind moves the position of a file back by n bytes.
+func Unwind(fd, n int) error {
+	_, err := unix.Seek(fd, -int64(n), io.SeekCurrent)
+	return os.NewSyscallError("lseek", err)
+}
+
+// Read reads from fd. At the end it returns 0 and no error; what a
+// non-blocking fd does not have yet is [ErrAgain].
+func Read(fd int, b []byte) (n int, err error) {
+	err = retry(func() error {
+		n, err = unix.Read(fd, b)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Write writes to fd, perhaps less than b.
+func Write(fd int, b []byte) (n int, err error) {
+	err = retry(func() error {
+		n, err = unix.Write(fd, b)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Errors of Read and Write that are none.
+const (
+	ErrAgain  = unix.EAGAIN // nothing to read, or no room to write, right now
+	ErrIO     = unix.EIO    // nobody is at the other end of the terminal any more
+	ErrBroken = unix.EPIPE  // nobody reads from the pipe any more
+)
+
+// WaitReadable waits until one of the descriptors can be read from without
+// blocking, or has come to its end, and says which. A negative one never can.
+// It gives up after so many milliseconds, unless that is negative.
+func WaitReadable(timeout int, fds ...int) []bool { return wait(timeout, unix.POLLIN, fds) }
+
+// WaitWritable waits until to can be written to, or stop be read from.
+func WaitWritable(to, stop int) (writable bool) {
+	p := []unix.PollFd{{Fd: int32(to), Events: unix.POLLOUT}, {Fd: int32(stop), Events: unix.POLLIN}}
+	poll(p, -1)
+	return p[0].Revents != 0
+}
+
+func wait(timeout int, events int16, fds []int) []bool {
+	p := make([]unix.PollFd, len(fds))
+	for i, fd := range fds {
+		p[i] = unix.PollFd{Fd: int32(fd), Events: events}
+	}
+	poll(p, timeout)
+	ready := make([]bool, len(fds))
+	for i := range p {
+		ready[i] = p[i].Revents != 0
+	}
+	return ready
+}
+
+func poll(p []unix.PollFd, timeout int) {
+	for {
+		if _, err := unix.Poll(p, timeout); err != unix.EINTR {
+			return
+		}
+	}
+}
