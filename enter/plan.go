@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -74,7 +75,7 @@ func (p *plan) add(steps ...Step) { p.steps = append(p.steps, steps...) }
 func (s *situation) inode(t inspect.Type) string {
 	for _, j := range s.joins {
 		if j.typ == t {
-			return fmt.Sprint(j.id.Ino)
+			return strconv.FormatUint(j.id.Ino, 10)
 		}
 	}
 	return "?"
@@ -101,7 +102,7 @@ func (s *situation) joinSteps() (steps []Step) {
 	for _, j := range joins {
 		step := Step{
 			Op: Join, Type: j.typ, ID: j.id,
-			Text:  fmt.Sprintf("join the %s namespace %d%s", j.typ, j.id.Ino, j.of),
+			Text:  "join the " + j.String(),
 			calls: func(x *sys.Script) { x.Setns(x.File(j.fd), j.typ.Flag()) },
 		}
 		step.denied = func() *Denial { return s.denial(j) }
@@ -121,8 +122,16 @@ func (s *situation) joinSteps() (steps []Step) {
 	return steps
 }
 
+func decimal(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
+
+// String returns "net namespace 4026532281 of process 4242".
+func (p place) String() string {
+	return p.typ.String() + " namespace " + strconv.FormatUint(p.id.Ino, 10) + p.of
+}
+
 // denial finds out what stands against joining j.
 func (s *situation) denial(j place) *Denial {
+	_ = s.lookAtCaller() // else it is as it was
 	d := &Denial{NoAdmin: !s.capable, Bounded: !s.bounding, Seccomp: s.filtered}
 	owner, err := sys.Owner(j.fd)
 	if j.typ == inspect.User {
@@ -267,10 +276,10 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 		text = append(text, word)
 	}
 	if gid != nil {
-		text = append(text, fmt.Sprintf("group %d", *gid))
+		text = append(text, "group "+decimal(*gid))
 	}
 	if uid != nil {
-		text = append(text, fmt.Sprintf("user %d", *uid))
+		text = append(text, "user "+decimal(*uid))
 	}
 	if len(text) > 0 {
 		steps = append(steps, Step{Op: Credential, Text: "take " + strings.Join(text, ", "), calls: func(x *sys.Script) {

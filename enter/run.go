@@ -75,10 +75,9 @@ func (c *Cmd) Exec() error {
 }
 
 // RunOrExec is Exec where that can be done, and else Run: what a program does
-// that has nothing else to do than to run c.
+// that has nothing else to do than to run c. The caller has locked its thread
+// and does not use it for anything else if there is an error.
 func (c *Cmd) RunOrExec(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	s, err := c.look()
 	if err != nil {
 		return err

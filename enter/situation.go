@@ -233,7 +233,7 @@ func (s *situation) userParent(c *Cmd, p *sys.Process, add func(inspect.Type, in
 	from, of := -1, ""
 	for _, j := range s.joins {
 		if from < 0 || j.typ == inspect.User {
-			from, of = j.fd, fmt.Sprintf("the %s namespace %d%s", j.typ, j.id.Ino, j.of)
+			from, of = j.fd, "the "+j.String()
 		}
 	}
 	if from < 0 {
@@ -315,19 +315,14 @@ func pathCause(err error) error {
 // lookAtUsers finds out who the target is and which users there are in the
 // user namespace to join.
 func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) error {
-	status, err := p.ReadOwn("status", 16384)
-	if err != nil {
-		return err
+	// What the caller may do matters for who may do little, and where users
+	// change: an ordinary join by root is not kept waiting for it.
+	if joined.Has(inspect.User) || s.uid != 0 || c.entersFiles(joined) {
+		if err := s.lookAtCaller(); err != nil {
+			return err
+		}
 	}
-	admin := func(set string) bool {
-		const sysAdmin = 21
-		text, _ := fieldOf(status, set)
-		caps, err := strconv.ParseUint(text, 16, 64)
-		return err == nil && caps>>sysAdmin&1 == 1
-	}
-	s.capable, s.bounding = admin("CapEff"), admin("CapBnd")
-	mode, _ := fieldOf(status, "Seccomp")
-	s.filtered = mode == "2"
+	var err error
 	if c.FollowUID || c.FollowGID {
 		if s.account, err = accountOf(p); err != nil {
 			return err
@@ -356,6 +351,24 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) er
 		return err
 	}
 	s.setgroups = strings.TrimSpace(string(word)) != "deny"
+	return nil
+}
+
+// lookAtCaller finds out what the calling thread may do.
+func (s *situation) lookAtCaller() error {
+	b, err := sys.ReadAt(s.proc, "thread-self/status", 16384)
+	if err != nil {
+		return err
+	}
+	admin := func(set string) bool {
+		const sysAdmin = 21
+		text, _ := fieldOf(b, set)
+		caps, err := strconv.ParseUint(text, 16, 64)
+		return err == nil && caps>>sysAdmin&1 == 1
+	}
+	s.capable, s.bounding = admin("CapEff"), admin("CapBnd")
+	mode, _ := fieldOf(b, "Seccomp")
+	s.filtered = mode == "2"
 	return nil
 }
 

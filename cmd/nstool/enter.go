@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 	if done, err := entry.Outcome(); done {
 		return err
 	}
+	runtime.LockOSThread() // for good: the program ends with the command
 	e, err := opts.Command(cmd.Context(), nil)
 	if err != nil {
 		return opts.Explain(err)

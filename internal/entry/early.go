@@ -1,5 +1,12 @@
 package entry
 
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+)
+
 // outcome is what came of a command that was carried out early.
 var outcome struct {
 	done bool
@@ -7,5 +14,34 @@ var outcome struct {
 }
 
 // Outcome returns what came of the command, if it has been carried out before
-// main started.
+// main started. Only what went wrong is left to be told: with anything else
+// the program has ended.
 func Outcome() (done bool, err error) { return outcome.done, outcome.err }
+
+// init carries out `nstool enter` before the packages are initialised that
+// only the other commands use: those whose import paths sort after this one's.
+// What it does not understand, and what takes more than /proc to find out, it
+// leaves to main, which does the same by the same table.
+func init() {
+	if len(os.Args) < 3 || os.Args[1] != "enter" || path.Base(os.Args[0]) != "nstool" {
+		return
+	}
+	o, err := Parse(os.Args[2:])
+	if err != nil || o.Help || o.DryRun {
+		return
+	}
+	ctx := context.Background()
+	e, err := o.Command(ctx, nil)
+	if err != nil {
+		return // main finds the same, and has the words
+	}
+	err = o.Explain(e.Do(ctx, nil))
+	e.Close()
+	if err == nil {
+		os.Exit(0)
+	}
+	if x, ok := errors.AsType[Explained](err); ok && x.Said {
+		os.Exit(x.Code)
+	}
+	outcome.done, outcome.err = true, err
+}

@@ -68,6 +68,8 @@ type Flag struct {
 	Group string
 	Help  string
 
+	// typ is the type of namespace, for those flags.
+	typ inspect.Type
 	set func(o *Options, arg string) error
 }
 
@@ -87,14 +89,14 @@ var Flags = []Flag{
 		Help: "all in which the target is and the caller is not; with a target, this is the default",
 		set:  func(o *Options, _ string) error { o.All = true; return nil },
 	},
-	namespace(inspect.Mnt, "m", "mount"),
-	namespace(inspect.UTS, "u"),
-	namespace(inspect.IPC, "i"),
-	namespace(inspect.Net, "n"),
-	namespace(inspect.PID, ""),
-	namespace(inspect.User, "U"),
-	namespace(inspect.Cgroup, "C"),
-	namespace(inspect.Time, "T"),
+	{Name: "mnt", Short: "m", Aliases: []string{"mount"}, Arg: "FROM", Optional: true, Help: "the mnt namespace", typ: inspect.Mnt},
+	{Name: "uts", Short: "u", Arg: "FROM", Optional: true, Help: "the uts namespace", typ: inspect.UTS},
+	{Name: "ipc", Short: "i", Arg: "FROM", Optional: true, Help: "the ipc namespace", typ: inspect.IPC},
+	{Name: "net", Short: "n", Arg: "FROM", Optional: true, Help: "the net namespace", typ: inspect.Net},
+	{Name: "pid", Arg: "FROM", Optional: true, Help: "the pid namespace", typ: inspect.PID},
+	{Name: "user", Short: "U", Arg: "FROM", Optional: true, Help: "the user namespace", typ: inspect.User},
+	{Name: "cgroup", Short: "C", Arg: "FROM", Optional: true, Help: "the cgroup namespace", typ: inspect.Cgroup},
+	{Name: "time", Short: "T", Arg: "FROM", Optional: true, Help: "the time namespace", typ: inspect.Time},
 	{
 		Name: "user-parent", Help: "the parent of the user namespace, or the owner of the others, in its place",
 		set: func(o *Options, _ string) error { o.UserParent = true; return nil },
@@ -216,26 +218,25 @@ var Flags = []Flag{
 	},
 }
 
-// namespace is the row of a type of namespace.
-func namespace(t inspect.Type, short string, aliases ...string) Flag {
-	return Flag{
-		Name: t.String(), Short: short, Aliases: aliases, Arg: "FROM", Optional: true,
-		Help: "the " + t.String() + " namespace",
-		set: func(o *Options, arg string) error {
-			if o.Namespaces == nil {
-				o.Namespaces = map[inspect.Type]string{}
-			}
-			o.Namespaces[t] = arg
-			return nil
-		},
+// setNamespace carries out the flag of a type of namespace.
+func (o *Options) setNamespace(t inspect.Type, from string) error {
+	if o.Namespaces == nil {
+		o.Namespaces = map[inspect.Type]string{}
 	}
+	o.Namespaces[t] = from
+	return nil
 }
 
 // NewOptions returns the options of an empty command line.
 func NewOptions() *Options { return &Options{NetSocket: -1} }
 
 // Set carries out flag f.
-func (o *Options) Set(f *Flag, arg string) error { return f.set(o, arg) }
+func (o *Options) Set(f *Flag, arg string) error {
+	if f.typ != 0 {
+		return o.setNamespace(f.typ, arg)
+	}
+	return f.set(o, arg)
+}
 
 // Parse reads the words behind "enter". Flags end with the first word that is
 // none, or with "--": the program and its arguments follow.
@@ -301,7 +302,7 @@ func (o *Options) short(word string, rest []string) ([]string, error) {
 		case f.Arg != "" && !f.Optional || next == "":
 			return o.take(f, "", false, rest)
 		}
-		if err := f.set(o, ""); err != nil {
+		if err := o.Set(f, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -318,7 +319,7 @@ func (o *Options) take(f *Flag, arg string, given bool, rest []string) ([]string
 		}
 		arg, rest = rest[0], rest[1:]
 	}
-	return rest, f.set(o, arg)
+	return rest, o.Set(f, arg)
 }
 
 func find(is func(*Flag) bool) *Flag {
@@ -351,15 +352,21 @@ func identity(arg string) (id *uint32, follow bool, err error) {
 }
 
 // signals are those that --kill-child is likely to be given.
-var signals = map[string]syscall.Signal{
-	"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "ABRT": syscall.SIGABRT,
-	"KILL": syscall.SIGKILL, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "TERM": syscall.SIGTERM,
-	"": syscall.SIGKILL,
+var signals = [...]struct {
+	name   string
+	signal syscall.Signal
+}{
+	{"HUP", syscall.SIGHUP}, {"INT", syscall.SIGINT}, {"QUIT", syscall.SIGQUIT}, {"ABRT", syscall.SIGABRT},
+	{"KILL", syscall.SIGKILL}, {"USR1", syscall.SIGUSR1}, {"USR2", syscall.SIGUSR2}, {"TERM", syscall.SIGTERM},
+	{"", syscall.SIGKILL},
 }
 
 func signalOf(arg string) (syscall.Signal, error) {
-	if s, ok := signals[strings.TrimPrefix(strings.ToUpper(arg), "SIG")]; ok {
-		return s, nil
+	name := strings.TrimPrefix(strings.ToUpper(arg), "SIG")
+	for _, s := range signals {
+		if s.name == name {
+			return s.signal, nil
+		}
 	}
 	n, err := number(arg, 64)
 	if err != nil || n == 0 {
