@@ -244,6 +244,7 @@ type Snapshot struct {
 	byID       map[ID]*Namespace
 	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
 	gaps       []Gap
+	containers containers
 }
 
 // Namespaces yields the namespaces of the given types, or of all types if none

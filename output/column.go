@@ -21,9 +21,13 @@ type View struct {
 	// number is shown. It may be nil.
 	User func(uid uint32) string
 
-	// Container returns the name of the container that a process is in, or "".
-	// It may be nil.
-	Container func(p *inspect.Process) string
+	// Identified says that the containers of the snapshot have been looked
+	// for; see [inspect.Snapshot.Containers]. Else none are shown.
+	Identified bool
+
+	// Guests are the processes that are in the namespaces of a container and
+	// came there from outside, as far as they were looked for.
+	Guests map[int]bool
 
 	// Now is the time that ages are counted to.
 	Now time.Time
@@ -50,6 +54,10 @@ const (
 	// HolderDetail is the Detail of the processes that hold the namespace
 	// without being members.
 	HolderDetail
+	// Containers are the containers of the snapshot.
+	Containers
+	// Guests says which processes are guests in their container.
+	Guests
 )
 
 // JSONName returns the name of the column in JSON and in filters.

@@ -37,12 +37,11 @@ var Namespaces = []Column[*inspect.Namespace]{
 		}
 		return Value{}
 	}},
-	{"CONTAINER", "container of the leader", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
-		if l := ns.Leader(); l != nil && v.Container != nil {
-			return textValue(v.Container(l))
-		}
-		return Value{}
-	}},
+	ofContainer("CONTAINER", containerName),
+	ofContainer("ENGINE", containerEngine),
+	ofContainer("CID", containerID),
+	ofContainer("IMAGE", containerImage),
+	ofContainer("POD", containerPod),
 	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
 		if ns.NetNSID < 0 {
 			return Value{}
@@ -74,6 +73,17 @@ var Namespaces = []Column[*inspect.Namespace]{
 		return numberValue(ns.NSID)
 	}},
 	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+}
+
+// ofContainer makes a column of what there is to say of the container that a
+// namespace belongs to.
+func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
+	return Column[*inspect.Namespace]{name, f.help, Text, Containers, func(v *View, ns *inspect.Namespace) Value {
+		if !v.Identified {
+			return Value{}
+		}
+		return f.value(v.Snapshot.ContainerWith(ns))
+	}}
 }
 
 // ofLeader makes a column of what the leader of a namespace says.

@@ -13,14 +13,30 @@ var Processes = []Column[*inspect.Process]{
 	{"NTHREADS", "number of threads", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.Threads) }},
 	{"STATE", "state, as in proc_pid_stat(5)", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(string(rune(d.State))) })},
 	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
-	{"CONTAINER", "container that the process is in", Text, Detail, func(v *View, p *inspect.Process) Value {
-		if v.Container == nil {
-			return Value{}
+	ofOwnContainer("CONTAINER", containerName),
+	ofOwnContainer("ENGINE", containerEngine),
+	ofOwnContainer("CID", containerID),
+	ofOwnContainer("IMAGE", containerImage),
+	ofOwnContainer("POD", containerPod),
+	{"GUEST", "\"guest\" if the process came into the container's namespaces from outside", Text, Containers | Guests, func(v *View, p *inspect.Process) Value {
+		if v.Guests[p.PID] {
+			return textValue("guest")
 		}
-		return textValue(v.Container(p))
+		return Value{}
 	}},
 	{"COMM", "name of the command, as the kernel cuts it", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Comm) })},
 	{"COMMAND", "command line, or the name of the command in brackets", Text, Detail | Args, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
+}
+
+// ofOwnContainer makes a column of what there is to say of the container that a
+// process is in.
+func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
+	return Column[*inspect.Process]{name, f.help, Text, Containers, func(v *View, p *inspect.Process) Value {
+		if !v.Identified {
+			return Value{}
+		}
+		return f.value(v.Snapshot.ContainerOf(p).Container)
+	}}
 }
 
 func ofProcess(f func(*View, inspect.Detail) Value) func(*View, *inspect.Process) Value {
@@ -34,6 +50,13 @@ func ofProcess(f func(*View, inspect.Detail) Value) func(*View, *inspect.Process
 
 // ProcessDefaults returns the columns of processes that are shown when none
 // are asked for.
-func ProcessDefaults() []Column[*inspect.Process] {
-	return Pick(Processes, "PID", "PPID", "USER", "COMMAND")
+func ProcessDefaults(containers, guests bool) []Column[*inspect.Process] {
+	names := []string{"PID", "PPID", "USER"}
+	if containers {
+		names = append(names, "CONTAINER")
+	}
+	if guests {
+		names = append(names, "GUEST")
+	}
+	return Pick(Processes, append(names, "COMMAND")...)
 }

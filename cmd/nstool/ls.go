@@ -198,13 +198,13 @@ func (l *listing) write(ctx context.Context, a *app) error {
 		return l.writeJSON(ctx, a)
 	}
 	if l.members && len(l.processes) > 0 {
-		cols, err := arrange(ctx, l, &l.processes, output.Processes, output.ProcessDefaults())
+		cols, err := arrange(ctx, l, &l.processes, output.Processes, output.ProcessDefaults(l.containers(), l.guests()))
 		if err != nil {
 			return err
 		}
 		return draw(a, l, l.processes, cols, nil)
 	}
-	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(l.o.types, false))
+	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(l.o.types, l.containers()))
 	if err != nil {
 		return err
 	}
@@ -287,12 +287,50 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 	if l.view.Details == nil {
 		l.view.Details = make(map[int]inspect.Detail)
 	}
+	if needs&output.Containers != 0 {
+		l.containers()
+	}
+	if needs&output.Guests != 0 {
+		l.guests()
+	}
 	if needs&(output.Detail|output.Args) != 0 {
 		l.read(ctx, l.subjects(), needs&output.Args != 0)
 	}
 	if needs&output.HolderDetail != 0 {
 		l.read(ctx, l.holders(), false)
 	}
+}
+
+// containers looks for containers, once, and reports whether there are any.
+func (l *listing) containers() bool {
+	set := l.snap.Containers()
+	if !l.view.Identified {
+		l.view.Identified = true
+		for _, g := range set.Gaps {
+			l.gaps = append(l.gaps, inspect.Gap(g))
+		}
+	}
+	return len(set.Containers) > 0
+}
+
+// guests looks for guests among the processes that are shown, once, and reports
+// whether there are any.
+func (l *listing) guests() bool {
+	if l.view.Guests == nil {
+		l.containers()
+		l.view.Guests = make(map[int]bool)
+		for _, p := range l.processes {
+			m := l.snap.ContainerOf(p)
+			guest := m.Guest
+			if m.Container != nil && !guest {
+				guest, _ = l.snap.Containers().Guest(p.PID, m.Container) // one that has gone is none
+			}
+			if guest {
+				l.view.Guests[p.PID] = true
+			}
+		}
+	}
+	return len(l.view.Guests) > 0
 }
 
 // read describes processes that are not described yet.
