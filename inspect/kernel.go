@@ -47,9 +47,11 @@ func (noKernel) close()                           {}
 type realKernel struct {
 	proc  sys.ProcDir
 	taken []int // descriptors that were taken for a takenWay
+	route sys.Route
 }
 
 func (k *realKernel) close() {
+	k.route.Close()
 	for _, fd := range k.taken {
 		sys.CloseFD(fd)
 	}
@@ -70,7 +72,7 @@ func (k *realKernel) open(w way, ino uint64) (nsFile, error) {
 		}
 		return nil, err
 	}
-	return openNS{fd: fd, kept: w.kind == byTaken}, nil
+	return openNS{k, fd, w.kind == byTaken}, nil
 }
 
 func (k *realKernel) openFD(w way) (int, error) {
@@ -125,8 +127,9 @@ func openMount(dir int, path string) (int, error) {
 
 // openNS is an open descriptor of a namespace.
 type openNS struct {
-	fd   int
-	kept bool // another will close it
+	kernel *realKernel
+	fd     int
+	kept   bool // another will close it
 }
 
 func (f openNS) id() (ID, error) {
@@ -134,11 +137,11 @@ func (f openNS) id() (ID, error) {
 	return ID(id), err
 }
 
-func (f openNS) owner() (nsFile, error)   { return openedNS(sys.Owner(f.fd)) }
-func (f openNS) parent() (nsFile, error)  { return openedNS(sys.Parent(f.fd)) }
+func (f openNS) owner() (nsFile, error)   { return f.kernel.opened(sys.Owner(f.fd)) }
+func (f openNS) parent() (nsFile, error)  { return f.kernel.opened(sys.Parent(f.fd)) }
 func (f openNS) creator() (uint32, error) { return sys.CreatorUID(f.fd) }
 func (f openNS) nsid() (uint64, error)    { return sys.NamespaceID(f.fd) }
-func (f openNS) netnsid() (int, error)    { return sys.NetNSID(f.fd) }
+func (f openNS) netnsid() (int, error)    { return f.kernel.route.NetNSID(f.fd) }
 
 func (f openNS) close() {
 	if !f.kept {
@@ -146,9 +149,9 @@ func (f openNS) close() {
 	}
 }
 
-func openedNS(fd int, err error) (nsFile, error) {
+func (k *realKernel) opened(fd int, err error) (nsFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openNS{fd: fd}, nil
+	return openNS{kernel: k, fd: fd}, nil
 }

@@ -16,26 +16,33 @@ const (
 	netnsaFD   = 3
 )
 
-// netlink is a socket in the network namespace of the caller; RTM_GETNSID is
-// answered at once, so one is enough.
-var netlink struct {
-	sync.Mutex
-	fd  int
-	err error
-	ok  bool
+// A Route is a socket to rtnetlink(7) in the network namespace of the caller.
+// Its zero value is ready for use, by several goroutines.
+type Route struct {
+	mu   sync.Mutex
+	fd   int
+	err  error
+	open bool
+}
+
+// Close closes the socket.
+func (r *Route) Close() {
+	if r.open && r.err == nil {
+		unix.Close(r.fd)
+	}
 }
 
 // NetNSID returns the number that the network namespace of the caller has for
 // that of fd, or -1 if it has none. See RTM_GETNSID in rtnetlink(7); Linux 4.0.
-func NetNSID(fd int) (int, error) {
-	netlink.Lock()
-	defer netlink.Unlock()
-	if !netlink.ok {
-		netlink.ok = true
-		netlink.fd, netlink.err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func (r *Route) NetNSID(fd int) (int, error) {
+	r.mu.Lock() // answers come at once, and in turn
+	defer r.mu.Unlock()
+	if !r.open {
+		r.open = true
+		r.fd, r.err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	}
-	if netlink.err != nil {
-		return -1, os.NewSyscallError("socket", netlink.err)
+	if r.err != nil {
+		return -1, os.NewSyscallError("socket", r.err)
 	}
 	const size = unix.SizeofNlMsghdr + 4 /* struct rtgenmsg, padded */ + unix.SizeofRtAttr + 4
 	var msg [size]byte
@@ -46,13 +53,13 @@ func NetNSID(fd int) (int, error) {
 	ne.PutUint16(msg[20:], unix.SizeofRtAttr+4)
 	ne.PutUint16(msg[22:], netnsaFD)
 	ne.PutUint32(msg[24:], uint32(fd))
-	if err := unix.Sendto(netlink.fd, msg[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(r.fd, msg[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return -1, os.NewSyscallError("sendto", err)
 	}
 	var reply [256]byte
 	var n int
 	err := retry(func() (err error) {
-		n, _, err = unix.Recvfrom(netlink.fd, reply[:], 0)
+		n, _, err = unix.Recvfrom(r.fd, reply[:], 0)
 		return err
 	})
 	if err != nil {
