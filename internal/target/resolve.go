@@ -6,17 +6,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
 )
 
 // A Found is what a TARGET stands for in a snapshot: a process, or a thread of
-// it, or a namespace.
+// it, a namespace, or a container or pod by its first process.
 type Found struct {
 	Process   *inspect.Process
 	TID       int // a thread of Process, or 0
 	Namespace *inspect.Namespace
+
+	// Match is the container or the pod that was named. It has no containers
+	// if none was.
+	Match container.Match
+	inits []*inspect.Process // the first processes of its containers
 }
 
 // Namespaces returns the namespaces that are meant: the one, or all of the
@@ -26,10 +33,16 @@ func (f Found) Namespaces(snap *inspect.Snapshot) []*inspect.Namespace {
 		return []*inspect.Namespace{f.Namespace}
 	}
 	var all []*inspect.Namespace
-	for t := range inspect.AllTypes.All() {
-		if ns := f.of(snap, t); ns != nil {
-			all = append(all, ns)
+	add := func(f Found) {
+		for t := range inspect.AllTypes.All() {
+			if ns := f.of(snap, t); ns != nil && !slices.Contains(all, ns) {
+				all = append(all, ns)
+			}
 		}
+	}
+	add(f)
+	for _, p := range f.inits {
+		add(Found{Process: p})
 	}
 	return all
 }
@@ -77,8 +90,8 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		return findFile(snap, ref.Path)
 	case Netns:
 		return findFile(snap, filepath.Join("/run/netns", ref.Name))
-	case Word:
-		return Found{}, missing("no container %q", ref.Name)
+	case Container, Pod, Word:
+		return findContainer(snap, ref)
 	}
 	return Found{}, fmt.Errorf("target %q: %w", ref.Text, errors.ErrUnsupported)
 }

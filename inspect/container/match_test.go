@@ -1,0 +1,142 @@
+package container
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func hostOf(t testing.TB, name string) *made {
+	t.Helper()
+	text, err := os.ReadFile("testdata/host/" + name + ".txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return makeHost(t, string(text))
+}
+
+func TestMatch(t *testing.T) {
+	sets := map[string]*Set{}
+	for _, c := range []struct {
+		host, engine, name string
+		want               string // targets
+	}{
+		{"docker", "", "web", "docker:web"},
+		{"docker", "", "docker:web", "docker:web"},
+		{"docker", "docker", "web", "docker:web"},
+		{"docker", "podman", "web", ""},
+		{"docker", "", idOf("web")[:7], "docker:web"},
+		{"docker", "docker", idOf("web"), "docker:web"},
+		{"docker", "", "we", ""},
+		{"docker", "", "", ""},
+		{"kubernetes", "", "cart", "pod:shop/cart"},
+		{"kubernetes", "", "shop/cart", "pod:shop/cart"},
+		{"kubernetes", "", "shop/cart/app", "pod:shop/cart/app"},
+		{"kubernetes", "", "app", "pod:shop/cart/app"},
+		{"kubernetes", "", "log", "pod:shop/cart/log"},
+		{"kubernetes", "", "shop", ""},
+		{"kubernetes", "containerd", "app", "pod:shop/cart/app"},
+		{"nested", "", "sleepy", "containerd:sleepy"},
+		{"nested", "", "docker:kind-node > shop/cart/app", "pod:shop/cart/app"},
+		{"nested", "", "web", "docker:web"},
+		{"nested", "", "lxc:box > docker:web", "docker:web"},
+		{"lxc", "", "build", "lxc:build lxc:build"}, // no two can have the name, but for a left-over group
+		{"lxc", "", "web", "incus:web"},
+		{"lxc", "", "dev_web", "incus:web"},
+		{"lxc", "", "incus:web", "incus:web"},
+	} {
+		set := sets[c.host]
+		if set == nil {
+			set = hostOf(t, c.host).identify()
+			sets[c.host] = set
+		}
+		var got []string
+		for _, m := range set.Match(Engine(c.engine), c.name) {
+			got = append(got, set.Target(m))
+		}
+		text := strings.ReplaceAll(strings.Join(got, " "), "container:lxc:build", "lxc:build")
+		if text != c.want {
+			t.Errorf("%s: %q %q is %q, want %q", c.host, c.engine, c.name, text, c.want)
+		}
+	}
+}
+
+// Two of a name are told apart.
+func TestTargets(t *testing.T) {
+	set := makeHost(t, `
+-- processes --
+1 0 host /init.scope /sbin/init
+10 1 a /docker/ID(a) sleep
+20 1 b /machine.slice/libpod-ID(b).scope sleep
+30 1 c /docker/ID(a)/docker/ID(c) sleep
+40 1 d /docker/ID(d) sleep
+-- root/var/lib/docker/containers/ID(a)/config.v2.json --
+{"Name":"/web"}
+-- root/var/lib/docker/containers/ID(d)/config.v2.json --
+{"Name":"/other"}
+-- proc/10/root/var/lib/docker/containers/ID(c)/config.v2.json --
+{"Name":"/web"}
+-- root/var/lib/containers/storage/overlay-containers/containers.json --
+[{"id":"ID(b)","names":["web"]}]
+`).identify()
+	var got []string
+	for _, m := range set.Match("", "web") {
+		target := set.Target(m)
+		got = append(got, target)
+		// What is offered is understood, and means that one.
+		prefix, name, _ := strings.Cut(target, ":")
+		again := set.Match(Engine(prefix), name)
+		if len(again) != 1 || again[0].Main() != m.Main() {
+			t.Errorf("%s is %v", target, again)
+		}
+	}
+	want := "docker:web docker:" + idOf("c")[:12] + " podman:web"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %s", got, want)
+	}
+	if set.Containers[0].String() != "docker:other" || set.Target(Match{Containers: set.Containers[:1]}) != "docker:other" {
+		t.Errorf("%v", set.Containers)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"docker:web", "docker:database", "shop/cart/app"}
+	for _, c := range []struct{ name, want string }{
+		{"wbe", ""}, // two changes are too many in three letters
+		{"weeb", "docker:web"},
+		{"datbase", "docker:database"},
+		{"docker:wep", "docker:web"},
+		{"car", "shop/cart/app"},
+		{"zzz", ""},
+	} {
+		if got, _ := Nearest(c.name, names); got != c.want {
+			t.Errorf("Nearest(%q) = %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestStopped(t *testing.T) {
+	set := makeHost(t, `
+-- processes --
+1 0 host /init.scope /sbin/init
+10 1 a /docker/ID(a) sleep
+-- root/var/lib/docker/containers/ID(a)/config.v2.json --
+{"Name":"/web"}
+-- root/var/lib/docker/containers/ID(b)/config.v2.json --
+{"Name":"/old"}
+-- root/var/lib/docker/containers/ID(c)/config.v2.json --
+{"Name":"
+-- root/var/lib/containers/storage/overlay-containers/containers.json --
+[{"id":"ID(p)","names":["pod"]}]
+-- root/var/lib/lxc/l1/config --
+-- root/var/lib/lxc/lost/x --
+-- root/var/lib/machines/m1/ --
+`).identify()
+	var got []string
+	for _, c := range set.Stopped() {
+		got = append(got, c.String())
+	}
+	if want := "docker:old podman:pod lxc:l1 nspawn:m1"; strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %s", got, want)
+	}
+}

@@ -1,0 +1,92 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+)
+
+// findContainer finds a container or a pod by name.
+func findContainer(snap *inspect.Snapshot, ref Ref) (Found, error) {
+	set := snap.Containers()
+	var matches []container.Match
+	what := "container"
+	switch {
+	case ref.Kind == Pod:
+		what = "pod"
+		if matches = set.Pods(ref.PodNS, ref.Pod, ref.Name); ref.Name != "" {
+			what = "container"
+		}
+	case ref.Engine != "":
+		what = ref.Engine + " container"
+		matches = set.Match(container.Engine(ref.Engine), ref.Name)
+	default:
+		matches = set.Match("", ref.Name)
+	}
+	switch len(matches) {
+	case 0:
+		return Found{}, noContainer(set, ref, what)
+	case 1:
+		m := matches[0]
+		found := Found{Match: m}
+		for _, c := range m.Containers {
+			if p, ok := snap.Process(c.Init); ok {
+				found.inits = append(found.inits, p)
+			}
+		}
+		if len(found.inits) == 0 {
+			return Found{}, missing("%s has no process that can be seen", m.Main())
+		}
+		found.Process = found.inits[0]
+		return found, nil
+	}
+	words := make([]string, len(matches))
+	for i, m := range matches {
+		words[i] = set.Target(m)
+	}
+	return Found{}, &AmbiguousError{Text: ref.Text, Targets: words}
+}
+
+// An AmbiguousError says that a word fits several things.
+type AmbiguousError struct {
+	Text    string
+	Targets []string // what to write to mean each
+}
+
+func (e *AmbiguousError) Error() string {
+	last := len(e.Targets) - 1
+	return fmt.Sprintf("%q fits %d containers: %s and %s", e.Text, len(e.Targets), strings.Join(e.Targets[:last], ", "), e.Targets[last])
+}
+
+// noContainer says that there is no such container that runs, and what may be
+// meant: one that is stopped, or the nearest name.
+func noContainer(set *container.Set, ref Ref, what string) error {
+	name := ref.Name
+	if ref.Kind == Pod {
+		name = strings.TrimSuffix(ref.PodNS+"/"+ref.Pod+"/"+ref.Name, "/")
+	}
+	stopped := &container.Set{Containers: set.Stopped()}
+	if ref.Kind != Pod {
+		if matches := stopped.Match(container.Engine(ref.Engine), name); len(matches) > 0 {
+			return missing("%s is stopped", matches[0].Main())
+		}
+	}
+	text := fmt.Sprintf("no %s %q", what, name)
+	var names []string
+	for _, c := range append(set.Containers, stopped.Containers...) {
+		names = append(names, c.String())
+	}
+	if near, ok := container.Nearest(name, names); ok {
+		return missing("%s; the nearest name is %s", text, near)
+	}
+	for _, g := range set.Gaps {
+		if errors.Is(g.Err, fs.ErrPermission) {
+			return missing("%s; some names could not be read: %v", text, g.Err)
+		}
+	}
+	return missing("%s", text)
+}
