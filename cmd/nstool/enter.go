@@ -43,7 +43,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 		return err
 	}
 	runtime.LockOSThread() // for good: the program ends with the command
-	e, err := opts.Command(cmd.Context(), nil)
+	e, err := opts.Command(cmd.Context(), enterable)
 	if err != nil {
 		return opts.Explain(err)
 	}

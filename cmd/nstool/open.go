@@ -39,7 +39,7 @@ func openRef(ctx context.Context, ref target.Ref, types inspect.Types) (map[insp
 	case target.File:
 		return openFile(ref.Path)
 	}
-	return nil, fmt.Errorf("no way to find %s yet", ref.Text)
+	return openFound(ctx, ref, types)
 }
 
 // openProcess opens namespaces of a process, all through one descriptor of its

@@ -191,8 +191,11 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	if err != nil {
 		return files, err
 	}
-	if all && ref.Kind == target.Process {
-		dropOwn(set)
+	switch ref.Kind {
+	case target.Process, target.Container, target.Pod, target.Word:
+		if all {
+			dropOwn(set)
+		}
 	}
 	for t := range inspect.AllTypes.All() {
 		switch f := set[t]; {

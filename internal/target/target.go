@@ -66,7 +66,7 @@ type Ref struct {
 const MaxPID = 1 << 22
 
 // engines are the prefixes that name an engine.
-var engines = []string{"docker", "podman", "containerd", "crio", "lxc", "incus", "lxd", "nspawn"}
+var engines = []string{"docker", "podman", "containerd", "crio", "lxc", "incus", "lxd", "nspawn", "buildkit", "runc", "crun"}
 
 // Parse reads one TARGET. It looks nothing up.
 func Parse(word string) (Ref, error) {
