@@ -89,7 +89,7 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 
 // A scanner is a scan under way. What is found goes into known; the stages run
 // one after the other, and each may use several goroutines, which have parts of
-// their own and are joined under mu.
+// their own that are joined when all are done.
 type scanner struct {
 	options
 	wanted Types // types, and those that are needed to find them
@@ -116,7 +116,7 @@ func (s *scanner) gap(gaps ...Gap) {
 }
 
 // find returns the namespace with the given type and inode number, and makes it
-// known if it is new. The caller holds mu, or is alone.
+// known if it is new. No other goroutine is at work.
 func (s *scanner) find(t Type, ino uint64) *found {
 	f := s.known[ino]
 	if f == nil {
@@ -140,33 +140,35 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 }
 
 // parallel calls f for the numbers from 0 to n-1 on several goroutines, each
-// with a part that newPart made; parts are handed to join one at a time.
+// with a part that newPart made. When all are done the parts are handed to join
+// one after the other: f may read what join changes.
 func parallel[P any](workers, n int, newPart func() P, f func(part P, i int), join func(P)) {
 	const chunk = 16
 	workers = max(1, min(workers, (n+chunk-1)/chunk))
 	var (
 		next atomic.Int64
 		done sync.WaitGroup
-		mu   sync.Mutex
 	)
-	for range workers {
+	parts := make([]P, workers)
+	for w := range parts {
 		done.Go(func() {
 			part := newPart()
+			parts[w] = part
 			for {
 				end := int(next.Add(chunk))
 				for i := end - chunk; i < min(end, n); i++ {
 					f(part, i)
 				}
 				if end >= n {
-					break
+					return
 				}
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			join(part)
 		})
 	}
 	done.Wait()
+	for _, part := range parts {
+		join(part)
+	}
 }
 
 // snapshot makes a Snapshot of what was found.
