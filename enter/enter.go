@@ -60,6 +60,9 @@ type Cmd struct {
 	// or the owner of the others, in its place.
 	UserParent bool
 
+	// New are namespaces to make, after those that exist are joined.
+	New New
+
 	// Path is the program: with a slash a path, else looked up in PATH, both
 	// as the program's own file system has them. "" is a shell: that of the
 	// user, else bash, ash or sh.
@@ -103,7 +106,9 @@ type Cmd struct {
 	// MountProc mounts a procfs for the PID namespace that is joined, seen by
 	// the program alone. NetnsFiles does so for /sys, and for the files in
 	// /etc/netns/NetnsName, if that is set.
+	// ProcDir is where; "" is /proc.
 	MountProc  bool
+	ProcDir    string
 	NetnsFiles bool
 	NetnsName  string
 	// JoinCgroup moves the program to the control groups of the target.
@@ -137,5 +142,6 @@ func Command(target *Target, name string, arg ...string) *Cmd {
 // entersFiles reports whether the program is found in another file system than
 // the caller's: it is the target's program then.
 func (c *Cmd) entersFiles(joined inspect.Types) bool {
-	return joined.Has(inspect.Mnt) || c.Root || c.RootDir != ""
+	own := joined == 0 && c.Target == nil // a root directory of the caller's choice
+	return joined.Has(inspect.Mnt) || c.Root || c.RootDir != "" && !own
 }

@@ -1,6 +1,7 @@
 package enter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,14 +50,17 @@ func (s *situation) mountSteps(c *Cmd, joined inspect.Types) (steps []Step) {
 	if !c.MountProc && !c.NetnsFiles {
 		return nil
 	}
-	steps = append(steps, Step{Op: Make, Type: inspect.Mnt, Text: "make a mount namespace of its own", calls: func(x *sys.Script) {
-		x.Unshare(inspect.Mnt.Flag())
-		x.MakePrivate("/")
-	}})
+	if !c.New.Types.Has(inspect.Mnt) {
+		steps = append(steps, Step{Op: Make, Type: inspect.Mnt, Text: "make a mount namespace of its own", calls: func(x *sys.Script) {
+			x.Unshare(inspect.Mnt.Flag())
+			x.MakePrivate("/")
+		}})
+	}
 	if c.MountProc {
-		forks := joined.Has(inspect.PID)
-		steps = append(steps, Step{Op: Mount, Text: "mount a procfs on /proc", calls: func(x *sys.Script) {
-			mount := func() { x.MountProc("/proc") }
+		forks := joined.Has(inspect.PID) && !c.New.Types.Has(inspect.PID)
+		dir := cmp.Or(c.ProcDir, "/proc")
+		steps = append(steps, Step{Op: Mount, Text: "mount a procfs on " + dir, calls: func(x *sys.Script) {
+			mount := func() { x.MountProc(dir) }
 			if !forks {
 				mount()
 				return

@@ -21,8 +21,15 @@ type plan struct {
 	here bool
 	// forks says that the program is run by a child of the process that joins.
 	forks bool
+	// early says that it does so before anything else is done inside: in a PID
+	// namespace that was made nobody else is there to see it.
+	early bool
+	// init says that this child reaps, and the program is a child of its own.
+	init bool
 	// kill is what the program gets when the caller ends.
 	kill syscall.Signal
+	// gate is the descriptor by which the caller lets it go on.
+	gate int
 }
 
 // plan decides what to do. It looks at nothing but c and s.
@@ -31,10 +38,17 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	joins := s.joinSteps()
 	joined := s.differing()
 	foreign := c.entersFiles(joined) || s.chrooted
-	p.forks = joined.Has(inspect.PID) && !c.NoFork
+	p.early = c.New.forks(c.NoFork)
+	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
+	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID)
 
 	p.add(s.first...)
 	p.add(joins...)
+	p.add(s.makeSteps(&c.New, len(joins) > 0)...)
+	if p.early {
+		p.add(c.New.forkSteps(p.init)...)
+	}
+	p.add(c.New.pinSteps()...)
 	p.add(s.mountSteps(c, joined)...)
 	if s.root >= 0 {
 		root := s.root
@@ -49,13 +63,16 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	}
 	p.add(dir...)
 	who, err := s.credentialSteps(c, joined, foreign)
+	if c.New.Types.Has(inspect.User) {
+		who, err = s.newUserSteps(c)
+	}
 	if err != nil {
 		return nil, err
 	}
 	p.add(s.lower...)
 	p.add(who...)
 	p.add(s.confine...)
-	if p.forks {
+	if p.forks && !p.early {
 		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
 	}
 	p.add(s.session...)
@@ -65,7 +82,8 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.add(Step{Op: Exec, Text: "run " + describe(c, programs), calls: func(x *sys.Script) { x.Exec(programs, env) }})
 
 	p.here = !foreign && !p.forks && !joined.Has(inspect.User) && !joined.Has(inspect.Time) &&
-		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0
+		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0 &&
+		!c.New.Types.Has(inspect.User) && c.New.Pin == nil
 	return p, nil
 }
 

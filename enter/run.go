@@ -141,11 +141,14 @@ func (p *plan) script(x *sys.Script, report int) {
 		}
 		// From here on the other side may look: nothing of ours stays open but
 		// the pipe, which is the last of the numbers.
-		if step.Op >= Confine && !closed {
+		early := step.Op == Fork && p.early
+		if step.Op >= Confine && step.Op <= Exec && !early && !closed {
 			x.CloseFrom(report + 1)
 			closed = true
 		}
 		switch {
+		case step.caller != nil:
+			x.Wait(report, p.gate)
 		case step.Op == Join:
 			end := n + 1
 			if step.pidfd > 0 {
@@ -166,7 +169,7 @@ func (p *plan) script(x *sys.Script, report int) {
 			})
 			x.DieWithParent(p.kill, report)
 		default:
-			if step.Op == Exec && !p.forks && report >= 0 {
+			if step.Op == Exec && (!p.forks || p.early && !p.init) && report >= 0 {
 				x.DieWithParent(p.kill, report)
 			}
 			step.calls(x)

@@ -12,7 +12,8 @@ import (
 // An Op is a kind of [Step].
 type Op uint8
 
-// The kinds of step, in the order in which they are taken.
+// The kinds of step. Up to Exec they stand in the order in which they are taken,
+// where none is made.
 const (
 	Prepare    Op = iota + 1 // take on what does not depend on namespaces
 	Join                     // join a namespace
@@ -25,6 +26,9 @@ const (
 	Fork                     // enter the PID namespace, by a child
 	Session                  // take on what only the last process can
 	Exec                     // run the program
+	Init                     // start the program as the child of a process that reaps
+	Map                      // give users of the caller to a new user namespace
+	Pin                      // keep the namespaces that were made
 )
 
 // A Step is one thing to do on the way to the program.
@@ -39,6 +43,9 @@ type Step struct {
 
 	// calls appends the system calls that carry the step out.
 	calls func(*sys.Script)
+	// caller, if it is not nil, is what the caller does in the middle of the
+	// step, with the PID of the process that waits for it there.
+	caller func(pid int) error
 	// pidfd, if it is not 0, can carry out a Join together with its neighbours.
 	pidfd int
 	// verify appends what checks a Join, once all are done.

@@ -16,6 +16,7 @@ type child struct {
 	pid     int
 	report  int // reading end of its pipe
 	forks   bool
+	started sys.Report // of the process that the first one forked, if it was read
 	stdio   *stdio
 	signals *signals
 }
@@ -53,12 +54,25 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		return ch, err
 	}
 	defer sys.CloseAll(w)
+	gate, open := -1, -1
+	if p.waits() {
+		if gate, open, err = sys.Pipe(); err != nil {
+			return ch, err
+		}
+		defer sys.CloseAll(gate, open)
+	}
 
 	x := sys.NewScript()
 	x.Stdio(ch.stdio.child[0], ch.stdio.child[1], ch.stdio.child[2])
+	if gate >= 0 {
+		p.gate = x.File(gate)
+	}
 	report := x.File(w)
 	x.Step(-1)
 	x.CloseOnExec(report)
+	if gate >= 0 {
+		x.CloseOnExec(p.gate)
+	}
 	x.DieWithParent(syscall.SIGKILL, report)
 	x.Undumpable()
 	p.script(x, report)
@@ -69,7 +83,10 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if ch.pid, err = x.Start(); err != nil {
 		return ch, err
 	}
-	return ch, nil
+	if err = ch.attend(open); err != nil {
+		ch.abandon()
+	}
+	return ch, err
 }
 
 // close lets go of everything but the process.
@@ -86,7 +103,10 @@ func (ch *child) wait(ctx context.Context) error {
 	defer ch.close()
 	if ch.forks {
 		// Whoever reports here has not been seen by the other side yet.
-		r, ok := sys.ReadReport(ch.report)
+		r, ok := ch.started, ch.started.Started != 0
+		if !ok {
+			r, ok = sys.ReadReport(ch.report)
+		}
 		change, err := sys.WaitChange(ch.pid)
 		if err != nil {
 			return err

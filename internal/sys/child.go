@@ -14,6 +14,8 @@ import (
 type Report struct {
 	// Started is the PID of a process that was started, or 0.
 	Started int
+	// Ready says that the process waits at a [Script.Wait].
+	Ready bool
 	// Failed and Err are the call that failed, if Err is not nil.
 	Failed Index
 	Err    error
@@ -36,6 +38,10 @@ func ReadReport(fd int) (r Report, ok bool) {
 	index, value := binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])
 	if index == startedIndex {
 		r.Started = int(value)
+		return r, true
+	}
+	if index == readyIndex {
+		r.Ready = true
 		return r, true
 	}
 	r.Failed, r.Err = Index(index), unix.Errno(value)
@@ -122,4 +128,10 @@ func StopSelf() {
 	// To the thread, since a signal to the process may be taken by another
 	// one, and this one would go on for a moment.
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+}
+
+// WriteByte writes a zero byte to a pipe.
+func WriteByte(fd int) error {
+	err := retry(func() error { _, err := unix.Write(fd, []byte{0}); return err })
+	return os.NewSyscallError("write", err)
 }

@@ -88,6 +88,8 @@ const (
 	ownValue   = 0 // result: the first argument
 	ownFail    = 1 // error: the first argument
 	ownCompare = 2 // 0 if the memory is the same, else errnoMismatch
+	ownLoad    = 3 // result: four bytes of memory, and the second argument
+	ownEqual   = 4 // 0 if four bytes of memory are the same, else 1
 
 	errnoMismatch = 4000 // never an errno of Linux
 )
@@ -215,6 +217,7 @@ func (s *Script) clone(flags uint64) Index {
 const (
 	recordSize   = 16
 	startedIndex = 1 << 32
+	readyIndex   = startedIndex + 1
 )
 
 // Started appends a report that a process was started, of which the PID is at

@@ -90,6 +90,13 @@ func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
 			return 0, 0
 		}
 		return 0, ErrMismatch
+	case own | ownLoad:
+		return uint64(binary.NativeEndian.Uint32(at(a[0]))) + a[1], 0
+	case own | ownEqual:
+		if bytes.Equal(at(a[0])[:4], at(a[1])[:4]) {
+			return 0, 0
+		}
+		return 1, 0
 	case unix.SYS_EXECVE:
 		// The run time wants to know, so that no thread is started meanwhile.
 		err := syscall.Exec(cString(at(a[0])), cStrings(data, base, a[1]), cStrings(data, base, a[2]))

@@ -28,10 +28,27 @@ run:
 own: // one of our own operations, not the kernel's
 	CMPL AX, $const_ownCompare
 	JEQ  compare
+	CMPL AX, $const_ownEqual
+	JEQ  equal
+	CMPL AX, $const_ownLoad
+	JEQ  load
 	CMPL AX, $const_ownFail
 	MOVQ DI, AX
 	JNE  done
 	NEGQ AX
+	JMP  done
+
+load: // four bytes at DI, and SI
+	MOVL (DI), AX
+	ADDQ SI, AX
+	JMP  done
+
+equal: // four bytes at DI and SI
+	MOVL (DI), CX
+	XORL AX, AX
+	CMPL CX, (SI)
+	JEQ  done
+	INCL AX
 	JMP  done
 
 compare: // DX bytes at DI and SI

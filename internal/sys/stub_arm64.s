@@ -25,10 +25,28 @@ run:
 own: // one of our own operations, not the kernel's
 	CMPW $const_ownCompare, R8
 	BEQ  compare
+	CMPW $const_ownEqual, R8
+	BEQ  equal
+	CMPW $const_ownLoad, R8
+	BEQ  load
 	CMPW $const_ownFail, R8
 	BNE  done
 	NEG  R0, R0
 	JMP  done
+
+load: // four bytes at R0, and R1
+	MOVWU (R0), R6
+	ADD   R1, R6, R0
+	JMP   done
+
+equal: // four bytes at R0 and R1
+	MOVWU (R0), R3
+	MOVWU (R1), R4
+	MOVD  ZR, R0
+	CMP   R3, R4
+	BEQ   done
+	MOVD  $1, R0
+	JMP   done
 
 compare: // R2 bytes at R0 and R1
 	MOVD R0, R6
