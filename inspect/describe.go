@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -72,23 +73,40 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 			proc.dir.Close()
 		}
 	}()
-	boot := proc.boot()
-	buf := make([]byte, argsMost)
-	var pids []int
+	var each []*Process
 	for p := range procs {
-		if _, ok := details[p.PID]; ok {
-			continue
-		}
-		d, err := proc.stat(p.PID, boot, buf)
-		if sys.Gone(err) {
-			continue
-		}
-		d.Err = err
-		details[p.PID] = d
-		if err == nil {
-			pids = append(pids, p.PID)
+		if _, ok := details[p.PID]; !ok {
+			details[p.PID] = Detail{}
+			each = append(each, p)
 		}
 	}
+	clear(details)
+	boot := proc.boot()
+	type part struct {
+		pids    []int
+		details []Detail
+		buf     []byte
+	}
+	var pids []int
+	parallel(runtime.GOMAXPROCS(0), len(each),
+		func() *part { return &part{buf: make([]byte, argsMost)} },
+		func(p *part, i int) {
+			d, err := proc.stat(each[i].PID, boot, p.buf)
+			if sys.Gone(err) {
+				return
+			}
+			d.Err = err
+			p.pids = append(p.pids, each[i].PID)
+			p.details = append(p.details, d)
+		},
+		func(p *part) {
+			for i, pid := range p.pids {
+				details[pid] = p.details[i]
+				if p.details[i].Err == nil {
+					pids = append(pids, pid)
+				}
+			}
+		})
 	if args {
 		stuck = proc.readArgs(ctx, pids, func(pid int, args []string, err error) {
 			d := details[pid]

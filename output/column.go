@@ -85,7 +85,7 @@ func Names[R any](cols []Column[R]) []string {
 }
 
 // Select returns the columns of table that spec names: a list with commas, in
-// any case. A leading "+" adds them to defaults, as lsns(8) does.
+// any case. A leading "+" adds to defaults those that are not there yet.
 func Select[R any](table []Column[R], spec string, defaults []Column[R]) ([]Column[R], error) {
 	var cols []Column[R]
 	list, add := strings.CutPrefix(spec, "+")
@@ -96,6 +96,9 @@ func Select[R any](table []Column[R], spec string, defaults []Column[R]) ([]Colu
 		c, err := find(table, strings.TrimSpace(name))
 		if err != nil {
 			return nil, err
+		}
+		if add && slices.ContainsFunc(cols, func(have Column[R]) bool { return have.Name == c.Name }) {
+			continue
 		}
 		cols = append(cols, c)
 	}

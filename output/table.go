@@ -2,8 +2,8 @@ package output
 
 import (
 	"bufio"
+	"bytes"
 	"io"
-	"strings"
 
 	"github.com/olekukonko/tablewriter"
 	"github.com/olekukonko/tablewriter/pkg/twwidth"
@@ -64,7 +64,7 @@ func drawTable[R any](w io.Writer, _ *View, grid [][]string, rows []R, cols []Co
 		}
 	}
 	var err error
-	if len(grid) <= few {
+	if style.Width > 0 && len(grid) <= few {
 		err = draw(lines, grid, right)
 	} else {
 		err = align(lines, grid, right)
@@ -78,9 +78,9 @@ func drawTable[R any](w io.Writer, _ *View, grid [][]string, rows []R, cols []Co
 	return err
 }
 
-// few is how many lines are drawn by tablewriter, which takes some 32 µs for
-// each. What is longer is drawn by align, to the same letter (a test holds the
-// two together), in a hundredth of the time.
+// few is how many lines on a terminal are drawn by tablewriter, which takes some
+// 32 µs for each. What is longer, and what goes into a pipe, is drawn by align,
+// to the same letter (a test holds the two together), in a hundredth of the time.
 const few = 100
 
 // draw writes the grid with tablewriter: no borders, no separators, two blanks
@@ -210,7 +210,7 @@ type lineWriter struct {
 
 func (l *lineWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
-		i := strings.IndexByte(string(rest), '\n')
+		i := bytes.IndexByte(rest, '\n')
 		if i < 0 {
 			l.line = append(l.line, rest...)
 			break

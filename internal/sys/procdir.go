@@ -84,9 +84,9 @@ func (d ProcDir) Readlink(name Name, buf []byte) (int, error) {
 
 // Entries reads as many entries of d as fit into buf, from where the last call
 // ended, and calls f with the name of each; the name is valid during f alone.
-// It returns false when there are no more: the kernel fills buf for as long as
-// the next entry is sure to fit, so what leaves room for one was the end, and a
-// call is saved that would return nothing.
+// It returns false when there are no more, which only a call that returns
+// nothing tells: the kernel also ends one early when a signal is pending, as
+// Go's own SIGURG often is.
 func (d ProcDir) Entries(buf []byte, f func(name Name)) (more bool, err error) {
 	n, _, e := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(d), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	if e != 0 {
@@ -107,13 +107,10 @@ func (d ProcDir) Entries(buf []byte, f func(name Name)) (more bool, err error) {
 		}
 		rest = rest[size:]
 	}
-	return int(n) > len(buf)-direntMost, nil
+	return n > 0, nil
 }
 
-const (
-	direntHeader = 19
-	direntMost   = direntHeader + 256 + 8 // NAME_MAX, a zero byte, padding
-)
+const direntHeader = 19
 
 // A Stat is what stat(2) says of a file, as far as it is of use for procfs.
 type Stat struct {
