@@ -93,6 +93,9 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 			if o.tree != "" && o.sort != "" {
 				return usagef("--tree and --sort exclude each other")
 			}
+			if err := o.check(); err != nil {
+				return err
+			}
 			return runLs(cmd.Context(), a, o)
 		},
 		ValidArgsFunction: completeTargets,
@@ -119,6 +122,28 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 	complete(cmd, "sort", func() []string { return output.Names(output.Namespaces) })
 	complete(cmd, "tree", func() []string { return []string{"owner", "parent", "process"} })
 	return cmd
+}
+
+// check looks for mistakes that can be seen before anything is read. Whether
+// columns are of namespaces or processes is known only if there are no targets.
+func (o lsOptions) check() error {
+	if len(o.targets) > 0 {
+		return nil
+	}
+	for _, spec := range []string{o.columns, strings.TrimPrefix(o.sort, "-")} {
+		if spec == "" {
+			continue
+		}
+		if _, err := output.Select(output.Namespaces, spec, nil); err != nil {
+			return usageError{err}
+		}
+	}
+	if o.filter != "" {
+		if _, err := output.NewFilter(output.Namespaces, o.filter); err != nil {
+			return filterError(err)
+		}
+	}
+	return nil
 }
 
 // runLs lists what the options say.
