@@ -11,27 +11,35 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 )
 
-// newEnter returns the command that internal/entry describes and carries out.
+// newEnter and newRun return the commands that internal/entry describes and
+// carries out.
 func newEnter(a *app) *cobra.Command {
-	opts := entry.NewOptions()
+	return newEntry(a, "enter", "Run a program in namespaces that exist", entry.NewOptions())
+}
+
+func newRun(a *app) *cobra.Command {
+	return newEntry(a, "run", "Run a program in new namespaces", entry.NewRunOptions())
+}
+
+func newEntry(a *app, name, short string, opts *entry.Options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "enter [FLAGS] [PROGRAM [ARG...]]",
+		Use:     name + " [FLAGS] [PROGRAM [ARG...]]",
 		GroupID: groupDo,
-		Short:   "Run a program in namespaces that exist",
+		Short:   short,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Program = args
 			return enterWith(cmd, a, opts)
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	for i := range entry.Flags {
-		addFlag(cmd.Flags(), opts, &entry.Flags[i])
+	for i := range opts.Flags() {
+		addFlag(cmd.Flags(), opts, &opts.Flags()[i])
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return entry.Explained{Err: err, Advice: "see nstool enter --help", Code: int(statusOwn)}
+		return entry.Explained{Err: err, Advice: "see nstool " + name + " --help", Code: int(statusOwn)}
 	})
 	cmd.SetUsageFunc(func(cmd *cobra.Command) error {
-		_, err := fmt.Fprint(cmd.OutOrStdout(), entry.Usage())
+		_, err := fmt.Fprint(cmd.OutOrStdout(), opts.Usage())
 		return err
 	})
 	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) { _ = cmd.Usage() })

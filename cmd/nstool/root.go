@@ -63,6 +63,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newEnter(a),
 		newLs(a),
+		newRun(a),
 		newPin(a),
 		newVersion(a),
 	)

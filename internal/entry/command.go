@@ -8,11 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/pin"
 )
 
 // A Found is what a TARGET turned out to be: a process, or files that lead to
@@ -70,7 +70,7 @@ func lookUp(ctx context.Context, word string, resolve Resolver) (*Found, error) 
 		}
 		return f, err
 	case target.Pin:
-		return pin(ref)
+		return pinned(ref)
 	}
 	if resolve == nil {
 		return nil, ErrNeedsScan
@@ -116,39 +116,19 @@ func files(dir string, names ...string) (*Found, error) {
 	return found, nil
 }
 
-// pinDir is where pins are: those of root, or of an ordinary user.
-func pinDir() string {
-	if os.Geteuid() == 0 {
-		return "/run/nstool"
-	}
-	return path.Join(os.Getenv("XDG_RUNTIME_DIR"), "nstool")
-}
-
-func pin(ref target.Ref) (*Found, error) {
-	if strings.ContainsAny(ref.Name, "/") || ref.Name == "." || ref.Name == ".." {
-		return nil, usagef("bad target %q: the name of a pin has no slash", ref.Text)
-	}
-	dir := path.Join(pinDir(), ref.Name)
+func pinned(ref target.Ref) (*Found, error) {
 	if ref.Type != 0 {
-		return files(dir, ref.Type.String())
+		f, err := pin.OpenType(ref.Name, ref.Type)
+		if err != nil {
+			return nil, err
+		}
+		return &Found{Files: map[inspect.Type]*os.File{ref.Type: f}}, nil
 	}
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no pin %q in %s: %w", ref.Name, pinDir(), fs.ErrNotExist)
-	}
+	set, err := pin.Open(ref.Name)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, e := range entries {
-		if t, err := inspect.ParseType(e.Name()); err == nil && t.String() == e.Name() {
-			names = append(names, e.Name())
-		}
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("pin %q has no namespaces: %w", ref.Name, fs.ErrNotExist)
-	}
-	return files(dir, names...)
+	return &Found{Files: set}, nil
 }
 
 // An Entry is a command that is ready to be planned and run.
@@ -194,6 +174,15 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c
+	if err := o.finish(); err != nil {
+		return e, err
+	}
+	c.New, c.MountProc, c.ProcDir = o.Make.New, o.MountProc, o.Make.procDir
+	if o.Make.pin != "" {
+		if c.New.Pin, err = o.pinner(ctx); err != nil {
+			return e, err
+		}
+	}
 	if len(o.Program) > 0 {
 		if o.Program[0] == "" {
 			return e, usagef("the name of the program is empty")
@@ -229,7 +218,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		of := found
 		if from != "" {
 			if of, err = lookUp(ctx, from, resolve); err != nil {
-				return e, fmt.Errorf("--%s=%s: %w", t, from, err)
+				return e, fmt.Errorf("%s: %w", o.from(t, from), err)
 			}
 			e.held = append(e.held, of)
 		}
@@ -247,7 +236,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 			c.Files[t] = file
 		default:
 			for got, f := range of.Files {
-				return e, fmt.Errorf("--%s=%s: %w", t, from, &enter.TypeError{Path: f.Name(), Got: got, Want: t})
+				return e, fmt.Errorf("%s: %w", o.from(t, from), &enter.TypeError{Path: f.Name(), Got: got, Want: t})
 			}
 		}
 		if t == inspect.Net && of.Netns != "" {
@@ -265,13 +254,24 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 	return e, nil
 }
 
+// from is how the command line says where a namespace to join comes from.
+func (o *Options) from(t inspect.Type, from string) string {
+	if o.run {
+		return fmt.Sprintf("--join %s=%s", t, from)
+	}
+	return fmt.Sprintf("--%s=%s", t, from)
+}
+
 // check finds what does not go together.
 func (o *Options) check(found *Found, all bool) error {
+	if o.run {
+		return o.runCheck()
+	}
 	process := found != nil && found.Process != nil
 	switch {
 	case found == nil && all:
 		return usagef("--all needs a target: all namespaces of which process?")
-	case found == nil && len(o.Namespaces) == 0:
+	case found == nil && len(o.Namespaces) == 0 && o.Make.Types == 0:
 		return usagef("nothing to enter: give a target by -p, or a namespace such as --net=FILE")
 	case !process && (o.Root || o.Dir || o.FollowUID || o.FollowGID || o.TargetEnv || o.NetSocket >= 0 || o.JoinCgroup || o.FollowContext):
 		return usagef("--root, --wd, --env, --net-socket, --join-cgroup, --follow-context and follow need a process as target")

@@ -18,15 +18,24 @@ var outcome struct {
 // the program has ended.
 func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 
-// init carries out `nstool enter` before the packages are initialised that
+// init carries out `nstool enter` and `nstool run` before the packages are initialised that
 // only the other commands use: those whose import paths sort after this one's.
 // What it does not understand, and what takes more than /proc to find out, it
 // leaves to main, which does the same by the same table.
 func init() {
-	if len(os.Args) < 3 || os.Args[1] != "enter" || path.Base(os.Args[0]) != "nstool" {
+	if len(os.Args) < 3 || path.Base(os.Args[0]) != "nstool" {
 		return
 	}
-	o, err := Parse(os.Args[2:])
+	var o *Options
+	switch os.Args[1] {
+	case "enter":
+		o = NewOptions()
+	case "run":
+		o = NewRunOptions()
+	default:
+		return
+	}
+	_, err := o.Parse(os.Args[2:])
 	if err != nil || o.Help || o.DryRun {
 		return
 	}

@@ -72,6 +72,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
 	case e.Denial != nil:
 		x.Advice = denied(e)
+	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
+		o.explainMake(e, x)
 	case e.Step.Op == enter.Credential && errors.Is(e.Err, syscall.EINVAL):
 		x.Advice = "the user namespace has no such user or group; --preserve-credentials stays as you are"
 	}

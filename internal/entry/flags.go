@@ -27,6 +27,8 @@ type Options struct {
 	// Namespaces are the types asked for, with where they come from: a TARGET,
 	// or "" for the target of the command.
 	Namespaces map[inspect.Type]string
+	// Make is about namespaces to make.
+	Make       making
 	UserParent bool
 	NetSocket  int // a descriptor of the target, or -1
 
@@ -52,6 +54,8 @@ type Options struct {
 	DryRun           bool
 	Help             bool
 	Program          []string
+
+	run bool // the command is nstool-run(1)
 }
 
 // A Flag is one row of the table of flags.
@@ -68,9 +72,11 @@ type Flag struct {
 	Group string
 	Help  string
 
-	// typ is the type of namespace, for those flags.
-	typ inspect.Type
-	set func(o *Options, arg string) error
+	// typ is the type of namespace, for those flags, and make says that one is
+	// to be made.
+	typ  inspect.Type
+	make bool
+	set  func(o *Options, arg string) error
 }
 
 // Flags is the table of all flags of nstool-enter(1).
@@ -108,6 +114,14 @@ var Flags = []Flag{
 			return err
 		},
 	},
+	{Name: "new-mnt", Aliases: []string{"new-mount"}, Group: "Namespaces to make, beside those that are joined", Help: "a new mnt namespace", typ: inspect.Mnt, make: true},
+	{Name: "new-uts", Help: "a new uts namespace", typ: inspect.UTS, make: true},
+	{Name: "new-ipc", Help: "a new ipc namespace", typ: inspect.IPC, make: true},
+	{Name: "new-net", Help: "a new net namespace", typ: inspect.Net, make: true},
+	{Name: "new-pid", Help: "a new pid namespace", typ: inspect.PID, make: true},
+	{Name: "new-user", Help: "a new user namespace", typ: inspect.User, make: true},
+	{Name: "new-cgroup", Help: "a new cgroup namespace", typ: inspect.Cgroup, make: true},
+	{Name: "new-time", Help: "a new time namespace", typ: inspect.Time, make: true},
 	{
 		Name: "root", Short: "r", Arg: "DIR", Optional: true, Group: "Files",
 		Help: "the root directory of the target, or DIR",
@@ -227,21 +241,35 @@ func (o *Options) setNamespace(t inspect.Type, from string) error {
 	return nil
 }
 
-// NewOptions returns the options of an empty command line.
+// NewOptions returns the options of an empty command line of nstool-enter(1).
 func NewOptions() *Options { return &Options{NetSocket: -1} }
+
+// NewRunOptions returns the options of an empty command line of nstool-run(1).
+func NewRunOptions() *Options { return &Options{NetSocket: -1, run: true} }
+
+// Flags returns the table of flags of the command.
+func (o *Options) Flags() []Flag {
+	if o.run {
+		return RunFlags
+	}
+	return Flags
+}
 
 // Set carries out flag f.
 func (o *Options) Set(f *Flag, arg string) error {
+	if f.make {
+		o.Make.Types = o.Make.Types.With(f.typ)
+		return nil
+	}
 	if f.typ != 0 {
 		return o.setNamespace(f.typ, arg)
 	}
 	return f.set(o, arg)
 }
 
-// Parse reads the words behind "enter". Flags end with the first word that is
-// none, or with "--": the program and its arguments follow.
-func Parse(words []string) (*Options, error) {
-	o := NewOptions()
+// Parse reads the words behind "enter" or "run". Flags end with the first word
+// that is none, or with "--": the program and its arguments follow.
+func (o *Options) Parse(words []string) (*Options, error) {
 	for len(words) > 0 {
 		word := words[0]
 		if word == "--" {
@@ -272,7 +300,7 @@ var errFlag = errors.New("no such flag")
 
 func (o *Options) long(word string, rest []string) ([]string, error) {
 	name, arg, given := strings.Cut(word, "=")
-	f := find(func(f *Flag) bool {
+	f := o.find(func(f *Flag) bool {
 		if f.Name == name {
 			return true
 		}
@@ -289,7 +317,7 @@ func (o *Options) long(word string, rest []string) ([]string, error) {
 // short reads a word of letters: each but the last is a flag without argument.
 func (o *Options) short(word string, rest []string) ([]string, error) {
 	for i := range len(word) {
-		f := find(func(f *Flag) bool { return strings.IndexByte(f.Short, word[i]) >= 0 })
+		f := o.find(func(f *Flag) bool { return strings.IndexByte(f.Short, word[i]) >= 0 })
 		if f == nil {
 			return nil, errFlag
 		}
@@ -322,10 +350,11 @@ func (o *Options) take(f *Flag, arg string, given bool, rest []string) ([]string
 	return rest, o.Set(f, arg)
 }
 
-func find(is func(*Flag) bool) *Flag {
-	for i := range Flags {
-		if is(&Flags[i]) {
-			return &Flags[i]
+func (o *Options) find(is func(*Flag) bool) *Flag {
+	flags := o.Flags()
+	for i := range flags {
+		if is(&flags[i]) {
+			return &flags[i]
 		}
 	}
 	return nil

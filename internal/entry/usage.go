@@ -2,10 +2,7 @@ package entry
 
 import "strings"
 
-// Usage returns the help of the command.
-func Usage() string {
-	var b strings.Builder
-	b.WriteString(`Run a program in namespaces that exist: those of a process, a container, a pin
+const enterUsage = `Run a program in namespaces that exist: those of a process, a container, a pin
 or a file. With a target and no namespace flag, all of the target's.
 
 Usage:
@@ -20,9 +17,33 @@ Examples:
 
 A program found in the file system of the target gets the target's privileges,
 not the caller's; --privileged waives that.
-`)
+`
+
+const runUsage = `Run a program in new namespaces, or with --join in new ones and some that exist.
+
+Usage:
+  nstool run [FLAGS] [PROGRAM [ARG...]]
+
+Examples:
+  nstool run --net --loopback sh            a network of one's own
+  nstool run --all --hostname box           a shell in eight new namespaces
+  nstool run --rootless --pid --mount-proc ps   as an ordinary user
+  nstool run --uts --net --pin web true     nothing but two namespaces with a name
+  nstool run --join net=pin:blue --mnt sh   one that exists, and a new one
+`
+
+// Usage returns the help of the command.
+func (o *Options) Usage() string {
+	var b strings.Builder
+	page := "nstool-enter(1)"
+	if o.run {
+		page = "nstool-run(1)"
+		b.WriteString(runUsage)
+	} else {
+		b.WriteString(enterUsage)
+	}
 	const column = 27
-	for _, f := range Flags {
+	for _, f := range o.Flags() {
 		if f.Group != "" {
 			b.WriteString("\n" + f.Group + ":\n")
 		}
@@ -56,7 +77,7 @@ not the caller's; --privileged waives that.
 	b.WriteString(`
 Exit status: that of the program; 128+N if signal N ended it; 127 if it was not
 found, 126 if it could not be invoked, 125 if nstool failed and it did not run.
-See nstool-enter(1).
+See ` + page + `.
 `)
 	return b.String()
 }

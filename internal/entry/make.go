@@ -1,0 +1,306 @@
+package entry
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/pin"
+)
+
+// making is what the flags say about namespaces to make.
+type making struct {
+	enter.New
+	all, noInit, rootless     bool
+	mapRoot, mapCurrent, auto bool
+	users, groups             []string
+	setgroups, pin            string
+	procDir                   string
+	implied                   map[inspect.Type]string // the flag that asks for a type without its own
+}
+
+// imply asks for a namespace that another flag makes no sense without.
+func (m *making) imply(t inspect.Type, flag string) {
+	m.Types = m.Types.With(t)
+	if m.implied == nil {
+		m.implied = map[inspect.Type]string{}
+	}
+	m.implied[t] = flag
+}
+
+// finish decides what the flags leave open. It looks up who the caller is, and
+// what users he may give away, only if there is a user namespace to make.
+func (o *Options) finish() error {
+	m := &o.Make
+	if m.all {
+		m.Types = inspect.AllTypes
+		for t := range o.Namespaces {
+			if t != inspect.User {
+				m.Types = m.Types.Without(t)
+			}
+		}
+		o.MountProc = o.MountProc || m.Types.Has(inspect.PID) && m.Types.Has(inspect.Mnt)
+	}
+	if m.rootless && !m.mapCurrent && len(m.users) == 0 {
+		m.mapRoot = true
+	}
+	for t := range o.Namespaces {
+		if t != inspect.User && m.Types.Has(t) {
+			flag := "--" + t.String()
+			if m.implied[t] != "" {
+				flag = m.implied[t]
+			}
+			return usagef("%s makes a new %s namespace, and --join names one to join", flag, t)
+		}
+	}
+	m.Init = m.Types.Has(inspect.PID) && !m.noInit
+	if !m.Types.Has(inspect.User) {
+		return nil
+	}
+	return m.maps()
+}
+
+// maps decides who is in the new user namespace.
+func (m *making) maps() (err error) {
+	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
+	if m.mapRoot && m.mapCurrent {
+		return usagef("--map-root and --map-current exclude each other")
+	}
+	if m.auto && (len(m.users) > 0 || len(m.groups) > 0) {
+		return usagef("--map-auto excludes --map-users and --map-groups")
+	}
+	nothing := !m.mapRoot && !m.mapCurrent && !m.auto && len(m.users)+len(m.groups) == 0
+	if nothing {
+		// One stays who one is; and root keeps all the others too.
+		if m.mapCurrent = uid != 0; !m.mapCurrent {
+			m.users, m.groups = []string{"all"}, []string{"all"}
+		}
+	}
+	if m.auto {
+		m.users, m.groups = []string{"auto"}, []string{"auto"}
+	}
+	if m.UIDs, err = m.rangesOf("user", m.users, uid, "/etc/subuid", "/proc/self/uid_map"); err != nil {
+		return err
+	}
+	if m.GIDs, err = m.rangesOf("group", m.groups, gid, "/etc/subgid", "/proc/self/gid_map"); err != nil {
+		return err
+	}
+	// Who gives only his own group, without CAP_SETGID, must give up setgroups.
+	m.DenySetgroups = m.setgroups == "deny" ||
+		uid != 0 && m.setgroups == "" && len(m.GIDs) == 1 && m.GIDs[0].Count == 1 && m.GIDs[0].Outside == gid
+	if m.setgroups == "allow" && uid != 0 && len(m.GIDs) == 1 && m.GIDs[0].Outside == gid {
+		return usagef("the kernel denies setgroups where an ordinary user gives only his own group")
+	}
+	return nil
+}
+
+// rangesOf returns the ranges that words stand for, with a hole in them for the
+// caller's own one if that is to be root, or itself.
+func (m *making) rangesOf(what string, words []string, own uint32, subFile, mapFile string) (list []enter.Range, err error) {
+	for _, word := range words {
+		switch word {
+		case "auto":
+			r, err := subRange(subFile, what)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, enter.Range{Inside: 0, Outside: r.Outside, Count: r.Count})
+		case "all":
+			all, err := allRanges(mapFile)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, all...)
+		default:
+			r, err := parseRange(word)
+			if err != nil {
+				return nil, fmt.Errorf("--map-%ss=%s: %w", what, word, err)
+			}
+			list = append(list, r)
+		}
+	}
+	switch {
+	case m.mapRoot:
+		list = punch(list, enter.Range{Inside: 0, Outside: own, Count: 1})
+	case m.mapCurrent:
+		list = punch(list, enter.Range{Inside: own, Outside: own, Count: 1})
+	}
+	for i, a := range list {
+		for _, b := range list[:i] {
+			if overlap(a.Inside, a.Count, b.Inside, b.Count) || overlap(a.Outside, a.Count, b.Outside, b.Count) {
+				return nil, usagef("the %ss %s and %s overlap", what, a, b)
+			}
+		}
+	}
+	return list, nil
+}
+
+func overlap(a, n, b, m uint32) bool {
+	return uint64(a) < uint64(b)+uint64(m) && uint64(b) < uint64(a)+uint64(n)
+}
+
+// punch adds one that comes before the others: those that were to stand where
+// it does inside move up by one, and what was mapped from it is left out.
+func punch(list []enter.Range, one enter.Range) []enter.Range {
+	out := []enter.Range{one}
+	for _, r := range list {
+		for _, part := range without(r, one.Outside) {
+			if one.Inside < part.Inside || uint64(one.Inside) >= uint64(part.Inside)+uint64(part.Count) {
+				out = append(out, part)
+				continue
+			}
+			before := one.Inside - part.Inside
+			if before > 0 {
+				out = append(out, enter.Range{Inside: part.Inside, Outside: part.Outside, Count: before})
+			}
+			if rest := part.Count - before; rest > 0 && one.Inside < 1<<32-2 {
+				out = append(out, enter.Range{Inside: one.Inside + 1, Outside: part.Outside + before, Count: rest})
+			}
+		}
+	}
+	return out
+}
+
+// without returns the parts of a range that do not come from outside.
+func without(r enter.Range, outside uint32) (parts []enter.Range) {
+	if outside < r.Outside || uint64(outside) >= uint64(r.Outside)+uint64(r.Count) {
+		return []enter.Range{r}
+	}
+	before := outside - r.Outside
+	if before > 0 {
+		parts = append(parts, enter.Range{Inside: r.Inside, Outside: r.Outside, Count: before})
+	}
+	if rest := r.Count - before - 1; rest > 0 {
+		parts = append(parts, enter.Range{Inside: r.Inside + before + 1, Outside: outside + 1, Count: rest})
+	}
+	return parts
+}
+
+// parseRange reads INSIDE:OUTSIDE:COUNT, where COUNT is 1 if it is left out.
+func parseRange(word string) (r enter.Range, err error) {
+	fields := strings.Split(word, ":")
+	if len(fields) < 2 || len(fields) > 3 {
+		return r, UsageError{fmt.Errorf("a range is written INSIDE:OUTSIDE:COUNT, 0:100000:65536 for one")}
+	}
+	r.Count = 1
+	for i, p := range []*uint32{&r.Inside, &r.Outside, &r.Count}[:len(fields)] {
+		n, err := strconv.ParseUint(fields[i], 10, 32)
+		if err != nil {
+			return r, UsageError{fmt.Errorf("%q is no number from 0 to %d", fields[i], uint32(1<<32-1))}
+		}
+		*p = uint32(n)
+	}
+	if r.Count == 0 {
+		return r, UsageError{fmt.Errorf("it has nobody in it")}
+	}
+	return r, nil
+}
+
+// subRange returns the first range that subuid(5) or subgid(5) gives the caller.
+func subRange(file, what string) (enter.Range, error) {
+	uid := strconv.Itoa(os.Geteuid())
+	name := ""
+	if u, err := user.LookupId(uid); err == nil {
+		name = u.Username
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return enter.Range{}, fmt.Errorf("find out which %ss are yours to give: %w", what, err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.Split(strings.TrimSpace(lines.Text()), ":")
+		if len(fields) != 3 || fields[0] != uid && (name == "" || fields[0] != name) {
+			continue
+		}
+		first, err1 := strconv.ParseUint(fields[1], 10, 32)
+		count, err2 := strconv.ParseUint(fields[2], 10, 32)
+		if err1 == nil && err2 == nil && count > 0 {
+			return enter.Range{Outside: uint32(first), Count: uint32(count)}, nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return enter.Range{}, fmt.Errorf("read %s: %w", file, err)
+	}
+	if name == "" {
+		name = uid
+	}
+	return enter.Range{}, fmt.Errorf("%s gives user %s no %ss", file, name, what)
+}
+
+// allRanges returns all that is in the caller's own user namespace, each as
+// itself.
+func allRanges(file string) (list []enter.Range, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var inside, outside, count uint32
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", file, line, err)
+		}
+		list = append(list, enter.Range{Inside: inside, Outside: inside, Count: count})
+	}
+	return list, nil
+}
+
+// pinner returns what pins the namespaces that are made, while the program that
+// will be run in them still waits. A name that is no good is told before.
+func (o *Options) pinner(ctx context.Context) (func(pid int) error, error) {
+	if err := pin.CheckName(o.Make.pin); err != nil {
+		return nil, UsageError{err}
+	}
+	return func(pid int) error {
+		var files []*os.File
+		defer func() {
+			for _, f := range files {
+				f.Close()
+			}
+		}()
+		for t := range o.Make.Types.All() {
+			f, err := enter.OpenFile(fmt.Sprintf("/proc/%d/ns/%s", pid, t), t)
+			if err != nil {
+				return err
+			}
+			files = append(files, f)
+		}
+		return pin.Add(ctx, o.Make.pin, files)
+	}, nil
+}
+
+// seconds reads a number of seconds, with a fraction if need be, or a duration
+// such as 36h.
+func seconds(arg string) (time.Duration, error) {
+	if d, err := time.ParseDuration(arg); err == nil {
+		return d, nil
+	}
+	d, err := time.ParseDuration(arg + "s")
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither a number of seconds nor a time such as 36h", arg)
+	}
+	return d, nil
+}
+
+// oneOf returns arg if it is one of the words.
+func oneOf(arg string, words []string) (string, error) {
+	if !slices.Contains(words, arg) {
+		return "", fmt.Errorf("%q is none of %s", arg, strings.Join(words, ", "))
+	}
+	return arg, nil
+}
