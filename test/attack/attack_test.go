@@ -177,7 +177,21 @@ func newCage(t *testing.T, prepare func(root string), options []string, words ..
 	}
 	t.Cleanup(func() {
 		stdin.Close()
-		_ = cmd.Wait() //nolint:errcheck // it has been killed
+		ended := make(chan struct{})
+		go func() {
+			_ = cmd.Wait() //nolint:errcheck // it has been killed
+			close(ended)
+		}()
+		// What an entrant left in the container is a child of ours now, and
+		// the kernel does not let go of a PID namespace before it is reaped.
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(5 * time.Millisecond):
+				reapOrphans(cmd.Process.Pid)
+			}
+		}
 	})
 	line := make([]byte, 32)
 	n, err := stdout.Read(line)
@@ -191,6 +205,29 @@ func newCage(t *testing.T, prepare func(root string), options []string, words ..
 		t.Fatal(err)
 	}
 	return &cage{pid, root}
+}
+
+// reapOrphans reaps children that have ended, except one.
+func reapOrphans(except int) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue
+		}
+		var pid, ppid int
+		var state string
+		end := bytes.LastIndexByte(text, ')')
+		if _, err := fmt.Sscan(string(text), &pid); err != nil || end < 0 {
+			continue
+		}
+		if _, err := fmt.Sscan(string(text[end+1:]), &state, &ppid); err == nil && state == "Z" && ppid == os.Getpid() && pid != except {
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) //nolint:errcheck // it may be gone
+		}
+	}
 }
 
 // quiet is a container that does nothing, with Docker's default confinement.

@@ -1,0 +1,203 @@
+package attack
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A command of the container's that has the operator's capabilities is the
+// operator.
+func TestCapsKept(t *testing.T) {
+	attack{nsenter, func(t *testing.T, by entrant) string {
+		text := facts(t, by, quiet(t))
+		for _, set := range []string{"CapPrm:", "CapEff:", "CapBnd:", "CapInh:", "CapAmb:"} {
+			got, err := strconv.ParseUint(fact(t, text, set), 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got&^0xa80425fb != 0 {
+				return fmt.Sprintf("%s %x", set, got)
+			}
+		}
+		return ""
+	}}.run(t)
+}
+
+func TestSeccompAndNoNewPrivs(t *testing.T) {
+	for name, options := range map[string][]string{
+		"both":    {"-c", capsDefault, "-n", "-s"},
+		"seccomp": {"-c", capsDefault, "-s"},
+		"nnp":     {"-c", capsDefault, "-n"},
+		"user":    {"-u", "rooted", "-n", "-s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attack{nsenter, func(t *testing.T, by entrant) string {
+				c := newCage(t, nil, options, "/bin/attack", "sleep")
+				want, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := facts(t, by, c)
+				for _, key := range []string{"Seccomp:", "Seccomp_filters:", "NoNewPrivs:"} {
+					if got, want := fact(t, text, key), fact(t, string(want), key); got != want {
+						return fmt.Sprintf("%s %s, and that of the container %s", key, got, want)
+					}
+				}
+				return ""
+			}}.run(t)
+		})
+	}
+}
+
+// cgroups makes a control group in every hierarchy that is mounted where the
+// distributions do, and returns their cgroup.procs files.
+func cgroups(t *testing.T, name string) (procs []string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		before, after, _ := strings.Cut(line, " - ")
+		if !strings.HasPrefix(after, "cgroup ") && !strings.HasPrefix(after, "cgroup2 ") || strings.Contains(after, "cpuset") {
+			continue // an empty cpuset takes nobody
+		}
+		_ = before
+		dir := filepath.Join(f[4], name)
+		if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // of a cgroup
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if !eventually(patience, func() bool { return os.Remove(dir) == nil }) {
+				t.Errorf("%s could not be removed", dir)
+			}
+		})
+		procs = append(procs, filepath.Join(dir, "cgroup.procs"))
+	}
+	if len(procs) == 0 {
+		t.Fatal("no cgroup file system is mounted")
+	}
+	return procs
+}
+
+// Outside the container's control groups its limits do not hold, and who ends
+// the container does not end what is outside. The name has colons in it, which
+// /proc/PID/cgroup has too.
+func TestCgroupEscape(t *testing.T) {
+	attack{nsenter, func(t *testing.T, by entrant) string {
+		options := []string{"-c", capsDefault, "-n", "-s"}
+		procs := cgroups(t, fmt.Sprintf("nstool-attack:%s:%d", by.name, os.Getpid()))
+		for _, p := range procs {
+			options = append(options, "-g", p)
+		}
+		c := newCage(t, nil, options, "/bin/attack", "sleep")
+		cmd := command(t, by.expand(t, c, "/bin/attack", "signals")...)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait() //nolint:errcheck // it is killed
+		defer cmd.Process.Kill()
+		if _, err := out.Read(make([]byte, 64)); err != nil {
+			t.Fatalf("%v said nothing: %v", cmd, err)
+		}
+		want, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		members := c.members()
+		if len(members) == 0 {
+			t.Fatal("the program is not in the container")
+		}
+		for _, pid := range members {
+			got, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != string(want) {
+				return fmt.Sprintf("in %q, and the container in %q", got, want)
+			}
+		}
+		return ""
+	}}.run(t)
+}
+
+// With CAP_SYS_ADMIN the host's sysctls are a remount away: core_pattern is a
+// program that the kernel runs as root on the host.
+func TestFullEscape(t *testing.T) {
+	attack{nsenter, func(t *testing.T, by entrant) string {
+		out := output(t, command(t, by.expand(t, newCage(t, nil, []string{"-c", capsDefault}, "/bin/attack", "sleep"), "/bin/attack", "remount")...))
+		if strings.Contains(out, "writable") {
+			return out
+		}
+		return ""
+	}}.run(t)
+}
+
+// In a user namespace without root there is still somebody to be.
+func TestUsernsEntry(t *testing.T) {
+	attack{nsenter, func(t *testing.T, by entrant) string {
+		c := newCage(t, nil, []string{"-u", "rootless"}, "/bin/attack", "sleep")
+		cmd := command(t, by.expand(t, c, "/bin/attack", "facts")...)
+		var errs strings.Builder
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
+		if len(out) == 0 {
+			return fmt.Sprintf("cannot be entered: %v: %s", err, errs.String())
+		}
+		if ids := fact(t, string(out), "ids "); ids != "1000 1000 1000 1000" {
+			return "ids " + ids
+		}
+		if caps := fact(t, string(out), "CapEff:"); caps != "0000000000000000" {
+			return "CapEff " + caps
+		}
+		return ""
+	}}.run(t)
+}
+
+// What cannot be taken over stops the entry, names the switch that waives it,
+// and is waived by it.
+func TestNothingMissing(t *testing.T) {
+	c := newCage(t, nil, []string{"-u", "rooted", "-s"}, "/bin/attack", "sleep")
+	nstoolPath := program(t, "nstool")
+	pid := strconv.Itoa(c.pid)
+	for _, tc := range []struct{ part, fault string }{
+		{"caps", ""},
+		{"seccomp", "ptrace:error=EPERM"},
+		{"rlimits", "prlimit64:error=EPERM"},
+	} {
+		t.Run(tc.part, func(t *testing.T) {
+			run := func(flags ...string) (string, error) {
+				words := append([]string{nstoolPath, "enter", "-p", pid, "-a"}, flags...)
+				switch {
+				case tc.part == "caps": // the target's user namespace is not joined
+					words = append([]string{nstoolPath, "enter", "-p", pid, "-m"}, flags...)
+				case tc.part == "rlimits":
+					t.Skip("the stub's calls are traced by test/kernel") // see TestNoPathIsOpened for strace
+				default:
+					words = append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=none", "-e", "inject=" + tc.fault}, words...)
+				}
+				out, err := command(t, append(words, "/bin/busybox", "echo", "inside")...).CombinedOutput()
+				return string(out), err
+			}
+			out, err := run()
+			if err == nil || strings.Contains(out, "inside") {
+				t.Fatalf("the program was run: %v: %s", err, out)
+			}
+			if !strings.Contains(out, "--allow-missing="+tc.part) {
+				t.Errorf("it does not say how to do without: %s", out)
+			}
+			if out, err = run("--allow-missing=" + tc.part); err != nil || !strings.Contains(out, "inside") {
+				t.Errorf("it was not done without: %v: %s", err, out)
+			}
+		})
+	}
+}
