@@ -43,6 +43,16 @@ const (
 	capLast        = 63
 )
 
+// Reasons of a [*MissingError].
+var (
+	// ErrNoTarget says that a program in the file system of others was asked
+	// for, and no process whose confinement it could have.
+	ErrNoTarget = errors.New("no process is the target")
+	// ErrOtherUser says that the program would not be in the user namespace of
+	// the target, where alone its capabilities mean what they mean to it.
+	ErrOtherUser = errors.New("they hold in its user namespace, which is not joined")
+)
+
 // lookAtConfinement finds out what the program takes on of the target, and
 // adds the steps that do it.
 //
@@ -60,7 +70,7 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	case foreign && !c.Privileged:
 		wanted = Parts
 		if c.Target == nil {
-			return &MissingError{Part: PartCaps, Of: "the program's container", Err: errors.New("no process of it is the target")}
+			return &MissingError{Part: PartCaps, Of: "the program's container", Err: ErrNoTarget}
 		}
 	default:
 		if c.JoinCgroup {
@@ -170,7 +180,7 @@ func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined boo
 		return c, err
 	}
 	if !user {
-		c.target.miss(PartCaps, errors.New("they hold in its user namespace, which is not joined"))
+		c.target.miss(PartCaps, ErrOtherUser)
 	}
 	if c.wants(PartCgroup) {
 		if err := c.findCgroups(p); err != nil {

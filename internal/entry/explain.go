@@ -53,10 +53,27 @@ func (o *Options) Explain(err error) error {
 		x.Advice = fmt.Sprintf("join it as --%s=%s", e.Got, e.Path)
 	} else if _, ok := errors.AsType[*enter.HostDirError](err); ok {
 		x.Advice = "--wdns=DIR is a directory inside; --privileged hands the one outside over"
+	} else if e, ok := errors.AsType[*enter.MissingError](err); ok {
+		x.Advice = missing(e)
 	} else if errors.Is(err, enter.ErrNotNamespace) {
 		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
 	}
 	return x
+}
+
+// missing says how to do without a part of a confinement.
+func missing(e *enter.MissingError) string {
+	switch {
+	case errors.Is(e.Err, enter.ErrNoTarget):
+		return "--target names a process to take it from; --privileged runs the program with the caller's privileges"
+	case errors.Is(e.Err, enter.ErrOtherUser):
+		return "--user joins it"
+	}
+	return waive(e.Part)
+}
+
+func waive(part enter.Part) string {
+	return fmt.Sprintf("--allow-missing=%s does without, and --privileged without all of the confinement", part)
 }
 
 func (o *Options) explainStep(e *enter.StepError, x *Explained) {
@@ -74,6 +91,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
 		o.explainMake(e, x)
+	case e.Step.Part != "":
+		x.Advice = waive(e.Step.Part)
 	case e.Step.Op == enter.Credential && errors.Is(e.Err, syscall.EINVAL):
 		x.Advice = "the user namespace has no such user or group; --preserve-credentials stays as you are"
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 )
 
@@ -218,8 +219,10 @@ var Flags = []Flag{
 		Name: "allow-missing", Arg: "LIST",
 		Help: "go on without these limits of the target, if they cannot be had: caps, nnp, seccomp, cgroup, label, rlimits, oom",
 		set: func(o *Options, arg string) error {
-			o.AllowMissing = append(o.AllowMissing, strings.Split(arg, ",")...)
-			return nil
+			parts := strings.Split(arg, ",")
+			o.AllowMissing = append(o.AllowMissing, parts...)
+			_, err := enter.ParseParts(parts)
+			return err
 		},
 	},
 	{

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
 )
 
 // A command of the container's that has the operator's capabilities is the
@@ -166,25 +168,27 @@ func TestUsernsEntry(t *testing.T) {
 // What cannot be taken over stops the entry, names the switch that waives it,
 // and is waived by it.
 func TestNothingMissing(t *testing.T) {
-	c := newCage(t, nil, []string{"-u", "rooted", "-s"}, "/bin/attack", "sleep")
+	c := newCage(t, nil, []string{"-u", "rooted", "-s", "-n"}, "/bin/attack", "sleep")
 	nstoolPath := program(t, "nstool")
 	pid := strconv.Itoa(c.pid)
-	for _, tc := range []struct{ part, fault string }{
-		{"caps", ""},
-		{"seccomp", "ptrace:error=EPERM"},
-		{"rlimits", "prlimit64:error=EPERM"},
+	for _, tc := range []struct {
+		part, says string
+		flags      []string // of nstool
+		fault      string   // for strace to inject
+	}{
+		{part: "caps", flags: []string{"-m"}, says: "--user"},
+		{part: "seccomp", flags: []string{"-a"}, fault: "ptrace:error=EPERM", says: "--allow-missing=seccomp"},
+		{part: "caps", flags: []string{"-a"}, fault: "capset:error=EPERM", says: "--allow-missing=caps"},
 	} {
 		t.Run(tc.part, func(t *testing.T) {
 			run := func(flags ...string) (string, error) {
-				words := append([]string{nstoolPath, "enter", "-p", pid, "-a"}, flags...)
-				switch {
-				case tc.part == "caps": // the target's user namespace is not joined
-					words = append([]string{nstoolPath, "enter", "-p", pid, "-m"}, flags...)
-				case tc.part == "rlimits":
-					t.Skip("the stub's calls are traced by test/kernel") // see TestNoPathIsOpened for strace
-				default:
-					words = append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=none", "-e", "inject=" + tc.fault}, words...)
+				var words []string
+				if tc.fault != "" {
+					nstest.Need(t, "strace")
+					name, _, _ := strings.Cut(tc.fault, ":")
+					words = []string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + name, "-e", "inject=" + tc.fault}
 				}
+				words = append(append(append(words, nstoolPath, "enter", "-p", pid), tc.flags...), flags...)
 				out, err := command(t, append(words, "/bin/busybox", "echo", "inside")...).CombinedOutput()
 				return string(out), err
 			}
@@ -192,7 +196,7 @@ func TestNothingMissing(t *testing.T) {
 			if err == nil || strings.Contains(out, "inside") {
 				t.Fatalf("the program was run: %v: %s", err, out)
 			}
-			if !strings.Contains(out, "--allow-missing="+tc.part) {
+			if !strings.Contains(out, tc.says) {
 				t.Errorf("it does not say how to do without: %s", out)
 			}
 			if out, err = run("--allow-missing=" + tc.part); err != nil || !strings.Contains(out, "inside") {
