@@ -34,6 +34,16 @@ func Clean(s string) string {
 	return b.String()
 }
 
+// CleanText is Clean for the words of a message: it leaves backslashes as they
+// are, which a message has where it quotes something, and so is not one to one.
+func CleanText(s string) string {
+	parts := strings.Split(s, `\`)
+	for i, part := range parts {
+		parts[i] = Clean(part)
+	}
+	return strings.Join(parts, `\`)
+}
+
 // dirty returns the index of the first character that Clean would change, or
 // the length of s.
 func dirty(s string) int {

@@ -33,16 +33,17 @@ func (e *FilterError) Error() string {
 func (e *FilterError) Mark() string { return strings.Repeat(" ", e.Column) + "^" }
 
 // NewFilter reads an expression in the language of expr-lang.org: comparisons,
-// and, or, not, in, contains, matches. It names columns of table in lower case,
-// whether they are shown or not: a number is an int, and 0 where there is none;
+// and, or, not, in, contains, matches. It names columns of table, in lower case
+// as JSON does or as in a header, whether they are shown or not: a number is an int, and 0 where there is none;
 // a text or time is a string, and "" where there is none; a list is an array of
 // strings; an owner or parent is the number of the namespace.
 func NewFilter[R any](table []Column[R], source string) (*Filter[R], error) {
 	env := make(map[string]any, len(table))
+	names := &nameVisitor{columns: make(map[string]string, len(table)), seen: make(map[string]bool)}
 	for _, c := range table {
 		env[c.JSONName()] = Value{}.filterValue(c.Kind)
+		names.columns[c.Name] = c.JSONName()
 	}
-	names := &nameVisitor{seen: make(map[string]bool)}
 	program, err := expr.Compile(source, expr.Env(env), expr.AsBool(), expr.Patch(names))
 	if err != nil {
 		fe := &FilterError{Expr: source, Reason: err.Error()}
@@ -73,7 +74,9 @@ func (f *Filter[R]) Keep(v *View, rows []R) ([]R, error) {
 			env[c.JSONName()] = c.value(v, r).filterValue(c.Kind)
 		}
 		yes, err := machine.Run(f.program, env)
-		if err != nil {
+		if at, ok := errors.AsType[*file.Error](err); ok {
+			return nil, fmt.Errorf("filter: %s", at.Message) // without its drawing of the place
+		} else if err != nil {
 			return nil, fmt.Errorf("filter: %w", err)
 		}
 		if yes == true {
@@ -99,11 +102,18 @@ func (v Value) filterValue(k Kind) any {
 	return v.text
 }
 
-// nameVisitor notes the names that an expression uses.
-type nameVisitor struct{ seen map[string]bool }
+// nameVisitor notes the names that an expression uses, and turns those of
+// headers into those of JSON.
+type nameVisitor struct {
+	columns map[string]string // by name in a header
+	seen    map[string]bool
+}
 
 func (n *nameVisitor) Visit(node *ast.Node) {
 	if id, ok := (*node).(*ast.IdentifierNode); ok {
+		if name, ok := n.columns[id.Value]; ok {
+			id.Value = name
+		}
 		n.seen[id.Value] = true
 	}
 }

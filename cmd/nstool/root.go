@@ -22,18 +22,38 @@ type app struct {
 func Main(ctx context.Context, args []string, a *app) status {
 	root := newRoot(a)
 	root.SetArgs(args)
+	help := &helpWriter{w: a.out}
+	root.SetOut(help)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = help.err
+	}
 	if err == nil {
 		return statusDone
 	}
 	if !silent(err) {
 		// "nstool: pin add: what was attempted: on what: why"
-		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(cmd.CommandPath(), " ", ": "), output.Clean(err.Error()))
+		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(cmd.CommandPath(), " ", ": "), output.CleanText(err.Error()))
 		for _, hint := range hintsOf(err) {
-			fmt.Fprintf(a.err, "hint: %s\n", output.Clean(hint))
+			fmt.Fprintf(a.err, "hint: %s\n", output.CleanText(hint))
 		}
 	}
 	return statusOf(err)
+}
+
+// A helpWriter remembers that help and completions could not be written: cobra
+// does not tell.
+type helpWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (h *helpWriter) Write(p []byte) (int, error) {
+	n, err := h.w.Write(p)
+	if err != nil && h.err == nil {
+		h.err = err
+	}
+	return n, err
 }
 
 // Groups of commands, as help shows them.
@@ -53,7 +73,6 @@ func newRoot(a *app) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(a.in)
-	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.SetHelpCommand(newHelp(a))

@@ -132,10 +132,11 @@ func sandbox(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	for _, h := range box.Held {
-		key := strings.ToUpper(h.Kind) + "_" + h.Type // FILE_net, SOCKET_net, PIN_uts
+		key := strings.ToUpper(h.Kind) + "_" + h.Type // FILE_net, SOCKET_net, PIN_uts, HIDDEN_net
 		set(key, h.Ino)
 		set(key+"_FD", h.FD)
 		set(key+"_PATH", h.Path)
+		set(key+"_MNT", h.Mnt)
 	}
 }
 
