@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
@@ -161,7 +162,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if err != nil {
 		return err
 	}
-	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: userNames(), Now: time.Now()}}
+	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()}}
 	if err := l.choose(); err != nil {
 		return err
 	}

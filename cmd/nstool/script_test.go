@@ -132,7 +132,10 @@ func sandbox(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	for _, h := range box.Held {
-		key := strings.ToUpper(h.Kind) + "_" + h.Type // FILE_net, SOCKET_net, PIN_uts, HIDDEN_net
+		key := strings.ToUpper(h.Kind) + "_" + h.Type // FILE_net, SOCKET_net, PIN_uts
+		if h.Kind == "pin" && h.Mnt != box.Ino["mnt"] {
+			key = "HIDDEN_" + h.Type
+		}
 		set(key, h.Ino)
 		set(key+"_FD", h.FD)
 		set(key+"_PATH", h.Path)

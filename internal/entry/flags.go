@@ -388,8 +388,14 @@ var signals = [...]struct {
 	name   string
 	signal syscall.Signal
 }{
-	{"HUP", syscall.SIGHUP}, {"INT", syscall.SIGINT}, {"QUIT", syscall.SIGQUIT}, {"ABRT", syscall.SIGABRT},
-	{"KILL", syscall.SIGKILL}, {"USR1", syscall.SIGUSR1}, {"USR2", syscall.SIGUSR2}, {"TERM", syscall.SIGTERM},
+	{"HUP", syscall.SIGHUP},
+	{"INT", syscall.SIGINT},
+	{"QUIT", syscall.SIGQUIT},
+	{"ABRT", syscall.SIGABRT},
+	{"KILL", syscall.SIGKILL},
+	{"USR1", syscall.SIGUSR1},
+	{"USR2", syscall.SIGUSR2},
+	{"TERM", syscall.SIGTERM},
 	{"", syscall.SIGKILL},
 }
 

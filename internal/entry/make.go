@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -208,10 +208,7 @@ func parseRange(word string) (r enter.Range, err error) {
 // subRange returns the first range that subuid(5) or subgid(5) gives the caller.
 func subRange(file, what string) (enter.Range, error) {
 	uid := strconv.Itoa(os.Geteuid())
-	name := ""
-	if u, err := user.LookupId(uid); err == nil {
-		name = u.Username
-	}
+	name := passwd.Names()(uint32(os.Geteuid()))
 	f, err := os.Open(file)
 	if err != nil {
 		return enter.Range{}, fmt.Errorf("find out which %ss are yours to give: %w", what, err)

@@ -388,7 +388,6 @@ func hide(types []string) (held []Held, err error) {
 			if err != nil {
 				return err
 			}
-			h.Kind = "hidden"
 			held = append(held, h)
 		}
 		return nil

@@ -82,12 +82,12 @@ type Box struct {
 
 // Held is a namespace that one thing of the sandbox alone holds.
 type Held struct {
-	Kind string // "file", "socket", "pin" or "hidden"
+	Kind string // "file", "socket" or "pin"
 	Type string
 	Ino  uint64
 	FD   int    // of a file or socket
-	Path string // of a pin, hidden or not, in its mount namespace
-	Mnt  uint64 // which is this
+	Path string // of a pin, in its mount namespace
+	Mnt  uint64 // the mount namespace of a pin
 }
 
 // Sandbox starts a process in new namespaces of these types, and returns when

@@ -91,7 +91,7 @@ func TestSandboxHolds(t *testing.T) {
 		}
 		seen[h.Ino] = true
 	}
-	want := "file net,file uts,file ipc,file mnt,file cgroup,file time,socket net,pin net,pin uts,file mnt,hidden net"
+	want := "file net,file uts,file ipc,file mnt,file cgroup,file time,socket net,pin net,pin uts,file mnt,pin net"
 	if got := strings.Join(kinds, ","); got != want {
 		t.Errorf("held: %s\nwant: %s", got, want)
 	}

@@ -1,4 +1,6 @@
-package main
+// Package passwd knows the names of users as /etc/passwd has them. The services
+// of nsswitch.conf(5) are not asked: they may hang, and want a C library.
+package passwd
 
 import (
 	"bytes"
@@ -8,22 +10,21 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// userNames returns a function that knows the names of users, as /etc/passwd
-// has them. The services of nsswitch.conf(5) are not asked: they may hang, and
-// want a C library.
-func userNames() func(uid uint32) string {
+// Names returns a function that knows the name of a user, and says "" if there
+// is none. It reads the file when it is first called.
+func Names() func(uid uint32) string {
 	read := sync.OnceValue(func() map[uint32]string {
 		text, err := sys.ReadRegular("/etc/passwd", 16<<20)
 		if err != nil {
 			return nil // then all users are numbers
 		}
-		return parsePasswd(text)
+		return parse(text)
 	})
 	return func(uid uint32) string { return read()[uid] }
 }
 
-// parsePasswd reads passwd(5). Of two names for a number the first holds.
-func parsePasswd(text []byte) map[uint32]string {
+// parse reads passwd(5). Of two names for a number the first holds.
+func parse(text []byte) map[uint32]string {
 	names := make(map[uint32]string)
 	for line := range bytes.Lines(text) {
 		fields := bytes.SplitN(line, []byte(":"), 4)
