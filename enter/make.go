@@ -296,27 +296,31 @@ func (p *plan) waits() bool {
 // attend does what the caller has to do in the middle, and lets the process go
 // on each time by a byte through the gate.
 func (ch *child) attend(gate int) error {
+	forked := false
 	for _, step := range ch.plan.steps {
+		forked = forked || step.Op == Fork
 		if step.caller == nil {
 			continue
 		}
-		for {
+		// Of a process that was forked both it and its parent tell, in either
+		// order.
+		for ready := false; !ready || forked && ch.started.Started == 0; {
 			r, ok := sys.ReadReport(ch.report)
-			if !ok || r.Err != nil {
+			switch {
+			case !ok || r.Err != nil:
 				change, err := sys.WaitChange(ch.pid)
 				if err != nil {
 					return err
 				}
 				return ch.failed(r, ok, change)
-			}
-			if r.Started != 0 {
+			case r.Started != 0:
 				ch.started = r
-				continue
+			case r.Ready:
+				ready = true
 			}
-			break
 		}
 		pid := ch.pid
-		if ch.started.Started != 0 {
+		if forked {
 			pid = ch.started.Started
 		}
 		if err := step.caller(pid); err != nil {

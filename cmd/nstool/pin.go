@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -360,8 +357,9 @@ func firstOf(a *app, command string, errs []error) error {
 // pinLsOptions are those of pin ls.
 type pinLsOptions struct {
 	*app
-	names []string
-	json  bool
+	names          []string
+	columns        string
+	noHeader, json bool
 }
 
 func newPinLs(a *app, run func(context.Context, *pinLsOptions) error) *cobra.Command {
@@ -378,23 +376,12 @@ be entered any more is dead, and it is said why.`,
 			return run(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.json, "json", false, "JSON output")
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.columns, "output", "o", "", "`COLUMNS` to show: "+strings.Join(output.Lower(output.Pins), ", "))
+	f.BoolVar(&o.noHeader, "noheadings", false, "no header line")
+	f.BoolVar(&o.json, "json", false, "JSON output")
 	return cmd
-}
-
-// A pinRow is one pin, as pin ls shows it. The JSON names are a promise: see
-// nstool-pin(1).
-type pinRow struct {
-	Name  string       `json:"name"`
-	Type  inspect.Type `json:"type"`
-	Ino   uint64       `json:"ns,omitempty"`
-	Alive bool         `json:"alive"`
-	Why   string       `json:"why,omitempty"`
-	By    string       `json:"by"`
-	Ours  bool         `json:"ours"`
-	Path  string       `json:"path"`
-	UID   uint32       `json:"uid"`
-	Made  *time.Time   `json:"made,omitempty"`
 }
 
 func runPinLs(ctx context.Context, o *pinLsOptions) error {
@@ -402,53 +389,24 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	if err := pin.Heal(ctx); err != nil {
 		fmt.Fprintf(o.err, "nstool: pin: ls: %s\n", output.Clean(err.Error()))
 	}
-	rows := []pinRow{}
-	var errs []error
-	found := make(map[string]bool)
-	add := func(set pin.Set, err error) {
-		found[set.Name] = true
-		if len(o.names) > 0 && !slices.Contains(o.names, set.Name) {
-			return
-		}
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		for _, p := range set.Pins {
-			r := pinRow{
-				Name: set.Name, Type: p.Type, Ino: p.ID.Ino, Alive: p.Dead == nil,
-				By: set.By, Ours: set.By == "nstool", Path: p.Path, UID: set.UID,
+	rows, errs := o.collect(ctx)
+	view, partial, err := describePins(ctx, rows)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.json:
+		err = output.PinsJSON(o.out, view, rows, partial || len(errs) > 0)
+	case len(rows) > 0:
+		dead := slices.ContainsFunc(rows, func(p *output.Pin) bool { return p.Why != "" })
+		cols := output.PinDefaults(dead)
+		if o.columns != "" {
+			if cols, err = output.Select(output.Pins, o.columns, cols); err != nil {
+				return usageError{err}
 			}
-			if p.Dead != nil {
-				r.Why = p.Dead.Error()
-			}
-			if !set.Made.IsZero() {
-				r.Made = &set.Made
-			}
-			rows = append(rows, r)
 		}
-	}
-	for set, err := range pin.All(ctx) {
-		add(set, err)
-	}
-	for set, err := range pin.Others(ctx) {
-		add(set, err)
-	}
-	for _, name := range o.names {
-		if !found[name] {
-			errs = append(errs, fmt.Errorf("nothing is pinned as %s", name))
-		}
-	}
-	var err error
-	if o.json {
-		enc := json.NewEncoder(o.out)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(struct {
-			Schema string   `json:"schema"`
-			Pins   []pinRow `json:"pins"`
-		}{"nstool.pins/1", rows})
-	} else if len(rows) > 0 {
-		err = writePins(o.app, rows)
+		style := o.style(lsOptions{noHeader: o.noHeader})
+		err = output.Table(o.out, view, rows, cols, style, func(p *output.Pin) bool { return p.By != "nstool" })
 	}
 	if err != nil {
 		return err
@@ -456,40 +414,65 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	return firstOf(o.app, "pin ls", errs)
 }
 
-// writePins writes the table of pin ls.
-func writePins(a *app, rows []pinRow) error {
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tTYPE\tNS\tSTATE\tAGE\tBY\tPATH")
-	for _, r := range rows {
-		ns, state, age, by := "-", "alive", "-", r.By
-		if r.Ino != 0 {
-			ns = strconv.FormatUint(r.Ino, 10)
+// collect lists the pins that were asked for, ours first.
+func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []error) {
+	found := make(map[string]bool)
+	for _, list := range []iter.Seq2[pin.Set, error]{pin.All(ctx), pin.Others(ctx)} {
+		for set, err := range list {
+			found[set.Name] = true
+			if len(o.names) > 0 && !slices.Contains(o.names, set.Name) {
+				continue
+			}
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			for _, p := range set.Pins {
+				row := &output.Pin{Name: set.Name, Type: p.Type, Ino: p.ID.Ino, By: set.By, Path: p.Path, UID: set.UID, Made: set.Made}
+				if p.Dead != nil {
+					row.Why = p.Dead.Error()
+				}
+				rows = append(rows, row)
+			}
 		}
-		if !r.Alive {
-			state = "dead: " + r.Why
-		}
-		if r.Made != nil {
-			age = ageOf(time.Since(*r.Made))
-		}
-		if by == "" {
-			by = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", output.Clean(r.Name), r.Type, ns, output.Clean(state), age, by, output.Clean(filepath.Clean(r.Path)))
 	}
-	return w.Flush()
+	for _, name := range o.names {
+		if !found[name] {
+			errs = append(errs, fmt.Errorf("nothing is pinned as %s", name))
+		}
+	}
+	return rows, errs
 }
 
-// ageOf says how long ago something was, in one unit.
-func ageOf(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
+// describePins finds out who is in the pinned namespaces and who else holds
+// them.
+func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, partial bool, err error) {
+	view = &output.View{Now: time.Now()}
+	if len(rows) == 0 {
+		return view, false, nil
 	}
-	return fmt.Sprintf("%dd", d/(24*time.Hour))
+	if view.Snapshot, err = inspect.Scan(ctx); err != nil {
+		return nil, false, err
+	}
+	holders := func(yield func(*inspect.Process) bool) {
+		for _, row := range rows {
+			if row.Namespace == nil {
+				continue
+			}
+			for _, h := range row.Namespace.Others() {
+				if p, ok := view.Snapshot.Process(h.PID); ok && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+	for _, row := range rows {
+		ns, ok := view.Snapshot.Find(row.Ino)
+		if row.Ino == 0 || !ok {
+			continue
+		}
+		row.Namespace = ns
+	}
+	view.Details = view.Snapshot.Describe(ctx, holders, false)
+	return view, len(view.Snapshot.Gaps()) > 0, nil
 }

@@ -67,6 +67,7 @@ func (s *Script) Init() {
 	to := func(i Index) { s.calls[i][wordOnZero/8] = s.next() }
 	back := func(i Index, at uint64) { s.calls[i][wordGoto/8] = at }
 
+	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool-init")))
 	mask(all, old)
 	child := s.clone(0)
 	s.CloseFrom(0)
@@ -107,5 +108,6 @@ func (s *Script) Init() {
 	end(0)
 
 	to(child)
+	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
 	mask(old, 0)
 }
