@@ -65,3 +65,15 @@ func (s *Snapshot) ContainerWith(ns *Namespace) *container.Container {
 	}
 	return nil
 }
+
+// Guests returns those of the given processes that are in the namespaces of a
+// container and came there from outside; see [container.Set.Guests].
+func (s *Snapshot) Guests(procs iter.Seq[*Process]) map[int]bool {
+	return s.Containers().Guests(func(yield func(int, container.Membership) bool) {
+		for p := range procs {
+			if !yield(p.PID, s.ContainerOf(p)) {
+				return
+			}
+		}
+	})
+}

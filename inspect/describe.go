@@ -138,7 +138,9 @@ func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
 		return Detail{}, fmt.Errorf("stat of process %d: %w", pid, err)
 	}
 	d.UID = st.UID
-	d.Start = boot.Add(time.Duration(d.Ticks) * (time.Second / ticksPerSecond))
+	if !boot.IsZero() {
+		d.Start = boot.Add(time.Duration(d.Ticks) * (time.Second / ticksPerSecond))
+	}
 	return d, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 )
 
 // A View is a snapshot and what else there is to be said about it.
@@ -31,6 +32,8 @@ type View struct {
 
 	// Now is the time that ages are counted to.
 	Now time.Time
+
+	counts map[*container.Container]int // processes, made when it is needed
 }
 
 // A Column is something to show about an R: a namespace or a process.
@@ -54,8 +57,8 @@ const (
 	// HolderDetail is the Detail of the processes that hold the namespace
 	// without being members.
 	HolderDetail
-	// Containers are the containers of the snapshot.
-	Containers
+	// Identity is whose processes and namespaces are: the containers.
+	Identity
 	// Guests says which processes are guests in their container.
 	Guests
 )
@@ -64,7 +67,7 @@ const (
 func (c Column[R]) JSONName() string { return strings.ToLower(c.Name) }
 
 // right reports whether the cells of the column stand to the right.
-func (c Column[R]) right() bool { return c.Kind == Number }
+func (c Column[R]) right() bool { return c.Kind == Number || c.Kind == Age }
 
 // NeedsOf returns what the columns need together.
 func NeedsOf[R any](cols []Column[R]) Need {

@@ -89,10 +89,12 @@ func (f *Filter[R]) Keep(v *View, rows []R) ([]R, error) {
 // filterValue returns v as the filter language has it.
 func (v Value) filterValue(k Kind) any {
 	switch k {
-	case Number, Relation:
+	case Number, Relation, Age:
 		return int(v.num)
 	case List, Holders:
 		return v.list
+	case Share:
+		return strings.Join(v.list, "")
 	case When:
 		if v.state != known {
 			return ""

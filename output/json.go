@@ -54,8 +54,14 @@ func JSON(w io.Writer, l Listing) error {
 		encodeRows(e, l.View, l.Processes, l.ProcessColumns)
 		e.raw(`]`)
 	}
+	e.gaps(l.Gaps)
+	return e.flush()
+}
+
+// gaps ends the object with what could not be read.
+func (e *encoder) gaps(gaps []inspect.Gap) {
 	e.raw(`,"gaps":[`)
-	for i, g := range l.Gaps {
+	for i, g := range gaps {
 		if i > 0 {
 			e.raw(",")
 		}
@@ -70,7 +76,6 @@ func JSON(w io.Writer, l Listing) error {
 		e.raw("}")
 	}
 	e.raw("]}\n")
-	return e.flush()
 }
 
 func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
@@ -127,6 +132,14 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		e.raw("null")
 	case k == Number:
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+	case k == Age:
+		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+	case k == Share:
+		e.raw(`{"ns":`)
+		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+		e.raw(`,"of":`)
+		e.text("of", v.list[0])
+		e.raw("}")
 	case k == When:
 		e.string(v.when.Format(time.RFC3339))
 	case k == List:

@@ -78,7 +78,7 @@ var Namespaces = []Column[*inspect.Namespace]{
 // ofContainer makes a column of what there is to say of the container that a
 // namespace belongs to.
 func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
-	return Column[*inspect.Namespace]{name, f.help, Text, Containers, func(v *View, ns *inspect.Namespace) Value {
+	return Column[*inspect.Namespace]{name, f.help, Text, Identity, func(v *View, ns *inspect.Namespace) Value {
 		if !v.Identified {
 			return Value{}
 		}

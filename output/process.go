@@ -18,7 +18,7 @@ var Processes = []Column[*inspect.Process]{
 	ofOwnContainer("CID", containerID),
 	ofOwnContainer("IMAGE", containerImage),
 	ofOwnContainer("POD", containerPod),
-	{"GUEST", "\"guest\" if the process came into the container's namespaces from outside", Text, Containers | Guests, func(v *View, p *inspect.Process) Value {
+	{"GUEST", "\"guest\" if the process came into the container's namespaces from outside", Text, Identity | Guests, func(v *View, p *inspect.Process) Value {
 		if v.Guests[p.PID] {
 			return textValue("guest")
 		}
@@ -31,7 +31,7 @@ var Processes = []Column[*inspect.Process]{
 // ofOwnContainer makes a column of what there is to say of the container that a
 // process is in.
 func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
-	return Column[*inspect.Process]{name, f.help, Text, Containers, func(v *View, p *inspect.Process) Value {
+	return Column[*inspect.Process]{name, f.help, Text, Identity, func(v *View, p *inspect.Process) Value {
 		if !v.Identified {
 			return Value{}
 		}

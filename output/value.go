@@ -19,12 +19,14 @@ const (
 	When                     // a time: in JSON a string as RFC 3339 has it
 	Relation                 // a namespace that owns or encloses: in JSON an object
 	Holders                  // what keeps a namespace alive: in JSON an array of objects
+	Age                      // a time span: in JSON a number of seconds
+	Share                    // whose namespace a container is in: in JSON an object
 )
 
-var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders"}
+var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders", Age: "seconds", Share: "sharing"}
 
 // String returns a word for k: "string", "number", "array", "time",
-// "namespace" or "holders".
+// "namespace", "holders", "seconds" or "sharing".
 func (k Kind) String() string { return kindNames[k] }
 
 // A Value is what stands in a cell. Its zero value is "none", shown as "-".
@@ -95,6 +97,8 @@ func (v Value) cell(k Kind) string {
 		return strconv.FormatInt(v.num, 10)
 	case List:
 		return strings.Join(v.list, ",")
+	case Age:
+		return span(v.num)
 	case When:
 		return v.when.Format("2006-01-02 15:04:05")
 	case Holders:
@@ -109,7 +113,7 @@ func (v Value) compare(w Value, k Kind) int {
 		return int(v.state) - int(w.state)
 	}
 	switch k {
-	case Number, Relation:
+	case Number, Relation, Age:
 		switch {
 		case v.num < w.num:
 			return -1
@@ -123,4 +127,18 @@ func (v Value) compare(w Value, k Kind) int {
 		return strings.Compare(strings.Join(v.list, ","), strings.Join(w.list, ","))
 	}
 	return strings.Compare(v.text, w.text)
+}
+
+// span returns a number of seconds in the largest unit of which there are two,
+// so that it is short and says enough: "90s", "5m", "47h", "12d".
+func span(seconds int64) string {
+	for _, unit := range []struct {
+		seconds int64
+		name    string
+	}{{24 * 60 * 60, "d"}, {60 * 60, "h"}, {60, "m"}} {
+		if n := seconds / unit.seconds; n >= 2 {
+			return strconv.FormatInt(n, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(seconds, 10) + "s"
 }

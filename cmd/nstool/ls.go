@@ -150,7 +150,7 @@ func (o lsOptions) check() error {
 // runLs lists what the options say.
 func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if o.list {
-		return listColumns(a, o)
+		return writeColumns(a, output.Namespaces)
 	}
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	if o.types != 0 && len(o.targets) == 0 && o.tree == "" {
@@ -313,7 +313,7 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 	if l.view.Details == nil {
 		l.view.Details = make(map[int]inspect.Detail)
 	}
-	if needs&output.Containers != 0 {
+	if needs&output.Identity != 0 {
 		l.containers()
 	}
 	if needs&output.Guests != 0 {
@@ -344,17 +344,7 @@ func (l *listing) containers() bool {
 func (l *listing) guests() bool {
 	if l.view.Guests == nil {
 		l.containers()
-		l.view.Guests = make(map[int]bool)
-		for _, p := range l.processes {
-			m := l.snap.ContainerOf(p)
-			guest := m.Guest
-			if m.Container != nil && !guest {
-				guest, _ = l.snap.Containers().Guest(p.PID, m.Container) // one that has gone is none
-			}
-			if guest {
-				l.view.Guests[p.PID] = true
-			}
-		}
+		l.view.Guests = l.snap.Guests(slices.Values(l.processes))
 	}
 	return len(l.view.Guests) > 0
 }
@@ -419,9 +409,9 @@ func (a *app) style(o lsOptions) output.Style {
 	return s
 }
 
-// listColumns lists what -o takes.
-func listColumns(a *app, o lsOptions) error {
-	for _, c := range output.Namespaces {
+// writeColumns lists what -o takes.
+func writeColumns[R any](a *app, table []output.Column[R]) error {
+	for _, c := range table {
 		if _, err := fmt.Fprintf(a.out, "%-10s %-10s %s\n", c.Name, c.Kind, c.Help); err != nil {
 			return err
 		}

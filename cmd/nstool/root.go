@@ -81,6 +81,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupDo, Title: "Enter and keep:"},
 	)
 	root.AddCommand(
+		newContainers(a),
 		newEnter(a),
 		newLs(a),
 		newRun(a),

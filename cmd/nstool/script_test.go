@@ -46,6 +46,7 @@ func TestScript(t *testing.T) {
 			return nstest.Lacks(strings.TrimPrefix(cond, "need:")) == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"host":      host,
 			"need":      need,
 			"sandbox":   sandbox,
 			"status":    exitStatus,
@@ -55,6 +56,17 @@ func TestScript(t *testing.T) {
 }
 
 func TestAsUser(t *testing.T) { nstest.AsUser(t) }
+
+// host NAME: a made-up host, from inspect/container/testdata/host/NAME.txtar.
+// It sets $PROC.
+func host(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: host NAME")
+	}
+	text, err := os.ReadFile("../../inspect/container/testdata/host/" + args[0] + ".txtar")
+	ts.Check(err)
+	ts.Setenv("PROC", nstest.MakeHost(ts.Value("t").(testing.TB), string(text)).Proc)
+}
 
 // need NAME...: nstest.Need.
 func need(ts *testscript.TestScript, neg bool, args []string) {

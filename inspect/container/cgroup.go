@@ -164,22 +164,25 @@ var scopes = []struct {
 }
 
 // parents are the groups that hold nothing but groups of containers.
-var parents = map[string]struct {
+var parents = []struct {
+	name   string
 	engine Engine
 	kind   partKind
 	free   bool
 }{
-	"docker":      {engine: Docker, kind: partContainer},
-	"buildkit":    {engine: BuildKit, kind: partContainer},
-	"lxc":         {engine: LXC, kind: partContainer, free: true},
-	"lxc.payload": {engine: LXC, kind: partContainer, free: true},
-	"lxc.monitor": {kind: partMonitor, free: true},
+	{name: "docker", engine: Docker, kind: partContainer},
+	{name: "buildkit", engine: BuildKit, kind: partContainer},
+	{name: "lxc", engine: LXC, kind: partContainer, free: true},
+	{name: "lxc.payload", engine: LXC, kind: partContainer, free: true},
+	{name: "lxc.monitor", kind: partMonitor, free: true},
 }
 
 // parsePart says what a component of a path is, from itself and the one before.
 func parsePart(before, part string) (Ref, partKind) {
-	if p, ok := parents[before]; ok && (isHexID(part) || p.free && part != "" || p.engine == BuildKit && isBuildKitID(part)) {
-		return Ref{Engine: p.engine, ID: part}, p.kind
+	for _, p := range parents {
+		if before == p.name && (isHexID(part) || p.free && part != "" || p.engine == BuildKit && isBuildKitID(part)) {
+			return Ref{Engine: p.engine, ID: part}, p.kind
+		}
 	}
 	// A systemd path, "SLICE:PREFIX:ID", that was given to who makes plain groups.
 	if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {

@@ -15,17 +15,27 @@ type finder struct {
 // the container's parent, say of a container. It reports whether they know it.
 type namer func(f *finder, c *Container, mon func() (Monitor, bool)) bool
 
-// namers are those of each engine.
-var namers = map[Engine]namer{
-	Docker:     (*finder).nameDocker,
-	Containerd: (*finder).nameContainerd,
-	Podman:     (*finder).namePodman,
-	CRIO:       (*finder).nameCRIO,
-	LXC:        (*finder).nameLXC,
-	Nspawn:     (*finder).nameNspawn,
-	Runc:       (*finder).nameRuntime,
-	Crun:       (*finder).nameRuntime,
-	BuildKit:   func(*finder, *Container, func() (Monitor, bool)) bool { return true }, // it names none
+// namerOf returns the namer of an engine, or nil if there is none.
+func namerOf(e Engine) namer {
+	switch e {
+	case Docker:
+		return (*finder).nameDocker
+	case Containerd:
+		return (*finder).nameContainerd
+	case Podman:
+		return (*finder).namePodman
+	case CRIO:
+		return (*finder).nameCRIO
+	case LXC, Incus, LXD:
+		return (*finder).nameLXC
+	case Nspawn:
+		return (*finder).nameNspawn
+	case Runc, Crun:
+		return (*finder).nameRuntime
+	case BuildKit: // which names none
+		return func(*finder, *Container, func() (Monitor, bool)) bool { return true }
+	}
+	return nil
 }
 
 // guesses are the engines whose containers can have any control group, in the
@@ -38,18 +48,18 @@ func (f *finder) find(c *Container, mon func() (Monitor, bool)) bool {
 	if !isName(c.ID) {
 		return false
 	}
-	if name := namers[c.Engine]; name != nil {
+	if name := namerOf(c.Engine); name != nil {
 		return name(f, c, mon)
 	}
 	for _, engine := range guesses {
-		if namers[engine](f, c, nil) {
+		if namerOf(engine)(f, c, nil) {
 			return true
 		}
 	}
 	if m, ok := mon(); ok {
 		if m.ID == c.ID || m.Many {
 			c.Engine = m.Engine
-			return namers[m.Engine](f, c, func() (Monitor, bool) { return m, true })
+			return namerOf(m.Engine)(f, c, func() (Monitor, bool) { return m, true })
 		}
 	}
 	return false

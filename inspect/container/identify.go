@@ -48,7 +48,7 @@ type Membership struct {
 	Container *Container
 	// Guest says that the process came in from outside: it joined namespaces
 	// of the container, but its mount namespace is the host's. A guest that
-	// joined the mount namespace too is only found by [Set.Guest].
+	// joined the mount namespace too is only found by [Set.Guests].
 	Guest bool
 }
 
@@ -61,6 +61,8 @@ type Set struct {
 	Members []Membership
 	// Gaps are what could not be read.
 	Gaps []Gap
+	// Host are the namespaces of the host.
+	Host Inodes
 
 	host  Host
 	owner map[uint64]*Container // by inode of a namespace that is not the host's
@@ -90,6 +92,7 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	defer dir.Close()
 	f.proc = &procDir{path: host.Proc, dir: dir, argv: make(map[int][]string)}
 	f.group(procs)
+	f.set.Host = f.host
 	f.place()
 	f.name()
 	f.attribute()
@@ -419,7 +422,7 @@ func (f *identifier) name() {
 		}
 		f.findInit(c, in)
 		if !found {
-			f.gap(c.Init, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
+			f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 		}
 	}
 }
@@ -558,28 +561,35 @@ func depth(c *Container) (n int) {
 	return n
 }
 
-// Guest reports whether a process that is in the namespaces of c came there
-// from outside, as by nsenter(1): its control group is not that of c. It reads
-// the control groups of both.
-func (s *Set) Guest(pid int, c *Container) (bool, error) {
-	if pid == c.Init {
-		return false, nil
-	}
+// Guests returns those of the given processes that are in the namespaces of
+// their container and came there from outside, as by nsenter(1): their control
+// group is not the container's. It reads the control group of each that is a
+// member. One that has ended meanwhile is none.
+func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
+	guests := make(map[int]bool)
 	dir, err := sys.OpenStateDir(s.host.Proc)
 	if err != nil {
-		return false, err
+		return guests
 	}
 	defer dir.Close()
 	p := procDir{dir: dir}
-	own, err := p.cgroup(c.Init)
-	if err != nil {
-		return false, err
+	own := make(map[*Container]string)
+	for pid, m := range procs {
+		c := m.Container
+		if c == nil || m.Guest || pid == c.Init {
+			if m.Guest {
+				guests[pid] = true
+			}
+			continue
+		}
+		if _, ok := own[c]; !ok {
+			own[c], _ = p.cgroup(c.Init)
+		}
+		if text, err := p.cgroup(pid); err == nil && own[c] != "" && text != own[c] && !sameGroup(own[c], text, depth(c)+1) {
+			guests[pid] = true
+		}
 	}
-	text, err := p.cgroup(pid)
-	if err != nil {
-		return false, err
-	}
-	return !sameGroup(own, text, depth(c)+1), nil
+	return guests
 }
 
 // sameGroup reports whether a process with the control groups in text is in

@@ -1,148 +1,55 @@
 package container
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/nstool/nstool/internal/nstest"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
 
-// A made is a made-up host, from testdata/host/*.txtar. In the text ID(word)
-// stands for an ID of 64 hexadecimal digits. The file "processes" has a line for
-// each process:
-//
-//	PID PPID NAMESPACES CGROUP ARGV...
-//
-// NAMESPACES is "host", or a word for a set of namespaces of its own, with
-// exceptions: "web,net=db,pid=host". CGROUP may hold several lines of
-// /proc/pid/cgroup, separated by "|"; a path alone is one of cgroup v2. The
-// start time of a process is its PID. What is below root/ is the host's file
-// system, what is below proc/ is put into /proc.
+// A made is a made-up host, from testdata/host/*.txtar.
 type made struct {
-	host  Host
-	procs []madeProc
-	want  string
+	*nstest.Host
+	host Host
 }
-
-type madeProc struct {
-	pid  int
-	inos *Inodes
-}
-
-var inodeNames = [9]string{"", "cgroup", "ipc", "net", "mnt", "pid", "time", "user", "uts"}
 
 func makeHost(t testing.TB, text string) *made {
 	t.Helper()
-	text = regexp.MustCompile(`ID\((\w+)\)`).ReplaceAllStringFunc(text, func(s string) string { return idOf(s[3 : len(s)-1]) })
-	archive := txtar.Parse([]byte(text))
-	m := &made{}
-	var files []txtar.File
-	for _, f := range archive.Files {
-		switch f.Name {
-		case "want":
-			m.want = string(f.Data)
-		case "processes":
-			for line := range strings.Lines(string(f.Data)) {
-				if strings.TrimSpace(line) == "" {
-					continue
-				}
-				p, made := makeProcess(t, line)
-				m.procs = append(m.procs, p)
-				files = append(files, made...)
-			}
-		default:
-			files = append(files, f)
-		}
-	}
-	files = append(files, txtar.File{Name: "root/"}, txtar.File{Name: "proc/"})
-	dir := nstest.Proc(t, string(txtar.Format(&txtar.Archive{Files: files})))
-	m.host = Host{Proc: filepath.Join(dir, "proc"), Root: filepath.Join(dir, "root")}
-	return m
+	h := nstest.MakeHost(t, text)
+	return &made{h, Host{Proc: h.Proc, Root: h.Root}}
 }
 
-func makeProcess(t testing.TB, line string) (madeProc, []txtar.File) {
-	t.Helper()
-	fields := strings.Fields(line)
-	if len(fields) < 5 {
-		t.Fatalf("processes: %q has too few words", line)
-	}
-	pid, err := strconv.Atoi(fields[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var inos Inodes
-	set, exceptions, _ := strings.Cut(fields[2], ",")
-	for i := 1; i < len(inos); i++ {
-		inos[i] = inodeOf(set, i)
-	}
-	for _, exception := range strings.Split(exceptions, ",") {
-		if name, set, ok := strings.Cut(exception, "="); ok {
-			i := slices.Index(inodeNames[:], name)
-			inos[i] = inodeOf(set, i)
-		}
-	}
-	cgroup := fields[3]
-	if strings.HasPrefix(cgroup, "/") {
-		cgroup = "0::" + cgroup
-	}
-	links := ""
-	for i, name := range inodeNames[1:] {
-		links += fmt.Sprintf("%s -> %s:[%d]\n", name, name, inos[i+1])
-	}
-	argv := fields[4:]
-	for i := range argv {
-		argv[i] = strings.ReplaceAll(argv[i], "|", " ")
-	}
-	return madeProc{pid, &inos}, []txtar.File{
-		{Name: "proc/" + fields[0] + "/cgroup", Data: []byte(strings.ReplaceAll(cgroup, "|", "\n") + "\n")},
-		{Name: "proc/" + fields[0] + "/stat", Data: fmt.Appendf(nil, "%d (%s) S %s %s%d 0\n", pid, filepath.Base(argv[0]), fields[1], strings.Repeat("0 ", 17), pid)},
-		{Name: "proc/" + fields[0] + "/cmdline", Data: []byte(strings.Join(argv, "\n") + "\n")},
-		{Name: "proc/" + fields[0] + "/ns/links", Data: []byte(links)},
-	}
-}
+func idOf(word string) string { return nstest.ContainerID(word) }
 
-// inodeOf makes up the inode number of a namespace.
-func inodeOf(set string, i int) uint64 {
-	sum := sha256.Sum256([]byte(set))
-	return 0xF0000000 + uint64(sum[0])<<16 + uint64(sum[1])<<8 + uint64(i)
-}
-
-func idOf(word string) string {
-	sum := sha256.Sum256([]byte(word))
-	return hex.EncodeToString(sum[:])
-}
-
-func (m *made) all() iter.Seq2[int, *Inodes] {
-	return func(yield func(int, *Inodes) bool) {
-		for _, p := range m.procs {
-			if !yield(p.pid, p.inos) {
+func (m *made) identify() *Set {
+	return Identify(m.host, func(yield func(int, *Inodes) bool) {
+		for _, pid := range m.PIDs {
+			if !yield(pid, m.Inodes[pid]) {
 				return
 			}
 		}
-	}
+	})
 }
-
-func (m *made) identify() *Set { return Identify(m.host, m.all()) }
 
 // report says in words what was identified.
 func (m *made) report(set *Set) string {
 	var b strings.Builder
+	guests := set.Guests(func(yield func(int, Membership) bool) {
+		for i, pid := range m.PIDs {
+			if !yield(pid, set.Members[i]) {
+				return
+			}
+		}
+	})
 	for _, c := range set.Containers {
 		fmt.Fprintf(&b, "%s engine=%s", c, c.Engine)
 		if !isHexID(c.ID) && c.ID != c.Name {
@@ -160,10 +67,10 @@ func (m *made) report(set *Set) string {
 			b.WriteString(" sandbox")
 		}
 		fmt.Fprintf(&b, " init=%d:", c.Init)
-		for i, p := range m.procs {
+		for i, pid := range m.PIDs {
 			if member := set.Members[i]; member.Container == c {
-				fmt.Fprintf(&b, " %d", p.pid)
-				if guest, err := set.Guest(p.pid, c); member.Guest || guest || err != nil {
+				fmt.Fprintf(&b, " %d", pid)
+				if guests[pid] {
 					b.WriteString("(guest)")
 				}
 			}
@@ -191,8 +98,8 @@ func TestHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			m := makeHost(t, string(text))
-			if got := m.report(m.identify()); got != m.want {
-				t.Errorf("got\n%s\nwant\n%s", got, m.want)
+			if got := m.report(m.identify()); got != m.Want {
+				t.Errorf("got\n%s\nwant\n%s", got, m.Want)
 			}
 		})
 	}

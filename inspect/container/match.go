@@ -71,7 +71,7 @@ func (s *Set) Match(engine Engine, name string) []Match {
 	}
 	// "docker:web", where the engine was not given apart.
 	if prefix, rest, ok := strings.Cut(name, ":"); ok && engine == "" && !strings.Contains(name, " > ") {
-		if _, known := namers[Engine(prefix)]; known || prefix == string(Incus) || prefix == string(LXD) {
+		if namerOf(Engine(prefix)) != nil {
 			return s.Match(Engine(prefix), rest)
 		}
 	}

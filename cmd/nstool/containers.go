@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/passwd"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// containersOptions is what the words of nstool-containers(1) say.
+type containersOptions struct {
+	targets []target.Ref
+
+	columns    string
+	sort       string
+	filter     string
+	tree       bool
+	json, raw  bool
+	noHeader   bool
+	noTruncate bool
+	strict     bool
+	list       bool
+	proc       string
+}
+
+func newContainers(a *app) *cobra.Command {
+	var o containersOptions
+	cmd := &cobra.Command{
+		Use:     "containers [flags] [TARGET...]",
+		Aliases: []string{"ps"},
+		Short:   "List containers, and which namespaces each shares",
+		GroupID: groupSee,
+		Long: `List the containers of every engine on the host, and for each type of namespace
+whose they are in: their own, the host's, or another container's. No engine is
+asked and none need run.
+
+With a process, a namespace or a network interface as TARGET, list the
+containers that it belongs to.`,
+		Example: `  nstool containers                    every container
+  nstool containers --tree             by engine, pod and container
+  nstool containers 4242               the container that process 4242 is in
+  nstool containers net:[4026532281]   the containers in a namespace
+  nstool containers veth5c617a7        the one at the other end of an interface
+  nstool containers -Q 'net == "host" || pid == "host"'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, word := range args {
+				ref, err := target.Parse(word)
+				if err != nil {
+					return usageError{err}
+				}
+				o.targets = append(o.targets, ref)
+			}
+			switch {
+			case o.json && o.raw:
+				return usagef("--json and --raw exclude each other")
+			case o.tree && (o.json || o.raw || o.sort != ""):
+				return usagef("a tree is for people: --tree excludes --json, --raw and --sort")
+			}
+			return runContainers(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completeTargets,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&o.filter, "filter", "Q", "", "only what the `EXPR` over columns is true for")
+	f.StringVarP(&o.columns, "output", "o", "", "show the columns of this `LIST`; +LIST adds to the default ones")
+	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN sorts the largest first")
+	f.BoolVarP(&o.tree, "tree", "T", false, "draw a tree by engine, pod and container")
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON, with all columns")
+	f.BoolVarP(&o.raw, "raw", "r", false, "write one line a row, with one blank between cells and none in them")
+	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "leave out the header")
+	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "cut nothing to the width of the terminal")
+	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
+	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
+	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
+	complete(cmd, "output", func() []string { return output.Names(output.Containers) })
+	complete(cmd, "sort", func() []string { return output.Names(output.Containers) })
+	return cmd
+}
+
+func runContainers(ctx context.Context, a *app, o containersOptions) error {
+	if o.list {
+		return writeColumns(a, output.Containers)
+	}
+	opts := []inspect.Option{inspect.WithProc(o.proc)}
+	if !slices.ContainsFunc(o.targets, hardToFind) {
+		opts = append(opts, inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts())
+	}
+	snap, err := inspect.Scan(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	rows, err := chooseContainers(ctx, snap, o.targets)
+	if err != nil {
+		return err
+	}
+	l := listing{
+		o:    lsOptions{columns: o.columns, filter: o.filter, sort: o.sort, raw: o.raw, noHeader: o.noHeader, noTruncate: o.noTruncate},
+		snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()},
+	}
+	l.containers()
+	for _, c := range rows {
+		if p, ok := snap.Process(c.Init); ok {
+			l.processes = append(l.processes, p)
+		}
+	}
+	l.view.Guests = snap.Guests(snap.Processes())
+	defaults := output.ContainerDefaults()
+	if o.json {
+		defaults = output.Containers
+	}
+	cols, err := arrange(ctx, &l, &rows, output.Containers, defaults)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.json:
+		err = output.ContainersJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+	case o.tree:
+		err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
+	case len(rows) == 0 && len(o.targets) == 0 && !o.raw:
+		fmt.Fprintln(a.err, "nstool: no containers")
+	default:
+		err = draw(a, &l, rows, cols, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return a.reportGaps(snap, l.gaps, o.strict)
+}
+
+// hardToFind reports whether a target can be a namespace that only a thorough
+// scan finds.
+func hardToFind(ref target.Ref) bool {
+	switch ref.Kind {
+	case target.Process, target.Container, target.Pod, target.Word:
+		return false
+	}
+	return true
+}
+
+// chooseContainers returns the containers that the targets belong to, or all if
+// there are none.
+func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []target.Ref) ([]*container.Container, error) {
+	set := snap.Containers()
+	if len(targets) == 0 {
+		return slices.Clone(set.Containers), nil
+	}
+	wanted := make(map[*container.Container]bool)
+	for _, ref := range targets {
+		found, err := target.Resolve(snap, ref)
+		if err != nil && ref.Kind == target.Word {
+			// The name of an interface is a word too.
+			ns, e := behind(snap, ref.Name)
+			if found.Namespace = ns; e == nil || !errors.Is(e, fs.ErrNotExist) {
+				err = e
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		in := containersOf(snap, found)
+		if len(in) == 0 {
+			return nil, fmt.Errorf("%s is in no container", ref.Text)
+		}
+		for _, c := range in {
+			wanted[c] = true
+		}
+	}
+	rows := slices.Collect(maps.Keys(wanted))
+	slices.SortFunc(rows, func(a, b *container.Container) int { return strings.Compare(a.String(), b.String()) })
+	return rows, nil
+}
+
+// containersOf returns the containers that what was found is, is in, or has in
+// it.
+func containersOf(snap *inspect.Snapshot, found target.Found) (in []*container.Container) {
+	switch {
+	case len(found.Match.Containers) > 0:
+		return found.Match.Containers
+	case found.Namespace == nil:
+		if c := snap.ContainerOf(found.Process).Container; c != nil {
+			in = append(in, c)
+		}
+		return in
+	}
+	for _, p := range found.Namespace.Members {
+		if m := snap.ContainerOf(p); m.Container != nil && !m.Guest && !slices.Contains(in, m.Container) {
+			in = append(in, m.Container)
+		}
+	}
+	return in
+}

@@ -1,0 +1,256 @@
+package output
+
+import (
+	"io"
+	"slices"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+)
+
+// Containers is the table of columns that say something of a container. Those
+// that stand in lower case are one for each type of namespace.
+var Containers = append([]Column[*container.Container]{
+	containerColumn("CONTAINER", containerName),
+	containerColumn("ENGINE", containerEngine),
+	{"NAME", "name of the container; in a pod, the name in the pod", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Name) }},
+	containerColumn("CID", containerID),
+	containerColumn("IMAGE", containerImage),
+	containerColumn("POD", containerPod),
+	{"PODUID", "UID of the Kubernetes pod", Text, 0, func(_ *View, c *container.Container) Value {
+		if c.Pod == nil {
+			return Value{}
+		}
+		return textValue(c.Pod.UID)
+	}},
+	{"ROLE", "\"sandbox\" for the container that only keeps the namespaces of a pod", Text, 0, func(_ *View, c *container.Container) Value {
+		if c.Sandbox {
+			return textValue("sandbox")
+		}
+		return Value{}
+	}},
+	{"GROUP", "namespace of containerd, or project of Incus, that the container is in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Namespace) }},
+	{"IN", "container that the engine of this one runs in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Outer.String()) }},
+	{"PATH", "directory of the container: its state, its bundle or its root", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Path) }},
+	{"INIT", "PID of the container's first process", Number, 0, func(_ *View, c *container.Container) Value {
+		if c.Init == 0 {
+			return Value{}
+		}
+		return numberValue(c.Init)
+	}},
+	{"PROCS", "number of processes in the container, guests not counted", Number, 0, func(v *View, c *container.Container) Value { return numberValue(v.members(c)) }},
+	{"STARTED", "when the first process started", When, Detail, ofInit(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+	{"AGE", "how long ago that was", Age, Detail, ofInit(func(v *View, d inspect.Detail) Value {
+		if d.Start.IsZero() {
+			return Value{}
+		}
+		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
+	})},
+	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", Text, Detail, ofInit(func(v *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })},
+	{"COMMAND", "command line of the first process", Text, Detail | Args, ofInit(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
+}, shares()...)
+
+// ContainerDefaults returns the columns of containers that are shown when none
+// are asked for.
+func ContainerDefaults() []Column[*container.Container] {
+	names := []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE"}
+	for t := range inspect.AllTypes.All() {
+		names = append(names, t.String())
+	}
+	return Pick(Containers, names...)
+}
+
+func containerColumn(name string, f containerField) Column[*container.Container] {
+	return Column[*container.Container]{name, f.help, Text, 0, func(_ *View, c *container.Container) Value { return f.value(c) }}
+}
+
+// ofInit makes a column of what the first process of a container says.
+func ofInit(f func(*View, inspect.Detail) Value) func(*View, *container.Container) Value {
+	return func(v *View, c *container.Container) Value {
+		if d, ok := v.Details[c.Init]; ok {
+			return f(v, d)
+		}
+		return Value{}
+	}
+}
+
+// members counts the processes of c.
+func (v *View) members(c *container.Container) int {
+	if v.counts == nil {
+		v.counts = make(map[*container.Container]int)
+		for p := range v.Snapshot.Processes() {
+			if m := v.Snapshot.ContainerOf(p); !m.Guest && !v.Guests[p.PID] {
+				v.counts[m.Container]++
+			}
+		}
+	}
+	return v.counts[c]
+}
+
+// shares returns a column for each type of namespace that says whose it is.
+func shares() (cols []Column[*container.Container]) {
+	for t := range inspect.AllTypes.All() {
+		cols = append(cols, Column[*container.Container]{
+			Name: t.String(), Kind: Share,
+			Help:  "whose " + t.String() + " namespace it is in: own, host, =NAME of another container, or other",
+			value: func(v *View, c *container.Container) Value { return v.share(c, t) },
+		})
+	}
+	return cols
+}
+
+// apart are the types that engines give every container of its own unless they
+// are told otherwise: one that has the host's there is set off.
+var apart = inspect.TypesOf(inspect.IPC, inspect.Mnt, inspect.Net, inspect.PID, inspect.UTS)
+
+// share says whose namespace of type t a container is in. The list of the value
+// has that in words: "own", "host", "other" or the container's name.
+func (v *View) share(c *container.Container, t inspect.Type) Value {
+	p, ok := v.Snapshot.Process(c.Init)
+	if !ok {
+		return Value{state: hidden}
+	}
+	id, ok := p.Namespace(t)
+	if !ok {
+		return Value{state: hidden}
+	}
+	set := v.Snapshot.Containers()
+	val := Value{state: known, num: int64(id.Ino)}
+	word := func(text, of string) Value {
+		val.text, val.list = text, []string{of}
+		return val
+	}
+	switch owner := set.Owner(id.Ino); {
+	case id.Ino == set.Host[t] && apart.Has(t):
+		return word("HOST", "host")
+	case id.Ino == set.Host[t]:
+		return word("host", "host")
+	case owner == nil:
+		return word("other", "other")
+	case owner == c:
+		return word("own", "own")
+	case owner.Sandbox && owner.Pod != nil && owner.Pod == c.Pod:
+		return word("=pod", owner.String())
+	case owner.Name == "":
+		return word("="+owner.ShortID(), owner.String())
+	default:
+		return word("="+owner.Name, owner.String())
+	}
+}
+
+// ContainerSchema names the form of what [ContainersJSON] writes.
+const ContainerSchema = "nstool/containers/1"
+
+// ContainersJSON writes one object, as [JSON] does:
+//
+//	{"schema": "nstool/containers/1", "partial": false, "containers": [{...}, ...], "gaps": [{...}, ...]}
+//
+// A type of namespace is an object: {"ns": 4026532184, "of": "own"}, where of is
+// "own", "host", "other" or the name of a container.
+func ContainersJSON(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], gaps []inspect.Gap) error {
+	e := &encoder{w: w}
+	e.raw(`{"schema":`)
+	e.string(ContainerSchema)
+	if len(gaps) > 0 {
+		e.raw(`,"partial":true`)
+	} else {
+		e.raw(`,"partial":false`)
+	}
+	e.raw(`,"containers":[`)
+	encodeRows(e, v, rows, cols)
+	e.raw(`]`)
+	e.gaps(gaps)
+	return e.flush()
+}
+
+// ContainerTree writes a table of containers below their engine, their pod and
+// the container in which their engine runs, with lines drawn before the first
+// column, which names them. What is above a row stands there too, also if it is
+// not among rows.
+func ContainerTree(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], style Style) error {
+	root := &containerNode{}
+	for _, c := range rows {
+		root.place(c)
+	}
+	t := containerTree{v: v, cols: cols}
+	if !style.NoHeader {
+		t.grid = append(t.grid, Names(cols))
+	}
+	for _, n := range root.below {
+		t.add(n, "", "")
+	}
+	first := cols[0]
+	first.Kind = Text // a tree grows from the left
+	return drawTable(w, v, t.grid, t.rows, append([]Column[*container.Container]{first}, cols[1:]...), style, nil)
+}
+
+// A containerNode is a line of a tree: an engine, a pod or a container.
+type containerNode struct {
+	name  string
+	c     *container.Container // nil for an engine, and a pod without a sandbox
+	below []*containerNode
+}
+
+// child returns the node below n with the given name.
+func (n *containerNode) child(name string) *containerNode {
+	i := slices.IndexFunc(n.below, func(b *containerNode) bool { return b.name == name })
+	if i < 0 {
+		i = len(n.below)
+		n.below = append(n.below, &containerNode{name: name})
+	}
+	return n.below[i]
+}
+
+// place returns the node of c below n, and makes it and what is above it.
+func (n *containerNode) place(c *container.Container) *containerNode {
+	at := n
+	if c.Outer != nil {
+		at = n.place(c.Outer)
+	}
+	at = at.child(string(c.Engine))
+	name := c.Name
+	if name == "" {
+		name = c.ShortID()
+	}
+	if c.Pod != nil && c.Pod.Name != "" {
+		at = at.child(c.Pod.Namespace + "/" + c.Pod.Name)
+	}
+	if !c.Sandbox || c.Pod == nil {
+		// Two may have the same name, and are two lines.
+		i := slices.IndexFunc(at.below, func(b *containerNode) bool { return b.c == c })
+		if i < 0 {
+			at.below = append(at.below, &containerNode{name: name})
+			i = len(at.below) - 1
+		}
+		at = at.below[i]
+	}
+	at.c = c
+	return at
+}
+
+type containerTree struct {
+	v    *View
+	cols []Column[*container.Container]
+	grid [][]string
+	rows []*container.Container
+}
+
+// add draws n and what is below it: self before its own row, rest before those
+// below.
+func (t *containerTree) add(n *containerNode, self, rest string) {
+	line := make([]string, len(t.cols))
+	for i, c := range t.cols {
+		if n.c != nil {
+			line[i] = Clean(c.value(t.v, n.c).cell(c.Kind))
+		}
+	}
+	line[0] = self + Clean(n.name)
+	t.grid, t.rows = append(t.grid, line), append(t.rows, n.c)
+	for i, b := range n.below {
+		if i < len(n.below)-1 {
+			t.add(b, rest+"├─", rest+"│ ")
+		} else {
+			t.add(b, rest+"└─", rest+"  ")
+		}
+	}
+}
