@@ -338,3 +338,6 @@ func ReadAt(dirfd int, name string, most int) ([]byte, error) {
 func OpenNull() (int, error) {
 	return openat(unix.AT_FDCWD, "/dev/null", unix.O_RDWR|unix.O_CLOEXEC)
 }
+
+// OnMainThread reports whether the calling thread is the first of the process.
+func OnMainThread() bool { return unix.Gettid() == unix.Getpid() }

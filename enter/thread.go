@@ -1,0 +1,146 @@
+package enter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Do calls f on an operating system thread that has joined the namespaces in
+// files, and returns what f returns. The thread is thrown away afterwards, so
+// no other goroutine ever sees them.
+//
+// A connection made by f stays in its network namespace, so this dials a port
+// inside another one:
+//
+//	ns, err := enter.OpenFile("/run/netns/blue", inspect.Net)
+//	if err != nil {
+//		return err
+//	}
+//	defer ns.Close()
+//	var conn net.Conn
+//	err = enter.Do(ctx, func() (err error) {
+//		conn, err = net.Dial("tcp", "127.0.0.1:80")
+//		return err
+//	}, ns)
+//
+// What f starts in other goroutines runs outside. The dialer of package net
+// does so for a host name with several addresses: dial addresses.
+//
+// Namespaces of type PID, user and time cannot be joined by a thread of a Go
+// program: the error is an [errors.ErrUnsupported], and f is not called. It
+// needs CAP_SYS_ADMIN in the user namespaces that own the namespaces and in the
+// caller's, and for mount namespaces CAP_SYS_CHROOT too. When ctx is done
+// before f returns, Do does not wait any longer.
+func Do(ctx context.Context, f func() error, files ...*os.File) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	joins := make([]place, 0, len(files))
+	for _, file := range files {
+		fd := int(file.Fd())
+		t, err := typeOf(fd)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.Name(), err)
+		}
+		switch t {
+		case inspect.PID, inspect.User, inspect.Time:
+			return fmt.Errorf("join the %s namespace %s on a thread: %w", t, file.Name(), errors.ErrUnsupported)
+		}
+		id, err := sys.Fstat(fd)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.Name(), err)
+		}
+		joins = append(joins, place{typ: t, fd: fd, id: inspect.ID(id), of: " by " + file.Name()})
+	}
+
+	done := make(chan result, 1)
+	go onThread(func() error {
+		if err := joinHere(joins); err != nil {
+			return err
+		}
+		return f()
+	}, done)
+	select {
+	case r := <-done:
+		runtime.KeepAlive(files)
+		if r.panicked {
+			panic(r.value)
+		}
+		return r.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+type result struct {
+	err      error
+	panicked bool
+	value    any
+}
+
+// onThread calls f on a thread of its own, which ends with it.
+func onThread(f func() error, done chan<- result) {
+	runtime.LockOSThread()
+	if sys.OnMainThread() {
+		// The first thread is the process to everybody else, and the run time
+		// never ends it. While it is locked here, another goroutine is on
+		// another thread.
+		other := make(chan result, 1)
+		go onThread(f, other)
+		done <- <-other
+		runtime.UnlockOSThread()
+		return
+	}
+	// Not unlocked: the thread ends when this function does.
+	r := result{panicked: true}
+	defer func() {
+		if r.panicked {
+			if r.value = recover(); r.value == nil {
+				r = result{err: errors.New("the function ended its goroutine")} // runtime.Goexit
+			}
+		}
+		done <- r
+	}()
+	r.err = f()
+	r.panicked = false
+}
+
+// joinHere makes the calling thread join namespaces, and reads back that it
+// did.
+func joinHere(joins []place) error {
+	self, err := sys.OpenProcess(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	p := &plan{}
+	for _, j := range joins {
+		p.add(Step{
+			Op: Join, Type: j.typ, ID: j.id, Text: "join the " + j.String(),
+			calls: func(x *sys.Script) {
+				if j.typ == inspect.Mnt {
+					x.Unshare(sys.CloneFS)
+				}
+				x.Setns(j.fd, j.typ.Flag())
+				x.Verify(self.Proc, "thread-self/ns/"+j.typ.String(), inspect.FormatLink(j.typ, j.id.Ino))
+			},
+		})
+	}
+	x := sys.NewScript()
+	x.Here()
+	for n, step := range p.steps {
+		x.Step(n)
+		step.calls(x)
+	}
+	i, err := x.RunHere()
+	if err != nil {
+		return p.failed(x, i, err)
+	}
+	return nil
+}
