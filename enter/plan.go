@@ -304,14 +304,21 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 			if c.KeepCaps {
 				x.KeepCaps()
 			}
+			// Of a user namespace that came by a file it is not known who
+			// exists in there: who was not asked for need not.
+			may := func(i sys.Index, err syscall.Errno) {
+				if inUser && s.uids == nil && !asked {
+					x.Ignore(i, err)
+				}
+			}
 			if setGroups {
-				x.Setgroups(groups)
+				may(x.Setgroups(groups), syscall.EPERM)
 			}
 			if gid != nil {
-				x.Setgid(*gid)
+				may(x.Setgid(*gid), syscall.EINVAL)
 			}
 			if uid != nil {
-				x.Setuid(*uid)
+				may(x.Setuid(*uid), syscall.EINVAL)
 			}
 		}})
 	}

@@ -89,6 +89,8 @@ func (e *StepError) why() string {
 	switch {
 	case errors.Is(e.Err, sys.ErrMismatch):
 		return "the namespace read back is another one"
+	case errors.Is(e.Err, sys.ErrNoInterpreter):
+		return "it is there, but its interpreter or dynamic loader is not"
 	case e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM):
 		return "the PID namespace is dead: its first process has ended"
 	}

@@ -17,6 +17,7 @@ type child struct {
 	report  int // reading end of its pipe
 	forks   bool
 	started sys.Report // of the process that the first one forked, if it was read
+	failure sys.Report // of a call that failed, if it was read
 	stdio   *stdio
 	signals *signals
 }
@@ -102,27 +103,9 @@ func (ch *child) close() {
 func (ch *child) wait(ctx context.Context) error {
 	defer ch.close()
 	if ch.forks {
-		// Whoever reports here has not been seen by the other side yet.
-		r, ok := ch.started, ch.started.Started != 0
-		if !ok {
-			r, ok = sys.ReadReport(ch.report)
-		}
-		change, err := sys.WaitChange(ch.pid)
-		if err != nil {
+		if err := ch.passOn(); err != nil {
 			return err
 		}
-		if err := sys.Reap(ch.pid); err != nil {
-			return err
-		}
-		if !ok || r.Err != nil {
-			return ch.failed(r, ok, change)
-		}
-		// Once it is seen, others may have got hold of the pipe: a PID that
-		// is none of our children's is not theirs to have us signal.
-		if !sys.IsChild(r.Started) {
-			return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
-		}
-		ch.pid = r.Started
 	}
 	ch.stdio.start()
 	change, err := ch.supervise(ctx)
@@ -137,7 +120,11 @@ func (ch *child) wait(ctx context.Context) error {
 	if err := sys.SetNonblock(ch.report); err != nil {
 		return err
 	}
-	if r, ok := sys.ReadReport(ch.report); ok && r.Err != nil {
+	r, ok := ch.failure, ch.failure.Err != nil
+	if !ok {
+		r, ok = sys.ReadReport(ch.report)
+	}
+	if ok && r.Err != nil {
 		return ch.failed(r, true, change)
 	}
 	switch {
@@ -149,6 +136,43 @@ func (ch *child) wait(ctx context.Context) error {
 		return &ExitError{Code: change.Status}
 	}
 	return nil
+}
+
+// passOn waits for the process that joins to have started the one that becomes
+// the program, and has the child be that.
+func (ch *child) passOn() error {
+	change, err := sys.WaitChange(ch.pid)
+	for err == nil && change.Stopped {
+		change, err = sys.WaitChange(ch.pid)
+	}
+	if err != nil {
+		return err
+	}
+	if err := sys.Reap(ch.pid); err != nil {
+		return err
+	}
+	// What was started may fail, and tell, before the other has told of it.
+	for r := ch.started; ; {
+		switch {
+		case r.Started != 0:
+			// Once it is seen, others may have got hold of the pipe: a PID
+			// that is none of our children's is not theirs to have us signal.
+			if !sys.IsChild(r.Started) {
+				return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
+			}
+			ch.pid = r.Started
+			return nil
+		case r.Err != nil:
+			ch.failure = r
+		}
+		var ok bool
+		if change != (sys.Change{}) && ch.failure.Err != nil {
+			return ch.failed(ch.failure, true, change)
+		}
+		if r, ok = sys.ReadReport(ch.report); !ok {
+			return ch.failed(ch.failure, ch.failure.Err != nil, change)
+		}
+	}
 }
 
 // failed says why the program was not run.

@@ -28,32 +28,32 @@ type Process struct {
 // OpenProcess takes hold of a process, or of thread tid of it if that is not 0.
 // It needs no privileges. The error is [ErrForeignProc], or an [fs.ErrNotExist]
 // if there is no such process or thread.
-func OpenProcess(pid, tid int) (p *Process, err error) {
-	p = &Process{PID: pid, TID: tid, Pidfd: -1, Proc: -1, Dir: -1}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
-	if p.Proc, err = openProc(); err != nil {
-		return nil, err
-	}
-	// The pidfd is first: what is opened after it and before it answers that
-	// the process is alive belongs to that process.
-	if p.Pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-		return nil, noProcess(os.NewSyscallError("pidfd_open", err))
-	}
-	dir := strconv.Itoa(pid)
-	if tid != 0 {
-		dir += "/task/" + strconv.Itoa(tid)
-	}
-	if p.Dir, err = openat(p.Proc, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
-		return nil, noProcess(err)
-	}
-	if err := p.Alive(); err != nil {
+func OpenProcess(pid, tid int) (*Process, error) {
+	p := &Process{PID: pid, TID: tid, Pidfd: -1, Proc: -1, Dir: -1}
+	if err := p.open(); err != nil {
+		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+func (p *Process) open() (err error) {
+	if p.Proc, err = openProc(); err != nil {
+		return err
+	}
+	// The pidfd is first: what is opened after it and before it answers that
+	// the process is alive belongs to that process.
+	if p.Pidfd, err = unix.PidfdOpen(p.PID, 0); err != nil {
+		return noProcess(os.NewSyscallError("pidfd_open", err))
+	}
+	dir := strconv.Itoa(p.PID)
+	if p.TID != 0 {
+		dir += "/task/" + strconv.Itoa(p.TID)
+	}
+	if p.Dir, err = openat(p.Proc, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC); err != nil {
+		return noProcess(err)
+	}
+	return p.Alive()
 }
 
 // openProc opens the root of the proc file system, O_PATH, if it is the

@@ -91,7 +91,9 @@ const (
 	ownLoad    = 3 // result: four bytes of memory, and the second argument
 	ownEqual   = 4 // 0 if four bytes of memory are the same, else 1
 
-	errnoMismatch = 4000 // never an errno of Linux
+	// Never an errno of Linux.
+	errnoMismatch      = 4000
+	errnoNoInterpreter = 4001
 )
 
 // ErrMismatch says that a namespace that was read back after joining is not
@@ -500,22 +502,38 @@ type Program struct {
 	Argv []string
 }
 
+// ErrNoInterpreter says that a program is there, but not what it is to be
+// executed by: the interpreter of a script, or the dynamic loader.
+const ErrNoInterpreter = unix.Errno(errnoNoInterpreter)
+
 // Exec appends a row of execve(2), one for each program, until one works, as
 // execvp(3) does: a path that leads nowhere is passed over. If all are, the
-// error is EACCES if one was there but could not be executed, else ENOENT.
+// error is ENOENT if there is no such file, else EACCES or [ErrNoInterpreter].
 func (s *Script) Exec(programs []Program, env []string) {
 	environ := uint64(s.Strings(env))
-	last := Index(len(s.calls) + len(programs))
+	// Behind the row stands a second one, which asks for each path if there is
+	// anything at all: a directory that may not be searched is EACCES too.
+	n := len(programs)
+	found := Index(len(s.calls) + 2*n + 1)
 	var args uint64
-	for n, p := range programs {
-		if n == 0 || !slices.Equal(p.Argv, programs[n-1].Argv) {
+	paths := make([]uint64, n)
+	for i, p := range programs {
+		if i == 0 || !slices.Equal(p.Argv, programs[i-1].Argv) {
 			args = uint64(s.Strings(p.Argv))
 		}
-		i := s.Call("execve", unix.SYS_EXECVE, uint64(s.String(p.Path)), args, environ)
-		s.Ignore(i, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
-		s.keep(i, s.Arg(last, 0), unix.EACCES)
+		paths[i] = uint64(s.String(p.Path))
+		e := s.Call("execve", unix.SYS_EXECVE, paths[i], args, environ)
+		s.Ignore(e, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
+		s.keep(e, s.Arg(found, 0), unix.EACCES)
+	}
+	at := unix.AT_FDCWD
+	for _, path := range paths {
+		e := s.Call("faccessat", unix.SYS_FACCESSAT, uint64(at), path, unix.F_OK)
+		s.IgnoreAll(e)
+		s.calls[e][wordOnZero/8] = callAddr(int(found))
 	}
 	s.own("execve", ownFail, uint64(unix.ENOENT))
+	s.own("execve", ownFail, errnoNoInterpreter)
 }
 
 // ChdirPlain appends a change of the working directory to path, of which no
