@@ -94,6 +94,7 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	child.last = true
 	return child.wait(ctx)
 }
 

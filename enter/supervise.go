@@ -30,9 +30,8 @@ var caught = []struct {
 	{syscall.SIGUSR2, false},
 }
 
-// catchSignals begins to catch them: before the program is started, so that
-// none gets lost. What the caller was told to ignore, as by nohup(1), it goes
-// on to ignore.
+// catchSignals begins to catch them. What the caller was told to ignore, as by
+// nohup(1), it goes on to ignore.
 func catchSignals() *signals {
 	s := &signals{make(chan os.Signal, 64)}
 	for _, c := range caught {

@@ -48,6 +48,20 @@ func links(t testing.TB) map[string]bool {
 	return seen
 }
 
+// noneLeft waits for the last threads to end, which they do after Do returns,
+// and fails if one is in a namespace that was not there before.
+func noneLeft(t testing.TB, before map[string]bool) {
+	t.Helper()
+	waitFor(t, func() bool {
+		for link := range links(t) {
+			if !before[link] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestDo(t *testing.T) {
 	nstest.Need(t, "root")
 	types := []string{"cgroup", "ipc", "net", "mnt", "uts"}
@@ -66,11 +80,7 @@ func TestDo(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for link := range links(t) {
-		if !before[link] {
-			t.Errorf("a thread is left in %s", link)
-		}
-	}
+	noneLeft(t, before)
 }
 
 // A thousand at once leave no thread astray. Run it under -race.
@@ -101,11 +111,7 @@ func TestDoConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for link := range links(t) {
-		if !before[link] {
-			t.Errorf("a thread is left in %s", link)
-		}
-	}
+	noneLeft(t, before)
 }
 
 func TestDoErrors(t *testing.T) {

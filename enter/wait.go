@@ -20,6 +20,9 @@ type child struct {
 	failure sys.Report // of a call that failed, if it was read
 	stdio   *stdio
 	signals *signals
+	// last says that the caller ends when the program does: it need not get
+	// its signals back, which takes its time.
+	last bool
 }
 
 // files returns the descriptors of Stdin, Stdout and Stderr: -1 for what was
@@ -80,10 +83,12 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	x.Report(report, 125)
 	ch.script = x
 
-	ch.signals = catchSignals()
 	if ch.pid, err = x.Start(); err != nil {
 		return ch, err
 	}
+	// A signal that came before has ended the caller, and with it the child.
+	// To catch them takes its time, which the child uses.
+	ch.signals = catchSignals()
 	if err = ch.attend(open); err != nil {
 		ch.abandon()
 	}
@@ -92,7 +97,9 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 
 // close lets go of everything but the process.
 func (ch *child) close() {
-	ch.signals.stop()
+	if !ch.last {
+		ch.signals.stop()
+	}
 	sys.CloseAll(ch.report)
 	if ch.stdio != nil {
 		ch.stdio.close()
