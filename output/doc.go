@@ -12,7 +12,7 @@
 //		return err
 //	}
 //	rows := slices.Collect(snap.Namespaces(inspect.Net))
-//	return output.Table(os.Stdout, view, rows, cols, output.Style{})
+//	return output.Table(os.Stdout, view, rows, cols, output.Style{}, nil)
 //
 // Cells hold what other processes wrote. [Table] and [Raw] clean them for the
 // terminal, see [Clean]; [JSON] keeps the truth.
