@@ -30,10 +30,20 @@ type View struct {
 	// came there from outside, as far as they were looked for.
 	Guests map[int]bool
 
+	// Status is what some processes say at length. It may be nil.
+	Status map[int]Status
+
 	// Now is the time that ages are counted to.
 	Now time.Time
 
 	counts map[*container.Container]int // processes, made when it is needed
+}
+
+// A Status is what a process says of itself at length; package inspect/process
+// reads it.
+type Status struct {
+	NSpid  []int  // the PID in each PID namespace, outermost first
+	Cgroup string // the control group that tells most
 }
 
 // A Column is something to show about an R: a namespace or a process.
@@ -61,6 +71,8 @@ const (
 	Identity
 	// Guests says which processes are guests in their container.
 	Guests
+	// StatusNeed is the Status of the process itself.
+	StatusNeed
 )
 
 // JSONName returns the name of the column in JSON and in filters.

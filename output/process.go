@@ -1,6 +1,8 @@
 package output
 
 import (
+	"strconv"
+
 	"github.com/nstool/nstool/inspect"
 )
 
@@ -11,6 +13,16 @@ var Processes = []Column[*inspect.Process]{
 	{"USER", "name of the effective user, or the number where there is none", Text, Detail, ofProcess(func(v *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })},
 	{"UID", "effective user ID", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.UID) })},
 	{"NTHREADS", "number of threads", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.Threads) }},
+	{"NSPID", "PID in each PID namespace that the process is in, the outermost first", List, StatusNeed, func(v *View, p *inspect.Process) Value {
+		var pids []string
+		for _, n := range v.Status[p.PID].NSpid {
+			pids = append(pids, strconv.Itoa(n))
+		}
+		return listValue(pids)
+	}},
+	{"CGROUP", "control group, of version 2 or of the hierarchy that tells most", Text, StatusNeed, func(v *View, p *inspect.Process) Value {
+		return textValue(v.Status[p.PID].Cgroup)
+	}},
 	{"STATE", "state, as in proc_pid_stat(5)", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(string(rune(d.State))) })},
 	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
 	ofOwnContainer("CONTAINER", containerName),

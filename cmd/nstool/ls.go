@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
@@ -162,7 +163,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if err != nil {
 		return err
 	}
-	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()}}
+	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names()}}
 	if err := l.choose(); err != nil {
 		return err
 	}
@@ -322,6 +323,9 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 	if needs&(output.Detail|output.Args) != 0 {
 		l.read(ctx, l.subjects(), needs&output.Args != 0)
 	}
+	if needs&output.StatusNeed != 0 {
+		l.readStatus()
+	}
 	if needs&output.HolderDetail != 0 {
 		l.read(ctx, l.holders(), false)
 	}
@@ -361,6 +365,20 @@ func (l *listing) read(ctx context.Context, procs iter.Seq[*inspect.Process], ar
 		}
 	}
 	slices.SortFunc(l.gaps, func(a, b inspect.Gap) int { return a.PID - b.PID })
+}
+
+// readStatus reads what the processes that rows are about say at length.
+func (l *listing) readStatus() {
+	l.view.Status = make(map[int]output.Status, len(l.processes))
+	for _, p := range l.processes {
+		s, err := process.Read(l.o.proc, p.PID)
+		switch {
+		case err == nil:
+			l.view.Status[p.PID] = output.Status{NSpid: s.NSpid, Cgroup: s.Group()}
+		case !errors.Is(err, fs.ErrNotExist): // that is: it has not exited meanwhile
+			l.gaps = append(l.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
+		}
+	}
 }
 
 // subjects yields the processes that rows are about.
