@@ -7,26 +7,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InMountNamespace calls f on a thread of its own that has joined the mount
-// namespace of fd and that is given up afterwards. f must not start goroutines
-// and opens paths of that mount namespace: it must trust none of them. It needs
-// CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and
-// CAP_SYS_CHROOT and CAP_SYS_ADMIN in the caller's.
-func InMountNamespace(fd int, f func() error) error {
+// OnThread calls f on a thread of its own, which is given up afterwards: what f
+// does to it, such as joining namespaces, is seen by nobody else. f must not
+// start goroutines that rely on that.
+//
+// It is never the main thread: the kernel shows that one as the process, and
+// the runtime cannot give it up.
+func OnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the runtime ends a thread that is locked when its goroutine ends
-		done <- func() error {
-			// setns(2) refuses a mount namespace to a thread that shares root
-			// and working directory with others.
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return os.NewSyscallError("unshare", err)
-			}
-			if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
-				return os.NewSyscallError("setns", err)
-			}
-			return f()
-		}()
+		if unix.Gettid() == unix.Getpid() {
+			// As long as this thread is locked, others run elsewhere.
+			done <- OnThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f()
 	}()
 	return <-done
+}
+
+// InMountNamespace calls f on a thread of its own that has joined the mount
+// namespace of fd; see [OnThread]. What f opens by a path is of that mount
+// namespace: it must not be trusted. It needs CAP_SYS_ADMIN in the user
+// namespace that owns the mount namespace, and CAP_SYS_CHROOT and CAP_SYS_ADMIN
+// in the caller's.
+func InMountNamespace(fd int, f func() error) error {
+	return OnThread(func() error {
+		// setns(2) refuses a mount namespace to a thread that shares root and
+		// working directory with others.
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return os.NewSyscallError("unshare", err)
+		}
+		if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		return f()
+	})
 }
