@@ -42,19 +42,8 @@ func (s *Set) Target(m Match) string {
 	}
 	words = append(words, "container:"+c.String())
 	for _, word := range words {
-		prefix, name, _ := strings.Cut(word, ":")
-		var found []Match
-		switch prefix {
-		case "pod":
-			ns, rest, _ := strings.Cut(name, "/")
-			pod, in, _ := strings.Cut(rest, "/")
-			found = s.Pods(ns, pod, in)
-		case "container":
-			found = s.Match("", name)
-		default:
-			found = s.Match(c.Engine, name)
-		}
-		if name != "" && len(found) == 1 && slices.Contains(found[0].Containers, c) {
+		found := s.Match("", word)
+		if len(found) == 1 && slices.Contains(found[0].Containers, c) {
 			return word
 		}
 	}
@@ -71,8 +60,15 @@ func (s *Set) Match(engine Engine, name string) []Match {
 	}
 	// "docker:web", where the engine was not given apart.
 	if prefix, rest, ok := strings.Cut(name, ":"); ok && engine == "" && !strings.Contains(name, " > ") {
-		if namerOf(Engine(prefix)) != nil {
+		switch {
+		case namerOf(Engine(prefix)) != nil:
 			return s.Match(Engine(prefix), rest)
+		case prefix == "container":
+			return s.Match("", rest)
+		case prefix == "pod":
+			namespace, rest, _ := strings.Cut(rest, "/")
+			pod, in, _ := strings.Cut(rest, "/")
+			return s.Pods(namespace, pod, in)
 		}
 	}
 	whole := name
