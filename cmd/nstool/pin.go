@@ -379,8 +379,8 @@ be entered any more is dead, and it is said why.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&o.columns, "output", "o", "", "`COLUMNS` to show: "+strings.Join(output.Lower(output.Pins), ", "))
-	f.BoolVar(&o.noHeader, "noheadings", false, "no header line")
-	f.BoolVar(&o.json, "json", false, "JSON output")
+	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "no header line")
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
 	return cmd
 }
 

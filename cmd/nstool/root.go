@@ -88,6 +88,14 @@ func newRoot(a *app) *cobra.Command {
 		newPin(a),
 		newVersion(a),
 	)
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
+		completion.Args = noArgs // cobra's shows help for a shell that it does not know, and is done
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range completion.Commands() {
+			shell.Args = noArgs
+		}
+	}
 	return root
 }
 

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
@@ -235,9 +237,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		case file != nil:
 			c.Files[t] = file
 		default:
-			for got, f := range of.Files {
-				return e, fmt.Errorf("%s: %w", o.from(t, from), &enter.TypeError{Path: f.Name(), Got: got, Want: t})
-			}
+			return e, fmt.Errorf("%s: %w", o.from(t, from), lacks(cmp.Or(from, e.target), of, t))
 		}
 		if t == inspect.Net && of.Netns != "" {
 			c.NetnsName = of.Netns
@@ -254,10 +254,25 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 	return e, nil
 }
 
+// lacks says that what was found by a word, which is no process, has no
+// namespace of type t.
+func lacks(word string, found *Found, t inspect.Type) error {
+	if strings.HasPrefix(word, "pin:") {
+		return fmt.Errorf("no %s namespace is pinned as %s", t, strings.TrimPrefix(word, "pin:"))
+	}
+	for got, f := range found.Files {
+		return &enter.TypeError{Path: f.Name(), Got: got, Want: t}
+	}
+	return fmt.Errorf("%s has no %s namespace", word, t)
+}
+
 // from is how the command line says where a namespace to join comes from.
 func (o *Options) from(t inspect.Type, from string) string {
 	if o.run {
 		return fmt.Sprintf("--join %s=%s", t, from)
+	}
+	if from == "" {
+		return "--" + t.String()
 	}
 	return fmt.Sprintf("--%s=%s", t, from)
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,7 +32,7 @@ func AsUser(t *testing.T) {
 	}
 	cmd := Command(t, Nobody, exe, args...)
 	cmd.Dir = reachable(t)
-	cmd.Env = append(os.Environ(), "HOME=/", "USER=nobody", "TMPDIR=/tmp", NeedVar+"="+usersNeeds())
+	cmd.Env = append(os.Environ(), "HOME=/", "USER=nobody", "TMPDIR=/tmp", "PATH="+usersPath(), NeedVar+"="+usersNeeds())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("as an ordinary user: %v\n%s", err, out)
@@ -81,6 +82,20 @@ func reachable(t *testing.T) string {
 		}
 	}
 	return filepath.Join(dir, strings.TrimPrefix(pkg, root))
+}
+
+// usersPath returns PATH without the directories that others than their owner
+// cannot enter: a program that is not found would be one that is forbidden.
+func usersPath() string {
+	open := func(dir string) bool {
+		for ; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+			if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm()&0o001 == 0 {
+				return false
+			}
+		}
+		return true
+	}
+	return strings.Join(slices.DeleteFunc(filepath.SplitList(os.Getenv("PATH")), func(dir string) bool { return !open(dir) }), ":")
 }
 
 // usersNeeds returns what NeedVar lists, without what only root has, and with
