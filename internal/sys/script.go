@@ -523,7 +523,10 @@ func (s *Script) Exec(programs []Program, env []string) {
 		}
 		paths[i] = uint64(s.String(p.Path))
 		e := s.Call("execve", unix.SYS_EXECVE, paths[i], args, environ)
-		s.Ignore(e, unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
+		if s.Ignore(e, unix.ENOENT); n == 1 {
+			continue // the one path there is says itself what is wrong with it
+		}
+		s.Ignore(e, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
 		s.keep(e, s.Arg(found, 0), unix.EACCES)
 	}
 	at := unix.AT_FDCWD
