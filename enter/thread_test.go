@@ -72,7 +72,7 @@ func TestDo(t *testing.T) {
 		for _, name := range types {
 			link, err := os.Readlink("/proc/thread-self/ns/" + name)
 			if want := fmt.Sprintf("%s:[%d]", name, box.Ino[name]); err != nil || link != want {
-				return fmt.Errorf("%s, %v; want %s", link, err, want)
+				return fmt.Errorf("%s, %w; want %s", link, err, want)
 			}
 		}
 		return nil

@@ -159,7 +159,7 @@ func parseStat(stat []byte) (Detail, error) {
 	}
 	d := Detail{Comm: string(stat[open+1 : end])}
 	fields := bytes.Fields(stat[end+1:])
-	const state, ppid, start = 3 - 3, 4 - 3, 22 - 3 // numbered from 1, and the first two are gone
+	const state, ppid, start = 0, 1, 19 // 3, 4 and 22 in proc_pid_stat(5): from 1, and two are gone
 	if len(fields) <= start || len(fields[state]) != 1 {
 		return Detail{}, errors.New("too few fields")
 	}

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -49,7 +50,7 @@ func TestParseMountinfo(t *testing.T) {
 	if _, err := pins(t, strings.NewReader(strings.Repeat("x", 300)), 256); err == nil {
 		t.Error("a line that is too long is no error")
 	}
-	if _, err := pins(t, iotest.ErrReader(io.ErrUnexpectedEOF), 256); err != io.ErrUnexpectedEOF {
+	if _, err := pins(t, iotest.ErrReader(io.ErrUnexpectedEOF), 256); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("an error of the reader is %v", err)
 	}
 }

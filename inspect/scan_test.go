@@ -76,18 +76,21 @@ func (n madeUpNS) owner() (nsFile, error) {
 	}
 	return n.kernel[n.up], nil
 }
+
 func (n madeUpNS) parent() (nsFile, error) {
 	if n.enclosing == 0 {
 		return nil, ErrHidden
 	}
 	return n.kernel[n.enclosing], nil
 }
+
 func (n madeUpNS) creator() (uint32, error) {
 	if n.uid < 0 {
 		return 0, errors.ErrUnsupported
 	}
 	return uint32(n.uid), nil
 }
+
 func (n madeUpNS) nsid() (uint64, error) {
 	if n.number == 0 {
 		return 0, errors.ErrUnsupported

@@ -124,7 +124,8 @@ func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
 		if kids.ino != 0 && kids.ino != l.ino[kids.typ] {
 			p.sightings = append(p.sightings, sighting{
 				kids.typ, kids.ino,
-				Holder{Kind: ByChildren, PID: proc.PID, TID: tid}, taskWay(proc.PID, tid, kids.typ.ForChildren()),
+				Holder{Kind: ByChildren, PID: proc.PID, TID: tid},
+				taskWay(proc.PID, tid, kids.typ.ForChildren()),
 			})
 		}
 	}
@@ -161,7 +162,8 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 			if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
 				p.sightings = append(p.sightings, sighting{
 					t, ino,
-					Holder{Kind: ByTask, PID: proc.PID, TID: tid}, taskWay(proc.PID, tid, t.String()),
+					Holder{Kind: ByTask, PID: proc.PID, TID: tid},
+					taskWay(proc.PID, tid, t.String()),
 				})
 			}
 		}
@@ -263,7 +265,8 @@ func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
 	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) {
 		p.sightings = append(p.sightings, sighting{
 			t, ino,
-			Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd}, fdWay(proc.PID, tid, fd),
+			Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd},
+			fdWay(proc.PID, tid, fd),
 		})
 	}
 }

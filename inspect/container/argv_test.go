@@ -13,25 +13,30 @@ func TestParseMonitor(t *testing.T) {
 	}{
 		{
 			"/usr/bin/conmon --api-version 1 -c " + hexA + " -u " + hexA + " -r /usr/sbin/runc -b /var/lib/containers/storage/overlay-containers/" + hexA + "/userdata -p /run/containers/storage/overlay-containers/" + hexA + "/userdata/pidfile -n web --exit-dir /run/libpod/exits --full-attach --exit-command-arg -n",
-			Monitor{Ref: Ref{Engine: Podman, ID: hexA}, Name: "web", Path: "/var/lib/containers/storage/overlay-containers/" + hexA + "/userdata"}, true,
+			Monitor{Ref: Ref{Engine: Podman, ID: hexA}, Name: "web", Path: "/var/lib/containers/storage/overlay-containers/" + hexA + "/userdata"},
+			true,
 		},
 		{
 			"/usr/bin/conmon -b /run/containers/storage/overlay-containers/" + hexA + "/userdata -c " + hexA + " --exit-dir /var/run/crio/exits -l /var/log/pods/x --log-level info -n k8s_app_cart_shop_uid_0 -P /run/x -r /usr/bin/runc --runtime-arg --root=/run/runc --socket-dir-path /var/run/crio -u " + hexA + " -s",
-			Monitor{Ref: Ref{Engine: CRIO, ID: hexA}, Name: "k8s_app_cart_shop_uid_0", Path: "/run/containers/storage/overlay-containers/" + hexA + "/userdata"}, true,
+			Monitor{Ref: Ref{Engine: CRIO, ID: hexA}, Name: "k8s_app_cart_shop_uid_0", Path: "/run/containers/storage/overlay-containers/" + hexA + "/userdata"},
+			true,
 		},
 		{"conmon -b /x", Monitor{}, false},
 		{"conmon -c ../../etc", Monitor{}, false},
 		{
 			"/usr/bin/containerd-shim-runc-v2 -namespace moby -id " + hexA + " -address /run/containerd/containerd.sock",
-			Monitor{Ref: Ref{Engine: Docker, ID: hexA, Namespace: "moby"}, Socket: "/run/containerd/containerd.sock"}, true,
+			Monitor{Ref: Ref{Engine: Docker, ID: hexA, Namespace: "moby"}, Socket: "/run/containerd/containerd.sock"},
+			true,
 		},
 		{
 			"/var/lib/rancher/k3s/data/x/bin/containerd-shim-runc-v2 -namespace k8s.io -id " + hexA + " -address /run/k3s/containerd/containerd.sock",
-			Monitor{Ref: Ref{Engine: Containerd, ID: hexA, Namespace: "k8s.io"}, Socket: "/run/k3s/containerd/containerd.sock", Many: true}, true,
+			Monitor{Ref: Ref{Engine: Containerd, ID: hexA, Namespace: "k8s.io"}, Socket: "/run/k3s/containerd/containerd.sock", Many: true},
+			true,
 		},
 		{
 			"containerd-shim --namespace=default -workdir /var/lib/containerd/io.containerd.runtime.v1.linux/default/c1 -address=/run/containerd/containerd.sock",
-			Monitor{Ref: Ref{Engine: Containerd, ID: "c1", Namespace: "default"}, Socket: "/run/containerd/containerd.sock"}, true,
+			Monitor{Ref: Ref{Engine: Containerd, ID: "c1", Namespace: "default"}, Socket: "/run/containerd/containerd.sock"},
+			true,
 		},
 		{"containerd-shim-runc-v2 -namespace default", Monitor{}, false},
 		{"containerd-shim-runc-v2 -id", Monitor{}, false},

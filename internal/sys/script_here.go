@@ -100,7 +100,7 @@ func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
 	case unix.SYS_EXECVE:
 		// The run time wants to know, so that no thread is started meanwhile.
 		err := syscall.Exec(cString(at(a[0])), cStrings(data, base, a[1]), cStrings(data, base, a[2]))
-		errno, ok := err.(syscall.Errno) //nolint:errorlint // syscall.Exec returns it bare
+		errno, ok := err.(syscall.Errno)
 		if !ok {
 			errno = unix.EINVAL
 		}
