@@ -1,9 +1,19 @@
 package main
 
 import (
+	"context"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/pin"
 )
 
 // complete lets the shell complete the values of a flag; of a list with
@@ -25,7 +35,107 @@ func complete(cmd *cobra.Command, flag string, words func() []string) {
 	}
 }
 
-// completeTargets offers what can stand for a TARGET.
-func completeTargets(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return []string{"self"}, cobra.ShellCompDirectiveDefault
+// completeTargets offers what can stand for a TARGET: containers and pods, pins
+// and names of ip-netns(8), and where a number was begun processes, each with
+// what it is beside it.
+func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	directive := cobra.ShellCompDirectiveNoFileComp
+	if word == "" || word[0] == '/' || word[0] == '.' {
+		directive = cobra.ShellCompDirectiveDefault // a file
+	}
+	snap, err := inspect.Scan(cmd.Context(), forContainers()...)
+	if err != nil {
+		return nil, directive
+	}
+	o := offers{word: word}
+	o.containers(snap)
+	if word != "" && word[0] >= '0' && word[0] <= '9' {
+		o.processes(cmd.Context(), snap)
+	}
+	for set, err := range pin.All(cmd.Context()) {
+		if err == nil {
+			o.add("pin:"+set.Name, "pinned namespaces")
+		}
+	}
+	names, _ := os.ReadDir(pin.IPNetnsDir)
+	for _, entry := range names {
+		o.add("netns:"+entry.Name(), "network namespace of ip-netns(8)")
+	}
+	o.add("self", "nstool itself")
+	return o.list, directive
+}
+
+// completeContainers offers containers and pods.
+func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	o := offers{word: word}
+	if snap, err := inspect.Scan(cmd.Context(), forContainers()...); err == nil {
+		o.containers(snap)
+	}
+	return o.list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeTargetFlags lets the shell complete the flags that name a target, of
+// which cmd may have some.
+func completeTargetFlags(cmd *cobra.Command) {
+	for flag, f := range map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers} {
+		if cmd.Flags().Lookup(flag) == nil {
+			continue
+		}
+		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+			panic(err) // no such flag
+		}
+	}
+}
+
+// offers are what the shell may put in the place of word.
+type offers struct {
+	word string
+	list []string
+}
+
+// add offers a word, if it begins as what was typed. What others have named is
+// offered only if a shell can have nothing against it.
+func (o *offers) add(word, what string) {
+	if !strings.HasPrefix(word, o.word) || strings.ContainsFunc(word, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._:/@+-", r)
+	}) {
+		return
+	}
+	o.list = append(o.list, cobra.CompletionWithDesc(word, output.Clean(what)))
+}
+
+// containers offers those that run, as docker:web and, where a word was begun
+// so, as web.
+func (o *offers) containers(snap *inspect.Snapshot) {
+	set := snap.Containers()
+	for _, c := range set.Containers {
+		m := container.Match{Containers: []*container.Container{c}}
+		what := c.Image
+		if what == "" {
+			what = "container of " + string(c.Engine)
+		}
+		o.add(set.Target(m), what)
+		if c.Name != "" && o.word != "" && len(set.Match("", c.Name)) == 1 {
+			o.add(c.Name, what)
+		}
+	}
+}
+
+// processes offers those whose number begins as the word.
+func (o *offers) processes(ctx context.Context, snap *inspect.Snapshot) {
+	var found []*inspect.Process
+	for p := range snap.Processes() {
+		if strings.HasPrefix(strconv.Itoa(p.PID), o.word) {
+			found = append(found, p)
+		}
+	}
+	details := snap.Describe(ctx, slices.Values(found), true)
+	for _, p := range found {
+		d := details[p.PID]
+		what := d.Command()
+		if c := snap.ContainerOf(p).Container; c != nil {
+			what += " (" + c.String() + ")"
+		}
+		o.add(strconv.Itoa(p.PID), what)
+	}
 }

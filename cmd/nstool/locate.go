@@ -20,10 +20,7 @@ func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	var opts []inspect.Option
 	switch ref.Kind {
 	case target.Container, target.Pod, target.Word:
-		opts = []inspect.Option{
-			inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
-			inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(),
-		}
+		opts = forContainers()
 	}
 	snap, err := inspect.Scan(ctx, opts...)
 	if err != nil {
@@ -31,6 +28,15 @@ func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	}
 	found, err := target.Resolve(snap, ref)
 	return snap, found, err
+}
+
+// forContainers are the options of a scan that looks for containers by name
+// alone.
+func forContainers() []inspect.Option {
+	return []inspect.Option{
+		inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
+		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(),
+	}
 }
 
 // enterable opens what a TARGET stands for, to be entered. It is what package

@@ -79,6 +79,7 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	f.StringVarP(&o.target, "t", "t", "", "")
 	f.Lookup("t").Hidden = true
 	f.StringVarP(&o.container, "container", "c", "", "container, by `NAME` or ID")
+	completeTargetFlags(cmd)
 	o.choice.flags(f)
 	f.BoolVar(&o.netns, "netns", false, "put the network namespace where ip-netns(8) sees it")
 	f.BoolVar(&o.replace, "replace", false, "replace what has the name, in one step")

@@ -97,6 +97,13 @@ func TestIdentify(t *testing.T) {
 				}
 			}
 			wantNamespaces(t, snap, c)
+			// What the shell is offered.
+			for _, word := range []string{started.Name, string(e) + ":" + started.Name} {
+				out, err := exec.Command(nstool, "__complete", "enter", "-c", word).Output()
+				if err != nil || !strings.HasPrefix(string(out), word+"\t") {
+					t.Errorf("completion of %s: %v: %s", word, err, out)
+				}
+			}
 			for _, word := range []string{string(e) + ":" + started.Name, "container:" + started.Name} {
 				out, err := exec.Command(nstool, "enter", "-c", word, "--net", "--uts", "readlink", "/proc/self/ns/uts").CombinedOutput()
 				if want := namespaces(t, started.PID)["uts"]; err != nil || strings.TrimSpace(string(out)) != want {
