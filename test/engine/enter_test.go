@@ -1,0 +1,96 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/nstool/nstool/test/engine"
+)
+
+// links is a shell's words that print the namespaces it is in.
+var links = "for t in " + strings.Join(types, " ") + "; do readlink /proc/self/ns/$t; done"
+
+// enter runs nstool enter and returns what was written, standard error too.
+func enter(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	out, err := exec.Command(engine.Nstool(t), append([]string{"enter"}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// wantInside enters a target and looks at where that is.
+func wantInside(t *testing.T, target string, pid int) {
+	t.Helper()
+	out, err := enter(t, "-p", target, "sh", "-c", links)
+	if err != nil {
+		t.Errorf("enter %s: %v: %s", target, err, out)
+		return
+	}
+	want := namespaces(t, pid)
+	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if i >= len(types) || line != want[types[i]] {
+			t.Errorf("enter %s: line %d is %q, process %d is in %v", target, i, line, pid, want)
+			return
+		}
+	}
+}
+
+// TestEnter enters a container of every engine by name: all of it, with its
+// shell, and its network alone, with a program of the host.
+func TestEnter(t *testing.T) {
+	for _, e := range engine.All {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			c := engine.Start(t, e, engine.Options{})
+			target := string(e) + ":" + c.Name
+			wantInside(t, target, c.PID)
+			wantInside(t, fmt.Sprint(c.PID), c.PID)
+
+			out, err := enter(t, "-c", c.Name, "--net", "readlink", "/proc/self/ns/net")
+			if got, want := strings.TrimSpace(out), namespaces(t, c.PID)["net"]; err != nil || got != want {
+				t.Errorf("enter %s --net: %v: %s, not %s", c.Name, err, got, want)
+			}
+			_, err = enter(t, "-p", target, "sh", "-c", "exit 42")
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 42 {
+				t.Errorf("enter %s sh -c 'exit 42': %v", target, err)
+			}
+
+			c.Stop()
+			out, err = enter(t, "-p", target, "true")
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 125 || strings.Count(out, "\n") > 2 || !strings.Contains(out, c.Name) {
+				t.Errorf("enter %s, which is gone: %v: %s", target, err, out)
+			}
+		})
+	}
+	t.Run("pod", func(t *testing.T) {
+		t.Parallel()
+		for _, hostNetwork := range []bool{false, true} {
+			p := engine.StartPod(t, hostNetwork, "web", "side")
+			for _, c := range p.Containers {
+				wantInside(t, fmt.Sprintf("pod:%s/%s/%s", p.Namespace, p.Name, c.Name), c.PID)
+				wantInside(t, "containerd:"+c.ID[:12], c.PID)
+			}
+			// Two containers are in it: which one is asked, with the words for each.
+			pod := fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name)
+			out, err := enter(t, "-p", pod, "true")
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 125 || !strings.Contains(out, pod+"/side") || !strings.Contains(out, pod+"/web") {
+				t.Errorf("enter %s: %v: %s", pod, err, out)
+			}
+		}
+	})
+}
+
+// TestEnterBare runs what there is in an image without a shell, and says of
+// what there is not that it is not there.
+func TestEnterBare(t *testing.T) {
+	c := engine.Start(t, engine.Docker, engine.Options{Bare: true})
+	if out, err := enter(t, "-c", c.Name, "/sleep", "0"); err != nil {
+		t.Errorf("/sleep: %v: %s", err, out)
+	}
+	out, err := enter(t, "-c", c.Name, "sh")
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 127 {
+		t.Errorf("sh: %v: %s", err, out)
+	}
+}
