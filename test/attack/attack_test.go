@@ -87,6 +87,9 @@ var programs struct {
 // program returns the path of a program of testdata or of nstool, built once.
 func program(t *testing.T, name string) string {
 	t.Helper()
+	if filepath.IsAbs(name) {
+		return name
+	}
 	programs.Lock()
 	defer programs.Unlock()
 	if path := programs.path[name]; path != "" {
@@ -244,7 +247,18 @@ func (c *cage) loot() string {
 	return string(b)
 }
 
-// members returns the processes of the cage's PID namespace except its init.
+// stateOf returns the state of a process, one letter, or "" if there is none.
+func stateOf(pid int) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	end := bytes.LastIndexByte(text, ')')
+	if err != nil || end < 0 || end+2 >= len(text) {
+		return ""
+	}
+	return string(text[end+2])
+}
+
+// members returns the processes of the cage's PID namespace except its init
+// and the dead.
 func (c *cage) members() (list []int) {
 	want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", c.pid))
 	if err != nil {
@@ -256,7 +270,11 @@ func (c *cage) members() (list []int) {
 	}
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if link, lerr := os.Readlink(dir + "/ns/pid"); err == nil && lerr == nil && link == want && pid != c.pid {
+		link, lerr := os.Readlink(dir + "/ns/pid")
+		if err != nil || lerr != nil || link != want || pid == c.pid {
+			continue
+		}
+		if state := stateOf(pid); state != "" && state != "Z" {
 			list = append(list, pid)
 		}
 	}

@@ -1,0 +1,418 @@
+package attack
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// begin starts a program inside and waits for its first line.
+func begin(t *testing.T, by entrant, c *cage, words ...string) (cmd *exec.Cmd, out io.ReadCloser) {
+	t.Helper()
+	cmd = exec.Command(by.expand(t, c, words...)[0], by.expand(t, c, words...)[1:]...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	over := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) //nolint:errcheck // it has ended
+	t.Cleanup(func() { over.Stop() })
+	if _, err := out.Read(make([]byte, 64)); err != nil {
+		_ = cmd.Wait() //nolint:errcheck // it failed
+		t.Fatalf("%v said nothing: %s", cmd, errs.String())
+	}
+	return cmd, out
+}
+
+// Whatever ends the tool ends the program.
+func TestOrphanOnSignal(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			attack{nsenter, func(t *testing.T, by entrant) string {
+				c := quiet(t)
+				cmd, _ := begin(t, by, c, "/bin/sh", "-c", "echo ready; while :; do sleep 1; done")
+				if len(c.members()) == 0 {
+					t.Fatal("the program is not in the container")
+				}
+				if err := cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+				_ = cmd.Wait() //nolint:errcheck // it was killed
+				if !eventually(time.Second, func() bool { return len(c.members()) == 0 }) {
+					// A "sleep 1" of the shell's may live on, for a second.
+					if eventually(time.Second, func() bool { return len(c.members()) == 0 }) {
+						return ""
+					}
+					return fmt.Sprintf("%v still run", c.members())
+				}
+				return ""
+			}}.run(t)
+		})
+	}
+}
+
+// Killed at any moment, nstool leaves nobody inside.
+func TestOrphanAtAnyTime(t *testing.T) {
+	c := quiet(t)
+	n := 100
+	if testing.Short() {
+		n = 20
+	}
+	words := nstool.expand(t, c, "/bin/attack", "sleep")
+	for i := range n {
+		cmd := exec.Command(words[0], words[1:]...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i*97%12000) * time.Microsecond)
+		_ = cmd.Process.Kill() //nolint:errcheck // it has ended
+		_ = cmd.Wait()         //nolint:errcheck // it was killed
+	}
+	if !eventually(time.Second, func() bool { return len(c.members()) == 0 }) {
+		t.Errorf("%v still run", c.members())
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	attack{plain("-e"), func(t *testing.T, by entrant) string {
+		c := newCage(t, func(root string) {
+			mustWrite(t, filepath.Join(root, "bin/data"), "no program", 0o644)
+		}, []string{"-c", capsDefault}, "/bin/attack", "sleep")
+		for _, tc := range []struct {
+			want  int
+			words []string
+		}{
+			{0, []string{"/bin/sh", "-c", "exit 0"}},
+			{1, []string{"/bin/sh", "-c", "exit 1"}},
+			{125, []string{"/bin/sh", "-c", "exit 125"}},
+			{255, []string{"/bin/sh", "-c", "exit 255"}},
+			{128 + 15, []string{"/bin/sh", "-c", "kill -TERM $$"}},
+			{128 + 9, []string{"/bin/sh", "-c", "kill -KILL $$"}},
+			{128 + 11, []string{"/bin/sh", "-c", "kill -SEGV $$"}},
+			{127, []string{"/bin/nothing"}},
+			{127, []string{"nothing"}},
+			{126, []string{"/bin/data"}},
+			{126, []string{"/bin"}},
+		} {
+			err := command(t, by.expand(t, c, tc.words...)...).Run()
+			code := 0
+			if e, ok := errors.AsType[*exec.ExitError](err); ok {
+				code = e.ExitCode()
+			}
+			if code != tc.want {
+				return fmt.Sprintf("%v ended with %d, not %d", tc.words, code, tc.want)
+			}
+		}
+		return ""
+	}}.run(t)
+}
+
+// A process of the host that dumps core inside writes its memory there.
+func TestCoreDump(t *testing.T) {
+	if pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern"); err != nil || strings.HasPrefix(string(pattern), "|") || strings.HasPrefix(string(pattern), "/") {
+		t.Skipf("core_pattern is %q: cores go elsewhere here", pattern)
+	}
+	attack{nsenter, func(t *testing.T, by entrant) string {
+		c := newCage(t, nil, []string{"-c", capsDefault}, "/bin/attack", "sleep")
+		words := append([]string{"/bin/busybox", "sh", "-c", `ulimit -c unlimited; exec "$@"`, "sh"}, by.expand(t, c, "/bin/sh", "-c", "echo ready; sleep 1")...)
+		cmd := command(t, words...)
+		cmd.Dir = t.TempDir()
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Read(make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(syscall.SIGSEGV); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() //nolint:errcheck // it was killed
+		cores, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/core*", c.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(cores) > 0 {
+			return fmt.Sprint(cores)
+		}
+		return ""
+	}}.run(t)
+}
+
+// The tool ends with the program, though somebody inside keeps its descriptors.
+// nsenter does, as it has nothing in between; a proxy that waits for the end of
+// the pipe does not, and is the control.
+func TestBackgroundHolder(t *testing.T) {
+	naive := entrant{name: "naive", words: []string{"/bin/busybox", "sh", "-c", `/usr/bin/nsenter -t "$0" -a -- "$@" | cat`, "PID"}}
+	attack{naive, func(t *testing.T, by entrant) string {
+		c := quiet(t)
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		cmd := command(t, by.expand(t, c, "/bin/attack", "background")...)
+		cmd.Stdout = file
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := func() bool {
+			b, err := os.ReadFile(file.Name())
+			return err == nil && string(b) == "done\n"
+		}
+		if !eventually(patience, done) {
+			t.Fatal("the program said nothing")
+		}
+		start := time.Now()
+		_ = cmd.Wait() //nolint:errcheck // it may be killed
+		// 200 ms are promised; the machine may be busy.
+		if d := time.Since(start); d > 700*time.Millisecond {
+			return fmt.Sprintf("ended after %v", d)
+		}
+		return ""
+	}}.run(t)
+}
+
+// When the container ends so does the program, and the tool says so. One who
+// stays out of the PID namespace does not notice.
+func TestTargetDies(t *testing.T) {
+	attack{plain("-k"), func(t *testing.T, by entrant) string {
+		c := newCage(t, nil, []string{"-c", capsDefault}, "/bin/attack", "sleep")
+		cmd, _ := begin(t, by, c, "/bin/sh", "-c", "echo ready; sleep 3")
+		if err := syscall.Kill(c.pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case err := <-ended:
+			if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 128+9 {
+				t.Errorf("got %v", err)
+			}
+			return ""
+		case <-time.After(time.Second):
+			<-ended
+			return "still runs after a second"
+		}
+	}}.run(t)
+}
+
+// Bytes arrive, as they are, in both directions at once, through redirected
+// files and through pipes. The control is a proxy that writes all before it
+// reads anything.
+func TestStdioIntegrity(t *testing.T) {
+	size := 64 << 20
+	if testing.Short() {
+		size = 8 << 20
+	}
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i*7 + i>>8 + i>>16)
+	}
+	want := sha256.Sum256(data)
+	dir := t.TempDir()
+	in := filepath.Join(dir, "in")
+	if err := os.WriteFile(in, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := quiet(t)
+	words := nstool.expand(t, c, "/bin/cat")
+
+	t.Run("control", func(t *testing.T) {
+		cmd := exec.Command(program(t, "nsenter"), "-t", strconv.Itoa(c.pid), "-a", "/bin/cat")
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cmd.StdoutPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		written := make(chan struct{})
+		go func() { _, _ = stdin.Write(data); close(written) }() //nolint:errcheck // it is cut off
+		select {
+		case <-written:
+			t.Error("the naive proxy got through: the size proves nothing")
+		case <-time.After(time.Second):
+		}
+		_ = cmd.Process.Kill() //nolint:errcheck // it has ended
+		_ = cmd.Wait()         //nolint:errcheck // it was killed
+		<-written
+	})
+	t.Run("files", func(t *testing.T) {
+		out := filepath.Join(dir, "out")
+		cmd := command(t, append([]string{"/bin/busybox", "sh", "-c", `"$@" <` + in + ` >` + out, "sh"}, words...)...)
+		start := time.Now()
+		if text, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		took := time.Since(start)
+		got, err := os.ReadFile(out)
+		if err != nil || sha256.Sum256(got) != want {
+			t.Errorf("%d of %d bytes, or others: %v", len(got), size, err)
+		}
+		t.Logf("%.0f MB/s", float64(size)/took.Seconds()/1e6)
+	})
+	t.Run("pipes", func(t *testing.T) {
+		cmd := command(t, words...)
+		cmd.Stdin = bytes.NewReader(data)
+		got, err := cmd.Output()
+		if err != nil || sha256.Sum256(got) != want {
+			t.Errorf("%d of %d bytes, or others: %v", len(got), size, err)
+		}
+	})
+	t.Run("append", func(t *testing.T) {
+		out := filepath.Join(dir, "appended")
+		mustWrite(t, out, "first\n", 0o600)
+		line := `"$@" -c "echo out; echo err >&2; echo out" >>` + out + ` 2>&1`
+		if text, err := command(t, append([]string{"/bin/busybox", "sh", "-c", line, "sh"}, nstool.expand(t, c, "/bin/sh")...)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if got, err := os.ReadFile(out); err != nil || string(got) != "first\nout\nerr\nout\n" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+// A quick exit loses nothing.
+func TestQuickExit(t *testing.T) {
+	n := 300
+	if testing.Short() {
+		n = 30
+	}
+	c := quiet(t)
+	words := nstool.expand(t, c, "/bin/busybox", "printf", "%01000d", "7")
+	out := filepath.Join(t.TempDir(), "out")
+	for i := range n {
+		f, err := os.Create(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Stdout = f
+		err = cmd.Run()
+		f.Close()
+		if b, rerr := os.ReadFile(out); err != nil || rerr != nil || len(b) != 1000 {
+			t.Fatalf("run %d: %d bytes, %v, %v", i, len(b), err, rerr)
+		}
+	}
+}
+
+// What is closed stays closed, and what the program has not read of a file is
+// there for the next one.
+func TestStdioOdd(t *testing.T) {
+	c := quiet(t)
+	host := program(t, "attack")
+	for _, tc := range []struct{ closed, want string }{
+		{"0", "fd 1 pipe"}, {"2", "fd 1 pipe"}, {"02", "fd 1 pipe"},
+	} {
+		words := append([]string{host, "closed", tc.closed}, nstool.expand(t, c, "/bin/attack", "facts")...)
+		out, err := command(t, words...).Output()
+		if err != nil {
+			t.Errorf("without %s: %v", tc.closed, err)
+		}
+		for _, fd := range tc.closed {
+			if strings.Contains(string(out), fmt.Sprintf("\nfd %c ", fd)) || strings.HasPrefix(string(out), fmt.Sprintf("fd %c ", fd)) {
+				t.Errorf("without %s: descriptor %c is open: %q", tc.closed, fd, strings.SplitN(string(out), "cwd", 2)[0])
+			}
+		}
+	}
+
+	in := filepath.Join(t.TempDir(), "lines")
+	mustWrite(t, in, "one\ntwo\nthree\n", 0o600)
+	f, err := os.Open(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := command(t, nstool.expand(t, c, "/bin/busybox", "true")...)
+	cmd.Stdin = f
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(f); err != nil || string(rest) != "one\ntwo\nthree\n" {
+		t.Errorf("a program that reads nothing left %q, %v", rest, err)
+	}
+}
+
+// The program that is stopped stops the tool, and both go on together; signals
+// are passed on.
+func TestSignals(t *testing.T) {
+	c := quiet(t)
+	cmd, out := begin(t, nstool, c, "/bin/attack", "signals")
+	buf := make([]byte, 256)
+	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH} {
+		if err := cmd.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+		n, err := out.Read(buf)
+		if got, want := string(buf[:n]), fmt.Sprintf("signal %d\n", s); err != nil || got != want {
+			t.Errorf("got %q, not %q: %v", got, want, err)
+		}
+	}
+	members := c.members()
+	if len(members) != 1 {
+		t.Fatalf("members: %v", members)
+	}
+	if err := syscall.Kill(members[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience, func() bool { return stateOf(cmd.Process.Pid) == "T" }) {
+		t.Error("the program was stopped, and the tool was not")
+	}
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience, func() bool { return stateOf(members[0]) == "S" }) {
+		t.Error("the tool was continued, and the program was not")
+	}
+	if err := cmd.Process.Signal(syscall.SIGTSTP); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience, func() bool { return stateOf(members[0]) == "T" && stateOf(cmd.Process.Pid) == "T" }) {
+		t.Error("SIGTSTP did not stop both")
+	}
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who reads no more ends the program by SIGPIPE, as in a shell.
+func TestBrokenPipe(t *testing.T) {
+	c := quiet(t)
+	out, err := command(t, append([]string{"/bin/busybox", "sh", "-c", `{ "$@"; echo "<$?>" >&2; } | head -c 2`, "sh"}, nstool.expand(t, c, "/bin/busybox", "yes")...)...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "<141>") {
+		t.Errorf("got %q, %v", out, err)
+	}
+	// A file that cannot be written to is said.
+	out, err = command(t, append([]string{"/bin/busybox", "sh", "-c", `"$@" >/dev/full`, "sh"}, nstool.expand(t, c, "/bin/busybox", "echo", "x")...)...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "no space left") {
+		t.Errorf("/dev/full: got %q, %v", out, err)
+	}
+}
