@@ -45,6 +45,14 @@ func overwritten(t *testing.T, by entrant, c *cage, times int, words ...string) 
 	return ""
 }
 
+// times is how often to try, less often with -short.
+func times(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // CVE-2019-5736: a script whose interpreter is /proc/self/exe has the
 // entrant's own program executed inside, by an ELF interpreter of the
 // container's if it wants one, and in view of a watcher.
@@ -68,7 +76,7 @@ func TestExeOverwriteWindow(t *testing.T) {
 		t.Run(caps, func(t *testing.T) {
 			try := func(t *testing.T, by entrant) string {
 				c := newCage(t, nil, []string{"-c", caps}, "/bin/attack", "exe")
-				return overwritten(t, by, c, 40, "/bin/busybox", "true")
+				return overwritten(t, by, c, times(40), "/bin/busybox", "true")
 			}
 			if caps != capsPtrace {
 				// The kernel keeps those away from a process that has more
@@ -92,7 +100,7 @@ func TestPtraceWindow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			attack{nsenter, func(t *testing.T, by entrant) string {
 				c := newCage(t, nil, options, "/bin/attack", "ptrace")
-				for range 60 {
+				for range times(60) {
 					cmd := command(t, append(sloppy(t), by.expand(t, c, "/bin/busybox", "true")...)...)
 					cmd.Env = append(os.Environ(), "PASSWORD=hunter2")
 					out, err := cmd.CombinedOutput()

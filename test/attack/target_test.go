@@ -3,7 +3,6 @@ package attack
 import (
 	"bufio"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -172,7 +171,10 @@ func hostile(t *testing.T) func(root string) {
 // the other. strace(1) makes the opens slow; the number is had anew by
 // ns_last_pid.
 func TestPIDReuse(t *testing.T) {
-	nestedStrace(t)
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	nstest.Need(t, "root", "strace", "unshare")
 	attack{nsenter, func(t *testing.T, by entrant) string {
 		// Everything happens in a PID namespace of its own, where numbers are
 		// not used up by others: each swap is a script that prints what the
@@ -232,5 +234,3 @@ rm -f /tmp/reuse.$$ /tmp/reuse.err.$$
 		return ""
 	}}.run(t)
 }
-
-func nestedStrace(t *testing.T) { nstest.Need(t, "root", "strace", "unshare") }
