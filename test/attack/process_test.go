@@ -367,7 +367,7 @@ func TestSignals(t *testing.T) {
 		}
 		n, err := out.Read(buf)
 		if got, want := string(buf[:n]), fmt.Sprintf("signal %d\n", s); err != nil || got != want {
-			t.Errorf("got %q, not %q: %v", got, want, err)
+			t.Fatalf("got %q, not %q: %v: %v: %s", got, want, err, cmd.Wait(), cmd.Stderr)
 		}
 	}
 	members := c.members()
