@@ -30,6 +30,9 @@ type plan struct {
 	kill syscall.Signal
 	// gate is the descriptor by which the caller lets it go on.
 	gate int
+	// hold is the one that keeps it from starting anything before the caller
+	// is there for it, or -1.
+	hold int
 }
 
 // plan decides what to do. It looks at nothing but c and s.

@@ -128,7 +128,7 @@ func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
 // script appends the calls of all steps. report is the child's descriptor of
 // the pipe by which it tells what happened, or -1.
 func (p *plan) script(x *sys.Script, report int) {
-	closed := report < 0
+	closed, held := report < 0, report < 0
 	var verify []func()
 	for n := 0; n < len(p.steps); n++ {
 		step := p.steps[n]
@@ -139,6 +139,10 @@ func (p *plan) script(x *sys.Script, report int) {
 			}
 			verify = nil
 			x.Step(n)
+		}
+		if step.Op >= Confine && step.Op <= Exec && !held {
+			x.Await(p.hold)
+			held = true
 		}
 		// From here on the other side may look: nothing of ours stays open but
 		// the pipe, which is the last of the numbers.

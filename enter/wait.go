@@ -66,14 +66,22 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		defer sys.CloseAll(gate, open)
 	}
 
+	hold, goOn, err := sys.Pipe()
+	if err != nil {
+		return ch, err
+	}
+	defer sys.CloseAll(hold, goOn)
+
 	x := sys.NewScript()
 	x.Stdio(ch.stdio.child[0], ch.stdio.child[1], ch.stdio.child[2])
 	if gate >= 0 {
 		p.gate = x.File(gate)
 	}
 	report := x.File(w)
+	p.hold = x.File(hold)
 	x.Step(-1)
 	x.CloseOnExec(report)
+	x.CloseOnExec(p.hold)
 	if gate >= 0 {
 		x.CloseOnExec(p.gate)
 	}
@@ -83,12 +91,20 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	x.Report(report, 125)
 	ch.script = x
 
-	if ch.pid, err = x.Start(); err != nil {
+	// To catch signals takes its time, which the start of the child takes too.
+	// No program is started before it is done: whoever sees one may send some,
+	// and none is to get lost.
+	caught := make(chan *signals, 1)
+	go func() { caught <- catchSignals() }()
+	ch.pid, err = x.Start()
+	ch.signals = <-caught
+	if err != nil {
 		return ch, err
 	}
-	// A signal that came before has ended the caller, and with it the child.
-	// To catch them takes its time, which the child uses.
-	ch.signals = catchSignals()
+	if err := sys.WriteByte(goOn); err != nil {
+		ch.abandon()
+		return ch, err
+	}
 	if err = ch.attend(open); err != nil {
 		ch.abandon()
 	}

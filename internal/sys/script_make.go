@@ -11,6 +11,12 @@ import (
 // process ends.
 func (s *Script) Wait(report, gate int) {
 	s.WriteAt(report, s.Pointers(readyIndex, 0), recordSize)
+	s.Await(gate)
+}
+
+// Await appends what waits for a byte from the pipe gate. If nobody will ever
+// write one, the process ends.
+func (s *Script) Await(gate int) {
 	i := s.Call("read", unix.SYS_READ, uint64(gate), uint64(s.Space(8)), 1)
 	s.calls[i][wordOnZero/8] = callAddr(int(i) + 1)
 	s.calls[i][wordGoto/8] = callAddr(int(i) + 2)
