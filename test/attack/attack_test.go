@@ -380,3 +380,14 @@ func mustWrite(t *testing.T, path, text string, mode os.FileMode) {
 		t.Fatal(err)
 	}
 }
+
+func mustFIFO(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // of a root file system
+		t.Fatal(err)
+	}
+	_ = os.Remove(path) //nolint:errcheck // it may not be there
+	if err := syscall.Mkfifo(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
