@@ -23,6 +23,12 @@
 // Unix socket, a reference that only the kernel has, and the descriptors of a
 // thread that has a table of its own while its process still runs.
 //
+// Where there are many processes, and the caller may use bpf(2) as root may, the
+// kernel goes through them by a program that is loaded for the time of the scan
+// (Linux 5.8), which takes a tenth of the time that reading /proc does. What is
+// found is the same, and the descriptors of such threads too. [WithoutBPF]
+// forbids it.
+//
 // The options narrow a scan: [WithTypes], [WithoutTasks], [WithoutFDs],
 // [WithoutMounts].
 //

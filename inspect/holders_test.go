@@ -64,8 +64,16 @@ func holder(t *testing.T, s *Snapshot, ino uint64, typ string, kind HolderKind) 
 
 func TestScanFindsEveryKindOfHolder(t *testing.T) {
 	nstest.Need(t, "userns")
+	everyKindOfHolder(t, func() *Snapshot { return scan(t) })
+}
+
+func everyKindOfHolder(t *testing.T, scan func() *Snapshot) {
 	box := hidden.Start(t)
-	s := scan(t)
+	before, _ := os.Readlink("/proc/self/ns/mnt")
+	s := scan()
+	if after, err := os.Readlink("/proc/self/ns/mnt"); after != before {
+		t.Errorf("the scan left us in %s instead of %s: %v", after, before, err)
+	}
 
 	for typ, ino := range box.Ino {
 		hs := holder(t, s, ino, typ, ByProcess)

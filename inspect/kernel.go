@@ -83,10 +83,31 @@ func (k *realKernel) openFD(w way) (int, error) {
 		return sys.OpenLink(int(k.proc), w.path())
 	case byFD:
 		return sys.OpenNamespace(int(k.proc), w.path())
+	case bySocket:
+		return openSocket(w)
 	case byPath:
 		return openMount(int(k.proc), w.path())
 	}
 	return -1, ErrNotAsked
+}
+
+// openSocket opens the network namespace of a socket of a process.
+func openSocket(w way) (int, error) {
+	open, id := sys.OpenPidfd, w.pid
+	if w.tid != 0 {
+		open, id = sys.OpenThreadPidfd, w.tid // it has a table of its own
+	}
+	pidfd, err := open(id)
+	if err != nil {
+		return -1, err
+	}
+	defer pidfd.Close()
+	sock, err := pidfd.Getfd(w.fd)
+	if err != nil {
+		return -1, err
+	}
+	defer sys.CloseFD(sock)
+	return sys.SocketNetns(sock)
 }
 
 // patience is how long a scan waits for something that may never answer.

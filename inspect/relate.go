@@ -27,6 +27,9 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 				return
 			}
 			f := all[i]
+			if s.recall(f.ns) {
+				return
+			}
 			file, err := s.openAny(f)
 			if err != nil {
 				if errors.Is(err, ErrGone) || sys.Gone(err) {
@@ -82,6 +85,8 @@ func (h Holder) way(t Type) way {
 		return taskWay(h.PID, h.TID, t.ForChildren())
 	case ByFD:
 		return fdWay(h.PID, h.TID, h.FD)
+	case BySocket:
+		return socketWay(h.PID, h.TID, h.FD)
 	case ByMount:
 		if h.PID != 0 {
 			return mountWay(h.PID, h.Path)

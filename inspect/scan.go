@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // An Option narrows a [Scan], or turns it to another proc file system.
@@ -21,6 +24,8 @@ type options struct {
 	mounts  bool
 	kernel  kernel // what is asked about namespaces; nil for the real one
 	workers int
+
+	iterFrom int // the number of processes from which on iterators are used
 }
 
 // WithProc reads the proc file system mounted at dir instead of /proc. It may
@@ -42,6 +47,12 @@ func WithoutFDs() Option { return func(o *options) { o.fds = false } }
 // WithoutMounts looks for no bind mounts.
 func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 
+// WithoutBPF loads no BPF program: everything is read from /proc. Without it, a
+// scan of very many processes by a caller with the privileges of bpf(2) has the
+// kernel go through them, in programs that are gone when it ends. The result is
+// the same. Where loading any is an alarm, this is for silence.
+func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } }
+
 // Scan looks for namespaces everywhere that the kernel shows them; see
 // [Snapshot.Holders] for where that is. It needs no privileges, and sees more
 // with CAP_SYS_PTRACE (processes of others), CAP_SYS_ADMIN (mount namespaces
@@ -49,7 +60,7 @@ func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 //
 // It returns an error only if nothing could be scanned, or if ctx is done.
 func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
-	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, workers: runtime.GOMAXPROCS(0)}
+	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, workers: runtime.GOMAXPROCS(0), iterFrom: iterFrom}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -100,6 +111,8 @@ type scanner struct {
 	known     map[uint64]*found // by inode number
 	sockets   []socketRef
 	gaps      []Gap
+	told      []sys.Task // what iterators told of the processes, by PID, or nil
+	iterErr   error      // why they did not tell of any
 }
 
 // A found is a namespace that the scan has come upon, and the ways that lead
@@ -174,7 +187,7 @@ func parallel[P any](workers, n int, newPart func() P, f func(part P, i int), jo
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps,
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, iterErr: s.iterErr,
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

@@ -194,10 +194,8 @@ type Process struct {
 	// Threads is how many threads the process has.
 	Threads int
 
-	dev      uint64
-	ino      [UTS + 1]uint64
-	pidKids  uint64
-	timeKids uint64
+	dev uint64
+	links
 }
 
 // Namespace returns the namespace of type t that p is a member of. A zombie
@@ -244,6 +242,7 @@ type Snapshot struct {
 	byID       map[ID]*Namespace
 	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
 	gaps       []Gap
+	iterErr    error // why iterators were not used; nil if they were
 	containers containers
 }
 
@@ -340,11 +339,16 @@ func (s *Snapshot) Processes() iter.Seq[*Process] {
 
 // Process returns the process with the given PID.
 func (s *Snapshot) Process(pid int) (*Process, bool) {
-	i, ok := slices.BinarySearchFunc(s.processes, pid, func(p Process, pid int) int { return cmp.Compare(p.PID, pid) })
+	return findProcess(s.processes, pid)
+}
+
+// findProcess finds a process by its PID among some that are in this order.
+func findProcess(processes []Process, pid int) (*Process, bool) {
+	i, ok := slices.BinarySearchFunc(processes, pid, func(p Process, pid int) int { return cmp.Compare(p.PID, pid) })
 	if !ok {
 		return nil, false
 	}
-	return &s.processes[i], true
+	return &processes[i], true
 }
 
 // Gaps returns what the scan could not read, by PID.

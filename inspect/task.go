@@ -40,10 +40,28 @@ type socketRef struct {
 }
 
 // readProcesses reads what the processes are members of, and what their threads
-// and descriptors hold.
+// and descriptors hold. The kernel tells of many at once, if it can; of a few,
+// and of those that it did not come by, /proc does.
 func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	set := linksOf(s.wanted)
 	s.processes = make([]Process, 0, len(pids))
+	join := func(p *part) {
+		s.processes = append(s.processes, p.processes...)
+		s.gaps = append(s.gaps, p.gaps...)
+		s.sockets = append(s.sockets, p.sockets...)
+		for _, g := range p.sightings {
+			s.hold(g.typ, g.ino, g.holder, g.way)
+		}
+	}
+	p, err := s.iterate(len(pids))
+	if err == nil {
+		join(p)
+		pids = slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
+			_, told := findProcess(p.processes, pid)
+			return told
+		})
+	}
+	s.iterErr = err
 	parallel(s.workers, len(pids),
 		func() *part {
 			return &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
@@ -54,14 +72,7 @@ func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 			}
 			s.readProcess(p, pids[i], set)
 		},
-		func(p *part) {
-			s.processes = append(s.processes, p.processes...)
-			s.gaps = append(s.gaps, p.gaps...)
-			s.sockets = append(s.sockets, p.sockets...)
-			for _, g := range p.sightings {
-				s.hold(g.typ, g.ino, g.holder, g.way)
-			}
-		})
+		join)
 	slices.SortFunc(s.processes, func(a, b Process) int { return a.PID - b.PID })
 	s.addMembers()
 }
@@ -97,7 +108,7 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	if sys.Gone(err) {
 		return
 	}
-	proc := Process{PID: pid, Threads: threads, dev: s.proc.nsDev, ino: l.ino, pidKids: l.pidKids, timeKids: l.timeKids}
+	proc := Process{PID: pid, Threads: threads, dev: s.proc.nsDev, links: l}
 	p.processes = append(p.processes, proc)
 	if errors.Is(err, fs.ErrPermission) {
 		return // and so would be all that follows
@@ -131,6 +142,22 @@ func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
 	}
 }
 
+// seeThread notes where a thread is that its process is not.
+func (s *scanner) seeThread(p *part, proc *Process, tid int, l links) {
+	for t := range s.wanted.All() {
+		if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
+			p.sightings = append(p.sightings, sighting{
+				t, ino,
+				Holder{Kind: ByTask, PID: proc.PID, TID: tid},
+				taskWay(proc.PID, tid, t.String()),
+			})
+		}
+	}
+	if l.pidKids != proc.pidKids || l.timeKids != proc.timeKids {
+		s.seeChildren(p, proc, tid, l)
+	}
+}
+
 // readTasks reads the threads of a process, and notes those that are not in
 // the namespaces of the one that the process is named for.
 func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet, zombie bool) {
@@ -158,18 +185,7 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 		if err != nil && !sys.Gone(err) {
 			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 		}
-		for t := range s.wanted.All() {
-			if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
-				p.sightings = append(p.sightings, sighting{
-					t, ino,
-					Holder{Kind: ByTask, PID: proc.PID, TID: tid},
-					taskWay(proc.PID, tid, t.String()),
-				})
-			}
-		}
-		if l.pidKids != proc.pidKids || l.timeKids != proc.timeKids || zombie {
-			s.seeChildren(p, proc, tid, l)
-		}
+		s.seeThread(p, proc, tid, l)
 		if zombie && s.fds {
 			s.readFDs(p, task, proc, tid)
 		}
@@ -310,9 +326,5 @@ func (s *scanner) addMembers() {
 }
 
 func (s *scanner) process(pid int) (*Process, bool) {
-	i, ok := slices.BinarySearchFunc(s.processes, pid, func(p Process, pid int) int { return p.PID - pid })
-	if !ok {
-		return nil, false
-	}
-	return &s.processes[i], true
+	return findProcess(s.processes, pid)
 }

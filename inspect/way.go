@@ -15,15 +15,17 @@ type way struct {
 type wayKind uint8
 
 const (
-	noWay   wayKind = iota
-	byLink          // a link under /proc/pid/ns or /proc/pid/task/tid/ns
-	byFD            // a descriptor of a process
-	byPath          // a mount point, as seen by a process, or by us with pid 0
-	byTaken         // a descriptor that the scan holds itself
+	noWay    wayKind = iota
+	byLink           // a link under /proc/pid/ns or /proc/pid/task/tid/ns
+	byFD             // a descriptor of a process
+	byPath           // a mount point, as seen by a process, or by us with pid 0
+	bySocket         // a descriptor of a process that is a socket
+	byTaken          // a descriptor that the scan holds itself
 )
 
 func taskWay(pid, tid int, link string) way { return way{kind: byLink, pid: pid, tid: tid, name: link} }
 func fdWay(pid, tid, fd int) way            { return way{kind: byFD, pid: pid, tid: tid, fd: fd} }
+func socketWay(pid, tid, fd int) way        { return way{kind: bySocket, pid: pid, tid: tid, fd: fd} }
 func mountWay(pid int, path string) way     { return way{kind: byPath, pid: pid, name: path} }
 func takenWay(fd int) way                   { return way{kind: byTaken, fd: fd} }
 

@@ -25,6 +25,7 @@ var needs = map[string]func() error{
 	"root":       root,
 	"user":       ordinaryUser,
 	"userns":     userNamespaces,
+	"bpf":        kernelTypes,
 	"docker":     answers("docker", "version"),
 	"containerd": answers("ctr", "version"),
 	"podman":     asRoot("podman"),
@@ -120,6 +121,11 @@ func root() error {
 		return errors.New("in a user namespace")
 	}
 	return nil
+}
+
+func kernelTypes() error {
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	return err
 }
 
 func ordinaryUser() error {

@@ -21,6 +21,18 @@ func OpenPidfd(pid int) (Pidfd, error) {
 	return Pidfd(fd), nil
 }
 
+// OpenThreadPidfd returns a descriptor of the thread with the given TID, through
+// which its own table of descriptors is reached. See PIDFD_THREAD in
+// pidfd_open(2); Linux 6.9.
+func OpenThreadPidfd(tid int) (Pidfd, error) {
+	const pidfdThread = unix.O_EXCL
+	fd, err := unix.PidfdOpen(tid, pidfdThread)
+	if err != nil {
+		return -1, os.NewSyscallError("pidfd_open", err)
+	}
+	return Pidfd(fd), nil
+}
+
 // ErrClosed says that a process has no such descriptor any more.
 var ErrClosed = errors.New("descriptor is closed")
 

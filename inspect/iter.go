@@ -1,0 +1,196 @@
+package inspect
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// iterFrom is the number of processes from which on it pays to have the kernel
+// go through them by BPF iterators. To learn the kernel's types and to load the
+// programs takes as long as to read some hundred processes from /proc.
+const iterFrom = 1000
+
+// errDisagree says that the kernel's answers about the caller are not those of
+// /proc, and so not to be trusted about others.
+var errDisagree = errors.New("iterator and /proc disagree")
+
+// iterate has the kernel tell of all its tasks and their descriptors at once. It
+// is another source for what readProcess reads from /proc, and the result is
+// the same. An error says why it could not be done, and then nothing was.
+//
+// It takes many processes, the privileges and the kernel that [sys.ReadTasks] says, and a caller
+// in the initial PID namespace, since it numbers processes as that one does.
+func (s *scanner) iterate(processes int) (*part, error) {
+	if processes < s.iterFrom || !s.proc.ours || s.proc.path != "/proc" {
+		return nil, ErrNotAsked
+	}
+	own, err := s.ownLinks()
+	if err != nil {
+		return nil, err
+	}
+	if initial, _ := PID.InitialIno(); own.ino[PID] != initial {
+		return nil, ErrNotAsked
+	}
+	var (
+		p       part
+		told    []sys.Task
+		threads []sys.Task
+		files   []sys.TaskFile
+		addFile func(*sys.TaskFile)
+	)
+	if s.fds {
+		addFile = func(f *sys.TaskFile) { files = append(files, *f) }
+	}
+	err = sys.ReadTasks(func(t *sys.Task) {
+		if t.TID == t.PID {
+			told = append(told, *t)
+		} else {
+			threads = append(threads, *t)
+		}
+	}, addFile)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(told, func(a, b sys.Task) int { return cmp.Compare(a.PID, b.PID) })
+	self, ok := taskOf(told, s.proc.self)
+	if !ok || linksOfTask(self) != own {
+		return nil, errDisagree
+	}
+	if s.toldRight(self) {
+		s.told = told
+	}
+	p.processes = make([]Process, len(told))
+	for i := range told {
+		t, proc := &told[i], &p.processes[i]
+		*proc = Process{PID: int(t.PID), Threads: int(t.Threads), dev: s.proc.nsDev, links: linksOfTask(t)}
+		s.narrow(&proc.links)
+		s.seeChildren(&p, proc, 0, proc.links)
+	}
+	if s.tasks {
+		s.seeThreads(&p, threads)
+	}
+	s.seeFiles(&p, files)
+	return &p, nil
+}
+
+// ownLinks reads what /proc says of the caller.
+func (s *scanner) ownLinks() (links, error) {
+	self, err := s.proc.dir.OpenPath(sys.NewName("self"))
+	if err != nil {
+		return links{}, err
+	}
+	defer self.CloseRaw()
+	l, _, err := readLinks(self, linksOf(AllTypes), make([]byte, 64))
+	return l, err
+}
+
+func linksOfTask(t *sys.Task) links {
+	l := links{pidKids: uint64(t.PIDForChildren), timeKids: uint64(t.TimeForChildren)}
+	for i, flag := range sys.TaskFlags {
+		if typ, ok := TypeOfFlag(flag); ok {
+			l.ino[typ] = uint64(t.NS[i])
+		}
+	}
+	return l
+}
+
+// taskOf finds what was told of a process.
+func taskOf(told []sys.Task, pid int) (*sys.Task, bool) {
+	i, ok := slices.BinarySearchFunc(told, pid, func(t sys.Task, pid int) int { return cmp.Compare(int(t.PID), pid) })
+	if !ok {
+		return nil, false
+	}
+	return &told[i], true
+}
+
+// toldRight reports whether owner and identifier of a namespace of the caller
+// are as the kernel says when it is asked.
+func (s *scanner) toldRight(self *sys.Task) bool {
+	i := slices.Index(sys.TaskFlags[:], UTS.Flag())
+	file, err := s.kernel.open(taskWay(s.proc.self, 0, UTS.String()), uint64(self.NS[i]))
+	if err != nil {
+		return false
+	}
+	defer file.close()
+	owner, err := file.owner()
+	if err != nil {
+		return false
+	}
+	defer owner.close()
+	id, err := owner.id()
+	nsid, _ := file.nsid() // 0 where the kernel has none
+	return err == nil && id.Ino == uint64(self.Owner[i]) && nsid == self.NSID[i]
+}
+
+// recall fills in what relate would ask the kernel about ns, if all of that was
+// told when its leader was, and reports whether it was. Of network namespaces
+// there is more to ask, and of owners that nothing else showed.
+func (s *scanner) recall(ns *Namespace) bool {
+	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
+	if i < 0 || ns.Type == Net || s.told == nil || ns.Leader() == nil {
+		return false
+	}
+	t, ok := taskOf(s.told, ns.Leader().PID)
+	if !ok || uint64(t.NS[i]) != ns.ID.Ino || s.known[uint64(t.Owner[i])] == nil {
+		return false
+	}
+	ns.Owner = Relation{ID: ID{Dev: s.proc.nsDev, Ino: uint64(t.Owner[i])}}
+	ns.Parent = Relation{}
+	ns.NSID = t.NSID[i]
+	return true
+}
+
+// narrow leaves in l what is wanted.
+func (s *scanner) narrow(l *links) {
+	for t := range l.ino {
+		if !s.wanted.Has(Type(t)) {
+			l.ino[t] = 0
+		}
+	}
+	if !s.wanted.Has(PID) {
+		l.pidKids = 0
+	}
+	if !s.wanted.Has(Time) {
+		l.timeKids = 0
+	}
+}
+
+// seeThreads notes the threads that are elsewhere than their process.
+func (s *scanner) seeThreads(p *part, threads []sys.Task) {
+	for i := range threads {
+		t := &threads[i]
+		if proc, ok := findProcess(p.processes, int(t.PID)); ok {
+			l := linksOfTask(t)
+			s.narrow(&l)
+			s.seeThread(p, proc, int(t.TID), l)
+		}
+	}
+}
+
+// seeFiles notes the descriptors that hold namespaces.
+func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
+	for _, f := range files {
+		proc, ok := findProcess(p.processes, int(f.PID))
+		if !ok || f.TID != f.PID && !s.tasks {
+			continue
+		}
+		h := Holder{Kind: ByFD, PID: proc.PID, FD: int(f.FD)}
+		if f.TID != f.PID {
+			h.TID = int(f.TID)
+		}
+		ino := uint64(f.Ino)
+		if f.Flag == 0 {
+			h.Kind = BySocket
+			if s.types.Has(Net) && proc.ino[Net] != ino {
+				p.sightings = append(p.sightings, sighting{Net, ino, h, h.way(Net)})
+			}
+			continue
+		}
+		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) {
+			p.sightings = append(p.sightings, sighting{t, ino, h, h.way(t)})
+		}
+	}
+}

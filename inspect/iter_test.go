@@ -1,0 +1,270 @@
+package inspect
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+// withIterators uses them however few processes there are.
+func withIterators() Option { return func(o *options) { o.iterFrom = 0 } }
+
+// scanByIterators fails the test if iterators were not used where they must work.
+func scanByIterators(t *testing.T, opts ...Option) *Snapshot {
+	t.Helper()
+	nstest.Need(t, "root", "bpf")
+	s := scan(t, append(opts, withIterators())...)
+	if s.iterErr != nil {
+		t.Fatalf("iterators were not used: %v", s.iterErr)
+	}
+	return s
+}
+
+// oddVar has the test binary be a process with a thread that has descriptors of
+// its own, and is itself in one network namespace, with a socket of another and
+// a file that is a third. Of "zombie" the first thread has exited.
+const oddVar = "INSPECT_TEST_ODD"
+
+func init() {
+	if os.Getenv(oddVar) != "" {
+		runtime.LockOSThread() // main is the first thread
+	}
+}
+
+func beOdd(how string) {
+	go func() {
+		runtime.LockOSThread()
+		must := func(err error) {
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+		}
+		var inos []uint64
+		newNet := func() {
+			must(syscall.Unshare(syscall.CLONE_NEWNET))
+			text, err := os.Readlink("/proc/thread-self/ns/net")
+			must(err)
+			_, ino, _ := ParseLink(text)
+			inos = append(inos, ino)
+		}
+		must(syscall.Unshare(syscall.CLONE_FILES))
+		newNet()
+		_, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+		must(err)
+		newNet()
+		_, err = syscall.Open("/proc/thread-self/ns/net", syscall.O_RDONLY, 0)
+		must(err)
+		newNet()
+		fmt.Println(syscall.Gettid(), inos[0], inos[1], inos[2])
+		syscall.Read(0, make([]byte, 1))
+		os.Exit(0)
+	}()
+	if how == "zombie" {
+		syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+	}
+	select {}
+}
+
+// An odd process, see beOdd.
+type odd struct {
+	pid, tid           int
+	socket, file, self uint64 // network namespaces
+}
+
+func startOdd(t *testing.T, how string) (o odd) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), oddVar+"="+how)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	if _, err := fmt.Fscan(out, &o.tid, &o.socket, &o.file, &o.self); err != nil {
+		rest, _ := io.ReadAll(out)
+		t.Fatalf("%v: %s", err, rest)
+	}
+	o.pid = cmd.Process.Pid
+	return o
+}
+
+// disagreements compares what a scan by iterators found with what those of /proc
+// before and after it both did.
+func disagreements(before, by, after *Snapshot) (d []string) {
+	say := func(format string, args ...any) { d = append(d, fmt.Sprintf(format, args...)) }
+	for p := range before.Processes() {
+		later, ok := after.Process(p.PID)
+		if !ok || later.links != p.links {
+			continue
+		}
+		told, ok := by.Process(p.PID)
+		if !ok {
+			say("process %d is missing", p.PID)
+			continue
+		}
+		if told.links != p.links && p.links != (links{}) { // which /proc could not read
+			say("process %d: %+v, by /proc %+v", p.PID, told.links, p.links)
+		}
+		if told.Threads != p.Threads && later.Threads == p.Threads {
+			say("process %d has %d threads, by /proc %d", p.PID, told.Threads, p.Threads)
+		}
+	}
+	for ns := range before.Namespaces() {
+		later, ok := after.Namespace(ns.ID)
+		if !ok || later.Type != ns.Type || later.NSID != ns.NSID {
+			continue
+		}
+		told, ok := by.Namespace(ns.ID)
+		if !ok || told.Type != ns.Type {
+			say("%v is missing", ns)
+			continue
+		}
+		type facts struct {
+			owner, parent ID
+			creator       int64
+			nsid          uint64
+			netnsid       int
+		}
+		factsOf := func(ns *Namespace) facts {
+			return facts{ns.Owner.ID, ns.Parent.ID, ns.Creator, ns.NSID, ns.NetNSID}
+		}
+		if factsOf(told) != factsOf(ns) && factsOf(later) == factsOf(ns) && ns.Owner.Err == nil {
+			say("%v: %+v, by /proc %+v", ns, factsOf(told), factsOf(ns))
+		}
+		for _, h := range ns.holders {
+			if slices.Contains(later.holders, h) && !slices.Contains(told.holders, h) {
+				say("%v is not held by %+v, only by %+v", ns, h, told.holders)
+			}
+		}
+		// The other way round: what is held by more has to be told from what
+		// is wrong. /proc has no descriptors of threads.
+		for _, h := range told.holders {
+			if h.TID == 0 && !slices.Contains(ns.holders, h) && !slices.Contains(later.holders, h) {
+				if p, ok := before.Process(h.PID); ok && p.links != (links{}) {
+					say("%v is held by %+v, by /proc only by %+v", ns, h, ns.holders)
+				}
+			}
+		}
+	}
+	return d
+}
+
+func TestIteratorsAgreeWithProc(t *testing.T) {
+	nstest.Need(t, "root", "bpf")
+	hidden.Start(t)
+	nstest.Sandbox(t, "user", "uts", "cgroup", "ipc", "time")
+	startOdd(t, "zombie")
+	startOdd(t, "thread")
+	for name, opts := range map[string][]Option{
+		"all":       nil,
+		"net":       {WithTypes(TypesOf(Net))},
+		"pid, time": {WithTypes(TypesOf(PID, Time)), WithoutMounts()},
+		"uts":       {WithTypes(TypesOf(UTS)), WithoutMounts()},
+		"no tasks":  {WithoutTasks()},
+		"no files":  {WithoutFDs()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// Others change what is there, so one of some tries is to agree.
+			var d []string
+			for range 8 {
+				before := scan(t, append(opts, WithoutBPF())...)
+				by := scanByIterators(t, opts...)
+				if d = disagreements(before, by, scan(t, append(opts, WithoutBPF())...)); d == nil {
+					return
+				}
+			}
+			t.Errorf("%s", strings.Join(d, "\n"))
+		})
+	}
+}
+
+func TestIteratorsFindEveryKindOfHolder(t *testing.T) {
+	nstest.Need(t, "root", "bpf")
+	everyKindOfHolder(t, func() *Snapshot { return scanByIterators(t) })
+}
+
+// What a thread with a table of its own has open /proc shows only if its process
+// is a zombie, and sockets never.
+func TestIteratorsSeeTheTablesOfThreads(t *testing.T) {
+	for _, how := range []string{"thread", "zombie"} {
+		t.Run(how, func(t *testing.T) {
+			nstest.Need(t, "root", "bpf")
+			o := startOdd(t, how)
+			s := scanByIterators(t)
+			for _, want := range []struct {
+				kind HolderKind
+				ino  uint64
+			}{{ByTask, o.self}, {ByFD, o.file}, {BySocket, o.socket}} {
+				hs := holder(t, s, want.ino, "net", want.kind)
+				if len(hs) != 1 || hs[0].PID != o.pid || hs[0].TID != o.tid {
+					t.Errorf("by %v: %+v, want %+v", want.kind, hs, o)
+				}
+			}
+			for _, ino := range []uint64{o.self, o.file} {
+				if ns, ok := s.Find(ino); ok && !ns.Owner.Known() {
+					t.Errorf("owner of %v: %+v", ns, ns.Owner)
+				}
+			}
+			if s := scanByIterators(t, WithoutTasks()); s != nil {
+				if ns, ok := s.Find(o.file); ok {
+					t.Errorf("without threads: %+v", ns)
+				}
+			}
+		})
+	}
+}
+
+// A namespace that only a socket leads to can be asked about.
+func TestIteratorsAskThroughSockets(t *testing.T) {
+	nstest.Need(t, "root", "bpf")
+	box := nstest.Spec{Types: []string{"user"}, Sockets: []string{"net"}}.Start(t)
+	s := scanByIterators(t)
+	ns, ok := s.Find(box.Held[0].Ino)
+	if !ok || ns.Owner.ID.Ino != box.Ino["user"] {
+		t.Errorf("%+v, whose owner should be %d", ns, box.Ino["user"])
+	}
+}
+
+// For whatever reason iterators are not used, the scan is one of /proc.
+func TestIteratorsFallBack(t *testing.T) {
+	t.Run("few processes", func(t *testing.T) {
+		s := scan(t, func(o *options) { o.iterFrom = 1 << 30 })
+		if !errors.Is(s.iterErr, ErrNotAsked) || len(s.processes) == 0 {
+			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		}
+	})
+	t.Run("another proc", func(t *testing.T) {
+		s := scan(t, withIterators(), WithProc("/proc/."))
+		if !errors.Is(s.iterErr, ErrNotAsked) || len(s.processes) == 0 {
+			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		}
+	})
+	t.Run("ordinary user", func(t *testing.T) {
+		nstest.Need(t, "user")
+		s := scan(t, withIterators())
+		if _, ok := s.Process(os.Getpid()); !errors.Is(s.iterErr, fs.ErrPermission) || !ok {
+			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package sys
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// needIterators skips the test unless they work here, or must.
+func needIterators(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		t.Skip(err)
+	}
+	if err := canIter(); errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		t.Skip(err)
+	}
+}
+
+func TestReadTasks(t *testing.T) {
+	needIterators(t)
+	bpfLog = make([]byte, 1<<20)
+	defer func() { bpfLog = nil }()
+	var self Task
+	err := ReadTasks(func(k *Task) {
+		if int(k.TID) == os.Getpid() {
+			self = *k
+		}
+	}, nil)
+	if err != nil {
+		said, _, _ := bytes.Cut(bpfLog, []byte{0})
+		t.Fatalf("%v\n%s", err, said[max(0, len(said)-4000):])
+	}
+	if int(self.PID) != os.Getpid() || self.Threads < 2 {
+		t.Fatalf("of the test itself: %+v", self)
+	}
+	for i, link := range []string{"cgroup", "ipc", "net", "mnt", "time", "uts", "pid", "user"} {
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/self/ns/"+link, &st); err != nil || st.Ino != uint64(self.NS[i]) {
+			t.Errorf("%s is %d, %v, and was told to be %d", link, st.Ino, err, self.NS[i])
+		}
+	}
+}
+
+func TestReadTasksFiles(t *testing.T) {
+	needIterators(t)
+	ns, err := os.Open("/proc/self/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	// A socket of our own namespace is none of the things to be told.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var own []TaskFile
+	err = ReadTasks(nil, func(f *TaskFile) {
+		if int(f.PID) == os.Getpid() {
+			own = append(own, *f)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := Fstat(int(ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := int32(os.Getpid())
+	want := TaskFile{TID: pid, PID: pid, FD: int32(ns.Fd()), Flag: CLONE_NEWUTS, Ino: uint32(id.Ino)}
+	if len(own) != 1 || own[0] != want {
+		t.Errorf("%+v, want %+v alone", own, want)
+	}
+}
+
+// Nothing of it is left: no descriptor, and no program.
+func TestReadTasksLeavesNothing(t *testing.T) {
+	needIterators(t)
+	files := func() (n int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if to, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.Contains(to, "bpf") || strings.Contains(to, "btf") {
+				n++
+			}
+		}
+		return n
+	}
+	before := lastProgram()
+	if err := ReadTasks(func(*Task) {}, func(*TaskFile) {}); err != nil {
+		t.Fatal(err)
+	}
+	last := lastProgram() // others may run and load theirs, but above this
+	if n := files(); n != 0 {
+		t.Errorf("%d descriptors are left", n)
+	}
+	// The kernel frees programs a moment later.
+	var left []string
+	for range 100 {
+		if left = programsBetween(before, last); len(left) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("programs are left: %v", left)
+}
+
+type progID struct{ id, next, flags, _ uint32 }
+
+func lastProgram() (last uint32) {
+	for {
+		a := progID{id: last}
+		if _, err := bpf("BPF_PROG_GET_NEXT_ID", unix.BPF_PROG_GET_NEXT_ID, unsafe.Pointer(&a), unsafe.Sizeof(a)); err != nil {
+			return last
+		}
+		last = a.next
+	}
+}
+
+// programsBetween describes the tracing programs with a number above id and up
+// to last.
+func programsBetween(id, last uint32) (names []string) {
+	for id < last {
+		a := progID{id: id}
+		if _, err := bpf("BPF_PROG_GET_NEXT_ID", unix.BPF_PROG_GET_NEXT_ID, unsafe.Pointer(&a), unsafe.Sizeof(a)); err != nil {
+			return names
+		}
+		id = a.next
+		a = progID{id: id}
+		fd, err := bpf("BPF_PROG_GET_FD_BY_ID", unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&a), unsafe.Sizeof(a))
+		if err != nil {
+			continue
+		}
+		info, _ := os.ReadFile("/proc/self/fdinfo/" + itoa(fd))
+		unix.Close(fd)
+		if strings.Contains(string(info), "prog_type:\t26") { // tracing
+			names = append(names, string(info))
+		}
+	}
+	return names
+}
+
+func itoa(n int) string { return AppendName(nil, n, "").String() }
+
+// Of an ordinary user the kernel wants nothing to do with it, and says so first.
+func TestReadTasksUnprivileged(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may")
+	}
+	if err := ReadTasks(func(*Task) {}, nil); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%v", err)
+	}
+}
+
+func BenchmarkReadTasks(b *testing.B) {
+	for b.Loop() {
+		if err := ReadTasks(func(*Task) {}, func(*TaskFile) {}); err != nil {
+			b.Skip(err)
+		}
+	}
+}
+
+func BenchmarkKernelBTF(b *testing.B) {
+	for b.Loop() {
+		if err := kernelBTF([]btfRoot{{btfFunc, "bpf_iter_task"}}, func(*btf) error { return nil }); err != nil {
+			b.Skip(err)
+		}
+	}
+}
