@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"runtime"
+	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -17,9 +16,9 @@ import (
 // A Detail is what a process says of itself.
 type Detail struct {
 	PPID  int
-	State byte   // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
-	UID   uint32 // effective user ID, in the caller's terms
-	Start time.Time
+	State byte      // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
+	UID   uint32    // effective user ID, in the caller's terms
+	Start time.Time // zero if it is not known when the system started
 	// Ticks is the start time in clock ticks since boot. Together with the
 	// PID it tells a process from a later one.
 	Ticks uint64
@@ -29,9 +28,13 @@ type Detail struct {
 	// Args is the command line, nil if it is empty, as that of a kernel thread
 	// or a zombie is, or was not asked for. It is cut to 4 KiB.
 	Args []string
-	// Err says why Args is missing, for instance [ErrSlow], or why all is.
+	// Err says why Args is missing, for instance [ErrSlow], or why all is:
+	// then [Detail.Known] is false.
 	Err error
 }
+
+// Known reports whether more could be read than Err.
+func (d Detail) Known() bool { return d.State != 0 }
 
 // Command returns the command line with blanks between, or where there is none
 // the name of the command in brackets, as ps(1) does.
@@ -58,65 +61,64 @@ func (d Detail) Command() string {
 //
 // The command line of a process comes from its memory, and one whose memory map
 // is locked, by a file system that does not answer for one, makes a reader wait
-// for as long as that lasts. So Describe reads many at once, waits a tenth of a
+// for as long as that lasts; and in the midst of execve(2) a process does not
+// tell even its name. So Describe asks many at once, waits some tenths of a
 // second for any of them to answer, and then leaves behind those that do not:
-// they are described without Args, with [ErrSlow].
+// they are described as far as it got, with [ErrSlow].
 func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args bool) map[int]Detail {
 	details := make(map[int]Detail)
-	proc := s.proc
-	if proc.dir, _ = sys.OpenProc(proc.path); proc.dir < 0 {
-		return details
-	}
-	stuck := false
-	defer func() {
-		if !stuck { // what is left behind may still read in it
-			proc.dir.Close()
-		}
-	}()
-	var each []*Process
+	var pids []int
 	for p := range procs {
 		if _, ok := details[p.PID]; !ok {
 			details[p.PID] = Detail{}
-			each = append(each, p)
+			pids = append(pids, p.PID)
 		}
 	}
-	clear(details)
+	dir, err := sys.OpenProc(s.proc.path)
+	if err != nil {
+		for _, pid := range pids {
+			details[pid] = Detail{Err: err}
+		}
+		return details
+	}
+	var left leftBehind
+	defer func() { left.close(func() { dir.Close() }) }()
+	proc := procFS{path: s.proc.path, dir: dir}
 	boot := proc.boot()
-	type part struct {
-		pids    []int
-		details []Detail
-		buf     []byte
-	}
-	var pids []int
-	parallel(runtime.GOMAXPROCS(0), len(each),
-		func() *part { return &part{buf: make([]byte, argsMost)} },
-		func(p *part, i int) {
-			d, err := proc.stat(each[i].PID, boot, p.buf)
-			if sys.Gone(err) {
-				return
-			}
-			d.Err = err
-			p.pids = append(p.pids, each[i].PID)
-			p.details = append(p.details, d)
-		},
-		func(p *part) {
-			for i, pid := range p.pids {
-				details[pid] = p.details[i]
-				if p.details[i].Err == nil {
-					pids = append(pids, pid)
-				}
-			}
-		})
-	if args {
-		stuck = proc.readArgs(ctx, pids, func(pid int, args []string, err error) {
-			d := details[pid]
-			d.Args = args
-			if !sys.Gone(err) {
+	silent := patient(ctx, &left, len(pids),
+		func() func(int) Detail {
+			buf := make([]byte, argsMost)
+			return func(i int) Detail {
+				d, err := proc.stat(pids[i], boot, buf)
 				d.Err = err
+				return d
 			}
-			details[pid] = d
-		})
+		},
+		func(i int, d Detail) {
+			if sys.Gone(d.Err) {
+				delete(details, pids[i])
+			} else {
+				details[pids[i]] = d
+			}
+		}, nil)
+	for _, i := range silent {
+		details[pids[i]] = Detail{Err: fmt.Errorf("state of process %d: %w", pids[i], ErrSlow)}
 	}
+	if !args {
+		return details
+	}
+	pids = slices.DeleteFunc(pids, func(pid int) bool {
+		d, ok := details[pid]
+		return !ok || d.Err != nil
+	})
+	proc.readArgs(ctx, &left, pids, func(pid int, args []string, err error) {
+		d := details[pid]
+		d.Args = args
+		if !sys.Gone(err) {
+			d.Err = err
+		}
+		details[pid] = d
+	})
 	return details
 }
 
@@ -139,7 +141,9 @@ func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
 	}
 	d.UID = st.UID
 	if !boot.IsZero() {
-		d.Start = boot.Add(time.Duration(d.Ticks) * (time.Second / ticksPerSecond))
+		if !boot.IsZero() {
+			d.Start = boot.Add(time.Duration(d.Ticks) * (time.Second / ticksPerSecond))
+		}
 	}
 	return d, nil
 }
@@ -190,82 +194,25 @@ func (p *procFS) boot() time.Time {
 	return time.Unix(sec, 0)
 }
 
-// readArgs reads the command lines of processes on several goroutines, each of
-// which may be left behind, and calls f for one at a time. It reports whether
-// one was.
-func (p *procFS) readArgs(ctx context.Context, pids []int, f func(pid int, args []string, err error)) (stuck bool) {
-	const most = 64 // readers that may be stuck
+// readArgs reads the command lines of processes, and calls f for one at a time.
+func (p *procFS) readArgs(ctx context.Context, left *leftBehind, pids []int, f func(pid int, args []string, err error)) {
 	type answer struct {
-		pid  int
 		args []string
 		err  error
 	}
-	var (
-		mu      sync.Mutex
-		next    int
-		answers = make(chan answer, len(pids))
-		running int
-	)
-	take := func() (int, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		if next == len(pids) {
-			return 0, false
-		}
-		next++
-		return pids[next-1], true
-	}
-	reader := func() {
-		buf := make([]byte, argsMost)
-		for {
-			pid, ok := take()
-			if !ok {
-				return
+	dir := p.dir
+	silent := patient(ctx, left, len(pids),
+		func() func(int) answer {
+			buf := make([]byte, argsMost)
+			return func(i int) answer {
+				n, err := dir.ReadFile(sys.AppendName(nil, pids[i], "/cmdline"), buf)
+				return answer{parseArgs(buf[:n]), err}
 			}
-			n, err := p.dir.ReadFile(sys.AppendName(nil, pid, "/cmdline"), buf)
-			answers <- answer{pid, parseArgs(buf[:n]), err}
-		}
+		},
+		func(i int, a answer) { f(pids[i], a.args, a.err) }, nil)
+	for _, i := range silent {
+		f(pids[i], nil, fmt.Errorf("command line of process %d: %w", pids[i], ErrSlow))
 	}
-	start := func(n int) {
-		for ; n > 0 && running < most; n-- {
-			running++
-			go reader()
-		}
-	}
-	start(2)
-	waiting := make(map[int]bool, len(pids))
-	for _, pid := range pids {
-		waiting[pid] = true
-	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	for len(waiting) > 0 {
-		select {
-		case a := <-answers:
-			delete(waiting, a.pid)
-			f(a.pid, a.args, a.err)
-			timer.Reset(patience)
-			continue
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		// Nobody answers. More readers may find processes that do, as long
-		// as there are any left to try.
-		mu.Lock()
-		left := len(pids) - next
-		mu.Unlock()
-		if left == 0 || running == most || ctx.Err() != nil {
-			break
-		}
-		start(running)
-		timer.Reset(patience)
-	}
-	for _, pid := range pids {
-		if waiting[pid] {
-			f(pid, nil, fmt.Errorf("command line of process %d: %w", pid, ErrSlow))
-		}
-	}
-	return len(waiting) > 0
 }
 
 // parseArgs splits a command line at its zero bytes. A process that wrote over

@@ -1,10 +1,8 @@
 package inspect
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"time"
+	"strings"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -86,7 +84,15 @@ func (k *realKernel) openFD(w way) (int, error) {
 	case bySocket:
 		return openSocket(w)
 	case byPath:
-		return openMount(int(k.proc), w.path())
+		if w.pid == 0 {
+			break
+		}
+		root, err := k.proc.OpenPath(sys.AppendName(nil, w.pid, "/root"))
+		if err != nil {
+			return -1, err
+		}
+		defer root.CloseRaw()
+		return openMount(k.proc, int(root), w.name)
 	}
 	return -1, ErrNotAsked
 }
@@ -110,40 +116,17 @@ func openSocket(w way) (int, error) {
 	return sys.SocketNetns(sock)
 }
 
-// patience is how long a scan waits for something that may never answer.
-const patience = 100 * time.Millisecond
-
-// openMount opens a namespace by its mount point. The directories on the way
-// may be on a network mount that is dead, so first only what the kernel has in
-// memory is used, and then there is an end to waiting.
-func openMount(dir int, path string) (int, error) {
-	fd, err := sys.OpenNamespaceCached(dir, path)
-	if err == nil || !errors.Is(err, sys.ErrNotCached) {
-		return fd, err
+// openMount opens a namespace by its mount point, a path from the directory
+// dir. The directories on the way may be on a file system that is dead: whoever
+// asks that one something waits for ever, and cannot even be killed. So only
+// what the kernel has in memory is used, as it has all that is mounted on.
+func openMount(proc sys.ProcDir, dir int, path string) (int, error) {
+	rel := strings.TrimPrefix(path, "/")
+	fd, err := sys.OpenNamespaceCached(proc, dir, rel)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return sys.OpenNamespace(dir, rel)
 	}
-	type answer struct {
-		fd  int
-		err error
-	}
-	answers := make(chan answer)
-	late, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	go func() {
-		fd, err := sys.OpenNamespace(dir, path)
-		select {
-		case answers <- answer{fd, err}:
-		case <-late.Done():
-			if err == nil {
-				sys.CloseFD(fd)
-			}
-		}
-	}()
-	select {
-	case a := <-answers:
-		return a.fd, a.err
-	case <-late.Done():
-		return -1, fmt.Errorf("open %s: %w", path, ErrSlow)
-	}
+	return fd, err
 }
 
 // openNS is an open descriptor of a namespace.

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,29 +27,29 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 			todo = append(todo, f)
 		}
 	}
-	type part struct {
+	type answer struct {
 		pins []pin
-		gaps []Gap
-		buf  []byte
+		err  error
 	}
-	parallel(s.workers, len(todo),
-		func() *part { return &part{buf: make([]byte, 64<<10)} },
-		func(p *part, i int) {
-			if ctx.Err() != nil {
-				return
+	silent := patient(ctx, &s.left, len(todo),
+		func() func(int) answer {
+			buf := make([]byte, 64<<10)
+			return func(i int) answer {
+				pins, err := s.pinsSeenBy(todo[i].ns, buf)
+				return answer{pins, err}
 			}
-			pins, err := s.pinsSeenBy(todo[i].ns, p.buf)
-			if err != nil {
-				p.gaps = append(p.gaps, Gap{todo[i].ns.Leader().PID, "mountinfo", err})
-			}
-			p.pins = append(p.pins, pins...)
 		},
-		func(p *part) {
-			s.gaps = append(s.gaps, p.gaps...)
-			for _, pin := range p.pins {
+		func(i int, a answer) {
+			if a.err != nil {
+				s.gap(Gap{todo[i].ns.Leader().PID, "mountinfo", a.err})
+			}
+			for _, pin := range a.pins {
 				s.holdPin(pin)
 			}
-		})
+		}, nil)
+	for _, i := range silent {
+		s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: ErrSlow})
+	}
 	s.visitMounts(ctx, read)
 }
 
@@ -131,34 +132,43 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool) {
 		return
 	}
 	for ctx.Err() == nil {
-		var next *found
+		var todo []*found
 		for ino, f := range s.known {
-			if f.ns.Type == Mnt && !read[ino] && (next == nil || ino < next.ns.ID.Ino) {
-				next = f
+			if f.ns.Type == Mnt && !read[ino] {
+				read[ino] = true
+				todo = append(todo, f)
 			}
 		}
-		if next == nil {
+		if len(todo) == 0 {
 			return
 		}
-		read[next.ns.ID.Ino] = true
-		if err := s.visitMount(next); err != nil && !sys.Gone(err) {
-			s.gap(Gap{What: "mounts of " + next.ns.String(), Err: err})
+		slices.SortFunc(todo, func(a, b *found) int { return cmp.Compare(a.ns.ID.Ino, b.ns.ID.Ino) })
+		silent := patient(ctx, &s.left, len(todo),
+			func() func(int) opened { return func(i int) opened { return s.openAny(todo[i]) } },
+			func(i int, o opened) {
+				err := o.err
+				if err == nil {
+					err = s.visitMount(todo[i], o.file)
+					o.close()
+				}
+				if err != nil && !sys.Gone(err) {
+					s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: err})
+				}
+			}, opened.close)
+		for _, i := range silent {
+			s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: ErrSlow})
 		}
 	}
 }
 
-func (s *scanner) visitMount(f *found) error {
-	file, err := s.openAny(f)
-	if err != nil {
-		return err
-	}
-	defer file.close()
+// visitMount reads the mounts of one, which file is.
+func (s *scanner) visitMount(f *found, file nsFile) error {
 	ns, ok := file.(openNS)
 	if !ok {
 		return ErrNotAsked
 	}
 	var pins []pin
-	err = sys.InMountNamespace(ns.fd, func() error {
+	err := sys.InMountNamespace(ns.fd, func() error {
 		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
 		if err != nil {
 			return err
@@ -171,7 +181,7 @@ func (s *scanner) visitMount(f *found) error {
 			pins[i].in = f.ns.ID.Ino
 			if s.known[p.ino] == nil {
 				// Only from here does the path lead there.
-				if fd, err := openMount(0, p.path); err == nil {
+				if fd, err := openMount(s.proc.dir, sys.CurrentDir, p.path); err == nil {
 					pins[i].taken = fd
 				}
 			}

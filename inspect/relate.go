@@ -11,69 +11,95 @@ import (
 // owners and parents that nothing else showed.
 func (s *scanner) relate(ctx context.Context, _ []int) {
 	all := make([]*found, 0, len(s.known))
-	for _, f := range s.known {
-		if s.types.Has(f.ns.Type) {
+	old := make(map[uint64]bool, len(s.known)) // what is known before
+	for ino, f := range s.known {
+		old[ino] = true
+		if s.types.Has(f.ns.Type) && !s.recall(f.ns) {
 			all = append(all, f)
 		}
 	}
-	type relations struct {
-		more map[uint64]*found
-		gaps []Gap
-	}
-	parallel(s.workers, len(all),
-		func() *relations { return &relations{more: make(map[uint64]*found)} },
-		func(r *relations, i int) {
-			if i%64 == 0 && ctx.Err() != nil {
-				return
-			}
-			f := all[i]
-			if s.recall(f.ns) {
-				return
-			}
-			file, err := s.openAny(f)
-			if err != nil {
-				if errors.Is(err, ErrGone) || sys.Gone(err) {
-					err = ErrGone
-				} else if !errors.Is(err, ErrNotAsked) {
-					r.gaps = append(r.gaps, Gap{What: f.ns.String(), Err: err})
+	silent := patient(ctx, &s.left, len(all),
+		func() func(int) related {
+			more := make(map[uint64]bool) // what this asker has come upon
+			return func(i int) related {
+				o := s.openAny(all[i])
+				if o.err != nil {
+					return related{err: o.err}
 				}
-				f.ns.Owner.Err = err
-				f.ns.Parent.Err = err
-				return
+				defer o.close()
+				r := related{facts: *all[i].ns}
+				a := asking{old: old, more: more, found: &r.more}
+				a.ask(&r.facts, o.file)
+				return r
 			}
-			defer file.close()
-			s.ask(f.ns, file, r.more)
 		},
-		func(r *relations) {
-			s.gaps = append(s.gaps, r.gaps...)
-			for ino, f := range r.more {
-				if s.known[ino] == nil {
-					s.known[ino] = f
+		func(i int, r related) {
+			ns := all[i].ns
+			if r.err != nil {
+				s.unrelated(ns, r.err)
+				return
+			}
+			ns.Owner, ns.Parent, ns.Creator, ns.NSID, ns.NetNSID = r.facts.Owner, r.facts.Parent, r.facts.Creator, r.facts.NSID, r.facts.NetNSID
+			for _, f := range r.more {
+				if s.known[f.ns.ID.Ino] == nil {
+					s.known[f.ns.ID.Ino] = f
 				}
 			}
-		})
+		}, nil)
+	for _, i := range silent {
+		s.unrelated(all[i].ns, ErrSlow)
+	}
+}
+
+// related is what the kernel says of a namespace, and those that it named.
+type related struct {
+	facts Namespace
+	more  []*found
+	err   error
+}
+
+// unrelated notes that the kernel could not be asked.
+func (s *scanner) unrelated(ns *Namespace, err error) {
+	if errors.Is(err, ErrGone) || sys.Gone(err) {
+		err = ErrGone
+	} else if !errors.Is(err, ErrNotAsked) {
+		s.gap(Gap{What: ns.String(), Err: err})
+	}
+	ns.Owner.Err, ns.Parent.Err = err, err
+}
+
+// opened is a namespace that was opened, or why not.
+type opened struct {
+	file nsFile
+	err  error
+}
+
+func (o opened) close() {
+	if o.err == nil {
+		o.file.close()
+	}
 }
 
 // openAny opens a namespace by the first way that still leads there.
-func (s *scanner) openAny(f *found) (nsFile, error) {
+func (s *scanner) openAny(f *found) opened {
 	file, err := s.kernel.open(f.way, f.ns.ID.Ino)
 	if err == nil || errors.Is(err, ErrNotAsked) {
-		return file, err
+		return opened{file, err}
 	}
 	for i, p := range f.ns.Members {
 		if i == 3 {
 			break
 		}
 		if file, e := s.kernel.open(taskWay(p.PID, 0, f.ns.Type.String()), f.ns.ID.Ino); e == nil {
-			return file, nil
+			return opened{file, nil}
 		}
 	}
 	for _, h := range f.ns.holders {
 		if file, e := s.kernel.open(h.way(f.ns.Type), f.ns.ID.Ino); e == nil {
-			return file, nil
+			return opened{file, nil}
 		}
 	}
-	return nil, err
+	return opened{nil, err}
 }
 
 // way returns the way by which h leads to the namespace of type t that it holds.
@@ -95,9 +121,16 @@ func (h Holder) way(t Type) way {
 	return way{}
 }
 
+// asking is one caller of the kernel, who may be left behind.
+type asking struct {
+	old   map[uint64]bool // what is known already
+	more  map[uint64]bool // what the caller has found
+	found *[]*found       // what it has found this time
+}
+
 // ask fills in what the kernel says of ns. Owners and parents that are not
-// known yet go to more, with all that is to be said of them.
-func (s *scanner) ask(ns *Namespace, file nsFile, more map[uint64]*found) {
+// known yet go to found, with all that is to be said of them.
+func (a asking) ask(ns *Namespace, file nsFile) {
 	if id, err := file.nsid(); err == nil {
 		ns.NSID = id
 	}
@@ -111,19 +144,19 @@ func (s *scanner) ask(ns *Namespace, file nsFile, more map[uint64]*found) {
 			ns.Creator = int64(uid)
 		}
 	}
-	ns.Owner = s.follow(ns, User, nsFile.owner, file, more)
+	ns.Owner = a.follow(ns, User, nsFile.owner, file)
 	switch ns.Type {
 	case User:
 		ns.Parent = ns.Owner
 	case PID:
-		ns.Parent = s.follow(ns, PID, nsFile.parent, file, more)
+		ns.Parent = a.follow(ns, PID, nsFile.parent, file)
 	default:
 		ns.Parent = Relation{}
 	}
 }
 
 // follow asks for the owner or the parent of ns, which is of type t.
-func (s *scanner) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, error), file nsFile, more map[uint64]*found) Relation {
+func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, error), file nsFile) Relation {
 	if ino, _ := t.InitialIno(); ns.Type == t && ns.ID.Ino == ino {
 		return Relation{} // the root of the hierarchy: EPERM here says that there is none
 	}
@@ -136,10 +169,12 @@ func (s *scanner) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, e
 	if err != nil {
 		return Relation{Err: err}
 	}
-	if s.known[id.Ino] == nil && more[id.Ino] == nil {
+	id.Dev = ns.ID.Dev // there is one nsfs; of a foreign /proc its device may not be known
+	if !a.old[id.Ino] && !a.more[id.Ino] {
+		a.more[id.Ino] = true
 		f := &found{ns: &Namespace{ID: id, Type: t, Creator: -1, NetNSID: -1}}
-		more[id.Ino] = f
-		s.ask(f.ns, up, more)
+		*a.found = append(*a.found, f)
+		a.ask(f.ns, up)
 	}
 	return Relation{ID: id}
 }

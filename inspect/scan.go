@@ -5,10 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -17,13 +15,12 @@ import (
 type Option func(*options)
 
 type options struct {
-	proc    string
-	types   Types
-	tasks   bool
-	fds     bool
-	mounts  bool
-	kernel  kernel // what is asked about namespaces; nil for the real one
-	workers int
+	proc   string
+	types  Types
+	tasks  bool
+	fds    bool
+	mounts bool
+	kernel kernel // what is asked about namespaces; nil for the real one
 
 	iterFrom int // the number of processes from which on iterators are used
 }
@@ -60,7 +57,7 @@ func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } 
 //
 // It returns an error only if nothing could be scanned, or if ctx is done.
 func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
-	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, workers: runtime.GOMAXPROCS(0), iterFrom: iterFrom}
+	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, iterFrom: iterFrom}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -72,12 +69,11 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	if o.mounts {
 		wanted = wanted.With(Mnt) // to read the mounts of each once, and to come to those without a process
 	}
-	defer proc.dir.Close()
 	s := &scanner{options: o, wanted: wanted, proc: proc, known: make(map[uint64]*found)}
 	if s.kernel == nil {
 		s.kernel = proc.kernel()
 	}
-	defer s.kernel.close()
+	defer s.close()
 	s.gap(proc.gaps...)
 
 	pids, err := proc.pids()
@@ -113,6 +109,13 @@ type scanner struct {
 	gaps      []Gap
 	told      []sys.Task // what iterators told of the processes, by PID, or nil
 	iterErr   error      // why they did not tell of any
+	left      leftBehind
+}
+
+// close lets go of what the scan has open, of /proc when nobody reads there.
+func (s *scanner) close() {
+	s.kernel.close()
+	s.left.close(func() { s.proc.dir.Close() })
 }
 
 // A found is a namespace that the scan has come upon, and the ways that lead
@@ -150,38 +153,6 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 		f.way = w
 	}
 	return f
-}
-
-// parallel calls f for the numbers from 0 to n-1 on several goroutines, each
-// with a part that newPart made. When all are done the parts are handed to join
-// one after the other: f may read what join changes.
-func parallel[P any](workers, n int, newPart func() P, f func(part P, i int), join func(P)) {
-	const chunk = 16
-	workers = max(1, min(workers, (n+chunk-1)/chunk))
-	var (
-		next atomic.Int64
-		done sync.WaitGroup
-	)
-	parts := make([]P, workers)
-	for w := range parts {
-		done.Go(func() {
-			part := newPart()
-			parts[w] = part
-			for {
-				end := int(next.Add(chunk))
-				for i := end - chunk; i < min(end, n); i++ {
-					f(part, i)
-				}
-				if end >= n {
-					return
-				}
-			}
-		})
-	}
-	done.Wait()
-	for _, part := range parts {
-		join(part)
-	}
 }
 
 // snapshot makes a Snapshot of what was found.

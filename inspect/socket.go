@@ -35,73 +35,82 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 			procs = append(procs, []socketRef{r})
 		}
 	}
-	type answers struct {
-		netns   map[uint64]uint64 // socket -> network namespace
-		cookies map[uint64]uint64 // cookie -> network namespace
-		taken   map[uint64]int    // network namespace -> a descriptor
-		gaps    []Gap
-	}
-	netns := make(map[uint64]uint64, len(first))
-	var taken []int
-	parallel(s.workers, len(procs),
-		func() *answers {
-			return &answers{make(map[uint64]uint64), make(map[uint64]uint64), make(map[uint64]int), nil}
+	netns := make(map[uint64]uint64, len(first)) // socket -> network namespace
+	kept := make(map[uint64]bool)                // network namespaces of which a descriptor is kept
+	silent := patient(ctx, &s.left, len(procs),
+		func() func(int) socketAnswers {
+			cookies := make(map[uint64]uint64)
+			return func(i int) socketAnswers { return askProcess(procs[i], cookies) }
 		},
-		func(a *answers, i int) {
-			refs := procs[i]
-			if ctx.Err() != nil {
-				return
+		func(i int, a socketAnswers) {
+			if a.err != nil {
+				s.gap(Gap{procs[i][0].pid, "socket", a.err})
 			}
-			pidfd, err := sys.OpenPidfd(refs[0].pid)
-			if err != nil {
-				if !sys.Gone(err) {
-					a.gaps = append(a.gaps, Gap{refs[0].pid, "socket", err})
+			for k, r := range procs[i] {
+				ino, fd := a.netns[k], a.fds[k]
+				if ino != 0 {
+					netns[r.ino] = ino
 				}
-				return
-			}
-			defer pidfd.Close()
-			var failed error
-			for _, r := range refs {
-				if r.tid != 0 {
-					continue // its table is not the one that a pidfd reaches
+				if fd >= 0 && s.known[ino] == nil && !kept[ino] {
+					kept[ino] = true
+					s.keep(ino, fd)
+				} else if fd >= 0 {
+					sys.CloseFD(fd)
 				}
-				ino, fd, err := askSocket(pidfd, r, a.cookies)
-				switch {
-				case err == nil:
-					a.netns[r.ino] = ino
-					if fd >= 0 && s.known[ino] == nil && a.taken[ino] == 0 {
-						a.taken[ino] = fd
-					} else if fd >= 0 {
-						sys.CloseFD(fd)
-					}
-				case !sys.Gone(err) && !errors.Is(err, sys.ErrClosed):
-					failed = err
-				}
-			}
-			if failed != nil {
-				a.gaps = append(a.gaps, Gap{refs[0].pid, "socket", failed})
 			}
 		},
-		func(a *answers) {
-			s.gaps = append(s.gaps, a.gaps...)
-			for socket, ino := range a.netns {
-				netns[socket] = ino
-			}
-			for ino, fd := range a.taken {
-				taken = append(taken, fd)
-				if f := s.find(Net, ino); f.way.kind == noWay {
-					f.way = takenWay(fd)
-				}
-			}
-		})
-	if k, ok := s.kernel.(*realKernel); ok {
-		k.taken = append(k.taken, taken...)
+		func(a socketAnswers) { sys.CloseAll(a.fds...) })
+	for _, i := range silent {
+		s.gap(Gap{procs[i][0].pid, "socket", ErrSlow})
 	}
 	for _, r := range s.sockets {
 		if ino := netns[r.ino]; ino != 0 && ino != r.netns {
 			s.hold(Net, ino, Holder{Kind: BySocket, PID: r.pid, TID: r.tid, FD: r.fd}, way{})
 		}
 	}
+}
+
+// keep takes fd as the way to a network namespace.
+func (s *scanner) keep(ino uint64, fd int) {
+	s.find(Net, ino).way = takenWay(fd)
+	if k, ok := s.kernel.(*realKernel); ok {
+		k.taken = append(k.taken, fd)
+	}
+}
+
+// socketAnswers says of each of several sockets of a process which network
+// namespace it is of, or 0, and gives a descriptor of that, or -1.
+type socketAnswers struct {
+	netns []uint64
+	fds   []int
+	err   error // the last that says more than that the socket is gone
+}
+
+// askProcess asks about sockets of one process. The kernel may keep it waiting:
+// pidfd_getfd(2) takes a lock that the process holds during execve(2), which in
+// turn waits for the memory map that the process has had until then.
+func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
+	a := socketAnswers{netns: make([]uint64, len(refs)), fds: slices.Repeat([]int{-1}, len(refs))}
+	pidfd, err := sys.OpenPidfd(refs[0].pid)
+	if err != nil {
+		if !sys.Gone(err) {
+			a.err = err
+		}
+		return a
+	}
+	defer pidfd.Close()
+	for i, r := range refs {
+		if r.tid != 0 {
+			continue // its table is not the one that a pidfd reaches
+		}
+		ino, fd, err := askSocket(pidfd, r, cookies)
+		if err == nil {
+			a.netns[i], a.fds[i] = ino, fd
+		} else if !sys.Gone(err) && !errors.Is(err, sys.ErrClosed) {
+			a.err = err
+		}
+	}
+	return a
 }
 
 // askSocket returns the inode number of the network namespace of a socket, and

@@ -45,36 +45,55 @@ type socketRef struct {
 func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	set := linksOf(s.wanted)
 	s.processes = make([]Process, 0, len(pids))
-	join := func(p *part) {
-		s.processes = append(s.processes, p.processes...)
-		s.gaps = append(s.gaps, p.gaps...)
-		s.sockets = append(s.sockets, p.sockets...)
-		for _, g := range p.sightings {
-			s.hold(g.typ, g.ino, g.holder, g.way)
-		}
-	}
 	p, err := s.iterate(len(pids))
 	if err == nil {
-		join(p)
+		s.join(p)
 		pids = slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
 			_, told := findProcess(p.processes, pid)
 			return told
 		})
 	}
 	s.iterErr = err
-	parallel(s.workers, len(pids),
-		func() *part {
-			return &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
-		},
-		func(p *part, i int) {
-			if i%64 == 0 && ctx.Err() != nil {
-				return
-			}
-			s.readProcess(p, pids[i], set)
-		},
-		join)
+	const chunk = 16
+	if slow := s.readSome(ctx, pids, set, chunk); len(slow) > 0 {
+		for _, pid := range s.readSome(ctx, slow, set, 1) {
+			s.gap(Gap{pid, "ns", ErrSlow})
+		}
+	}
 	slices.SortFunc(s.processes, func(a, b Process) int { return a.PID - b.PID })
 	s.addMembers()
+}
+
+// join takes up what a part has found.
+func (s *scanner) join(p *part) {
+	s.processes = append(s.processes, p.processes...)
+	s.gaps = append(s.gaps, p.gaps...)
+	s.sockets = append(s.sockets, p.sockets...)
+	for _, g := range p.sightings {
+		s.hold(g.typ, g.ino, g.holder, g.way)
+	}
+}
+
+// readSome reads processes in chunks of that size, and returns those in chunks
+// with one that does not answer.
+func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size int) (slow []int) {
+	chunks := slices.Collect(slices.Chunk(pids, size))
+	silent := patient(ctx, &s.left, len(chunks),
+		func() func(int) *part {
+			p := &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
+			return func(i int) *part {
+				p.processes, p.sightings, p.sockets, p.gaps = make([]Process, 0, size), nil, nil, nil
+				for _, pid := range chunks[i] {
+					s.readProcess(p, pid, set)
+				}
+				return &part{processes: p.processes, sightings: p.sightings, sockets: p.sockets, gaps: p.gaps}
+			}
+		},
+		func(_ int, p *part) { s.join(p) }, nil)
+	for _, i := range silent {
+		slow = append(slow, chunks[i]...)
+	}
+	return slow
 }
 
 // readProcess reads one process. One that exits meanwhile costs its own row.

@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -92,8 +93,8 @@ func OpenLink(dirfd int, path string) (int, error) {
 }
 
 // ErrNotCached says that a path cannot be followed without waiting for a file
-// system, or that the kernel cannot tell (before Linux 5.12).
-var ErrNotCached = errors.New("not in the kernel's memory")
+// system.
+var ErrNotCached = errors.New("only by asking a file system that may never answer")
 
 // resolveCached is RESOLVE_CACHED of include/uapi/linux/openat2.h, which
 // golang.org/x/sys/unix does not have.
@@ -101,23 +102,36 @@ const resolveCached = 0x20
 
 // OpenNamespaceCached is [OpenNamespace] for a path that may lead over a file
 // system that does not answer any more: it uses only what the kernel has in
-// memory, else the error is [ErrNotCached]. It follows no symbolic link but
-// those of procfs. See RESOLVE_CACHED in openat2(2); Linux 5.12.
-func OpenNamespaceCached(dirfd int, path string) (int, error) {
+// memory, else the error is [ErrNotCached]. It follows no symbolic link of
+// procfs, which would have to be asked. See RESOLVE_CACHED in openat2(2); before
+// Linux 5.12 the error is [errors.ErrUnsupported]. proc is the caller's own
+// /proc: the one in the mount namespace of the thread may be somebody else's.
+func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
 	var probe int
-	err := retry(func() (err error) {
-		probe, err = unix.Openat2(dirfd, path, &how)
-		return err
-	})
+	var err error
+	for range 4 { // something may be mounted or renamed meanwhile, anywhere
+		err = retry(func() (err error) {
+			probe, err = unix.Openat2(dirfd, path, &how)
+			return err
+		})
+		if err != unix.EAGAIN {
+			break
+		}
+	}
 	switch err {
 	case nil:
-	case unix.EAGAIN, unix.EINVAL, unix.ENOSYS, unix.EPERM:
+		defer unix.Close(probe)
+		if ok, err := IsNsfs(probe); err != nil || !ok {
+			return -1, cmp.Or(err, ErrNotNamespace)
+		}
+		return openat(int(proc), fmt.Sprintf("self/fd/%d", probe), unix.O_RDONLY|unix.O_CLOEXEC)
+	case unix.EAGAIN:
 		return -1, ErrNotCached
-	default:
-		return -1, os.NewSyscallError("openat2", err)
+	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: by a filter of system calls
+		return -1, errors.ErrUnsupported
 	}
-	return reopen(probe)
+	return -1, os.NewSyscallError("openat2", err)
 }
 
 // reopen opens for real what probe, an O_PATH descriptor, refers to, if it is a

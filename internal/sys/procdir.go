@@ -12,11 +12,13 @@ import (
 
 // A ProcDir is an open directory of procfs, for reading very many small things.
 //
-// Its methods make raw system calls: the Go scheduler is not told, which saves
-// a third of the time of so short a call. They are for what the kernel answers
-// from memory and never waits for: directory entries, links, and the number of
-// links. A file whose content can wait for another process, as
-// /proc/pid/cmdline does for its memory map, is read by [ProcDir.ReadFile].
+// Most of its methods make raw system calls: the Go scheduler is not told, which
+// saves a third of the time of so short a call. They are for what the kernel
+// answers from memory and never waits for: directory entries and the number of
+// links. What can wait for the process it is about is not among that: the target
+// of a link, /proc/pid/stat and pidfd_getfd(2) wait for an execve(2) that is
+// under way (exec_update_lock; the former two since Linux 6.18), which may be
+// stuck, and /proc/pid/cmdline for the memory map.
 type ProcDir int
 
 // A Name is the name of a directory entry with a zero byte behind it, as the
@@ -73,9 +75,9 @@ func (d ProcDir) Close() error { return os.NewSyscallError("close", unix.Close(i
 func (d ProcDir) CloseRaw() { unix.RawSyscall(unix.SYS_CLOSE, uintptr(d), 0, 0) }
 
 // Readlink reads the link name in d into buf and returns how many bytes of buf
-// it took.
+// it took. It may wait for ever.
 func (d ProcDir) Readlink(name Name, buf []byte) (int, error) {
-	n, _, e := unix.RawSyscall6(unix.SYS_READLINKAT, uintptr(d), uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
+	n, _, e := unix.Syscall6(unix.SYS_READLINKAT, uintptr(d), uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
 	if e != 0 {
 		return 0, e
 	}

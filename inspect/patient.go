@@ -1,0 +1,111 @@
+package inspect
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// patience is how long a scan waits for something that may never answer.
+const patience = 100 * time.Millisecond
+
+// mostSilent is how many goroutines may wait for answers that do not come.
+const mostSilent = 512
+
+// mostIdle is how often in a row there may be no answer within patience: once
+// may be a machine with much else to do.
+const mostIdle = 2
+
+// patient asks n questions that may never be answered, and returns those that
+// were not. Each goroutine asks with what asker made for it; got is called with
+// one answer at a time, and late, if not nil, with what comes too late.
+//
+// It starts with a few goroutines. When none of them has answered for a while
+// all of them may be stuck, so as many again are started, as long as there is
+// something left to ask, and in the end those that are stuck are left behind:
+// an asker must touch nothing that others change.
+func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() func(i int) T, got func(i int, answer T), late func(T)) (silent []int) {
+	type reply struct {
+		i      int
+		answer T
+	}
+	var (
+		next    atomic.Int64
+		replies = make(chan reply)
+		over    = make(chan struct{})
+		running int
+	)
+	defer close(over)
+	start := func(more int) {
+		for ; more > 0 && running < mostSilent; more-- {
+			running++
+			left.running.Go(func() {
+				ask := asker()
+				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+					r := reply{i, ask(i)}
+					select {
+					case replies <- r:
+					case <-over:
+						if late != nil {
+							late(r.answer)
+						}
+						return
+					}
+				}
+			})
+		}
+	}
+	start(min(max(runtime.GOMAXPROCS(0), 2), n))
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	answered := make([]bool, n)
+	for open, idle := n, 0; open > 0; timer.Reset(patience) {
+		select {
+		case r := <-replies:
+			answered[r.i] = true
+			got(r.i, r.answer)
+			open, idle = open-1, 0
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		switch {
+		case ctx.Err() != nil:
+			idle = mostIdle
+		case int(next.Load()) < n && running < mostSilent:
+			start(running)
+		default:
+			idle++
+		}
+		if idle == mostIdle {
+			break
+		}
+	}
+	for i, ok := range answered {
+		if !ok {
+			silent = append(silent, i)
+		}
+	}
+	left.some = left.some || len(silent) > 0
+	return silent
+}
+
+// leftBehind is who waits for an answer still.
+type leftBehind struct {
+	running sync.WaitGroup
+	some    bool
+}
+
+// close calls f when all have come back, at once if nobody was left behind.
+func (l *leftBehind) close(f func()) {
+	if l.some {
+		go func() {
+			l.running.Wait()
+			f()
+		}()
+	} else {
+		f()
+	}
+}

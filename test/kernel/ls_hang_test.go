@@ -1,0 +1,194 @@
+package kernel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+// verbs are what the test binary does when it is run again; see verb.
+var verbs = map[string]func(args []string) int{
+	"read": func(args []string) int { // a page of the file, which never comes
+		f, err := os.Open(args[0])
+		if err == nil {
+			_, err = f.Read(make([]byte, 1))
+		}
+		return said(err)
+	},
+	"hang": func(args []string) int { // with the memory map locked
+		return said(hang(args[0]))
+	},
+}
+
+func said(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func hang(file string) error {
+	fd, err := syscall.Open(file, syscall.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = syscall.Mmap(fd, 0, 4096, syscall.PROT_READ, syscall.MAP_PRIVATE)
+	return err
+}
+
+// hung starts n processes whose memory map is locked until the test ends, and
+// returns them: cmd makes a command that takes a file as its argument.
+func hung(t *testing.T, n int, cmd func(args ...string) *exec.Cmd) []*exec.Cmd {
+	t.Helper()
+	f := newFuse(t)
+	dir := nstest.Dir(t)
+	var cmds []*exec.Cmd
+	begin := func(cmd *exec.Cmd) error {
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		cmds = append(cmds, cmd)
+		return nil
+	}
+	t.Cleanup(func() {
+		f.end()
+		for _, cmd := range cmds {
+			late := time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
+			cmd.Wait()
+			late.Stop()
+		}
+	})
+	inPrivate(t, func() error {
+		if err := f.mount(dir); err != nil {
+			return err
+		}
+		if err := begin(verb("read", filepath.Join(dir, "file"))); err != nil {
+			return err
+		}
+		until(t, "the file is read", func() bool { return f.count(&f.reads) > 0 })
+		for range n {
+			if err := begin(cmd(filepath.Join(dir, "file"))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	for _, cmd := range cmds[1:] {
+		until(t, "the memory map is locked", func() bool { return sleeps(cmd.Process.Pid) })
+	}
+	return cmds[1:]
+}
+
+// sleeps reports whether a thread of the process is in a sleep that cannot be
+// interrupted.
+func sleeps(pid int) bool {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, task := range tasks {
+		if stat, err := os.ReadFile(task); err == nil && bytes.Contains(stat, []byte(") D ")) {
+			return true
+		}
+	}
+	return false
+}
+
+// hangs fails the test unless the command runs for ever, as far as can be waited.
+func hangs(t *testing.T, name string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
+	if r, err := within(500*time.Millisecond, cmd); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the control: %v ended after %v with status %d: %v", cmd, r.took, r.status, err)
+	}
+}
+
+// A process whose memory map is locked for ever lets nobody read its command
+// line; ls says so, and does not wait.
+func TestLsLockedMemory(t *testing.T) {
+	nstest.Need(t, "root")
+	for _, n := range []int{1, 100} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			if n > 1 && testing.Short() {
+				t.Skip("takes long")
+			}
+			program(t)
+			procs := hung(t, n, func(args ...string) *exec.Cmd { return verb("hang", args...) })
+			hangs(t, "cat", fmt.Sprintf("/proc/%d/cmdline", procs[0].Process.Pid))
+
+			r := ls(t, "--json", fmt.Sprintf("mnt:[%d]", ino(t, procs[0].Process.Pid, "mnt")))
+			t.Logf("took %v", r.took)
+			if r.took > 3*time.Second {
+				t.Errorf("it took %v", r.took)
+			}
+			l := decode(t, r)
+			seen := map[int]string{}
+			for _, p := range l.Processes {
+				seen[p.PID] = p.Command
+			}
+			missing := map[int]bool{}
+			for _, g := range l.Gaps {
+				missing[g.PID] = missing[g.PID] || g.What == "cmdline"
+			}
+			for _, cmd := range procs {
+				if pid := cmd.Process.Pid; seen[pid] != "[exe]" || !missing[pid] {
+					t.Errorf("process %d: command %q, gap %t", pid, seen[pid], missing[pid])
+				}
+			}
+			delete(missing, 0)
+			if want := fmt.Sprintf("%d of ", len(missing)); !strings.Contains(r.err, want) {
+				t.Errorf("standard error: %q", r.err)
+			}
+		})
+	}
+}
+
+// A process that waits in execve(2) for a memory map that is locked holds
+// another lock, which pidfd_getfd(2) takes, and since Linux 6.18 also readlink(2)
+// of the process's links and read(2) of its stat file.
+func TestLsLockedExec(t *testing.T) {
+	nstest.Need(t, "root")
+	nstest.Need(t, "gcc")
+	program(t)
+	exe := filepath.Join(t.TempDir(), "hangexec")
+	if out, err := exec.Command("gcc", "-static", "-pthread", "-O1", "-Wall", "-Werror", "-o", exe, "testdata/hangexec.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	procs := hung(t, 1, func(args ...string) *exec.Cmd { return exec.Command(exe, args...) })
+	child := 0
+	until(t, "the child waits in execve", func() bool {
+		_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", procs[0].Process.Pid)), &child)
+		return err == nil
+	})
+	time.Sleep(300 * time.Millisecond) // until it is there: to look at it would be to wait for ever
+	hangs(t, "cat", fmt.Sprintf("/proc/%d/environ", child))
+	r := ls(t)
+	t.Logf("took %v", r.took)
+	if r.took > 3*time.Second {
+		t.Errorf("it took %v", r.took)
+	}
+	l := lsJSON(t, fmt.Sprintf("mnt:[%d]", ino(t, procs[0].Process.Pid, "mnt")))
+	if !slices.ContainsFunc(l.Gaps, func(g gap) bool { return g.PID == child }) {
+		t.Errorf("no gap of process %d: %v", child, l.Gaps)
+	}
+}
+
+// read returns what is in a file, if anything.
+func read(path string) string {
+	b, _ := os.ReadFile(path)
+	return string(b)
+}
