@@ -12,8 +12,9 @@ import (
 
 // containers is what [Snapshot.Containers] found, once it was asked.
 type containers struct {
-	once sync.Once
-	set  *container.Set
+	once   sync.Once
+	hidden bool
+	set    *container.Set
 }
 
 // Containers returns the containers that the processes of the snapshot are in.
@@ -22,7 +23,7 @@ type containers struct {
 // What could not be read is in the set's own list of gaps.
 func (s *Snapshot) Containers() *container.Set {
 	s.containers.once.Do(func() {
-		host := container.Host{Proc: s.proc.path, Self: s.proc.self}
+		host := container.Host{Proc: s.proc.path, Self: s.proc.self, Hidden: s.containers.hidden}
 		if !s.proc.real {
 			host.Root = path.Join(s.proc.path, "1/root") // and not this system's own
 		}

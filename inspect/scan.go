@@ -20,6 +20,7 @@ type options struct {
 	tasks  bool
 	fds    bool
 	mounts bool
+	hidden bool
 	kernel kernel // what is asked about namespaces; nil for the real one
 
 	iterFrom int // the number of processes from which on iterators are used
@@ -49,6 +50,10 @@ func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 // kernel go through them, in programs that are gone when it ends. The result is
 // the same. Where loading any is an alarm, this is for silence.
 func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } }
+
+// WithHidden looks in [Snapshot.Containers] also for containers whose processes
+// could not be read, as those of others are to an ordinary user.
+func WithHidden() Option { return func(o *options) { o.hidden = true } }
 
 // Scan looks for namespaces everywhere that the kernel shows them; see
 // [Snapshot.Holders] for where that is. It needs no privileges, and sees more
@@ -158,7 +163,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps, iterErr: s.iterErr,
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, iterErr: s.iterErr, containers: containers{hidden: s.hidden},
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

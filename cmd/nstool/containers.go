@@ -94,7 +94,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if o.list {
 		return writeColumns(a, output.Containers)
 	}
-	opts := []inspect.Option{inspect.WithProc(o.proc)}
+	opts := []inspect.Option{inspect.WithProc(o.proc), inspect.WithHidden()}
 	if !slices.ContainsFunc(o.targets, hardToFind) {
 		opts = append(opts, inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts())
 	}
@@ -131,7 +131,11 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	case o.tree:
 		err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
 	case len(rows) == 0 && len(o.targets) == 0 && !o.raw:
-		fmt.Fprintln(a.err, "nstool: no containers")
+		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {
+			fmt.Fprintln(a.err, "nstool: no containers")
+		} else {
+			fmt.Fprintln(a.err, "nstool: no containers that can be seen")
+		}
 	default:
 		err = draw(a, &l, rows, cols, nil)
 	}
@@ -143,13 +147,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 
 // hardToFind reports whether a target can be a namespace that only a thorough
 // scan finds.
-func hardToFind(ref target.Ref) bool {
-	switch ref.Kind {
-	case target.Process, target.Container, target.Pod, target.Word:
-		return false
-	}
-	return true
-}
+func hardToFind(ref target.Ref) bool { return ref.Kind != target.Process && !named(ref) }
 
 // chooseContainers returns the containers that the targets belong to, or all if
 // there are none.
@@ -167,6 +165,10 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []tar
 			if found.Namespace = ns; e == nil || !errors.Is(e, fs.ErrNotExist) {
 				err = e
 			}
+		}
+		// The container of a process may be known where its namespaces are not.
+		if p, ok := snap.Process(ref.PID); ok && err != nil && ref.Kind == target.Process && snap.ContainerOf(p).Container != nil {
+			found, err = target.Found{Process: p}, nil
 		}
 		if err != nil {
 			return nil, err

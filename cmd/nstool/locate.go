@@ -18,8 +18,7 @@ import (
 // container by the namespaces of processes alone.
 func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Found, error) {
 	var opts []inspect.Option
-	switch ref.Kind {
-	case target.Container, target.Pod, target.Word:
+	if named(ref) {
 		opts = forContainers()
 	}
 	snap, err := inspect.Scan(ctx, opts...)
@@ -30,12 +29,17 @@ func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	return snap, found, err
 }
 
+// named reports whether a TARGET is a container or a pod by its name.
+func named(ref target.Ref) bool {
+	return ref.Kind == target.Container || ref.Kind == target.Pod || ref.Kind == target.Word
+}
+
 // forContainers are the options of a scan that looks for containers by name
 // alone.
 func forContainers() []inspect.Option {
 	return []inspect.Option{
 		inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
-		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(),
+		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(), inspect.WithHidden(),
 	}
 }
 

@@ -157,6 +157,9 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if o.types != 0 && len(o.targets) == 0 && o.tree == "" {
 		opts = append(opts, inspect.WithTypes(o.types))
 	}
+	if slices.ContainsFunc(o.targets, named) {
+		opts = append(opts, inspect.WithHidden())
+	}
 	stop := a.progress("still reading " + o.proc)
 	snap, err := inspect.Scan(ctx, opts...)
 	stop()
@@ -200,7 +203,11 @@ func (l *listing) choose() error {
 			return usagef("%q and %q: targets are either processes or namespaces", l.o.targets[0].Text, ref.Text)
 		}
 		l.members = found.Namespace != nil
-		all = append(all, found.Namespaces(l.snap)...)
+		namespaces := found.Namespaces(l.snap)
+		if len(namespaces) == 0 && named(ref) {
+			return fmt.Errorf("the namespaces of %s (process %d) cannot be read: %w", found.Match.Main(), found.Process.PID, fs.ErrPermission)
+		}
+		all = append(all, namespaces...)
 	}
 	seen := make(map[inspect.ID]bool, len(all))
 	for _, ns := range all {

@@ -189,11 +189,8 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	if err != nil {
 		return files, err
 	}
-	switch ref.Kind {
-	case target.Process, target.Container, target.Pod, target.Word:
-		if all {
-			dropOwn(set)
-		}
+	if all && (ref.Kind == target.Process || named(ref)) {
+		dropOwn(set)
 	}
 	for t := range inspect.AllTypes.All() {
 		switch f := set[t]; {

@@ -40,6 +40,10 @@ type Host struct {
 	// Self is a process that is in the namespaces of the host, to compare with
 	// if process 1 could not be read. It may be the caller.
 	Self int
+	// Hidden says to look also at processes whose namespaces are not known, as
+	// those of others are to an ordinary user: each by its own control group,
+	// which everybody may read. That costs some microseconds for each.
+	Hidden bool
 }
 
 // A Membership says which container a process is in.
@@ -160,15 +164,20 @@ func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
 	byIno := make(map[uint64]*group)
 	for i := range f.procs {
 		p := &f.procs[i]
-		key := f.telling(p.inos)
-		if key == 0 {
-			continue
-		}
-		g := byIno[key]
-		if g == nil {
+		var g *group
+		switch key := f.telling(p.inos); {
+		case key != 0:
+			g = byIno[key]
+			if g == nil {
+				g = &group{inos: p.inos}
+				byIno[key] = g
+				f.groups = append(f.groups, g)
+			}
+		case f.set.host.Hidden && *p.inos == (Inodes{}):
 			g = &group{inos: p.inos}
-			byIno[key] = g
 			f.groups = append(f.groups, g)
+		default:
+			continue
 		}
 		g.pids = append(g.pids, p.pid)
 		p.group = g

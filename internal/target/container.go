@@ -80,13 +80,13 @@ func noContainer(set *container.Set, ref Ref, what string) error {
 	for _, c := range append(set.Containers, stopped.Containers...) {
 		names = append(names, c.String())
 	}
-	if near, ok := container.Nearest(name, names); ok {
-		return missing("%s; the nearest name is %s", text, near)
-	}
 	for _, g := range set.Gaps {
 		if errors.Is(g.Err, fs.ErrPermission) {
-			return missing("%s; some names could not be read: %v", text, g.Err)
+			return missing("%s; not all names could be read: %v", text, g.Err)
 		}
+	}
+	if near, ok := container.Nearest(name, names); ok {
+		return missing("%s; the nearest name is %s", text, near)
 	}
 	return missing("%s", text)
 }
