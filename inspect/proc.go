@@ -30,24 +30,37 @@ func openProc(path string) (*procFS, error) {
 	}
 	p := &procFS{path: path, dir: dir}
 	if p.real, err = dir.IsProcfs(); err != nil {
+		dir.Close()
 		return nil, fmt.Errorf("statfs %s: %w", path, err)
 	}
 	if !p.real {
 		if path == "/proc" {
+			dir.Close()
 			return nil, errors.New("/proc is not a proc file system")
 		}
 		p.gaps = append(p.gaps, Gap{What: path, Err: errors.New("not a proc file system: shown as it is, the kernel is not asked")})
 		return p, nil
 	}
 	var buf [32]byte
-	if n, err := dir.Readlink(sys.NewName("self"), buf[:]); err == nil {
-		p.self, _ = strconv.Atoi(string(buf[:n]))
+	n, err := dir.Readlink(sys.NewName("self"), buf[:])
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		dir.Close()
+		return nil, fmt.Errorf("readlink %s/self: %w", path, err)
 	}
-	p.ours = p.self == os.Getpid()
-	if !p.ours {
+	p.self, _ = strconv.Atoi(string(buf[:n]))
+	switch p.ours = p.self == os.Getpid(); {
+	case p.ours:
+	case p.self == 0:
+		p.gaps = append(p.gaps, Gap{What: path, Err: errors.New("it belongs to another PID namespace, which this process is not in")})
+	default:
 		p.gaps = append(p.gaps, Gap{What: path, Err: fmt.Errorf("it belongs to another PID namespace: process %d of ours is %d there", os.Getpid(), p.self)})
 	}
-	if st, err := dir.Stat(sys.NewName("thread-self/ns/user")); err == nil {
+	if p.self != 0 {
+		st, err := dir.Stat(sys.NewName("thread-self/ns/user"))
+		if err != nil {
+			dir.Close()
+			return nil, fmt.Errorf("stat %s/thread-self/ns/user: %w", path, err)
+		}
 		p.nsDev = st.ID.Dev
 	}
 	// In every PID namespace there is a process 1, unless it is hidden.
@@ -165,6 +178,9 @@ func readLinks(dir sys.ProcDir, set linkSet, buf []byte) (l links, any bool, err
 	for i := range set.links {
 		link := &set.links[i]
 		n, e := dir.Readlink(link.name, buf)
+		if e != nil && !errors.Is(e, fs.ErrPermission) {
+			n, e = dir.Readlink(link.name, buf) // it may have been want of memory for a moment
+		}
 		if e != nil {
 			if errors.Is(e, fs.ErrPermission) {
 				return l, any, e // no right to one is no right to any

@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -28,7 +29,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 				}
 				defer o.close()
 				r := related{facts: *all[i].ns}
-				a := asking{old: old, more: more, found: &r.more}
+				a := asking{old: old, more: more, to: &r}
 				a.ask(&r.facts, o.file)
 				return r
 			}
@@ -40,6 +41,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 				return
 			}
 			ns.Owner, ns.Parent, ns.Creator, ns.NSID, ns.NetNSID = r.facts.Owner, r.facts.Parent, r.facts.Creator, r.facts.NSID, r.facts.NetNSID
+			s.gap(r.gaps...)
 			for _, f := range r.more {
 				if s.known[f.ns.ID.Ino] == nil {
 					s.known[f.ns.ID.Ino] = f
@@ -55,6 +57,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 type related struct {
 	facts Namespace
 	more  []*found
+	gaps  []Gap
 	err   error
 }
 
@@ -123,26 +126,32 @@ func (h Holder) way(t Type) way {
 
 // asking is one caller of the kernel, who may be left behind.
 type asking struct {
-	old   map[uint64]bool // what is known already
-	more  map[uint64]bool // what the caller has found
-	found *[]*found       // what it has found this time
+	old  map[uint64]bool // what is known already
+	more map[uint64]bool // what the caller has found
+	to   *related        // where it is told
 }
 
 // ask fills in what the kernel says of ns. Owners and parents that are not
-// known yet go to found, with all that is to be said of them.
+// known yet go to more, with all that is to be said of them.
 func (a asking) ask(ns *Namespace, file nsFile) {
-	if id, err := file.nsid(); err == nil {
+	id, err := file.nsid()
+	if err == nil {
 		ns.NSID = id
 	}
+	a.note(ns, err)
 	switch ns.Type {
 	case Net:
-		if id, err := file.netnsid(); err == nil {
+		id, err := file.netnsid()
+		if err == nil {
 			ns.NetNSID = id
 		}
+		a.note(ns, err)
 	case User:
-		if uid, err := file.creator(); err == nil {
+		uid, err := file.creator()
+		if err == nil {
 			ns.Creator = int64(uid)
 		}
+		a.note(ns, err)
 	}
 	ns.Owner = a.follow(ns, User, nsFile.owner, file)
 	switch ns.Type {
@@ -155,6 +164,14 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 	}
 }
 
+// note makes a gap of an error that says more than that the kernel cannot or
+// will not tell.
+func (a asking) note(ns *Namespace, err error) {
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
+		a.to.gaps = append(a.to.gaps, Gap{What: ns.String(), Err: err})
+	}
+}
+
 // follow asks for the owner or the parent of ns, which is of type t.
 func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, error), file nsFile) Relation {
 	if ino, _ := t.InitialIno(); ns.Type == t && ns.ID.Ino == ino {
@@ -162,18 +179,20 @@ func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, err
 	}
 	up, err := relation(file)
 	if err != nil {
+		a.note(ns, err)
 		return Relation{Err: err}
 	}
 	defer up.close()
 	id, err := up.id()
 	if err != nil {
+		a.note(ns, err)
 		return Relation{Err: err}
 	}
 	id.Dev = ns.ID.Dev // there is one nsfs; of a foreign /proc its device may not be known
 	if !a.old[id.Ino] && !a.more[id.Ino] {
 		a.more[id.Ino] = true
 		f := &found{ns: &Namespace{ID: id, Type: t, Creator: -1, NetNSID: -1}}
-		*a.found = append(*a.found, f)
+		a.to.more = append(a.to.more, f)
 		a.ask(f.ns, up)
 	}
 	return Relation{ID: id}

@@ -259,7 +259,7 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 				failed = failed || !sys.Gone(err)
 				return
 			}
-			if text := p.link[:n]; text[n-1] == ']' && text[0] != '/' {
+			if text := p.link[:n]; n > 0 && text[n-1] == ']' && text[0] != '/' {
 				fd, _ := parseFD(name[:len(name)-1])
 				s.seeFD(p, proc, tid, fd, text)
 			}

@@ -67,10 +67,7 @@ func containerColumn(name string, f containerField) Column[*container.Container]
 // ofInit makes a column of what the first process of a container says.
 func ofInit(f func(*View, inspect.Detail) Value) func(*View, *container.Container) Value {
 	return func(v *View, c *container.Container) Value {
-		if d, ok := v.Details[c.Init]; ok {
-			return f(v, d)
-		}
-		return Value{}
+		return ofDetail(v, c.Init, f)
 	}
 }
 

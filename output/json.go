@@ -217,7 +217,7 @@ func (e *encoder) holder(v *View, h inspect.Holder) {
 	}
 	if h.PID != 0 {
 		number("pid", h.PID)
-		if d, ok := v.Details[h.PID]; ok && h.Kind != inspect.ByProcess {
+		if d, ok := v.Details[h.PID]; ok && d.Known() && h.Kind != inspect.ByProcess {
 			e.raw(`,"comm":`)
 			e.text("comm", d.Comm)
 		}

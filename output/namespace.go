@@ -26,16 +26,10 @@ var Namespaces = []Column[*inspect.Namespace]{
 	{"PPID", "parent process of the leader", Number, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, commandOf},
 	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", Number, Detail, func(v *View, ns *inspect.Namespace) Value {
-		if uid, ok := uidOf(v, ns); ok {
-			return numberValue(uid)
-		}
-		return Value{}
+		return uidOf(v, ns, numberValue[uint32])
 	}},
 	{"USER", "name of that user, or the number where there is none", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
-		if uid, ok := uidOf(v, ns); ok {
-			return textValue(v.userName(uid))
-		}
-		return Value{}
+		return uidOf(v, ns, func(uid uint32) Value { return textValue(v.userName(uid)) })
 	}},
 	ofContainer("CONTAINER", containerName),
 	ofContainer("ENGINE", containerEngine),
@@ -90,12 +84,23 @@ func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 func ofLeader(f func(*View, inspect.Detail) Value) func(*View, *inspect.Namespace) Value {
 	return func(v *View, ns *inspect.Namespace) Value {
 		if l := ns.Leader(); l != nil {
-			if d, ok := v.Details[l.PID]; ok {
-				return f(v, d)
-			}
+			return ofDetail(v, l.PID, f)
 		}
 		return Value{}
 	}
+}
+
+// ofDetail makes a value of what a process says. Of one that has gone there is
+// none, of one that could not be asked it is hidden.
+func ofDetail(v *View, pid int, f func(*View, inspect.Detail) Value) Value {
+	d, ok := v.Details[pid]
+	switch {
+	case !ok:
+		return Value{}
+	case !d.Known():
+		return Value{state: hidden}
+	}
+	return f(v, d)
 }
 
 func relationValue(t inspect.Type, r inspect.Relation) Value {
@@ -106,12 +111,14 @@ func relationValue(t inspect.Type, r inspect.Relation) Value {
 	return val
 }
 
-func uidOf(v *View, ns *inspect.Namespace) (uint32, bool) {
-	if l := ns.Leader(); l != nil {
-		d, ok := v.Details[l.PID]
-		return d.UID, ok
+func uidOf(v *View, ns *inspect.Namespace, value func(uint32) Value) Value {
+	switch l := ns.Leader(); {
+	case l != nil:
+		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) Value { return value(d.UID) })
+	case ns.Creator >= 0:
+		return value(uint32(ns.Creator))
 	}
-	return uint32(ns.Creator), ns.Creator >= 0
+	return Value{}
 }
 
 func (v *View) userName(uid uint32) string {
@@ -158,10 +165,7 @@ func pathOf(_ *View, ns *inspect.Namespace) Value {
 
 func commandOf(v *View, ns *inspect.Namespace) Value {
 	if l := ns.Leader(); l != nil {
-		if d, ok := v.Details[l.PID]; ok {
-			return textValue(d.Command())
-		}
-		return Value{}
+		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })
 	}
 	first, more := "", -1
 	for h := range v.Snapshot.Holders(ns) {

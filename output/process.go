@@ -53,10 +53,7 @@ func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
 
 func ofProcess(f func(*View, inspect.Detail) Value) func(*View, *inspect.Process) Value {
 	return func(v *View, p *inspect.Process) Value {
-		if d, ok := v.Details[p.PID]; ok {
-			return f(v, d)
-		}
-		return Value{}
+		return ofDetail(v, p.PID, f)
 	}
 }
 

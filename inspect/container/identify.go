@@ -100,6 +100,9 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	f.place()
 	f.name()
 	f.attribute()
+	if f.proc.slow > 0 {
+		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, errSlow))
+	}
 	names := make(map[*Container]string, len(f.set.Containers))
 	for _, c := range f.set.Containers {
 		names[c] = c.String()

@@ -1,11 +1,12 @@
 package container
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -16,6 +17,7 @@ type procDir struct {
 	dir  sys.StateDir
 	buf  [16 << 10]byte
 	argv map[int][]string // command lines that were read
+	slow int              // how many questions were not answered in time
 }
 
 func (p *procDir) read(pid int, name string) ([]byte, error) {
@@ -26,6 +28,49 @@ func (p *procDir) read(pid int, name string) ([]byte, error) {
 	return data, nil
 }
 
+// What a process says of itself, other than its control group, may be long in
+// coming: it waits for locks that the process holds, maybe for ever.
+const (
+	patience = 100 * time.Millisecond
+	mostSlow = 8 // then nothing of the kind is asked any more
+)
+
+var errSlow = errors.New("no answer in time")
+
+// ask calls f and waits for it, but not for ever.
+func (p *procDir) ask(f func() (string, error)) (string, error) {
+	if p.slow == mostSlow {
+		return "", errSlow
+	}
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1) // that may never be taken
+	go func() {
+		text, err := f()
+		answers <- answer{text, err}
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case a := <-answers:
+		return a.text, a.err
+	case <-late.C:
+		p.slow++
+		return "", errSlow
+	}
+}
+
+// readSlow is read for what may be long in coming.
+func (p *procDir) readSlow(pid int, name string) (string, error) {
+	dir := p.dir
+	return p.ask(func() (string, error) {
+		data, err := dir.ReadProc(strconv.Itoa(pid)+"/"+name, make([]byte, 16<<10))
+		return string(data), err
+	})
+}
+
 func (p *procDir) cgroup(pid int) (string, error) {
 	data, err := p.read(pid, "cgroup")
 	return string(data), err
@@ -34,16 +79,16 @@ func (p *procDir) cgroup(pid int) (string, error) {
 // stat returns the parent of a process and when it started, in clock ticks
 // since boot. See proc_pid_stat(5).
 func (p *procDir) stat(pid int) (ppid int, start uint64) {
-	data, err := p.read(pid, "stat")
+	data, err := p.readSlow(pid, "stat")
 	if err != nil {
 		return 0, 0
 	}
 	// The name in the second field may hold anything, also ")".
-	i := bytes.LastIndexByte(data, ')')
+	i := strings.LastIndexByte(data, ')')
 	if i < 0 {
 		return 0, 0
 	}
-	fields := strings.Fields(string(data[i+1:]))
+	fields := strings.Fields(data[i+1:])
 	if len(fields) < 20 {
 		return 0, 0
 	}
@@ -58,8 +103,8 @@ func (p *procDir) cmdline(pid int) []string {
 	if known {
 		return argv
 	}
-	if data, err := p.read(pid, "cmdline"); err == nil && len(data) > 0 {
-		argv = strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+	if data, err := p.readSlow(pid, "cmdline"); err == nil && data != "" {
+		argv = strings.Split(strings.TrimSuffix(data, "\x00"), "\x00")
 	}
 	p.argv[pid] = argv
 	return argv
@@ -73,7 +118,8 @@ func (p *procDir) monitor(pid int) (Monitor, bool) {
 	if !ok || path.IsAbs(m.Path) {
 		return m, ok
 	}
-	if cwd, err := p.dir.Readlink(strconv.Itoa(pid) + "/cwd"); err == nil && path.IsAbs(cwd) {
+	dir := p.dir
+	if cwd, err := p.ask(func() (string, error) { return dir.Readlink(strconv.Itoa(pid) + "/cwd") }); err == nil && path.IsAbs(cwd) {
 		m.Path = path.Join(cwd, m.Path)
 	}
 	return m, true

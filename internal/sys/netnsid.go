@@ -63,6 +63,10 @@ func (r *Route) NetNSID(fd int) (int, error) {
 		return err
 	})
 	if err != nil {
+		// The answer may still come, and must not be taken for that to the next
+		// question.
+		r.Close()
+		r.open = false
 		return -1, os.NewSyscallError("recvfrom", err)
 	}
 	return parseNSID(reply[:n])
