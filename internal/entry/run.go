@@ -22,7 +22,7 @@ var RunFlags = []Flag{
 	{Name: "uts", Short: "u", Help: "a new uts namespace", typ: inspect.UTS, make: true},
 	{Name: "ipc", Short: "i", Help: "a new ipc namespace", typ: inspect.IPC, make: true},
 	{Name: "net", Short: "n", Help: "a new net namespace", typ: inspect.Net, make: true},
-	{Name: "pid", Short: "p", Help: "a new pid namespace", typ: inspect.PID, make: true},
+	{Name: "pid", Help: "a new pid namespace", typ: inspect.PID, make: true},
 	{Name: "user", Short: "U", Help: "a new user namespace", typ: inspect.User, make: true},
 	{Name: "cgroup", Short: "C", Help: "a new cgroup namespace", typ: inspect.Cgroup, make: true},
 	{Name: "time", Short: "T", Help: "a new time namespace", typ: inspect.Time, make: true},
@@ -61,7 +61,7 @@ var RunFlags = []Flag{
 		},
 	},
 	{
-		Name: "map-current", Short: "c", Aliases: []string{"map-current-user"},
+		Name: "map-current", Aliases: []string{"map-current-user"},
 		Help: "you are yourself in it; this is the default for an ordinary user",
 		set: func(o *Options, _ string) error {
 			o.Make.mapCurrent = true
