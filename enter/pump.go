@@ -211,11 +211,8 @@ func (p *pump) outTerminal() (failed error) {
 		case rest == 0 || !sys.WaitReadable(0, p.from)[0]:
 			return failed
 		}
-		n, err := sys.Read(p.from, buf)
-		switch {
-		case errors.Is(err, sys.ErrAgain):
-			continue
-		case n == 0 || err != nil:
+		n, err := gather(p.from, buf)
+		if n == 0 && !errors.Is(err, sys.ErrAgain) {
 			if rest >= 0 {
 				return failed
 			}
@@ -231,6 +228,19 @@ func (p *pump) outTerminal() (failed error) {
 			failed = p.deliver(buf[:n])
 		}
 	}
+}
+
+// gather reads what is there, up to half of b: a terminal gives no more than
+// four kilobytes at once.
+func gather(fd int, b []byte) (n int, err error) {
+	for n < len(b)/2 && err == nil {
+		var m int
+		if m, err = sys.Read(fd, b[n:]); m == 0 {
+			break
+		}
+		n += m
+	}
+	return n, err
 }
 
 // deliver writes all of b to the caller.

@@ -115,6 +115,9 @@ func run(sizes string, runs int, only string) error {
 	if err := b.idle(); err != nil {
 		return err
 	}
+	if err := b.protect(); err != nil {
+		return err
+	}
 	for word := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(word)
 		if err != nil {
