@@ -3,6 +3,7 @@ package enter
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -14,8 +15,8 @@ type pump struct {
 	stop     int // readable when the program has ended
 
 	kind pumpKind
-	// peek is the program's end of the pipe that a file is read into, so that
-	// what it did not read can be given back.
+	// peek is the program's end of the pipe that its input goes through: to see
+	// what it did not read.
 	peek int
 	// polite leaves to others what they read first.
 	polite bool
@@ -30,6 +31,7 @@ type pumpKind uint8
 
 const (
 	fileToPipe pumpKind = iota
+	pipeToPipe
 	typedToTerminal
 	pipeOut
 	terminalOut
@@ -52,6 +54,8 @@ func (p *pump) start() {
 	p.done = make(chan error, 1)
 	run := p.in
 	switch p.kind {
+	case pipeToPipe:
+		run = p.inPipe
 	case typedToTerminal:
 		run = p.typing
 	case pipeOut:
@@ -74,7 +78,7 @@ func (p *pump) hangUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch p.kind {
-	case fileToPipe:
+	case fileToPipe, pipeToPipe:
 		sys.CloseAll(p.to)
 		p.to = -1
 	case pipeOut:
@@ -88,27 +92,73 @@ func (p *pump) hangUp() {
 // else take all that are left.
 func (p *pump) in() error {
 	buf := make([]byte, pumpSize)
-	left := 0
+	given := 0
 	for {
 		n, err := sys.Read(p.from, buf)
 		if n == 0 || err != nil {
 			p.hangUp()
 			sys.WaitReadable(-1, p.stop)
-			p.giveBack(0)
+			p.giveBack(given, 0)
 			return err
 		}
-		if left = p.push(buf[:n]); left > 0 || sys.WaitReadable(0, p.stop)[0] {
-			p.giveBack(left)
+		given += n
+		if left := p.push(buf[:n]); left > 0 || sys.WaitReadable(0, p.stop)[0] {
+			p.giveBack(given, left)
 			return nil
 		}
 	}
 }
 
 // giveBack moves the position of the file back by what is left, and what is
-// still in the pipe. What cannot be moved is no file of lines.
-func (p *pump) giveBack(left int) {
-	if n := left + sys.Unread(p.peek); n > 0 {
+// still in the pipe: which is no more than was given, though the program may
+// have put something into its own pipe. What cannot be moved is no file of
+// lines.
+func (p *pump) giveBack(given, left int) {
+	if n := min(given, left+sys.Unread(p.peek)); n > 0 {
 		_ = sys.Unwind(p.from, n) //nolint:errcheck // a device has no position
+	}
+}
+
+// inPipe shows the program what is in the caller's pipe, by tee(2), and takes
+// it out once the program has read it: a shell that reads its script from there
+// is to find the rest of it.
+func (p *pump) inPipe() error {
+	for {
+		if sys.WaitReadable(-1, p.from, p.stop)[1] {
+			return nil
+		}
+		n, err := sys.Tee(p.from, p.to)
+		switch {
+		case errors.Is(err, sys.ErrAgain): // somebody else has read it
+			continue
+		case n == 0 || err != nil:
+			p.hangUp()
+			return err
+		}
+		left, ended := p.watch(n)
+		if err := sys.Discard(p.from, n-left); err != nil || ended {
+			return err
+		}
+	}
+}
+
+// watch waits until the program has read all of the n bytes that its pipe has
+// been given, or has ended, and returns how many it has not read. Nothing tells
+// when a pipe becomes empty.
+func (p *pump) watch(n int) (left int, ended bool) {
+	for pause := 10 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		if left = min(n, sys.Unread(p.peek)); left == 0 {
+			return 0, false
+		}
+		if pause < time.Millisecond {
+			time.Sleep(pause)
+			ended = sys.WaitReadable(0, p.stop)[0]
+		} else {
+			ended = sys.WaitReadable(int(pause.Milliseconds()), p.stop)[0]
+		}
+		if ended {
+			return min(n, sys.Unread(p.peek)), true
+		}
 	}
 }
 
@@ -183,7 +233,12 @@ func (p *pump) outPipe() error {
 			b = buf[:min(rest, len(buf))]
 		}
 		n, err := sys.Read(p.from, b)
-		if n == 0 || err != nil {
+		switch {
+		case errors.Is(err, sys.ErrAgain) && rest < 0: // somebody inside has read it
+			continue
+		case errors.Is(err, sys.ErrAgain):
+			return nil
+		case n == 0 || err != nil:
 			return err
 		}
 		if rest > 0 {

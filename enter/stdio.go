@@ -15,9 +15,10 @@ import (
 // A terminal is kept from it by a pseudo-terminal of the host: with ours it
 // could type into the caller's shell (TIOCSTI), or stay behind and read what is
 // typed there. A file is kept from it by a pipe: what was opened for reading
-// can be opened anew for writing through /proc/self/fd. A pipe, a socket and
-// /dev/null have nothing behind them and are handed over as they are, and what
-// is closed stays closed.
+// can be opened anew for writing through /proc/self/fd. So can a pipe: whoever
+// is given the end from which a shell reads its script could write the rest of
+// it. A socket cannot, nor is /dev/null worth it: these are handed over as they
+// are, and what is closed stays closed.
 type stdio struct {
 	// child are the program's descriptors; -1 is closed.
 	child [3]int
@@ -80,11 +81,11 @@ func newStdio(outer [3]int, direct bool) (s *stdio, err error) {
 			s.child[i] = -1
 		case kinds[i] == sys.StreamTerminal:
 			s.child[i] = s.terminal
-		case kinds[i] == sys.StreamChannel:
-		case i == 2 && kinds[1] == sys.StreamFile && sys.SameOutput(outer[1], fd):
+		case kinds[i] == sys.StreamSocket:
+		case i == 2 && kinds[1] == kinds[2] && sys.SameOutput(outer[1], fd):
 			s.child[2] = s.child[1] // one pipe for both keeps the order of what is written
 		default:
-			if err := s.openPipe(i, fd); err != nil {
+			if err := s.openPipe(i, fd, kinds[i]); err != nil {
 				return s, err
 			}
 		}
@@ -126,7 +127,7 @@ func (s *stdio) openTerminal() (err error) {
 }
 
 // openPipe puts a pipe in the place of descriptor i.
-func (s *stdio) openPipe(i, fd int) error {
+func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 	r, w, err := sys.Pipe()
 	if err != nil {
 		return err
@@ -135,7 +136,11 @@ func (s *stdio) openPipe(i, fd int) error {
 	if i == 0 {
 		s.child[0] = r
 		s.ours = append(s.ours, r) // to see what was not read
-		s.pumps = append(s.pumps, &pump{kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r})
+		p := &pump{kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r}
+		if kind == sys.StreamPipe {
+			p.kind = pipeToPipe
+		}
+		s.pumps = append(s.pumps, p)
 		return sys.SetNonblock(w)
 	}
 	s.child[i] = w

@@ -14,7 +14,8 @@ type Stream uint8
 const (
 	StreamClosed   Stream = iota // nothing
 	StreamTerminal               // a terminal
-	StreamChannel                // a pipe, a socket or /dev/null: nothing behind it to be opened anew
+	StreamSocket                 // a socket or /dev/null: nothing to be had by opening it anew
+	StreamPipe                   // a pipe, or FIFO
 	StreamFile                   // anything else: a file, a directory, a device
 )
 
@@ -25,11 +26,13 @@ func StreamOf(fd int) Stream {
 		return StreamClosed
 	}
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFIFO, unix.S_IFSOCK:
-		return StreamChannel
+	case unix.S_IFSOCK:
+		return StreamSocket
+	case unix.S_IFIFO:
+		return StreamPipe
 	case unix.S_IFCHR:
 		if st.Rdev == unix.Mkdev(1, 3) { // /dev/null, see devices.txt of the kernel
-			return StreamChannel
+			return StreamSocket
 		}
 		if _, err := GetTermios(fd); err == nil {
 			return StreamTerminal
@@ -97,6 +100,39 @@ func Unread(fd int) int {
 func Unwind(fd, n int) error {
 	_, err := unix.Seek(fd, -int64(n), io.SeekCurrent)
 	return os.NewSyscallError("lseek", err)
+}
+
+// Tee copies what is in a pipe to another pipe, and leaves it there: see
+// tee(2). It does not wait: [ErrAgain] says that there is nothing, or no room.
+func Tee(from, to int) (n int, err error) {
+	err = retry(func() error {
+		m, err := unix.Tee(from, to, 1<<20, unix.SPLICE_F_NONBLOCK)
+		n = int(m)
+		return err
+	})
+	return max(n, 0), err
+}
+
+// Discard takes n bytes out of a pipe, or as many as there are.
+func Discard(pipe, n int) error {
+	null, err := OpenNull()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(null)
+	for n > 0 {
+		m, err := unix.Splice(pipe, nil, null, nil, n, unix.SPLICE_F_NONBLOCK)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN || err == nil && m == 0:
+			return nil
+		case err != nil:
+			return os.NewSyscallError("splice", err)
+		}
+		n -= int(m)
+	}
+	return nil
 }
 
 // Read reads from fd. At the end it returns 0 and no error; what a

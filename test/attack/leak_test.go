@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sloppy is what an operator's shell may hand on: see testdata/attack.c.
@@ -146,6 +147,65 @@ func TestStdioReopen(t *testing.T) {
 		}
 		return ""
 	}}.run(t)
+}
+
+// A pipe can be opened anew too, both ends of it: a script that a shell reads
+// from there can be added to, and what others write there be read. And what the
+// program does not read of the script is the shell's.
+func TestPipeReopen(t *testing.T) {
+	t.Run("in", attack{nsenter, func(t *testing.T, by entrant) string {
+		c := newCage(t, nil, []string{"-c", capsDefault}, "/bin/attack", "sleep")
+		script := strings.Join(by.expand(t, c, "/bin/attack", "script"), " ") + "\necho the rest\n"
+		cmd := command(t, "/bin/busybox", "sh")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		said := func() string {
+			b, err := os.ReadFile(file.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		cmd.Stdout, cmd.Stderr = file, file
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Write([]byte(script)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(patience, func() bool { return strings.Contains(said(), "the rest") })
+		time.Sleep(200 * time.Millisecond)
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v: %s", err, said())
+		}
+		if !strings.Contains(said(), "the rest") || !strings.Contains(said(), "written") {
+			t.Errorf("%s: the shell said %q", by.name, said())
+		}
+		if strings.Contains(said(), "PWND") {
+			return "the shell outside did what the program wrote"
+		}
+		return ""
+	}}.run)
+	t.Run("out", attack{nsenter, func(t *testing.T, by entrant) string {
+		c := newCage(t, nil, []string{"-c", capsDefault}, "/bin/attack", "sleep")
+		line := `{ echo hunter2; "$@"; } | { sleep 1; cat >/dev/null; }`
+		out, err := command(t, append([]string{"/bin/busybox", "sh", "-c", line, "sh"}, by.expand(t, c, "/bin/attack", "reopen", "1")...)...).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "tried") {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if strings.Contains(string(out), "hunter2") {
+			return "what others wrote was read"
+		}
+		return ""
+	}}.run)
 }
 
 // --wdns is looked up inside: there it may be a link to what the caller holds.

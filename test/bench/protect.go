@@ -191,6 +191,10 @@ func (b *bench) carry(pid int) error {
 		run     func(cmd *exec.Cmd) error
 	}{
 		{"file in", []string{"/bin/busybox", "sh", "-c", "cat >/dev/null"}, func(cmd *exec.Cmd) error { return redirected(cmd, in, "") }},
+		{"pipe in", []string{"/bin/busybox", "sh", "-c", "cat >/dev/null"}, func(cmd *exec.Cmd) error {
+			cmd.Stdin = io.LimitReader(zeros{}, size)
+			return cmd.Run()
+		}},
 		{"file out", []string{"/bin/busybox", "dd", "if=/dev/zero", "bs=1M", "count=256"}, func(cmd *exec.Cmd) error { return redirected(cmd, "", filepath.Join(b.dir, "out")) }},
 		{"file in and out", []string{"/bin/busybox", "cat"}, func(cmd *exec.Cmd) error { return redirected(cmd, in, filepath.Join(b.dir, "out")) }},
 		{"pipe out", []string{"/bin/busybox", "dd", "if=/dev/zero", "bs=1M", "count=256"}, piped},
@@ -211,6 +215,10 @@ func (b *bench) carry(pid int) error {
 	}
 	return nil
 }
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 func redirected(cmd *exec.Cmd, in, out string) error {
 	if in != "" {
