@@ -19,6 +19,10 @@ type Ref struct {
 	Namespace string
 	// Pod is the UID of the Kubernetes pod, or the ID of podman's.
 	Pod string
+
+	// base is the control group of the container, or what else says that two
+	// with the same ID are one and the same.
+	base string
 }
 
 // ParseCgroup reads /proc/pid/cgroup and returns the paths in it that can name
@@ -95,6 +99,7 @@ func ParsePath(path string) (refs []Ref, rest []string) {
 			next = parts[i+1]
 		}
 		ref, kind := parsePart(before, part)
+		ref.base = strings.Join(parts[:i+1], "/")
 		switch {
 		case kind == partMonitor:
 			// What watches over a container is not in it.
@@ -108,7 +113,7 @@ func ParsePath(path string) (refs []Ref, rest []string) {
 			if uid, ok := kubePod(part); ok {
 				pod, last = uid, i
 			} else if isHexID(part) {
-				refs, last, kube = append(refs, Ref{ID: part, Pod: pod}), i, false
+				refs, last, kube = append(refs, Ref{ID: part, Pod: pod, base: ref.base}), i, false
 				pod = ""
 			}
 		case strings.HasPrefix(part, "machine-libpod_pod_"):
@@ -116,7 +121,7 @@ func ParsePath(path string) (refs []Ref, rest []string) {
 		case isHexID(part) && strings.HasPrefix(next, "libpod-"):
 			pod, last = part, i
 		case isHexID(part):
-			refs, last = append(refs, Ref{ID: part}), i
+			refs, last = append(refs, Ref{ID: part, base: ref.base}), i
 		}
 		before = part
 	}

@@ -8,7 +8,8 @@ type finder struct {
 	outer *Container
 	init  int // what the state says is the PID of the container's first process
 
-	ambiguous bool // the container has several processes, so init is wanted
+	ambiguous bool // the container has several processes, or another has its ID, so init is wanted
+	user      bool // its control group is in that of a user, and so not one of root's engines
 }
 
 // A namer fills in what an engine's files, or if need be the command line of

@@ -87,7 +87,7 @@ func (s *Set) Owner(ino uint64) *Container {
 //
 // It never fails: what could not be read is in [Set.Gaps].
 func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
-	f := &identifier{set: &Set{host: host, owner: make(map[uint64]*Container)}, byKey: make(map[string]*Container), in: make(map[*Container]*contents)}
+	f := &identifier{set: &Set{host: host, owner: make(map[uint64]*Container)}, byKey: make(map[containerKey]*Container), sameID: make(map[string]int), in: make(map[*Container]*contents)}
 	dir, err := sys.OpenStateDir(host.Proc)
 	if err != nil {
 		f.gap(0, "containers", err)
@@ -99,6 +99,7 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	f.set.Host = f.host
 	f.place()
 	f.name()
+	f.unmask()
 	f.attribute()
 	if f.proc.slow > 0 {
 		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, errSlow))
@@ -123,8 +124,15 @@ type identifier struct {
 	beside bool // the host's control groups are beside the reader's, so "/" is no root
 	groups []*group
 
-	byKey map[string]*Container // by the IDs of a container and those around it
-	in    map[*Container]*contents
+	byKey  map[containerKey]*Container
+	sameID map[string]int // how many containers have an ID
+	in     map[*Container]*contents
+}
+
+// A containerKey tells containers apart.
+type containerKey struct {
+	outer    *Container
+	id, base string
 }
 
 type member struct {
@@ -144,9 +152,11 @@ type group struct {
 
 // contents is what is known of a container beyond what is told of it.
 type contents struct {
-	groups []*group
-	stated int    // the PID that the engine's state has for its first process
-	store  *store // where an engine in it keeps its state, once it was needed
+	groups   []*group
+	base     string // see Ref
+	stated   int    // the PID that the engine's state has for its first process
+	doubtful bool   // that process is not in it
+	store    *store // where an engine in it keeps its state, once it was needed
 }
 
 func (f *identifier) gap(pid int, what string, err error) {
@@ -322,6 +332,7 @@ func (f *identifier) placeByParent(g *group) {
 				break
 			}
 			f.leave(g)
+			m.base = fmt.Sprint("process ", ppid)
 			g.container = f.container(m.Ref, outer)
 			f.join(g)
 			return
@@ -341,11 +352,11 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 		return Ref{}, false
 	}
 	if len(g.rest) > 1 && n.hasTask(g.rest[0], g.rest[1]) {
-		return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0]}, true
+		return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: g.rest[0]}, true
 	}
 	for _, id := range []string{g.rest[len(g.rest)-1], g.rest[0]} {
 		if n.hasRuntime(id) {
-			return Ref{Engine: Runc, ID: id}, true
+			return Ref{Engine: Runc, ID: id, base: strings.Join(g.rest, "/")}, true
 		}
 	}
 	return Ref{}, false
@@ -353,10 +364,9 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 
 // container returns the container that ref names, in outer.
 func (f *identifier) container(ref Ref, outer *Container) *Container {
-	key := ref.ID
-	for c := outer; c != nil; c = c.Outer {
-		key = c.ID + "/" + key
-	}
+	// The ID alone will not do: whoever may make control groups in his own can
+	// call one as that of another's container is called.
+	key := containerKey{outer, ref.ID, ref.base}
 	c := f.byKey[key]
 	if c == nil {
 		c = &Container{Engine: ref.Engine, ID: ref.ID, Namespace: ref.Namespace, Outer: outer}
@@ -364,7 +374,8 @@ func (f *identifier) container(ref Ref, outer *Container) *Container {
 			c.Pod = &Pod{UID: ref.Pod}
 		}
 		f.byKey[key] = c
-		f.in[c] = &contents{}
+		f.in[c] = &contents{base: ref.base}
+		f.sameID[c.ID]++
 		f.set.Containers = append(f.set.Containers, c)
 	}
 	return c
@@ -417,7 +428,8 @@ func (f *identifier) name() {
 			f.findInit(c, in)
 			continue
 		}
-		n.ambiguous = c.Outer == nil && len(f.pidsOf(in)) > 1
+		n.ambiguous = c.Outer == nil && (len(f.pidsOf(in)) > 1 || f.sameID[c.ID] > 1)
+		n.user = strings.HasPrefix(in.base, "user.slice/")
 		found := n.find(c, func() (Monitor, bool) {
 			pids := f.pidsOf(in)
 			if len(pids) == 0 {
@@ -433,8 +445,28 @@ func (f *identifier) name() {
 			in.stated = n.init // else it is a number of another PID namespace
 		}
 		f.findInit(c, in)
+		if in.stated != 0 && in.stated != c.Init {
+			// The engine's container of that ID is another: see impostors.
+			in.doubtful = true
+		}
 		if !found {
 			f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
+		}
+	}
+}
+
+// unmask takes the name from what has the ID of a container and is not it: of
+// two with one ID, the one in which the process is that the engine says.
+func (f *identifier) unmask() {
+	for _, c := range f.set.Containers {
+		if !f.in[c].doubtful {
+			continue
+		}
+		if slices.ContainsFunc(f.set.Containers, func(other *Container) bool {
+			return other != c && other.ID == c.ID && other.Outer == c.Outer && !f.in[other].doubtful
+		}) {
+			f.gap(0, "container", fmt.Errorf("process %d is in a control group that is called as that of %s, and is not in it", c.Init, c))
+			*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, Init: c.Init}
 		}
 	}
 }

@@ -21,12 +21,12 @@ var lxcRoots = []struct {
 // is. Its name is its ID.
 func (f *finder) nameLXC(c *Container, mon func() (Monitor, bool)) bool {
 	c.Name = c.ID
-	if f.lxcHome(c, c.ID) {
+	if !f.user && f.lxcHome(c, c.ID) {
 		return true
 	}
 	// LXC appends a number when a group of the container's name was left over.
 	if name, n, ok := cutLast(c.ID, "-"); ok && name != "" {
-		if _, err := strconv.Atoi(n); err == nil && f.lxcHome(c, name) {
+		if _, err := strconv.Atoi(n); err == nil && !f.user && f.lxcHome(c, name) {
 			return true
 		}
 	}

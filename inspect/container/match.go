@@ -2,6 +2,7 @@ package container
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -47,7 +48,7 @@ func (s *Set) Target(m Match) string {
 			return word
 		}
 	}
-	return words[len(words)-1]
+	return "pid:" + strconv.Itoa(c.Init)
 }
 
 // Match returns what a name stands for, among the containers of an engine, or

@@ -3,6 +3,7 @@ package container
 import (
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -53,6 +54,13 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 		}
 	}
 	if ok {
+		// Beside what is kept there is what lasts until the next boot.
+		run := path.Join("/run/containers/storage", path.Base(entry.dir))
+		if f.ambiguous {
+			if data, ok := f.store.read(run, c.ID, "userdata", "pidfile"); ok {
+				f.init, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+			}
+		}
 		c.Engine, c.Name, c.Image, c.Path = Podman, entry.name, entry.image, path.Join(entry.dir, c.ID)
 	}
 	return ok
