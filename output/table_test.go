@@ -1,0 +1,288 @@
+package output
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The rows of these tests are what the columns show.
+var testColumns = []Column[[]Value]{
+	{Name: "ID", Kind: Number, value: func(_ *View, r []Value) Value { return r[0] }},
+	{Name: "NAME", Kind: Text, value: func(_ *View, r []Value) Value { return r[1] }},
+	{Name: "WORDS", Kind: List, value: func(_ *View, r []Value) Value { return r[2] }},
+}
+
+func table(t *testing.T, rows [][]Value, style Style) string {
+	t.Helper()
+	var b strings.Builder
+	if err := Table(&b, &View{}, rows, testColumns, style, func(r []Value) bool { return r[0].num == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+var testRows = [][]Value{
+	{numberValue(1), textValue("web"), listValue([]string{"a", "b"})},
+	{numberValue(4026531840), textValue("größe\x1b[31m"), Value{}},
+	{{state: hidden}, textValue("日本"), listValue([]string{"long enough to be cut"})},
+}
+
+func TestTable(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		style Style
+		want  string
+	}{
+		{"plain", Style{}, `
+        ID  NAME           WORDS
+         1  web            a,b
+4026531840  größe\x1b[31m  -
+         ?  日本           long enough to be cut
+`},
+		{"cut", Style{Width: 38, NoHeader: true}, `
+         1  web            a,b
+4026531840  größe\x1b[31m  -
+         ?  日本           long enoug…
+`},
+		{"too narrow to be cut to", Style{Width: 10, NoHeader: true}, `
+         1  web            a,b
+4026531840  größe\x1b[31m  -
+         ?  日本           long enou…
+`},
+	} {
+		if got := table(t, testRows, c.style); got != c.want[1:] {
+			t.Errorf("%s:\n%swant:\n%s", c.name, got, c.want[1:])
+		}
+	}
+	if got := table(t, testRows[:1], Style{Color: true}); got != "\x1b[1mID  NAME  WORDS\x1b[0m\n\x1b[2m 1  web   a,b\x1b[0m\n" {
+		t.Errorf("in colour: %q", got)
+	}
+	if got := table(t, nil, Style{}); got != "ID  NAME  WORDS\n" {
+		t.Errorf("no rows: %q", got)
+	}
+}
+
+// What tablewriter draws and what we draw ourselves, where there is much, is
+// the same to the letter.
+func TestTableLongAndShort(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	cells := []string{"a", "", "bb cc", "ü", "日本", "-", "\x1b[0m", strings.Repeat("x", 40), "  blanks  "}
+	for n := range 60 {
+		grid := make([][]string, 1+random.IntN(few-1))
+		for i := range grid {
+			for range 3 {
+				grid[i] = append(grid[i], Clean(cells[random.IntN(len(cells))]))
+			}
+		}
+		right := []bool{n%2 == 0, n%3 == 0, n%5 == 0}
+		var drawn, aligned strings.Builder
+		if err := draw(&drawn, grid, right); err != nil {
+			t.Fatal(err)
+		}
+		if err := align(&aligned, grid, right); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := trimEnds(drawn.String()), trimEnds(aligned.String()); a != b {
+			t.Fatalf("tablewriter:\n%s\nalign:\n%s", a, b)
+		}
+	}
+}
+
+func trimEnds(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestRaw(t *testing.T) {
+	var b strings.Builder
+	rows := append(testRows, []Value{numberValue(2), textValue("-"), listValue([]string{"?"})})
+	if err := Raw(&b, &View{}, rows, testColumns, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `ID NAME WORDS
+1 web a,b
+4026531840 größe\x1b[31m -
+? 日本 long\x20enough\x20to\x20be\x20cut
+2 \x2d \x3f
+`
+	if got := b.String(); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// JSON keeps what a terminal is spared, also what is no UTF-8.
+func TestJSONKeepsTheTruth(t *testing.T) {
+	e := &encoder{}
+	var b strings.Builder
+	e.w = &b
+	rows := [][]Value{{numberValue(1), textValue("a\x1b\"\\\n\u2028\xff"), listValue([]string{"ok", "\xfe"})}, {{state: hidden}, {}, {}}}
+	e.raw("[")
+	encodeRows(e, &View{}, rows, testColumns)
+	e.raw("]")
+	if err := e.flush(); err != nil {
+		t.Fatal(err)
+	}
+	var got []struct {
+		ID         *int
+		Name       *string
+		NameBytes  []byte `json:"name_base64"`
+		Words      []string
+		WordsBytes [][]byte `json:"words_base64"`
+	}
+	if err := json.Unmarshal([]byte(b.String()), &got); err != nil {
+		t.Fatalf("%v in %s", err, b.String())
+	}
+	if g := got[0]; *g.ID != 1 || *g.Name != "a\x1b\"\\\n\u2028\ufffd" || string(g.NameBytes) != "a\x1b\"\\\n\u2028\xff" ||
+		fmt.Sprint(g.Words) != "[ok \ufffd]" || string(g.WordsBytes[1]) != "\xfe" {
+		t.Errorf("got %+v from %s", g, b.String())
+	}
+	if g := got[1]; g.ID != nil || g.Name != nil || g.Words == nil || len(g.Words) != 0 {
+		t.Errorf("of nothing: %+v from %s", g, b.String())
+	}
+	for _, c := range []byte("\x1b\xff\xfe") {
+		if strings.IndexByte(b.String(), c) >= 0 {
+			t.Errorf("byte %#x in %q", c, b.String())
+		}
+	}
+}
+
+// Whatever is written to, and wherever it fails, the failure is told.
+func TestWriteErrors(t *testing.T) {
+	rows := make([][]Value, 3000)
+	for i := range rows {
+		rows[i] = []Value{numberValue(i), textValue("some text that fills buffers"), {}}
+	}
+	for _, after := range []int{0, 1, 40 << 10} {
+		for name, write := range map[string]func(w *failing) error{
+			"table": func(w *failing) error { return Table(w, &View{}, rows, testColumns, Style{}, nil) },
+			"short": func(w *failing) error { return Table(w, &View{}, rows[:2], testColumns, Style{}, nil) },
+			"raw":   func(w *failing) error { return Raw(w, &View{}, rows, testColumns, false) },
+			"json":  func(w *failing) error { return JSON(w, Listing{View: &View{}}) },
+		} {
+			w := &failing{after: after}
+			if err := write(w); !errors.Is(err, errFull) && w.failed {
+				t.Errorf("%s, after %d bytes: %v", name, after, err)
+			}
+			if after == 0 && !w.failed {
+				t.Errorf("%s wrote nothing", name)
+			}
+		}
+	}
+}
+
+var errFull = errors.New("full")
+
+// failing is a writer that fails after so many bytes.
+type failing struct {
+	after  int
+	failed bool
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if len(p) > f.after {
+		f.failed = true
+		return 0, errFull
+	}
+	f.after -= len(p)
+	return len(p), nil
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m", 47 * time.Hour: "47h", 48 * time.Hour: "2d",
+	} {
+		if got := span(int64(d / time.Second)); got != want {
+			t.Errorf("span of %s is %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestSelect(t *testing.T) {
+	names := func(spec string) string {
+		cols, err := Select(testColumns, spec, testColumns[:1])
+		if err != nil {
+			return err.Error()
+		}
+		return strings.Join(Names(cols), ",")
+	}
+	for spec, want := range map[string]string{
+		"id,Name":   "ID,NAME",
+		"+words":    "ID,WORDS",
+		"+id, name": "ID,NAME",
+		"name,name": "NAME,NAME",
+		"id,":       `no column ""; there are: ID, NAME, WORDS`,
+		"nosuch":    `no column "nosuch"; there are: ID, NAME, WORDS`,
+		"+":         `no column ""; there are: ID, NAME, WORDS`,
+	} {
+		if got := names(spec); got != want {
+			t.Errorf("%q: %s, want %s", spec, got, want)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	for expr, want := range map[string]string{
+		`id == 1`:                 "1",
+		`ID == 1 or NAME == "日本"`: "1,0",
+		`"a" in words`:            "1",
+		`name matches "^web$"`:    "1",
+		`len(words) == 0`:         "4026531840",
+		`true`:                    "1,4026531840,0",
+	} {
+		f, err := NewFilter(testColumns, expr)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+			continue
+		}
+		rows, err := f.Keep(&View{}, testRows)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+		}
+		var ids []string
+		for _, r := range rows {
+			ids = append(ids, fmt.Sprint(r[0].num))
+		}
+		if got := strings.Join(ids, ","); got != want {
+			t.Errorf("%s keeps %s, want %s", expr, got, want)
+		}
+	}
+	for expr, column := range map[string]int{`id ==`: 4, `nosuch == 1`: 0, `id + 1`: 0, `id == "x"`: 3, ``: 0, `"é" == nosuch`: 7} {
+		_, err := NewFilter(testColumns, expr)
+		var fe *FilterError
+		if !errors.As(err, &fe) {
+			t.Errorf("%q: %v", expr, err)
+			continue
+		}
+		if fe.Column != column || strings.Contains(fe.Reason, "\n") {
+			t.Errorf("%q: column %d, %q", expr, fe.Column, fe.Reason)
+		}
+	}
+}
+
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"id == 1", `"a" in words`, "name matches '('", "1..", "let x = id; x > 0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(s) > 200 {
+			return
+		}
+		filter, err := NewFilter(testColumns, s)
+		if err == nil {
+			_, _ = filter.Keep(&View{}, testRows)
+			return
+		}
+		var fe *FilterError
+		if !errors.As(err, &fe) || fe.Column < 0 || fe.Column > len(s) {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}
