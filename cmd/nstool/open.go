@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
@@ -20,11 +19,7 @@ import (
 func openRef(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
 	switch ref.Kind {
 	case target.Process:
-		pid := ref.PID
-		if pid == 0 {
-			pid = os.Getpid()
-		}
-		return openProcess(pid, ref.TID, types)
+		return entry.OpenProcess(ref.PID, ref.TID, types)
 	case target.Pin:
 		if ref.Type != 0 {
 			f, err := pin.OpenType(ref.Name, ref.Type)
@@ -40,44 +35,6 @@ func openRef(ctx context.Context, ref target.Ref, types inspect.Types) (map[insp
 		return openFile(ref.Path)
 	}
 	return openFound(ctx, ref, types)
-}
-
-// openProcess opens namespaces of a process, all through one descriptor of its
-// directory, so that they are of one and the same process.
-func openProcess(pid, tid int, types inspect.Types) (map[inspect.Type]*os.File, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	if tid != 0 {
-		dir += "/task/" + strconv.Itoa(tid)
-	}
-	fd, err := sys.OpenDir(dir + "/ns")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no process %d", pid)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer sys.Close(fd)
-	set := make(map[inspect.Type]*os.File)
-	for t := range types.All() {
-		link := t.String()
-		if children := t.ForChildren(); children != "" {
-			link = children
-		}
-		ns, err := sys.OpenNamespace(fd, link)
-		if errors.Is(err, fs.ErrNotExist) && link == inspect.PID.ForChildren() {
-			closeFiles(set)
-			return nil, fmt.Errorf("nothing has been started in the new PID namespace of process %d yet", pid)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // this kernel has no such namespaces
-		}
-		if err != nil {
-			closeFiles(set)
-			return nil, fmt.Errorf("open the %s namespace of process %d: %w", t, pid, err)
-		}
-		set[t] = os.NewFile(uintptr(ns), dir+"/ns/"+link)
-	}
-	return set, nil
 }
 
 func openFile(path string) (map[inspect.Type]*os.File, error) {

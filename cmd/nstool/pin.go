@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/pin"
@@ -189,36 +191,15 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	if err != nil {
 		return files, err
 	}
-	if all && (ref.Kind == target.Process || named(ref)) {
-		dropOwn(set)
+	chosen := o.choice.types
+	if len(set) == 1 && all {
+		chosen, all = inspect.TypesOf(slices.Collect(maps.Keys(set))...), false // one namespace was named
 	}
-	for t := range inspect.AllTypes.All() {
-		switch f := set[t]; {
-		case f != nil:
-			files = append(files, f)
-		case !all && types.Has(t):
-			return files, fmt.Errorf("%s has no %s namespace", ref.Text, t)
-		}
+	more, err := entry.Pinnable(ref.Text, set, chosen, all)
+	if errors.Is(err, entry.ErrAllShared) {
+		err = withHint(fmt.Errorf("%s has no namespaces but the caller's own", ref.Text), "--net, --uts and their like pin a namespace that is shared, too")
 	}
-	if len(files) == 0 {
-		return nil, withHint(fmt.Errorf("%s has no namespaces but the caller's own", ref.Text), "--net, --uts and their like pin a namespace that is shared, too")
-	}
-	return files, nil
-}
-
-// dropOwn takes away the namespaces that we are in ourselves: they are not the
-// target's alone, and one's own mount namespace cannot be pinned.
-func dropOwn(set map[inspect.Type]*os.File) {
-	for t, f := range set {
-		own, err := os.Stat("/proc/self/ns/" + t.String())
-		if err != nil {
-			continue
-		}
-		if info, err := f.Stat(); err == nil && os.SameFile(own, info) {
-			f.Close()
-			delete(set, t)
-		}
-	}
+	return append(files, more...), err
 }
 
 func closeFiles(set map[inspect.Type]*os.File) {

@@ -18,8 +18,9 @@ var outcome struct {
 // the program has ended.
 func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 
-// init carries out `nstool enter` and `nstool run` before the packages are initialised that
-// only the other commands use: those whose import paths sort after this one's.
+// init carries out `nstool enter`, `nstool run` and the plain forms of `nstool
+// pin` before the packages are initialised that only the other commands use:
+// those whose import paths sort after this one's.
 // What it does not understand, and what takes more than /proc to find out, it
 // leaves to main, which does the same by the same table.
 func init() {
@@ -32,6 +33,11 @@ func init() {
 		o = NewOptions()
 	case "run":
 		o = NewRunOptions()
+	case "pin":
+		if pinEarly(os.Args[2:]) {
+			os.Exit(0)
+		}
+		return
 	default:
 		return
 	}

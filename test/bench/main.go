@@ -44,6 +44,10 @@ var items = []item{
 	{"enter, user", "$nstool enter -p $pid --user true", "nsenter -t $pid -U --preserve-credentials true", false},
 	{"enter, all", "$nstool enter -p $pid true", "nsenter -t $pid -a true", false},
 	{"run, net", "$nstool run --net true", "unshare -n true", false},
+	{"run, user", "$nstool run --map-root true", "unshare -Ur true", false},
+	{"run, all but user", "$nstool run -muinCT --pid --mount-proc true", "unshare -muinpCT -f --mount-proc true", false},
+	{"run, all", "$nstool run --all --map-root true", "unshare -muinpCTUr -f --mount-proc true", false},
+	{"pin add, rm", `sh -c "$nstool pin add bench -p $pid --net && $nstool pin rm bench"`, `sh -c "ip netns attach bench $pid && ip netns delete bench"`, false},
 }
 
 // A growth is how the time of `nstool ls` grows by one thing alone: the crowds

@@ -1,0 +1,210 @@
+package entry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/pin"
+)
+
+// pinEarly carries out the plain forms of `nstool pin add` and `nstool pin rm`,
+// which scripts call again and again: a process as target, no words for
+// namespaces. It reports whether all was done. If not, nothing was, or what is
+// left to do can be done again: main finds out what is wrong, and has the words.
+func pinEarly(words []string) bool {
+	if len(words) < 2 {
+		return false
+	}
+	switch words[0] {
+	case "add":
+		return addEarly(words[1:])
+	case "rm":
+		return removeEarly(words[1:])
+	}
+	return false
+}
+
+func addEarly(words []string) bool {
+	o, name := NewOptions(), ""
+	var opts []pin.Option
+	for len(words) > 0 {
+		word := words[0]
+		words = words[1:]
+		var err error
+		switch {
+		case word == "--netns":
+			opts = append(opts, pin.InNetns())
+		case word == "--replace":
+			opts = append(opts, pin.Replace())
+		case strings.HasPrefix(word, "--") && o.pinFlag(word[2:]):
+			words, err = o.long(word[2:], words)
+		case strings.HasPrefix(word, "-") && strings.Trim(word[1:], "ptamuinUCT") == "":
+			words, err = o.short(word[1:], words)
+		case name == "" && pin.CheckName(word) == nil:
+			name = word
+		default:
+			return false
+		}
+		if err != nil {
+			return false
+		}
+	}
+	ref, err := target.Parse(o.Target)
+	if name == "" || err != nil || ref.Kind != target.Process || ref.PID == 0 || ref.PidfdIno != 0 {
+		return false
+	}
+	var types inspect.Types
+	for t, from := range o.Namespaces {
+		if from != "" {
+			return false
+		}
+		types = types.With(t)
+	}
+	wanted := types
+	if o.All || types == 0 {
+		wanted = inspect.AllTypes
+	}
+	set, err := OpenProcess(ref.PID, ref.TID, wanted)
+	if err != nil {
+		return false
+	}
+	files, err := Pinnable(ref.Text, set, types, o.All)
+	if err != nil {
+		return false
+	}
+	return pin.Add(context.Background(), name, files, opts...) == nil
+}
+
+// pinFlag reports whether a long flag is one of a target or of a type.
+func (o *Options) pinFlag(word string) bool {
+	f := o.find(func(f *Flag) bool { return f.Name == word })
+	return f != nil && (f.Name == "target" || f.Name == "all" || f.typ != 0 && !f.make)
+}
+
+func removeEarly(words []string) bool {
+	type removal struct {
+		name string
+		t    inspect.Type
+	}
+	var list []removal
+	for _, word := range words {
+		name, typ, typed := strings.Cut(word, "/")
+		r := removal{name: name}
+		if typed {
+			var err error
+			if r.t, err = inspect.ParseType(typ); err != nil {
+				return false
+			}
+		}
+		if pin.CheckName(name) != nil {
+			return false
+		}
+		list = append(list, r)
+	}
+	// More than one are told about one by one.
+	if len(list) != 1 {
+		return false
+	}
+	var types []inspect.Type
+	if list[0].t != 0 {
+		types = append(types, list[0].t)
+	}
+	return pin.Remove(context.Background(), list[0].name, types...) == nil
+}
+
+// Pinnable sorts out which of the namespaces of a target are to be pinned: the
+// given types, or without any all that are not the caller's own. It closes the
+// others, and on an error all.
+func Pinnable(text string, set map[inspect.Type]*os.File, types inspect.Types, all bool) (files []*os.File, err error) {
+	all = all || types == 0
+	for t := range inspect.AllTypes.All() {
+		f := set[t]
+		switch {
+		case f == nil && !all && types.Has(t):
+			err = fmt.Errorf("%s has no %s namespace", text, t)
+		case f == nil:
+		case all && IsOwn(t, f) || !all && !types.Has(t):
+			f.Close()
+		default:
+			files = append(files, f)
+		}
+	}
+	if err == nil && len(files) == 0 {
+		err = ErrAllShared
+	}
+	if err != nil {
+		for _, f := range files {
+			f.Close()
+		}
+		return nil, err
+	}
+	return files, nil
+}
+
+// ErrAllShared says that a target has no namespaces but the caller's own.
+var ErrAllShared = errors.New("it has no namespaces but the caller's own")
+
+// IsOwn reports whether we are in the namespace ourselves: it is not the
+// target's alone, and one's own mount namespace cannot be pinned.
+func IsOwn(t inspect.Type, f *os.File) bool {
+	own, err := os.Stat("/proc/self/ns/" + t.String())
+	if err != nil {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && os.SameFile(own, info)
+}
+
+// OpenProcess opens namespaces of a process, all through one descriptor of its
+// directory, so that they are of one and the same process. Of PID and time
+// namespaces it opens those that its children will be in. A type that the
+// kernel does not have is left out.
+func OpenProcess(pid, tid int, types inspect.Types) (map[inspect.Type]*os.File, error) {
+	if pid == 0 {
+		pid = os.Getpid()
+	}
+	dir := "/proc/" + strconv.Itoa(pid)
+	if tid != 0 {
+		dir += "/task/" + strconv.Itoa(tid)
+	}
+	fd, err := sys.OpenDir(dir + "/ns")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no process %d: %w", pid, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer sys.Close(fd)
+	set := make(map[inspect.Type]*os.File)
+	fail := func(err error) (map[inspect.Type]*os.File, error) {
+		for _, f := range set {
+			f.Close()
+		}
+		return nil, err
+	}
+	for t := range types.All() {
+		link := t.String()
+		if children := t.ForChildren(); children != "" {
+			link = children
+		}
+		ns, err := sys.OpenNamespace(fd, link)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && link == inspect.PID.ForChildren():
+			return fail(fmt.Errorf("nothing has been started in the new PID namespace of process %d yet", pid))
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return fail(fmt.Errorf("open the %s namespace of process %d: %w", t, pid, err))
+		}
+		set[t] = os.NewFile(uintptr(ns), dir+"/ns/"+link)
+	}
+	return set, nil
+}
