@@ -117,7 +117,7 @@ func (f *finder) addState(state string) {
 	s.states = append(s.states, state)
 	for _, tasks := range taskDirs {
 		dir := path.Join(state, tasks)
-		names := f.store.list(dir, ".")
+		names := f.store.list(dir, maxFew)
 		slices.Sort(names)
 		for _, namespace := range names {
 			s.tasks = append(s.tasks, taskDir{path.Join(dir, namespace), namespace})

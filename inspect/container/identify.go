@@ -449,7 +449,11 @@ func (f *identifier) name() {
 			// The engine's container of that ID is another: see impostors.
 			in.doubtful = true
 		}
-		if !found {
+		switch {
+		case found:
+		case len(n.store.denied) > 0:
+			n.store.tell() // it may well be there
+		default:
 			f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 		}
 	}
@@ -509,13 +513,13 @@ func (f *identifier) finder(outer *Container) *finder {
 		var err error
 		if root == "" {
 			root = f.proc.root(1)
-			in.store, err = openStore(root, &f.set.Gaps)
+			in.store, err = openStore(root, outer != nil, &f.set.Gaps)
 			if err != nil {
 				root = "/"
 			}
 		}
 		if in.store == nil {
-			in.store, err = openStore(root, &f.set.Gaps)
+			in.store, err = openStore(root, outer != nil, &f.set.Gaps)
 		}
 		if err != nil {
 			f.gap(0, "names of containers", err)

@@ -177,6 +177,69 @@ func TestStateStaysInRoot(t *testing.T) {
 	}
 }
 
+// A container cannot make a scan read without end by naming many containers in
+// it, each with a large file.
+func TestInnerStateIsBounded(t *testing.T) {
+	text := "-- processes --\n1 0 host /init.scope init\n10 1 web /docker/ID(web) sleep\n"
+	const n = maxInner/maxState + 20
+	for i := range n {
+		text += fmt.Sprintf("%d 10 in%d /docker/ID(web)/docker/ID(in%d) sleep\n", 100+i, i, i)
+	}
+	m := makeHost(t, text+"-- root/var/lib/docker/containers/ID(web)/config.v2.json --\n{\"Name\":\"/web\"}\n")
+	for i := range n {
+		file := filepath.Join(m.Proc, "10/root/var/lib/docker/containers", idOf(fmt.Sprint("in", i)), "config.v2.json")
+		write(t, file, `{"Name":"/x"}`)
+		check(t, os.Truncate(file, maxState))
+	}
+	set := m.identify()
+	if len(set.Containers) != n+1 || !slices.ContainsFunc(set.Gaps, func(g Gap) bool { return errors.Is(g.Err, errTooMuch) }) {
+		t.Errorf("%d containers, gaps %v", len(set.Containers), set.Gaps)
+	}
+	if set.Containers[0].String() != "docker:web" {
+		t.Errorf("got %v", set.Containers[0])
+	}
+}
+
+// FuzzState feeds every engine's state file with anything.
+func FuzzState(f *testing.F) {
+	files := []struct{ cgroup, file string }{
+		{"/docker/" + idOf("a"), "var/lib/docker/containers/" + idOf("a") + "/config.v2.json"},
+		{"/x/cri-containerd-" + idOf("a") + ".scope", "run/containerd/io.containerd.runtime.v2.task/k8s.io/" + idOf("a") + "/config.json"},
+		{"/libpod-" + idOf("a"), "var/lib/containers/storage/overlay-containers/containers.json"},
+		{"/crio-" + idOf("a") + ".scope", "run/containers/storage/overlay-containers/" + idOf("a") + "/userdata/config.json"},
+		{"/runc-box.scope", "run/runc/box/state.json"},
+		{"/machine-box.scope", "run/systemd/machines/box"},
+		{"/docker/" + idOf("a"), "etc/docker/daemon.json"},
+		{"/docker/" + idOf("a"), "run/docker.pid"},
+		{"/k8s.io/" + idOf("a"), "etc/containerd/config.toml"},
+	}
+	for i := range files {
+		f.Add(uint8(i), []byte(`{"Name":"/web","State":{"Pid":10},"Config":{"Image":"i","Labels":{"io.kubernetes.pod.name":"p"}}}`))
+		f.Add(uint8(i), []byte(`{"annotations":{"io.kubernetes.cri.container-type":"container","io.kubernetes.cri-o.ContainerType":"sandbox"}}`))
+		f.Add(uint8(i), []byte("state = '/x'\nLEADER=1\nROOT=/\n"))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		c := files[int(which)%len(files)]
+		dir := t.TempDir()
+		for _, p := range []struct{ path, text string }{
+			{"10/cgroup", "0::" + c.cgroup + "\n"}, {"10/stat", "10 (x) S 1 " + strings.Repeat("0 ", 17) + "10 0\n"}, {"10/cmdline", "x\x00"},
+			{"1/cgroup", "0::/\n"}, {"1/root/" + c.file, string(data)},
+		} {
+			write(t, filepath.Join(dir, p.path), p.text)
+		}
+		host, own := Inodes{1, 2, 3, 4, 5, 6, 7, 8, 9}, Inodes{1, 12, 13, 14, 15, 16, 17, 18, 19}
+		set := Identify(Host{Proc: dir, Root: dir + "/1/root"}, func(yield func(int, *Inodes) bool) {
+			_ = yield(1, &host) && yield(10, &own)
+		})
+		if len(set.Containers) != 1 || set.Members[1].Container != set.Containers[0] || set.Members[0].Container != nil || set.Containers[0].Init != 10 {
+			t.Fatalf("%q: %v, members %v", data, set.Containers, set.Members)
+		}
+		if set.Containers[0].String() == "" || len(set.Match("", set.Target(Match{Containers: set.Containers}))) > 1 {
+			t.Errorf("%q: %+v", data, set.Containers[0])
+		}
+	})
+}
+
 func TestUnreadableState(t *testing.T) {
 	nstest.AsUser(t)
 	m := makeHost(t, oneDocker+"-- root/var/lib/docker/modes --\n0000 .\n")

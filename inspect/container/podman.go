@@ -33,7 +33,7 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 	if !s.asked {
 		s.asked = true
 		for _, root := range podmanRoots {
-			for _, name := range f.store.list(root, ".") {
+			for _, name := range f.store.list(root, maxFew) {
 				if strings.HasSuffix(name, "-containers") {
 					f.readPodman(path.Join(root, name))
 				}

@@ -44,7 +44,7 @@ func (f *finder) known() (all []*Container) {
 	s.docker.roots = append(s.docker.roots, dockerRoots...)
 	s.docker.add(f.dockerRoot())
 	for _, root := range s.docker.roots {
-		for _, id := range s.list(path.Join(root, "containers"), ".") {
+		for _, id := range s.list(path.Join(root, "containers"), maxNames) {
 			c := &Container{Engine: Docker, ID: id}
 			if isHexID(id) && f.nameDocker(c, nil) {
 				all = append(all, c)
@@ -56,7 +56,7 @@ func (f *finder) known() (all []*Container) {
 		all = append(all, &Container{Engine: Podman, ID: id, Name: entry.name, Image: entry.image, Path: path.Join(entry.dir, id)})
 	}
 	for _, root := range lxcRoots {
-		for _, name := range s.list(root.dir, ".") {
+		for _, name := range s.list(root.dir, maxNames) {
 			c := &Container{Engine: root.engine, ID: name, Name: name, Path: path.Join(root.dir, name)}
 			lxcProject(c)
 			// Of a directory without a configuration nothing can be started.
@@ -65,7 +65,7 @@ func (f *finder) known() (all []*Container) {
 			}
 		}
 	}
-	for _, name := range s.list("/var/lib/machines", ".") {
+	for _, name := range s.list("/var/lib/machines", maxNames) {
 		if !strings.HasPrefix(name, ".") {
 			name = strings.TrimSuffix(name, ".raw")
 			all = append(all, &Container{Engine: Nspawn, ID: name, Name: name, Path: "/var/lib/machines/" + name})

@@ -14,8 +14,19 @@ import (
 // and a configuration with a long environment, are some hundred kilobytes.
 const maxState = 4 << 20
 
-// maxNames bounds how many names of a directory are looked at.
-const maxNames = 1 << 16
+// maxNames bounds how many names of a directory are looked at, and maxFew those
+// of a directory in which there are few: namespaces of containerd, drivers of
+// containers/storage.
+const (
+	maxNames = 1 << 16
+	maxFew   = 64
+)
+
+// maxInner bounds what is read altogether in the file system of a container,
+// which can have any number of containers in it that are not there.
+const maxInner = 64 << 20
+
+var errTooMuch = errors.New("too much was read in this container already")
 
 // A store is the root of a file system in which engines keep their state: that
 // of the host, or of a container that runs an engine.
@@ -24,6 +35,11 @@ type store struct {
 	dirs map[string]openDir
 	buf  []byte
 	gaps *[]Gap
+	// denied is what may not be read. An ordinary user may not read the files of
+	// root's engines, and need not where the container is his own.
+	denied  []Gap
+	left    int // how many bytes may still be read, if that is limited
+	limited bool
 
 	docker     dockerState
 	containerd containerdState
@@ -36,12 +52,14 @@ type openDir struct {
 	err error
 }
 
-func openStore(root string, gaps *[]Gap) (*store, error) {
+// openStore opens the root of the host's file system, or with inner that of a
+// container.
+func openStore(root string, inner bool, gaps *[]Gap) (*store, error) {
 	dir, err := sys.OpenStateDir(root)
 	if err != nil {
 		return nil, err
 	}
-	return &store{root: dir, dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps}, nil
+	return &store{root: dir, dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps, limited: inner, left: maxInner}, nil
 }
 
 func (s *store) close() {
@@ -75,6 +93,10 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		return nil, false
 	}
 	name := path.Join(file...)
+	if s.limited && s.left <= 0 {
+		s.gap("names of containers", errTooMuch)
+		return nil, false
+	}
 	data, err := d.ReadFile(name, s.buf)
 	if errors.Is(err, fs.ErrInvalid) && len(s.buf) < maxState {
 		s.buf = make([]byte, maxState)
@@ -86,6 +108,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		}
 		return nil, false
 	}
+	s.left -= len(data)
 	return data, true
 }
 
@@ -105,15 +128,15 @@ func (s *store) parse(f func(*document), dir string, file ...string) bool {
 	return true
 }
 
-// list returns the names in a directory.
-func (s *store) list(dir, below string) []string {
+// list returns the names in a directory, at most most of them.
+func (s *store) list(dir string, most int) []string {
 	d, ok := s.open(dir)
 	if !ok {
 		return nil
 	}
-	names, err := d.List(below, maxNames)
+	names, err := d.List(".", most)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.gap("names of containers", fmt.Errorf("list %s/%w", dir, err))
+		s.gap("names of containers", fmt.Errorf("list %s: %w", dir, err))
 	}
 	return names
 }
@@ -124,12 +147,28 @@ func (s *store) exists(dir string, file ...string) bool {
 	return ok && d.Exists(path.Join(file...))
 }
 
-// gap notes what could not be read, each thing once.
+// gap notes what could not be read, each thing once. What is not permitted is
+// told only if somebody wanted it: see denied.
 func (s *store) gap(what string, err error) {
-	for _, g := range *s.gaps {
-		if g.Err.Error() == err.Error() {
+	list := s.gaps
+	if errors.Is(err, fs.ErrPermission) {
+		list = &s.denied
+	}
+	note(list, Gap{What: what, Err: err})
+}
+
+// tell says what was not permitted, since a name was not found.
+func (s *store) tell() {
+	for _, g := range s.denied {
+		note(s.gaps, g)
+	}
+}
+
+func note(gaps *[]Gap, g Gap) {
+	for _, have := range *gaps {
+		if have.Err.Error() == g.Err.Error() {
 			return
 		}
 	}
-	*s.gaps = append(*s.gaps, Gap{What: what, Err: err})
+	*gaps = append(*gaps, g)
 }
