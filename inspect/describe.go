@@ -95,7 +95,7 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 			}
 		},
 		func(i int, d Detail) {
-			if sys.Gone(d.Err) {
+			if proc.gone(pids[i], d.Err) {
 				delete(details, pids[i])
 			} else {
 				details[pids[i]] = d
@@ -114,7 +114,7 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 	proc.readArgs(ctx, &left, pids, func(pid int, args []string, err error) {
 		d := details[pid]
 		d.Args = args
-		if !sys.Gone(err) {
+		if !proc.gone(pid, err) {
 			d.Err = err
 		}
 		details[pid] = d

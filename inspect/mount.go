@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -28,20 +29,26 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 		}
 	}
 	type answer struct {
-		pins []pin
-		err  error
+		pins  []pin
+		whole bool
+		err   error
 	}
+	part := make(map[uint64][]pin) // what members see of a namespace that none sees whole
 	silent := patient(ctx, &s.left, len(todo),
 		func() func(int) answer {
 			buf := make([]byte, 64<<10)
 			return func(i int) answer {
-				pins, err := s.pinsSeenBy(todo[i].ns, buf)
-				return answer{pins, err}
+				pins, whole, err := s.pinsSeenBy(todo[i].ns, buf)
+				return answer{pins, whole, err}
 			}
 		},
 		func(i int, a answer) {
 			if a.err != nil {
 				s.gap(Gap{todo[i].ns.Leader().PID, "mountinfo", a.err})
+			} else if ino := todo[i].ns.ID.Ino; !a.whole && s.proc.real && s.proc.ours {
+				part[ino] = a.pins
+				delete(read, ino)
+				return
 			}
 			for _, pin := range a.pins {
 				s.holdPin(pin)
@@ -50,7 +57,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 	for _, i := range silent {
 		s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: ErrSlow})
 	}
-	s.visitMounts(ctx, read)
+	s.visitMounts(ctx, read, part)
 }
 
 // A pin is a namespace bind-mounted somewhere.
@@ -76,35 +83,37 @@ func (s *scanner) holdPin(p pin) {
 
 // pinsSeenBy reads the mounts of a mount namespace through its members. One
 // that has another root than the namespace sees but a part of them, so several
-// are tried.
-func (s *scanner) pinsSeenBy(ns *Namespace, buf []byte) (pins []pin, err error) {
+// are tried; whole is false if none of them sees all.
+func (s *scanner) pinsSeenBy(ns *Namespace, buf []byte) (pins []pin, whole bool, err error) {
 	const most = 8
 	var link [8]byte
-	for i, m := range ns.Members {
-		if i == most {
-			break
-		}
+	members := ns.Members[:min(len(ns.Members), most)]
+	for i, m := range members {
 		dir, e := s.proc.dir.OpenPath(sys.AppendName(nil, m.PID, ""))
-		if e != nil {
-			continue // exited
-		}
-		n, e := dir.Readlink(nameRoot, link[:])
-		whole := e == nil && string(link[:n]) == "/"
-		if !whole && i+1 < min(len(ns.Members), most) {
+		if e == nil {
+			n, e := dir.Readlink(nameRoot, link[:])
+			whole = e == nil && string(link[:n]) == "/"
+			if !whole && i+1 < len(members) {
+				dir.CloseRaw()
+				continue
+			}
+			pins, e = s.readPins(dir, buf)
 			dir.CloseRaw()
-			continue
+			if e == nil {
+				for i := range pins {
+					pins[i].in, pins[i].pid = ns.ID.Ino, m.PID
+				}
+				return pins, whole, nil
+			}
+			err = e
+		} else {
+			err = e
 		}
-		pins, err = s.readPins(dir, buf)
-		dir.CloseRaw()
-		if sys.Gone(err) {
-			continue
+		if s.proc.gone(m.PID, err) || errors.Is(err, syscall.EINVAL) { // EINVAL: a zombie by now
+			err = nil
 		}
-		for i := range pins {
-			pins[i].in, pins[i].pid = ns.ID.Ino, m.PID
-		}
-		return pins, err
 	}
-	return nil, nil
+	return nil, false, err
 }
 
 var (
@@ -125,9 +134,10 @@ func (s *scanner) readPins(dir sys.ProcDir, buf []byte) ([]pin, error) {
 	return pins, err
 }
 
-// visitMounts reads the mounts of the mount namespaces that no process is in.
-// That takes a thread that joins them, which is given up afterwards.
-func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool) {
+// visitMounts reads the mounts of the mount namespaces that no process is in, or
+// none that sees all: then part is what it sees. That takes a thread that joins
+// them, which is given up afterwards.
+func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part map[uint64][]pin) {
 	if !s.proc.real || !s.proc.ours {
 		return
 	}
@@ -150,6 +160,11 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool) {
 				if err == nil {
 					err = s.visitMount(todo[i], o.file)
 					o.close()
+				}
+				if err != nil {
+					for _, pin := range part[todo[i].ns.ID.Ino] {
+						s.holdPin(pin)
+					}
 				}
 				if err != nil && !sys.Gone(err) {
 					s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: err})

@@ -94,6 +94,15 @@ func (p *procFS) pids() ([]int, error) {
 	}
 }
 
+// gone reports whether err came of the exit of a process.
+func (p *procFS) gone(pid int, err error) bool {
+	if !sys.Gone(err) {
+		return false
+	}
+	_, err = p.dir.Stat(sys.AppendName(nil, pid, ""))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // parsePID reads the name of a process directory.
 func parsePID(name []byte) (int, bool) {
 	n := 0

@@ -43,8 +43,8 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 			return func(i int) socketAnswers { return askProcess(procs[i], cookies) }
 		},
 		func(i int, a socketAnswers) {
-			if a.err != nil {
-				s.gap(Gap{procs[i][0].pid, "socket", a.err})
+			if pid := procs[i][0].pid; a.err != nil && !s.proc.gone(pid, a.err) {
+				s.gap(Gap{pid, "socket", a.err})
 			}
 			for k, r := range procs[i] {
 				ino, fd := a.netns[k], a.fds[k]
@@ -83,7 +83,7 @@ func (s *scanner) keep(ino uint64, fd int) {
 type socketAnswers struct {
 	netns []uint64
 	fds   []int
-	err   error // the last that says more than that the socket is gone
+	err   error // the last that says more than that a socket is gone
 }
 
 // askProcess asks about sockets of one process. The kernel may keep it waiting:
@@ -93,9 +93,7 @@ func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
 	a := socketAnswers{netns: make([]uint64, len(refs)), fds: slices.Repeat([]int{-1}, len(refs))}
 	pidfd, err := sys.OpenPidfd(refs[0].pid)
 	if err != nil {
-		if !sys.Gone(err) {
-			a.err = err
-		}
+		a.err = err
 		return a
 	}
 	defer pidfd.Close()
@@ -106,7 +104,7 @@ func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
 		ino, fd, err := askSocket(pidfd, r, cookies)
 		if err == nil {
 			a.netns[i], a.fds[i] = ino, fd
-		} else if !sys.Gone(err) && !errors.Is(err, sys.ErrClosed) {
+		} else if !errors.Is(err, ErrGone) && !errors.Is(err, sys.ErrClosed) {
 			a.err = err
 		}
 	}
@@ -121,7 +119,11 @@ func askSocket(pidfd sys.Pidfd, r socketRef, cookies map[uint64]uint64) (ino uin
 		return 0, -1, err
 	}
 	defer sys.CloseFD(sock)
-	if now, ok := sys.SocketInode(sock); !ok || now != r.ino {
+	now, err := sys.SocketInode(sock)
+	if err != nil {
+		return 0, -1, err
+	}
+	if now != r.ino {
 		return 0, -1, ErrGone // the descriptor is another one's by now
 	}
 	cookie, cookieErr := sys.SocketCookie(sock)

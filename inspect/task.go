@@ -100,7 +100,7 @@ func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size in
 func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	dir, err := s.proc.dir.OpenPath(sys.AppendName(p.name[:0], pid, ""))
 	if err != nil {
-		if !sys.Gone(err) {
+		if !s.proc.gone(pid, err) {
 			p.gaps = append(p.gaps, Gap{pid, "ns", err})
 		}
 		return
@@ -108,24 +108,22 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	defer dir.CloseRaw()
 	st, err := dir.Stat(nameTask)
 	if err != nil {
-		if !sys.Gone(err) {
+		if !s.proc.gone(pid, err) {
 			p.gaps = append(p.gaps, Gap{pid, "task", err})
 		}
 		st.Nlink = 3
 	}
 	threads := max(int(st.Nlink)-2, 0) // "." and ".." are links too
 	l, any, err := readLinks(dir, set, p.link)
-	if err != nil && !sys.Gone(err) {
-		p.gaps = append(p.gaps, Gap{pid, "ns", err})
-	}
-	if !any && err == nil {
-		// All links said that there is nothing: the process is no more.
-		if _, err := dir.Stat(nameTask); err != nil {
+	if err != nil || !any {
+		// All links may say that there is nothing, or that there is no right to
+		// them: the process is no more.
+		if _, e := s.proc.dir.Stat(sys.AppendName(p.name[:0], pid, "")); errors.Is(e, fs.ErrNotExist) {
 			return
 		}
 	}
-	if sys.Gone(err) {
-		return
+	if err != nil {
+		p.gaps = append(p.gaps, Gap{pid, "ns", err})
 	}
 	proc := Process{PID: pid, Threads: threads, dev: s.proc.nsDev, links: l}
 	p.processes = append(p.processes, proc)
@@ -182,14 +180,14 @@ func (s *scanner) seeThread(p *part, proc *Process, tid int, l links) {
 func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet, zombie bool) {
 	tasks, err := dir.Open(nameTask)
 	if err != nil {
-		if !sys.Gone(err) {
+		if !s.proc.gone(proc.PID, err) {
 			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 		}
 		return
 	}
 	defer tasks.CloseRaw()
 	tids, err := p.list(tasks)
-	if err != nil && !sys.Gone(err) {
+	if err != nil && !s.proc.gone(proc.PID, err) {
 		p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 	}
 	for _, tid := range tids {
@@ -198,7 +196,10 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 		}
 		task, err := tasks.OpenPath(sys.AppendName(p.name[:0], tid, ""))
 		if err != nil {
-			continue // exited
+			if !sys.Gone(err) {
+				p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
+			}
+			continue
 		}
 		l, _, err := readLinks(task, set, p.link)
 		if err != nil && !sys.Gone(err) {
@@ -240,9 +241,11 @@ func parseFD(name []byte) (int, bool) {
 // the link says it: nothing is opened, and nothing is asked that could wait for
 // a file system.
 func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
+	// A thread may exit at any time, and nothing is lost by that.
+	gone := func(err error) bool { return s.proc.gone(proc.PID, err) || tid != 0 && sys.Gone(err) }
 	fds, err := dir.Open(nameFD)
 	if err != nil {
-		if !sys.Gone(err) {
+		if !gone(err) {
 			p.gaps = append(p.gaps, Gap{proc.PID, "fd", err})
 		}
 		return
@@ -264,7 +267,7 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 				s.seeFD(p, proc, tid, fd, text)
 			}
 		})
-		if err != nil && !sys.Gone(err) || failed {
+		if err != nil && !gone(err) || failed {
 			p.gaps = append(p.gaps, Gap{proc.PID, "fd", errors.Join(err, errUnreadable(failed))})
 			failed = false
 		}

@@ -52,13 +52,16 @@ func (p Pidfd) Getfd(fd int) (int, error) {
 	return n, nil
 }
 
-// SocketInode returns the inode number of a socket, or false if fd is none.
-func SocketInode(fd int) (uint64, bool) {
+// SocketInode returns the inode number of a socket, or 0 if fd is none.
+func SocketInode(fd int) (uint64, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return 0, false
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
 	}
-	return st.Ino, true
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return 0, nil
+	}
+	return st.Ino, nil
 }
 
 // SocketNetns returns a descriptor of the network namespace of a socket. See
