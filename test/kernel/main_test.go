@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -232,15 +233,18 @@ func (l listing) find(t testing.TB, ino uint64) namespace {
 	return namespace{}
 }
 
-// row returns the line that begins with the number n, and how many do.
-func row(out string, n uint64) (line string, count int) {
-	for l := range strings.Lines(out) {
-		if f := strings.Fields(l); len(f) > 0 && f[0] == fmt.Sprint(n) {
-			line = l
-			count++
+// rows returns the lines of out by the number that each begins with, after the
+// lines of a tree.
+func rows(out string) map[uint64][]string {
+	m := make(map[uint64][]string)
+	for line := range strings.Lines(out) {
+		line = strings.TrimLeft(strings.TrimSuffix(line, "\n"), "├─└│ ")
+		word, _, _ := strings.Cut(line, " ")
+		if n, err := strconv.ParseUint(word, 10, 64); err == nil {
+			m[n] = append(m[n], line)
 		}
 	}
-	return line, count
+	return m
 }
 
 // shell returns a command for sh, in new namespaces with those flags; with a
@@ -254,12 +258,6 @@ func shell(t testing.TB, flags uintptr, script string, args ...string) *exec.Cmd
 	cmd.Env = append(os.Environ(), "NSTOOL="+program(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	return cmd
-}
-
-// A crowd is processes of a test. They end with it, by their standard input.
-type crowd struct {
-	t    testing.TB
-	done []func()
 }
 
 // start starts a program that runs until its standard input ends.
