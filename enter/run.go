@@ -106,6 +106,11 @@ var ErrNotHere = errors.New("the plan needs a process of its own")
 func (p *plan) exec() error {
 	x := sys.NewScript()
 	x.Here()
+	for fd, closed := range sys.WereClosed() {
+		if closed {
+			x.CloseOnExec(fd) // the run time has put something in its place
+		}
+	}
 	x.Unshare(sys.CloneFS) // joining a mount namespace wants a thread that shares no directories
 	p.script(x, -1)
 	i, err := x.RunHere()
