@@ -1,6 +1,7 @@
 package enter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -171,6 +172,35 @@ func (t *Target) Namespace(typ inspect.Type) (*os.File, error) {
 	}
 	s := &situation{target: t.String()}
 	return nil, s.noNamespace(t.proc, typ, err)
+}
+
+// ForChildren opens the namespace of type t that a child of the target would be
+// in, and no other. The error is an [errors.ErrUnsupported] if the kernel has no
+// such namespaces, and an [fs.ErrNotExist] if the target made a PID namespace in
+// which nothing has been started yet.
+func (t *Target) ForChildren(typ inspect.Type) (*os.File, error) {
+	name := cmp.Or(typ.ForChildren(), typ.String())
+	fd, err := t.proc.OpenNamespace(name)
+	if errors.Is(err, fs.ErrNotExist) && t.Alive() == nil {
+		if _, own := t.proc.Own("ns/" + name); own != nil {
+			return nil, fmt.Errorf("%s namespaces: %w", typ, errors.ErrUnsupported)
+		}
+		return nil, err
+	}
+	if err != nil {
+		s := &situation{target: t.String()}
+		return nil, s.noNamespace(t.proc, typ, err)
+	}
+	return os.NewFile(uintptr(fd), t.proc.Path("ns/"+name)), nil
+}
+
+// Alive returns nil if the target has not ended: what was opened of it until
+// then was its own.
+func (t *Target) Alive() error {
+	if err := t.proc.Alive(); err != nil {
+		return &NoProcessError{PID: t.proc.PID, TID: t.proc.TID, Why: "it has just ended", Err: err}
+	}
+	return nil
 }
 
 // TypeOf returns the type of the namespace that a file is.

@@ -791,6 +791,31 @@ func TestFull(t *testing.T) {
 	clean(t, s)
 }
 
+// TestUmask has a caller whose umask would hide pins from everybody, or let
+// everybody change them.
+func TestUmask(t *testing.T) {
+	for _, mask := range []int{0o777, 0o077, 0} {
+		s := newStore(t)
+		old := syscall.Umask(mask)
+		err := s.Add(ctx, "web", files(t, os.Getpid(), "uts"))
+		syscall.Umask(old)
+		if err != nil {
+			t.Fatalf("umask %o: %v", mask, err)
+		}
+		for _, dir := range []string{s.Dir, filepath.Join(s.Dir, "web")} {
+			if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+				t.Errorf("umask %o: %s: %v, %v", mask, dir, info.Mode(), err)
+			}
+		}
+		if info, err := os.Stat(s.Dir + ".lock"); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("umask %o: the lock is %v, %v", mask, info.Mode(), err)
+		}
+		if err := s.Remove(ctx, "web"); err != nil {
+			t.Errorf("umask %o: %v", mask, err)
+		}
+	}
+}
+
 func TestLock(t *testing.T) {
 	s := newStore(t)
 	uts := files(t, os.Getpid(), "uts")

@@ -150,7 +150,7 @@ func openFound(ctx context.Context, ref target.Ref, types inspect.Types) (map[in
 		}
 		return map[inspect.Type]*os.File{ns.Type: f}, nil
 	}
-	set, err := entry.OpenProcess(found.Process.PID, found.TID, types.With(inspect.Mnt))
+	set, err := entry.OpenProcess(target.Ref{Kind: target.Process, Text: ref.Text, PID: found.Process.PID, TID: found.TID}, types.With(inspect.Mnt))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 func openRef(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
 	switch ref.Kind {
 	case target.Process:
-		return entry.OpenProcess(ref.PID, ref.TID, types)
+		return entry.OpenProcess(ref, types)
 	case target.Pin:
 		if ref.Type != 0 {
 			f, err := pin.OpenType(ref.Name, ref.Type)

@@ -216,7 +216,7 @@ func explainPin(err error) error {
 	case errors.Is(err, pin.ErrElsewhere):
 		return withHint(err, "change it from there; umount -l %s gives this mount namespace pins of its own", pin.SystemDir)
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return withHint(err, "an ordinary user can pin inside a user namespace of his own: unshare -Urm")
+		return withHint(err, "an ordinary user can pin inside a user and a mount namespace of his own: nstool run --rootless --mnt")
 	}
 	return err
 }

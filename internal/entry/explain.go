@@ -9,6 +9,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/pin"
 )
 
 // An Explained error is one of the command with advice, if there is any that
@@ -55,6 +56,10 @@ func (o *Options) Explain(err error) error {
 		x.Advice = "--wdns=DIR is a directory inside; --privileged hands the one outside over"
 	} else if e, ok := errors.AsType[*enter.MissingError](err); ok {
 		x.Advice = missing(e)
+	} else if errors.Is(err, pin.ErrInitGone) {
+		x.Advice = "nstool pin rm NAME/pid takes it out of the set; --net, --uts and their like choose of it"
+	} else if errors.Is(err, pin.ErrElsewhere) || errors.Is(err, fs.ErrPermission) && o.Make.pin != "" && os.Geteuid() != 0 {
+		x.Advice = "pins are changed in the mount namespace where they are kept, and by who has CAP_SYS_ADMIN there; see nstool-pin(1)"
 	} else if errors.Is(err, enter.ErrNotNamespace) {
 		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
 	}

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
 )
@@ -58,7 +56,7 @@ func addEarly(words []string) bool {
 		}
 	}
 	ref, err := target.Parse(o.Target)
-	if name == "" || err != nil || ref.Kind != target.Process || ref.PID == 0 || ref.PidfdIno != 0 {
+	if name == "" || err != nil || ref.Kind != target.Process {
 		return false
 	}
 	var types inspect.Types
@@ -72,7 +70,7 @@ func addEarly(words []string) bool {
 	if o.All || types == 0 {
 		wanted = inspect.AllTypes
 	}
-	set, err := OpenProcess(ref.PID, ref.TID, wanted)
+	set, err := OpenProcess(ref, wanted)
 	if err != nil {
 		return false
 	}
@@ -163,48 +161,35 @@ func IsOwn(t inspect.Type, f *os.File) bool {
 	return err == nil && os.SameFile(own, info)
 }
 
-// OpenProcess opens namespaces of a process, all through one descriptor of its
-// directory, so that they are of one and the same process. Of PID and time
-// namespaces it opens those that its children will be in. A type that the
-// kernel does not have is left out.
-func OpenProcess(pid, tid int, types inspect.Types) (map[inspect.Type]*os.File, error) {
-	if pid == 0 {
-		pid = os.Getpid()
-	}
-	dir := "/proc/" + strconv.Itoa(pid)
-	if tid != 0 {
-		dir += "/task/" + strconv.Itoa(tid)
-	}
-	fd, err := sys.OpenDir(dir + "/ns")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no process %d: %w", pid, fs.ErrNotExist)
-	}
+// OpenProcess opens namespaces of a process or thread, which stays the same one
+// meanwhile. Of PID and time namespaces it opens those that its children will be
+// in. A type that the kernel does not have is left out.
+func OpenProcess(ref target.Ref, types inspect.Types) (set map[inspect.Type]*os.File, err error) {
+	held, err := process(ref)
 	if err != nil {
 		return nil, err
 	}
-	defer sys.Close(fd)
-	set := make(map[inspect.Type]*os.File)
-	fail := func(err error) (map[inspect.Type]*os.File, error) {
-		for _, f := range set {
-			f.Close()
+	defer held.Close()
+	set = make(map[inspect.Type]*os.File)
+	defer func() {
+		if err != nil {
+			for _, f := range set {
+				f.Close()
+			}
+			set = nil
 		}
-		return nil, err
-	}
+	}()
 	for t := range types.All() {
-		link := t.String()
-		if children := t.ForChildren(); children != "" {
-			link = children
-		}
-		ns, err := sys.OpenNamespace(fd, link)
+		f, err := held.Process.ForChildren(t)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && link == inspect.PID.ForChildren():
-			return fail(fmt.Errorf("nothing has been started in the new PID namespace of process %d yet", pid))
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist) && t == inspect.PID:
+			return set, fmt.Errorf("nothing has been started in the new PID namespace of %s yet", held.Process)
+		case errors.Is(err, errors.ErrUnsupported):
 			continue
 		case err != nil:
-			return fail(fmt.Errorf("open the %s namespace of process %d: %w", t, pid, err))
+			return set, err
 		}
-		set[t] = os.NewFile(uintptr(ns), dir+"/ns/"+link)
+		set[t] = f
 	}
-	return set, nil
+	return set, held.Process.Alive()
 }
