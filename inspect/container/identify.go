@@ -38,7 +38,8 @@ type Host struct {
 	// caller's if that may not be used.
 	Root string
 	// Self is a process that is in the namespaces of the host, to compare with
-	// if process 1 could not be read. It may be the caller.
+	// if neither process 1 nor a thread of the kernel could be read. It may be
+	// the caller.
 	Self int
 	// Hidden says to look also at processes whose namespaces are not known, as
 	// those of others are to an ordinary user: each by its own control group,
@@ -165,11 +166,28 @@ func (f *identifier) gap(pid int, what string, err error) {
 
 // group sorts the processes by the namespace that tells most about them.
 func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
+	var first, kernel, self Inodes
 	for pid, inos := range procs {
 		f.procs = append(f.procs, member{pid: pid, inos: inos})
-		if pid == 1 && *inos != (Inodes{}) || pid == f.set.host.Self && f.host == (Inodes{}) {
-			f.host = *inos
+		switch pid {
+		case f.set.host.Self:
+			self = *inos
+		case 2:
+			kernel = *inos
 		}
+		if pid == 1 {
+			first = *inos
+		}
+	}
+	// Kernel threads are in the initial namespaces, and process 2 is the parent
+	// of them all, unless it is one of a container that has a /proc of its own.
+	switch {
+	case first != (Inodes{}):
+		f.host = first
+	case kernel != (Inodes{}) && f.proc.kernelThread(2):
+		f.host = kernel
+	default:
+		f.host = self
 	}
 	if f.host == (Inodes{}) {
 		return // nothing to tell containers from

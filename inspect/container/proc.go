@@ -79,22 +79,34 @@ func (p *procDir) cgroup(pid int) (string, error) {
 // stat returns the parent of a process and when it started, in clock ticks
 // since boot. See proc_pid_stat(5).
 func (p *procDir) stat(pid int) (ppid int, start uint64) {
-	data, err := p.readSlow(pid, "stat")
-	if err != nil {
-		return 0, 0
-	}
-	// The name in the second field may hold anything, also ")".
-	i := strings.LastIndexByte(data, ')')
-	if i < 0 {
-		return 0, 0
-	}
-	fields := strings.Fields(data[i+1:])
+	fields := p.fields(pid)
 	if len(fields) < 20 {
 		return 0, 0
 	}
 	ppid, _ = strconv.Atoi(fields[1])
 	start, _ = strconv.ParseUint(fields[19], 10, 64)
 	return ppid, start
+}
+
+// fields returns the fields of stat from the third on.
+func (p *procDir) fields(pid int) []string {
+	data, err := p.readSlow(pid, "stat")
+	if err != nil {
+		return nil
+	}
+	// The name in the second field may hold anything, also ")".
+	return strings.Fields(data[strings.LastIndexByte(data, ')')+1:])
+}
+
+// kernelThread reports whether a process is a thread of the kernel: PF_KTHREAD
+// in the kernel's include/linux/sched.h.
+func (p *procDir) kernelThread(pid int) bool {
+	fields := p.fields(pid)
+	if len(fields) < 7 {
+		return false
+	}
+	flags, _ := strconv.ParseUint(fields[6], 10, 64)
+	return flags&0x00200000 != 0
 }
 
 // cmdline returns the arguments of a process, none if they cannot be read.
