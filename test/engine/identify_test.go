@@ -187,6 +187,31 @@ func TestIdentifyGuest(t *testing.T) {
 	}
 }
 
+// The host's end of a pair of interfaces leads to the container.
+func TestIdentifyInterface(t *testing.T) {
+	started := engine.Start(t, engine.Docker, engine.Options{})
+	nstool := engine.Nstool(t)
+	interfaces, err := filepath.Glob("/sys/class/net/veth*")
+	if err != nil || len(interfaces) == 0 {
+		t.Fatal("no interfaces", err)
+	}
+	found := 0
+	for _, name := range interfaces {
+		// Others come and go meanwhile.
+		out, err := exec.Command(nstool, "containers", "-n", "-o", "CONTAINER", filepath.Base(name)).Output()
+		if err == nil && strings.TrimSpace(string(out)) == "docker:"+started.Name {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d of %v lead to docker:%s", found, interfaces, started.Name)
+	}
+	out, err := exec.Command(nstool, "containers", "lo").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "interface lo: its other end is in no other network namespace") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // A container that is stopped is said to be.
 func TestIdentifyStopped(t *testing.T) {
 	started := engine.Start(t, engine.Docker, engine.Options{})
