@@ -21,8 +21,9 @@ var errDisagree = errors.New("iterator and /proc disagree")
 // is another source for what readProcess reads from /proc, and the result is
 // the same. An error says why it could not be done, and then nothing was.
 //
-// It takes many processes, the privileges and the kernel that [sys.ReadTasks] says, and a caller
-// in the initial PID namespace, since it numbers processes as that one does.
+// It takes many processes, the privileges and the kernel that [sys.ReadTasks]
+// says, and a caller in the initial PID namespace, since the kernel numbers
+// processes as that one does.
 func (s *scanner) iterate(processes int) (*part, error) {
 	if processes < s.iterFrom || !s.proc.ours || s.proc.path != "/proc" {
 		return nil, ErrNotAsked
@@ -34,26 +35,11 @@ func (s *scanner) iterate(processes int) (*part, error) {
 	if initial, _ := PID.InitialIno(); own.ino[PID] != initial {
 		return nil, ErrNotAsked
 	}
-	var (
-		p       part
-		told    []sys.Task
-		threads []sys.Task
-		files   []sys.TaskFile
-		addFile func(*sys.TaskFile)
-	)
-	if s.fds {
-		addFile = func(f *sys.TaskFile) { files = append(files, *f) }
-	}
-	err = sys.ReadTasks(func(t *sys.Task) {
-		if t.TID == t.PID {
-			told = append(told, *t)
-		} else {
-			threads = append(threads, *t)
-		}
-	}, addFile)
+	all, err := sys.ReadTasks(s.fds)
 	if err != nil {
 		return nil, err
 	}
+	told := all.Processes
 	slices.SortFunc(told, func(a, b sys.Task) int { return cmp.Compare(a.PID, b.PID) })
 	self, ok := taskOf(told, s.proc.self)
 	if !ok || linksOfTask(self) != own {
@@ -62,7 +48,13 @@ func (s *scanner) iterate(processes int) (*part, error) {
 	if s.toldRight(self) {
 		s.told = told
 	}
-	p.processes = make([]Process, len(told))
+	if all.PinnedKnown {
+		s.pinned = make(map[uint64]bool, len(all.Pinned))
+		for _, ino := range all.Pinned {
+			s.pinned[uint64(ino)] = true
+		}
+	}
+	p := part{processes: make([]Process, len(told))}
 	for i := range told {
 		t, proc := &told[i], &p.processes[i]
 		*proc = Process{PID: int(t.PID), Threads: int(t.Threads), dev: s.proc.nsDev, links: linksOfTask(t)}
@@ -70,9 +62,9 @@ func (s *scanner) iterate(processes int) (*part, error) {
 		s.seeChildren(&p, proc, 0, proc.links)
 	}
 	if s.tasks {
-		s.seeThreads(&p, threads)
+		s.seeThreads(&p, all.Threads)
 	}
-	s.seeFiles(&p, files)
+	s.seeFiles(&p, all.Files)
 	return &p, nil
 }
 

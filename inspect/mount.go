@@ -23,7 +23,9 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 	var todo []*found
 	read := make(map[uint64]bool)
 	for ino, f := range s.known {
-		if f.ns.Type == Mnt && len(f.ns.Members) > 0 {
+		if f.ns.Type == Mnt && s.pinned != nil && !s.pinned[ino] {
+			read[ino] = true // there is nothing to find
+		} else if f.ns.Type == Mnt && len(f.ns.Members) > 0 {
 			read[ino] = true
 			todo = append(todo, f)
 		}

@@ -114,7 +114,10 @@ type scanner struct {
 	gaps      []Gap
 	told      []sys.Task // what iterators told of the processes, by PID, or nil
 	iterErr   error      // why they did not tell of any
-	left      leftBehind
+	// pinned has the mount namespaces in which there is a bind mount of a
+	// namespace, if iterators told that; else nil.
+	pinned map[uint64]bool
+	left   leftBehind
 }
 
 // close lets go of what the scan has open, of /proc when nobody reads there.

@@ -87,6 +87,12 @@ func (a *assembler) field(typ uint32, path string) (int, uint32) {
 	return int(off), t
 }
 
+// typeOf returns the type of a field.
+func (a *assembler) typeOf(typ uint32, path string) uint32 {
+	_, t := a.field(typ, path)
+	return t
+}
+
 func (a *assembler) target(typ uint32) uint32 {
 	t, err := a.btf.target(typ)
 	if err != nil {
@@ -153,6 +159,11 @@ func (a *assembler) clear(at int) {
 // clear8 stores 8 zeroes on the stack.
 func (a *assembler) clear8(at int) { a.emit(unix.BPF_ST|unix.BPF_MEM|unix.BPF_DW, fp, 0, at, 0) }
 
+// put stores a number of 4 bytes on the stack.
+func (a *assembler) put(at, n int) {
+	a.emit(unix.BPF_ST|unix.BPF_MEM|unix.BPF_W, fp, 0, at, int32(n))
+}
+
 func (a *assembler) mov(dst, src bpfReg) {
 	a.emit(unix.BPF_ALU64|unix.BPF_MOV|unix.BPF_X, dst, src, 0, 0)
 }
@@ -199,6 +210,20 @@ func (a *assembler) skipIfSame(r, s bpfReg, f func()) {
 	a.skip(f, unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_X, r, s, 0)
 }
 
+// ifSame jumps over what f writes unless a register is the same as another.
+func (a *assembler) ifSame(r, s bpfReg, f func()) {
+	a.skip(f, unix.BPF_JMP|unix.BPF_JNE|unix.BPF_X, r, s, 0)
+}
+
+// repeat has what f writes done n times, counted in a register.
+func (a *assembler) repeat(r bpfReg, n int, f func()) {
+	a.set(r, 0)
+	top := len(a.code)
+	f()
+	a.add(r, 1)
+	a.emit(unix.BPF_JMP|unix.BPF_JLT|unix.BPF_K, r, 0, top-len(a.code)-1, int32(n))
+}
+
 func (a *assembler) skip(f func(), op uint8, r, s bpfReg, n int32) {
 	from := len(a.code)
 	a.emit(op, r, s, 0, n)
@@ -217,9 +242,13 @@ func (a *assembler) probe(at, size int, src bpfReg, off int) {
 	a.emit(unix.BPF_JMP|unix.BPF_CALL, 0, 0, 0, bpfProbeReadKernel)
 }
 
-// peek loads 8 bytes from the stack.
+// peek loads 8 bytes from the stack, peek4 half of that.
 func (a *assembler) peek(dst bpfReg, at int) {
 	a.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_DW, dst, fp, at, 0)
+}
+
+func (a *assembler) peek4(dst bpfReg, at int) {
+	a.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_W, dst, fp, at, 0)
 }
 
 // read reads the pointer that is the field path of the struct at the address in
@@ -249,10 +278,15 @@ func (a *assembler) probeField(at int, r bpfReg, typ uint32, path string) {
 	a.probe(at, 4, r, off)
 }
 
-// write hands size bytes of the stack to who reads the iterator.
-func (a *assembler) write(at, size int, ctx bpfReg, fn uint32) {
-	meta := a.arg(r1, ctx, fn, 0)
-	a.load(r1, r1, meta, "seq")
+// seq loads what records are written to, for who reads the iterator.
+func (a *assembler) seq(dst, ctx bpfReg, fn uint32) {
+	meta := a.arg(dst, ctx, fn, 0)
+	a.load(dst, dst, meta, "seq")
+}
+
+// write writes size bytes of the stack as a record.
+func (a *assembler) write(at, size int, seq bpfReg) {
+	a.mov(r1, seq)
 	a.mov(r2, fp)
 	a.add(r2, at)
 	a.set(r3, size)

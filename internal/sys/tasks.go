@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"unsafe"
 
@@ -47,65 +49,101 @@ type TaskFile struct {
 	_    uint32
 }
 
-// ReadTasks calls task for every process, and for those of its other threads
-// that are in other namespaces than the one that the process is named for; and
-// file for every descriptor that is a namespace, or a socket of a network
-// namespace that its thread is not in. Either may be nil, and is not called by
-// several goroutines at once. The numbers are those of the initial PID namespace
-// if the caller is in it, and the order is none.
+// Tasks are what the kernel tells of all tasks.
+type Tasks struct {
+	// Processes are the threads that processes are named for, Threads those of
+	// the others that are in other namespaces than that one.
+	Processes, Threads []Task
+	// Files are the descriptors that are namespaces, and the sockets of network
+	// namespaces that their thread is not in.
+	Files []TaskFile
+	// Pinned are the mount namespaces in which namespaces are bind-mounted, if
+	// PinnedKnown; else any can be.
+	Pinned      []uint32
+	PinnedKnown bool
+}
+
+// ReadTasks asks the kernel about all of its tasks, and with files about their
+// descriptors and about bind mounts of namespaces. The numbers are those of the
+// initial PID namespace if the caller is in it. There is no order.
 //
 // It has BPF programs go through the tasks, which takes a tenth of the time that
 // reading /proc does. It needs CAP_BPF and CAP_PERFMON in the initial user
-// namespace (before Linux 5.8 CAP_SYS_ADMIN), Linux 5.8, and a kernel that
-// describes its types (CONFIG_DEBUG_INFO_BTF). Whatever it lacks is an error,
-// also after some calls.
-func ReadTasks(task func(*Task), file func(*TaskFile)) error {
+// namespace, Linux 5.8, and a kernel that describes its types
+// (CONFIG_DEBUG_INFO_BTF). Whatever it lacks is an error.
+func ReadTasks(files bool) (*Tasks, error) {
 	if err := canIter(); err != nil {
-		return err
+		return nil, err
 	}
-	const tasks, files, socket = 0, 1, 2
-	roots := []btfRoot{tasks: {btfFunc, "bpf_iter_task"}, files: {btfFunc, "bpf_iter_task_file"}, socket: {btfStruct, "socket"}}
-	var taskCode, fileCode []bpfInsn
+	// A file of the file system of namespaces, to find its mounts by.
+	nsfs, err := openat(unix.AT_FDCWD, "/proc/self/ns/user", unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(nsfs)
+
+	const task, file, socket, mount = 0, 1, 2, 3
+	roots := []btfRoot{
+		task: {btfFunc, "bpf_iter_task"}, file: {btfFunc, "bpf_iter_task_file"},
+		socket: {btfStruct, "socket"}, mount: {btfStruct, "mount"},
+	}
 	var ids []uint32
-	err := kernelBTF(roots, func(k *btf) (err error) {
+	var taskCode, fileCode []bpfInsn
+	err = kernelBTF(roots, func(k *btf) (err error) {
 		ids = k.found
-		if taskCode, err = taskProgram(k, ids[tasks]); err != nil {
-			return err
+		if taskCode, err = taskProgram(k, ids[task]); err == nil && files {
+			fileCode, err = fileProgram(k, ids[file], ids[socket], ids[mount], os.Getpid(), nsfs)
 		}
-		fileCode, err = fileProgram(k, ids[files], ids[socket])
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var (
+		all  Tasks
 		errs [2]error
 		done sync.WaitGroup
 	)
-	if task != nil {
-		done.Go(func() {
-			errs[0] = readIter(taskCode, ids[tasks], int(unsafe.Sizeof(Task{})), func(records []byte) {
-				for _, t := range unsafe.Slice((*Task)(unsafe.Pointer(unsafe.SliceData(records))), len(records)/int(unsafe.Sizeof(Task{}))) {
-					task(&t)
+	done.Go(func() {
+		errs[0] = readIter(taskCode, ids[task], int(unsafe.Sizeof(Task{})), func(records []byte) {
+			for _, t := range unsafe.Slice((*Task)(unsafe.Pointer(unsafe.SliceData(records))), len(records)/int(unsafe.Sizeof(Task{}))) {
+				if t.TID == t.PID {
+					all.Processes = append(all.Processes, t)
+				} else {
+					all.Threads = append(all.Threads, t)
 				}
-			})
+			}
 		})
-	}
-	if file != nil {
+	})
+	if files {
 		done.Go(func() {
-			errs[1] = readIter(fileCode, ids[files], int(unsafe.Sizeof(TaskFile{})), func(records []byte) {
+			errs[1] = readIter(fileCode, ids[file], int(unsafe.Sizeof(TaskFile{})), func(records []byte) {
 				for _, f := range unsafe.Slice((*TaskFile)(unsafe.Pointer(unsafe.SliceData(records))), len(records)/int(unsafe.Sizeof(TaskFile{}))) {
-					file(&f)
+					switch f.Flag {
+					case flagPinned:
+						all.Pinned = append(all.Pinned, f.Ino)
+					case flagPinnedAll:
+						all.PinnedKnown = true
+					default:
+						all.Files = append(all.Files, f)
+					}
 				}
 			})
 		})
 	}
 	done.Wait()
-	if errs[0] != nil {
-		return errs[0]
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
 	}
-	return errs[1]
+	return &all, nil
 }
+
+// Flags of records that are no descriptors, in a [TaskFile]; those of types of
+// namespaces are far above.
+const (
+	flagPinned    = 1 // Ino is a mount namespace in which one is bind-mounted
+	flagPinnedAll = 2 // all of these were told
+)
 
 // taskProgram writes the program that makes a [Task] of a task.
 func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
@@ -115,8 +153,8 @@ func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 		tmp    = record - 8
 	)
 	a := &assembler{btf: k}
-	a.mov(r6, r1)
-	task := a.arg(r7, r6, iter, 1)
+	task := a.arg(r7, r1, iter, 1)
+	a.seq(r6, r1, iter)
 	proxy := a.target(a.load(r9, r7, task, "nsproxy"))
 	a.clear(record)
 	a.copy(record+int(unsafe.Offsetof(Task{}.TID)), r7, task, "pid")
@@ -176,60 +214,113 @@ func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 	a.add(r8, numbers)
 	space := a.follow(r8, upid, "ns", tmp)
 	a.probeField(ns+4*taskPID, r8, space, "ns.inum")
-	a.write(record, -record, r6, iter)
+	a.write(record, -record, r6)
 	return a.end()
 }
 
-// fileProgram writes the program that makes a [TaskFile] of a descriptor.
-func fileProgram(k *btf, iter, socket uint32) ([]bpfInsn, error) {
-	const (
-		record = -int(unsafe.Sizeof(TaskFile{})) // on the stack
-		flag   = record + int(unsafe.Offsetof(TaskFile{}.Flag))
-		ino    = record + int(unsafe.Offsetof(TaskFile{}.Ino))
-		tmp    = record - 8
-	)
+// Where on the stack a program has a [TaskFile], and 8 bytes more.
+const (
+	fileAt     = -int(unsafe.Sizeof(TaskFile{}))
+	fileFlagAt = fileAt + int(unsafe.Offsetof(TaskFile{}.Flag))
+	fileInoAt  = fileAt + int(unsafe.Offsetof(TaskFile{}.Ino))
+	fileTmp    = fileAt - 8
+)
+
+// fileProgram writes the program that makes a [TaskFile] of a descriptor. When it
+// comes by the descriptor nsfs of process pid it tells of the mounts of its file
+// system instead.
+func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int) ([]bpfInsn, error) {
 	a := &assembler{btf: k}
 	a.mov(r6, r1)
 	task := a.arg(r7, r6, iter, 1)
 	file := a.arg(r8, r6, iter, 3)
+	a.clear(fileAt)
+	a.copy(fileAt+int(unsafe.Offsetof(TaskFile{}.TID)), r7, task, "pid")
+	a.copy(fileAt+int(unsafe.Offsetof(TaskFile{}.PID)), r7, task, "tgid")
+	a.copyArg(fileAt+int(unsafe.Offsetof(TaskFile{}.FD)), r6, 2)
+	a.seq(r6, r6, iter)
 	inode := a.target(a.load(r9, r8, file, "f_inode"))
 	a.endIf(r9, 0)
 	super := a.target(a.load(r1, r9, inode, "i_sb"))
 	a.endIf(r1, 0)
 	a.load(r9, r1, super, "s_magic")
-	a.clear(record)
-	a.copy(record+int(unsafe.Offsetof(TaskFile{}.TID)), r7, task, "pid")
-	a.copy(record+int(unsafe.Offsetof(TaskFile{}.PID)), r7, task, "tgid")
-	a.copyArg(record+int(unsafe.Offsetof(TaskFile{}.FD)), r6, 2)
 
-	_, t := a.field(task, "nsproxy")
-	proxy := a.target(t)
-	_, t = a.field(proxy, "net_ns")
-	netns := a.target(t)
-	_, common := a.field(netns, "ns")
+	proxy := a.target(a.typeOf(task, "nsproxy"))
+	netns := a.target(a.typeOf(proxy, "net_ns"))
+	common := a.typeOf(netns, "ns")
 
 	a.ifEqual(r9, unix.NSFS_MAGIC, func() {
-		a.follow(r8, file, "f_inode", tmp)
-		a.read(r8, inode, "i_private", tmp) // the namespace
-		a.probeField(ino, r8, common, "inum")
+		a.follow(r8, file, "f_inode", fileTmp)
+		a.load(r1, r7, task, "tgid")
+		a.ifEqual(r1, int32(pid), func() {
+			a.peek4(r1, fileAt+int(unsafe.Offsetof(TaskFile{}.FD)))
+			a.ifEqual(r1, int32(nsfs), func() {
+				a.follow(r8, inode, "i_sb", fileTmp)
+				try := &assembler{btf: k}
+				if try.mounts(super, mount); try.err == nil { // else all that is lost is time
+					a.mounts(super, mount)
+				}
+				a.jumpToEnd()
+			})
+		})
+		a.read(r8, inode, "i_private", fileTmp) // the namespace
+		a.probeField(fileInoAt, r8, common, "inum")
 		if _, _, err := k.member(common, "ns_type"); err == nil { // Linux 6.18
-			a.probeField(flag, r8, common, "ns_type")
+			a.probeField(fileFlagAt, r8, common, "ns_type")
 		} else {
-			ops := a.follow(r8, common, "ops", tmp)
-			a.probeField(flag, r8, ops, "type")
+			ops := a.follow(r8, common, "ops", fileTmp)
+			a.probeField(fileFlagAt, r8, ops, "type")
 		}
-		a.write(record, -record, r6, iter)
+		a.write(fileAt, -fileAt, r6)
 		a.jumpToEnd()
 	})
 	a.endUnless(r9, unix.SOCKFS_MAGIC)
-	a.read(r8, file, "private_data", tmp) // the socket
-	sock := a.follow(r8, socket, "sk", tmp)
-	a.follow(r8, sock, "__sk_common.skc_net.net", tmp)
+	a.read(r8, file, "private_data", fileTmp) // the socket
+	sock := a.follow(r8, socket, "sk", fileTmp)
+	a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
 	a.endIf(r8, 0)
-	a.follow(r7, task, "nsproxy", tmp)
-	a.follow(r7, proxy, "net_ns", tmp)
+	a.follow(r7, task, "nsproxy", fileTmp)
+	a.follow(r7, proxy, "net_ns", fileTmp)
 	a.endIfSame(r7, r8)
-	a.probeField(ino, r8, netns, "ns.inum")
-	a.write(record, -record, r6, iter)
+	a.probeField(fileInoAt, r8, netns, "ns.inum")
+	a.write(fileAt, -fileAt, r6)
 	return a.end()
+}
+
+// mounts writes the part that tells of the mounts of the super block at the
+// address in r8. If there are many, the rest is not told. It uses r7 and r9.
+//
+// The list can change meanwhile. The memory of a mount stays what it is for as
+// long as the program runs (RCU), so a list that does not lead to its end is the
+// worst that comes of it.
+func (a *assembler) mounts(super, mount uint32) {
+	const most = 64
+	first, t := a.field(super, "s_mounts")
+	space, ptr := a.field(mount, "mnt_ns")
+	next := 0
+	if a.btf.size(t) == 8 { // a pointer to the first, since Linux 6.18; the last has none to a next
+		next, _ = a.field(mount, "mnt_next_for_sb")
+		a.set(r7, 0)
+	} else { // a list_head, which others in the mounts lead back to
+		link, _ := a.field(mount, "mnt_instance")
+		space -= link
+		a.mov(r7, r8)
+		a.add(r7, first)
+	}
+	a.probe(fileTmp, 8, r8, first)
+	a.peek(r8, fileTmp)
+	a.put(fileFlagAt, flagPinned)
+	a.repeat(r9, most, func() {
+		a.ifSame(r8, r7, func() {
+			a.put(fileFlagAt, flagPinnedAll)
+			a.write(fileAt, -fileAt, r6)
+			a.jumpToEnd()
+		})
+		a.probe(fileTmp, 8, r8, space)
+		a.peek(r2, fileTmp)
+		a.probeField(fileInoAt, r2, a.target(ptr), "ns.inum")
+		a.write(fileAt, -fileAt, r6)
+		a.probe(fileTmp, 8, r8, next)
+		a.peek(r8, fileTmp)
+	})
 }

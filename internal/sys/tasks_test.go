@@ -3,9 +3,12 @@ package sys
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,15 +32,19 @@ func TestReadTasks(t *testing.T) {
 	needIterators(t)
 	bpfLog = make([]byte, 1<<20)
 	defer func() { bpfLog = nil }()
-	var self Task
-	err := ReadTasks(func(k *Task) {
-		if int(k.TID) == os.Getpid() {
-			self = *k
-		}
-	}, nil)
+	all, err := ReadTasks(false)
 	if err != nil {
 		said, _, _ := bytes.Cut(bpfLog, []byte{0})
 		t.Fatalf("%v\n%s", err, said[max(0, len(said)-4000):])
+	}
+	var self Task
+	for _, p := range all.Processes {
+		if int(p.TID) == os.Getpid() {
+			self = p
+		}
+	}
+	if all.Files != nil || all.PinnedKnown {
+		t.Error("files were told that nobody asked for")
 	}
 	if int(self.PID) != os.Getpid() || self.Threads < 2 {
 		t.Fatalf("of the test itself: %+v", self)
@@ -63,14 +70,15 @@ func TestReadTasksFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	var own []TaskFile
-	err = ReadTasks(nil, func(f *TaskFile) {
-		if int(f.PID) == os.Getpid() {
-			own = append(own, *f)
-		}
-	})
+	all, err := ReadTasks(true)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var own []TaskFile
+	for _, f := range all.Files {
+		if int(f.PID) == os.Getpid() {
+			own = append(own, f)
+		}
 	}
 	id, err := Fstat(int(ns.Fd()))
 	if err != nil {
@@ -99,7 +107,7 @@ func TestReadTasksLeavesNothing(t *testing.T) {
 		return n
 	}
 	before := lastProgram()
-	if err := ReadTasks(func(*Task) {}, func(*TaskFile) {}); err != nil {
+	if _, err := ReadTasks(true); err != nil {
 		t.Fatal(err)
 	}
 	last := lastProgram() // others may run and load theirs, but above this
@@ -159,14 +167,14 @@ func TestReadTasksUnprivileged(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may")
 	}
-	if err := ReadTasks(func(*Task) {}, nil); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := ReadTasks(true); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v", err)
 	}
 }
 
 func BenchmarkReadTasks(b *testing.B) {
 	for b.Loop() {
-		if err := ReadTasks(func(*Task) {}, func(*TaskFile) {}); err != nil {
+		if _, err := ReadTasks(true); err != nil {
 			b.Skip(err)
 		}
 	}
@@ -177,5 +185,66 @@ func BenchmarkKernelBTF(b *testing.B) {
 		if err := kernelBTF([]btfRoot{{btfFunc, "bpf_iter_task"}}, func(*btf) error { return nil }); err != nil {
 			b.Skip(err)
 		}
+	}
+}
+
+// Bind mounts of namespaces are told by the mount namespace that they are in.
+func TestReadTasksPinned(t *testing.T) {
+	needIterators(t)
+	file := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var told []bool // before there is a bind mount, with it, and without it again
+	ask := func(ns uint64) error {
+		all, err := ReadTasks(true)
+		if err == nil && !all.PinnedKnown {
+			err = fmt.Errorf("not known: %d mounts were told", len(all.Pinned))
+		}
+		if err == nil {
+			told = append(told, slices.Contains(all.Pinned, uint32(ns)))
+		}
+		return err
+	}
+	err := OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/thread-self/ns/mnt", &st); err != nil {
+			return err
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return err
+		}
+		// What was copied from the namespace we come from.
+		mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(mounts)) {
+			if strings.Contains(line, " - nsfs ") {
+				unix.Unmount(strings.Fields(line)[4], unix.MNT_DETACH)
+			}
+		}
+		if err := ask(st.Ino); err != nil {
+			return err
+		}
+		if err := unix.Mount("/proc/thread-self/ns/uts", file, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		if err := ask(st.Ino); err != nil {
+			return err
+		}
+		if err := unix.Unmount(file, 0); err != nil {
+			return err
+		}
+		return ask(st.Ino)
+	})
+	if err != nil && strings.HasPrefix(err.Error(), "not known") {
+		t.Skip(err) // there are too many on this host
+	}
+	if err != nil || !slices.Equal(told, []bool{false, true, false}) {
+		t.Errorf("told %v, %v", told, err)
 	}
 }
