@@ -290,7 +290,7 @@ func (p *pump) outTerminal() (failed error) {
 func gather(fd int, b []byte) (n int, err error) {
 	for n < len(b)/2 && err == nil {
 		var m int
-		if m, err = sys.Read(fd, b[n:]); m == 0 {
+		if m, err = sys.ReadNow(fd, b[n:]); m == 0 {
 			break
 		}
 		n += m

@@ -3,6 +3,7 @@ package sys
 import (
 	"io"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,6 +144,24 @@ func Read(fd int, b []byte) (n int, err error) {
 		return err
 	})
 	return max(n, 0), err
+}
+
+// ReadNow is Read for a descriptor that is non-blocking: Go's scheduler, which
+// looks for something else to do during any other call, is not told.
+func ReadNow(fd int, b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+			continue
+		}
+		return 0, errno
+	}
 }
 
 // Write writes to fd, perhaps less than b.
