@@ -131,14 +131,14 @@ type Label struct {
 
 // miss notes that a part could not be read, and why.
 func (b *bounds) miss(p Part, err error) {
-	b.missing = append(b.missing, &MissingError{Part: p, Err: pathCause(err)})
+	b.missing = append(b.missing, &MissingError{Part: p, Err: err})
 }
 
 // readBounds reads the bounds of a process through its directory in procfs.
-// What could not be read is in missing; its seccomp filters, for which it has
-// to be stopped, are only read if they are asked for. That the process is still the same
+// What could not be read is in missing. Its seccomp filters, for which it has to
+// be stopped, are for readFilters. That the process is still the same
 // must be asked of it afterwards.
-func readBounds(p *sys.Process, filters bool) (b bounds, err error) {
+func readBounds(p *sys.Process) (b bounds, err error) {
 	text, err := p.ReadFile("status", 65536)
 	if err != nil {
 		return b, err
@@ -146,23 +146,30 @@ func readBounds(p *sys.Process, filters bool) (b bounds, err error) {
 	if err := b.parseStatus(text); err != nil {
 		return b, fmt.Errorf("%s: %w", p.Path("status"), err)
 	}
-	switch {
-	case !filters:
-	case b.Seccomp == 1:
+	b.readRest(p.ReadFile)
+	return b, nil
+}
+
+// readFilters reads the seccomp filters of the process.
+func (b *bounds) readFilters(p *sys.Process) {
+	switch b.Seccomp {
+	case 1:
 		b.miss(PartSeccomp, errors.New("it is in strict mode, where no program can be executed"))
-	case b.Seccomp == 2:
+	case 2:
 		tid := p.PID
 		if p.TID != 0 {
 			tid = p.TID
 		}
+		var err error
 		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
-			b.miss(PartSeccomp, tracedBy(text, err))
+			if status, rerr := p.ReadFile("status", 65536); rerr == nil {
+				err = tracedBy(status, err)
+			}
+			b.miss(PartSeccomp, err)
 		} else if len(b.Filters) == 0 {
 			b.miss(PartSeccomp, errors.New("the kernel shows none of it"))
 		}
 	}
-	b.readRest(p.ReadFile)
-	return b, nil
 }
 
 // ownBounds reads those of the calling thread, but for its filters: they hold

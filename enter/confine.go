@@ -170,7 +170,7 @@ func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined boo
 			c.close()
 		}
 	}()
-	if c.target, err = readBounds(p, c.wants(PartSeccomp)); err != nil {
+	if c.target, err = readBounds(p); err != nil {
 		return c, err
 	}
 	if c.own, err = ownBounds(p); err != nil {
@@ -187,13 +187,27 @@ func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined boo
 			c.target.miss(PartCgroup, err)
 		}
 	}
+	// A process that is frozen with its cgroup does not stop to be read, and
+	// the cgroup has said so by now.
+	if err := c.firstMissing(); err != nil {
+		return c, err
+	}
+	if c.wants(PartSeccomp) {
+		c.target.readFilters(p)
+	}
+	return c, c.firstMissing()
+}
+
+// firstMissing returns the first part that is wanted, cannot be had, and may
+// not be missing.
+func (c *confinement) firstMissing() error {
 	for _, m := range c.target.missing {
 		if c.wants(m.Part) && !c.mayMiss(m.Part) {
-			m.Of = of
-			return c, m
+			m.Of = c.of
+			return m
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // rootOf returns who in the caller's eyes is root in the user namespace of the

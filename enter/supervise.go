@@ -129,3 +129,35 @@ func (ch *child) suspend() {
 	ch.stdio.resume()
 	ch.kill(syscall.SIGCONT)
 }
+
+// interruptible has the process that joins killed by whatever would end the
+// caller, until stop is called: it may wait for something that never comes, in
+// a cgroup that has just been frozen or for a file system that does not answer.
+// stop returns the signals that came, which are for the program.
+func (ch *child) interruptible(ctx context.Context) (stop func() []syscall.Signal) {
+	over, held := make(chan struct{}), make(chan []syscall.Signal)
+	pid, done := ch.pid, ctx.Done() // the PID becomes another one
+	go func() {
+		var came []syscall.Signal
+		for {
+			select {
+			case s := <-ch.signals.c:
+				came = append(came, s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
+				switch s {
+				case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
+					_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+				}
+			case <-done:
+				done = nil
+				_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+			case <-over:
+				held <- came
+				return
+			}
+		}
+	}()
+	return func() []syscall.Signal {
+		close(over)
+		return <-held
+	}
+}

@@ -126,8 +126,14 @@ func (ch *child) close() {
 func (ch *child) wait(ctx context.Context) error {
 	defer ch.close()
 	if ch.forks {
-		if err := ch.passOn(); err != nil {
+		stop := ch.interruptible(ctx)
+		err := ch.passOn()
+		came := stop()
+		if err != nil {
 			return err
+		}
+		for _, s := range came {
+			ch.pass(s)
 		}
 	}
 	ch.stdio.start()

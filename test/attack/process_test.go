@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nstool/nstool/internal/nstest"
 )
 
 // begin starts a program inside and waits for its first line.
@@ -414,5 +416,73 @@ func TestBrokenPipe(t *testing.T) {
 	out, err = command(t, append([]string{"/bin/busybox", "sh", "-c", `"$@" >/dev/full`, "sh"}, nstool.expand(t, c, "/bin/busybox", "echo", "x")...)...).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no space left") {
 		t.Errorf("/dev/full: got %q, %v", out, err)
+	}
+}
+
+// Whatever the process that joins waits for, whoever entered can end it.
+func TestInterrupted(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "strace")
+	c := quiet(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		words := append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=6000000"}, nstool.expand(t, c, "/bin/attack", "sleep")...)
+		cmd := command(t, words...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := syscall.Kill(entrantOf(t, cmd.Process.Pid), signal); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 125 {
+			t.Errorf("%v: got %v", signal, err)
+		}
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("%v: ended after %v", signal, d)
+		}
+	}
+	if left := c.members(); len(left) > 0 {
+		t.Errorf("left inside: %v", left)
+	}
+}
+
+// A target that somebody else traces, and one that is stopped.
+func TestTracedAndStopped(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "strace")
+	c := quiet(t)
+	tracer := exec.Command(program(t, "strace"), "-qq", "-o", "/dev/null", "-p", strconv.Itoa(c.pid))
+	if err := tracer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	traced := func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid))
+		return err == nil && !strings.Contains(string(status), "TracerPid:\t0\n")
+	}
+	if !eventually(patience, traced) {
+		t.Fatal("it is not traced")
+	}
+	out, err := command(t, nstool.expand(t, c, "/bin/busybox", "echo", "inside")...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "traces it") {
+		t.Errorf("traced: %v: %s", err, out)
+	}
+	_ = tracer.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended
+	_ = tracer.Wait()                          //nolint:errcheck // it was ended
+
+	if err := syscall.Kill(c.pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(patience, func() bool { return stateOf(c.pid) == "T" })
+	if out, err := command(t, nstool.expand(t, c, "/bin/busybox", "echo", "inside")...).CombinedOutput(); err != nil || string(out) != "inside\n" {
+		t.Errorf("stopped: %v: %s", err, out)
+	}
+	if state := stateOf(c.pid); state != "T" {
+		t.Errorf("it was stopped, and is %s", state)
+	}
+	if err := syscall.Kill(c.pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience, func() bool { return stateOf(c.pid) == "S" }) {
+		t.Errorf("continued, it is %s", stateOf(c.pid))
 	}
 }
