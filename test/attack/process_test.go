@@ -424,7 +424,7 @@ func TestInterrupted(t *testing.T) {
 	nstest.Need(t, "root", "gcc", "busybox", "strace")
 	c := quiet(t)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		words := append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=6000000"}, nstool.expand(t, c, "/bin/attack", "sleep")...)
+		words := append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:signal=SIGSTOP:when=1"}, nstool.expand(t, c, "/bin/attack", "sleep")...)
 		cmd := command(t, words...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
