@@ -449,11 +449,14 @@ func writeColumns[R any](a *app, table []output.Column[R]) error {
 func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool) error {
 	gaps := append(slices.Clone(snap.Gaps()), more...)
 	unread := make(map[int]bool)
-	denied, others := false, 0
+	denied, unasked, others := false, 0, 0
 	for _, g := range gaps {
+		_, _, ns := inspect.ParseLink(g.What)
 		switch {
 		case g.PID != 0:
 			unread[g.PID] = true
+		case ns:
+			unasked++
 		case others < 3:
 			fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(g.String()))
 			others++
@@ -464,6 +467,9 @@ func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool
 	}
 	if others > 3 {
 		fmt.Fprintf(a.err, "nstool: and %d more of the kind; --json lists them\n", others-3)
+	}
+	if unasked > 0 {
+		fmt.Fprintf(a.err, "nstool: the owner of %d namespaces could not be asked for; --json says why\n", unasked)
 	}
 	if len(unread) > 0 {
 		hint := ""
