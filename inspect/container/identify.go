@@ -2,7 +2,6 @@ package container
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -256,7 +255,7 @@ func (f *identifier) place() {
 func (f *identifier) placeByCgroup(g *group, pid int) bool {
 	text, err := f.proc.cgroup(pid)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !sys.Gone(err) {
 			f.gap(pid, "cgroup", err)
 		}
 		return false
@@ -469,6 +468,7 @@ func (f *identifier) name() {
 		}
 		switch {
 		case found:
+		case f.gone(c.Init): // with its state, maybe
 		case len(n.store.denied) > 0:
 			n.store.tell() // it may well be there
 		default:
@@ -491,6 +491,12 @@ func (f *identifier) unmask() {
 			*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, Init: c.Init}
 		}
 	}
+}
+
+// gone reports whether a process has ended.
+func (f *identifier) gone(pid int) bool {
+	_, err := f.proc.cgroup(pid)
+	return sys.Gone(err)
 }
 
 func (f *identifier) pidsOf(in *contents) (pids []int) {
