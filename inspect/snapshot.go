@@ -18,7 +18,7 @@ var (
 	ErrHidden = sys.ErrHidden
 
 	// ErrGone means that the process exited during the scan.
-	ErrGone = fmt.Errorf("process exited: %w", fs.ErrNotExist)
+	ErrGone = sys.ErrorOf(fs.ErrNotExist, "process exited")
 
 	// ErrNotAsked means that the scan had no way to ask the kernel: what
 	// leads to the namespace could not be opened, or the proc file system is

@@ -105,7 +105,7 @@ var (
 	ErrName = errors.New("a name is 1 to 64 of A-Z a-z 0-9 . _ - and starts with none of . -")
 
 	// ErrPinned means that a set has the name already. It is an [fs.ErrExist].
-	ErrPinned = fmt.Errorf("pinned already: %w", fs.ErrExist)
+	ErrPinned = sys.ErrorOf(fs.ErrExist, "pinned already")
 
 	// ErrUntrusted means that a directory or file is not what we would have
 	// made: it belongs to somebody else, or others can write to it.

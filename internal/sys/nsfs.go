@@ -26,14 +26,7 @@ const (
 
 // ErrHidden says that the kernel will not tell, or that there is nothing to
 // tell: NS_GET_PARENT and NS_GET_USERNS answer EPERM for both.
-var ErrHidden error = hidden{}
-
-// hidden is not made by package fmt, which takes its time when it is first
-// used: that would be when every program starts.
-type hidden struct{}
-
-func (hidden) Error() string { return "outside the caller's namespaces: " + fs.ErrPermission.Error() }
-func (hidden) Unwrap() error { return fs.ErrPermission }
+var ErrHidden = ErrorOf(fs.ErrPermission, "outside the caller's namespaces")
 
 // ErrNotNamespace says that a file is no namespace: it is not on nsfs.
 var ErrNotNamespace = errors.New("not a namespace file")
