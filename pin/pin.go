@@ -126,6 +126,10 @@ var (
 	// ErrInitGone means that the first process of a PID namespace is gone.
 	ErrInitGone = errors.New("the first process of the PID namespace is gone, and nothing can be started in it any more")
 
+	// ErrOfRoot means that the name is one of the system's, and the caller is
+	// not root. It is an [fs.ErrPermission].
+	ErrOfRoot = fmt.Errorf("pinned by root: %w", fs.ErrPermission)
+
 	// ErrForeign means that something is no pin of ours, and is left alone.
 	ErrForeign = errors.New("not a pin of ours, left alone")
 )
@@ -233,7 +237,13 @@ func Remove(ctx context.Context, name string, types ...inspect.Type) error {
 	if err != nil {
 		return err
 	}
-	return s.Remove(ctx, name, types...)
+	err = s.Remove(ctx, name, types...)
+	if errors.Is(err, fs.ErrNotExist) && s.Dir != SystemDir {
+		if set, e := (&Store{Dir: SystemDir}).look(name); e == nil && len(set.Pins) > 0 {
+			return said{fmt.Sprintf("%s is pinned in %s, which belongs to root", name, SystemDir), ErrOfRoot}
+		}
+	}
+	return err
 }
 
 // Open opens the namespaces that are pinned under a name in the caller's
@@ -259,7 +269,8 @@ func open[T any](f func(*Store) (T, error)) (T, error) {
 	}
 	v, err := f(s)
 	if errors.Is(err, fs.ErrNotExist) && s.Dir != SystemDir {
-		if v, err := f(&Store{Dir: SystemDir}); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		// What is outside the caller's user namespace is no system of his.
+		if v, err := f(&Store{Dir: SystemDir}); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrUntrusted) {
 			return v, err
 		}
 	}
@@ -277,6 +288,9 @@ func All(ctx context.Context) iter.Seq2[Set, error] {
 		}
 		for _, s := range stores {
 			for set, err := range s.All(ctx) {
+				if errors.Is(err, ErrUntrusted) && len(stores) > 1 && s.Dir == SystemDir && set.Name == "" {
+					continue // as in open
+				}
 				if !yield(set, err) {
 					return
 				}

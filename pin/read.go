@@ -65,6 +65,16 @@ func (s *Store) there() (bool, error) {
 	return true, nil
 }
 
+// look returns the set of a name, if there is a store.
+func (s *Store) look(name string) (*found, error) {
+	root, _, err := s.readRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer sys.Close(root)
+	return s.read(root, name)
+}
+
 // All yields the sets of the store by name. See the function [All].
 func (s *Store) All(ctx context.Context) iter.Seq2[Set, error] {
 	return func(yield func(Set, error) bool) {

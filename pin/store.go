@@ -185,6 +185,9 @@ func makeStore(parent int, dir string) (root int, err error) {
 	if !half {
 		mount, err := sys.MountTmpfs(fd, "nstool", "0755")
 		if err != nil {
+			if made {
+				_ = sys.Rmdir(parent, name) //nolint:errcheck // it is empty, and no harm
+			}
 			return -1, fmt.Errorf("mount a file system for pins on %s: %w", dir, err)
 		}
 		sys.Close(fd)

@@ -215,6 +215,8 @@ func explainPin(err error) error {
 		return nil
 	case errors.Is(err, pin.ErrElsewhere):
 		return withHint(err, "change it from there; umount -l %s gives this mount namespace pins of its own", pin.SystemDir)
+	case errors.Is(err, pin.ErrOfRoot):
+		return err
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return withHint(err, "an ordinary user can pin inside a user and a mount namespace of his own: nstool run --rootless --mnt")
 	}

@@ -58,8 +58,6 @@ func (o *Options) Explain(err error) error {
 		x.Advice = missing(e)
 	} else if errors.Is(err, pin.ErrInitGone) {
 		x.Advice = "nstool pin rm NAME/pid takes it out of the set; --net, --uts and their like choose of it"
-	} else if errors.Is(err, pin.ErrElsewhere) || errors.Is(err, fs.ErrPermission) && o.Make.pin != "" && os.Geteuid() != 0 {
-		x.Advice = "pins are changed in the mount namespace where they are kept, and by who has CAP_SYS_ADMIN there; see nstool-pin(1)"
 	} else if errors.Is(err, enter.ErrNotNamespace) {
 		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
 	}
@@ -94,6 +92,10 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
 	case e.Denial != nil:
 		x.Advice = denied(e)
+	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):
+		x.Advice = "nstool pin rm lets go what has the name"
+	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission):
+		x.Advice = "that takes CAP_SYS_ADMIN here, where the pins are kept: an ordinary user has it inside nstool run --rootless --mnt"
 	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
 		o.explainMake(e, x)
 	case e.Step.Part != "":
