@@ -72,11 +72,13 @@ func TestEnterFaults(t *testing.T) {
 	}
 	// Calls of the Go run time, which ends the program if it cannot have them,
 	// and of the shell that is run.
-	for _, name := range []string{"mmap", "munmap", "brk", "futex", "rt_sigprocmask", "sigaltstack", "nanosleep", "sched_yield", "sched_getaffinity",
+	for _, name := range []string{
+		"mmap", "munmap", "brk", "futex", "rt_sigprocmask", "sigaltstack", "nanosleep", "sched_yield", "sched_getaffinity",
 		"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "mprotect", "madvise", "exit", "exit_group", "gettid", "getpid", "tgkill", "rt_sigreturn",
 		// The kernel closes whatever it says. The shell's readlink is not ours.
 		"close", "readlink",
-		"getuid", "geteuid", "getgid", "getegid", "getppid", "clone", "clone3", "vfork", "newfstatat", "pread64", "access", "epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2"} {
+		"getuid", "geteuid", "getgid", "getegid", "getppid", "clone", "clone3", "vfork", "newfstatat", "pread64", "access", "epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2",
+	} {
 		delete(most, name)
 	}
 	runs, ran := 0, 0

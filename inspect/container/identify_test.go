@@ -222,8 +222,11 @@ func FuzzState(f *testing.F) {
 		c := files[int(which)%len(files)]
 		dir := t.TempDir()
 		for _, p := range []struct{ path, text string }{
-			{"10/cgroup", "0::" + c.cgroup + "\n"}, {"10/stat", "10 (x) S 1 " + strings.Repeat("0 ", 17) + "10 0\n"}, {"10/cmdline", "x\x00"},
-			{"1/cgroup", "0::/\n"}, {"1/root/" + c.file, string(data)},
+			{"10/cgroup", "0::" + c.cgroup + "\n"},
+			{"10/stat", "10 (x) S 1 " + strings.Repeat("0 ", 17) + "10 0\n"},
+			{"10/cmdline", "x\x00"},
+			{"1/cgroup", "0::/\n"},
+			{"1/root/" + c.file, string(data)},
 		} {
 			write(t, filepath.Join(dir, p.path), p.text)
 		}

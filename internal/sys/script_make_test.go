@@ -31,7 +31,7 @@ func startInit(t *testing.T, child func(x *Script), meanwhile func(pid int)) sys
 	}
 	var ws syscall.WaitStatus
 	for {
-		if _, err := syscall.Wait4(pid, &ws, 0, nil); err != syscall.EINTR { //nolint:errorlint // an errno
+		if _, err := syscall.Wait4(pid, &ws, 0, nil); err != syscall.EINTR {
 			break
 		}
 	}

@@ -84,13 +84,6 @@ func (x *terminal) typing(text string) {
 	}
 }
 
-// end waits for the shell to end.
-func (x *terminal) end() error {
-	over := time.AfterFunc(patience, func() { _ = x.cmd.Process.Kill() }) //nolint:errcheck // it has ended
-	defer over.Stop()
-	return x.cmd.Wait()
-}
-
 func (x *terminal) close() {
 	_ = x.cmd.Process.Kill() //nolint:errcheck // it has ended
 	_ = x.cmd.Wait()         //nolint:errcheck // it was waited for
