@@ -126,7 +126,11 @@ func denied(e *enter.StepError) string {
 }
 
 func (o *Options) explainNamespace(e *enter.NamespaceError, x *Explained) {
-	if errors.Is(e.Err, fs.ErrPermission) && os.Geteuid() != 0 && e.UID != uint32(os.Geteuid()) {
+	switch me := uint32(os.Geteuid()); {
+	case !errors.Is(e.Err, fs.ErrPermission):
+	case me != 0 && e.UID != me:
 		x.Advice = fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
+	default:
+		x.Advice = "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace"
 	}
 }
