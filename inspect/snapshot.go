@@ -326,6 +326,9 @@ func (s *Snapshot) Holders(ns *Namespace) iter.Seq[Holder] {
 	}
 }
 
+// Nested returns how many namespaces ns owns or encloses.
+func (s *Snapshot) Nested(ns *Namespace) int { return len(s.nested[ns.ID]) }
+
 // Processes yields the processes by PID.
 func (s *Snapshot) Processes() iter.Seq[*Process] {
 	return func(yield func(*Process) bool) {

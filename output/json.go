@@ -163,10 +163,12 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		}
 	case k == Holders:
 		e.raw("[")
-		for i, h := range v.holders {
-			if i > 0 {
+		first := true
+		for h := range v.holders {
+			if !first {
 				e.raw(",")
 			}
+			first = false
 			e.holder(view, h)
 		}
 		e.raw("]")

@@ -104,11 +104,7 @@ func ofDetail(v *View, pid int, f func(*View, inspect.Detail) Value) Value {
 }
 
 func relationValue(t inspect.Type, r inspect.Relation) Value {
-	val := Value{state: relationState(r), rel: r, num: int64(r.ID.Ino)}
-	if val.state == known {
-		val.text = inspect.FormatLink(t, r.ID.Ino)
-	}
-	return val
+	return Value{state: relationState(r), typ: t, rel: r, num: int64(r.ID.Ino)}
 }
 
 func uidOf(v *View, ns *inspect.Namespace, value func(uint32) Value) Value {
@@ -184,14 +180,29 @@ func commandOf(v *View, ns *inspect.Namespace) Value {
 }
 
 func holdersOf(v *View, ns *inspect.Namespace) Value {
-	val := Value{state: known, holders: slices.Collect(v.Snapshot.Holders(ns))}
+	return v.holdersBut(ns, func(inspect.Holder) bool { return false })
+}
+
+// holdersBut returns the holders of a namespace but those that leave says, which
+// are none of its members and nothing nested. There may be very many, so they
+// are not put into a list.
+func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool) Value {
+	val := Value{state: known, holders: func(yield func(inspect.Holder) bool) {
+		for h := range v.Snapshot.Holders(ns) {
+			if !leave(h) && !yield(h) {
+				return
+			}
+		}
+	}}
 	if n := len(ns.Members); n > 0 {
 		val.list = append(val.list, count(n, "process", "processes"))
 	}
 	for _, h := range ns.Others() {
-		val.list = append(val.list, v.describe(h))
+		if !leave(h) {
+			val.list = append(val.list, v.describe(h))
+		}
 	}
-	if n := len(val.holders) - len(ns.Members) - len(ns.Others()); n > 0 {
+	if n := v.Snapshot.Nested(ns); n > 0 {
 		val.list = append(val.list, count(n, "owned or child namespace", "owned or child namespaces"))
 	}
 	if len(val.list) == 0 {

@@ -71,27 +71,9 @@ var Pins = []Column[*Pin]{
 		if p.Namespace == nil {
 			return Value{}
 		}
-		return v.holdersBeside(p)
+		// Its copies in other mount namespaces go with it.
+		return v.holdersBut(p.Namespace, func(h inspect.Holder) bool { return h.Kind == inspect.ByMount && h.Path == p.Path })
 	}},
-}
-
-// holdersBeside returns the holders of the namespace but the pin itself, and
-// but its copies in other mount namespaces, which go with it.
-func (v *View) holdersBeside(p *Pin) Value {
-	all := holdersOf(v, p.Namespace)
-	pins := func(h inspect.Holder) bool { return h.Kind == inspect.ByMount && h.Path == p.Path }
-	var words []string
-	for _, h := range all.holders {
-		if pins(h) {
-			words = append(words, v.describe(h))
-		}
-	}
-	all.holders = slices.DeleteFunc(all.holders, pins)
-	all.list = slices.DeleteFunc(all.list, func(s string) bool { return slices.Contains(words, s) })
-	if len(all.list) == 0 {
-		return Value{}
-	}
-	return all
 }
 
 // PinDefaults returns the columns that are shown when none are asked for; dead

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +37,9 @@ type Value struct {
 	text    string
 	list    []string
 	when    time.Time
+	typ     inspect.Type // of what rel leads to
 	rel     inspect.Relation
-	holders []inspect.Holder
+	holders iter.Seq[inspect.Holder]
 }
 
 type state uint8
@@ -95,6 +97,8 @@ func (v Value) cell(k Kind) string {
 	switch k {
 	case Number:
 		return strconv.FormatInt(v.num, 10)
+	case Relation:
+		return inspect.FormatLink(v.typ, uint64(v.num))
 	case List:
 		return strings.Join(v.list, ",")
 	case Age:
