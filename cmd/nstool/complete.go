@@ -74,10 +74,33 @@ func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, 
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeJoin offers TYPE=TARGET.
+func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	typ, rest, ok := strings.Cut(word, "=")
+	if !ok {
+		var types []string
+		for t := range inspect.AllTypes.All() {
+			types = append(types, t.String()+"=")
+		}
+		return types, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	list, directive := completeTargets(cmd, args, rest)
+	for i := range list {
+		list[i] = typ + "=" + list[i]
+	}
+	return list, directive
+}
+
 // completeTargetFlags lets the shell complete the flags that name a target, of
 // which cmd may have some.
 func completeTargetFlags(cmd *cobra.Command) {
-	for flag, f := range map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers} {
+	flags := map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers, "join": completeJoin}
+	if cmd.Flags().Lookup("join") == nil { // else --net and its like take none
+		for t := range inspect.AllTypes.All() {
+			flags[t.String()] = completeTargets
+		}
+	}
+	for flag, f := range flags {
 		if cmd.Flags().Lookup(flag) == nil {
 			continue
 		}
