@@ -101,11 +101,11 @@ func (s *scanner) pinsSeenBy(ns *Namespace, buf []byte) (pins []pin, whole bool,
 			}
 			pins, e = s.readPins(dir, buf)
 			dir.CloseRaw()
-			if e == nil {
+			if e == nil || len(pins) > 0 {
 				for i := range pins {
 					pins[i].in, pins[i].pid = ns.ID.Ino, m.PID
 				}
-				return pins, whole, nil
+				return pins, whole, e
 			}
 			err = e
 		} else {
@@ -217,9 +217,12 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 // parseMountinfo calls f for each namespace that is bind-mounted, as the lines
 // of /proc/pid/mountinfo say; see proc_pid_mountinfo(5). The root field of such
 // a line has type and inode number: "net:[4026532281]". buf is the memory to
-// use; a line that does not fit, as no mount point can make it, is an error.
+// use. A mount point may be deeper than any path that can be opened: a line that
+// does not fit into buf is skipped, and an error in the end if it may have been
+// a namespace's.
 func parseMountinfo(r io.Reader, buf []byte, f func(t Type, ino uint64, path string)) error {
-	have := 0
+	have, skip := 0, false // skip: what follows belongs to a line that did not fit
+	var lost error
 	for {
 		n, err := r.Read(buf[have:])
 		have += n
@@ -229,20 +232,34 @@ func parseMountinfo(r io.Reader, buf []byte, f func(t Type, ino uint64, path str
 			if end < 0 {
 				break
 			}
-			parseMount(rest[:end], f)
-			rest = rest[end+1:]
+			if !skip {
+				parseMount(rest[:end], f)
+			}
+			rest, skip = rest[end+1:], false
 		}
 		have = copy(buf, rest)
 		switch {
 		case errors.Is(err, io.EOF):
-			parseMount(buf[:have], f)
-			return nil
+			if !skip {
+				parseMount(buf[:have], f)
+			}
+			return lost
 		case err != nil:
 			return err
 		case have == len(buf):
-			return fmt.Errorf("a line of more than %d bytes", len(buf))
+			if !skip && !ofOther(buf) {
+				lost = fmt.Errorf("a line of more than %d bytes", len(buf))
+			}
+			have, skip = 0, true
 		}
 	}
+}
+
+// ofOther reports whether the beginning of a line says that the mount is of
+// another file system than nsfs.
+func ofOther(line []byte) bool {
+	i := bytes.Index(line, nsfsMark[:3])
+	return i >= 0 && i+len(nsfsMark) <= len(line) && !bytes.HasPrefix(line[i:], nsfsMark)
 }
 
 var nsfsMark = []byte(" - nsfs ")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -50,6 +51,23 @@ func TestParseMountinfo(t *testing.T) {
 	if _, err := pins(t, strings.NewReader(strings.Repeat("x", 300)), 256); err == nil {
 		t.Error("a line that is too long is no error")
 	}
+	// A line that is too long costs nothing but itself, and that only if it may
+	// have been of a namespace.
+	for long, lost := range map[string]bool{
+		"30 21 0:9 / /" + strings.Repeat("x", 300) + " rw - tmpfs none rw":               true,
+		"30 21 0:4 net:[4026532290] /" + strings.Repeat("x", 300) + " rw - nsfs nsfs rw": true,
+		"30 21 0:9 / /m rw - overlay overlay rw,lowerdir=/" + strings.Repeat("x", 1000):  false,
+	} {
+		for name, r := range map[string]io.Reader{
+			"whole":        strings.NewReader(long + "\n" + text),
+			"byte by byte": iotest.OneByteReader(strings.NewReader(long + "\n" + text)),
+		} {
+			got, err := pins(t, r, 100)
+			if diff := cmp.Diff(want, got); diff != "" || (err != nil) != lost && len(long) > 200 {
+				t.Errorf("%.60q %s: %v\n%s", long, name, err, diff)
+			}
+		}
+	}
 	if _, err := pins(t, iotest.ErrReader(io.ErrUnexpectedEOF), 256); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("an error of the reader is %v", err)
 	}
@@ -80,5 +98,42 @@ func BenchmarkParseMountinfo(b *testing.B) {
 		if err := parseMountinfo(strings.NewReader(text.String()), buf, func(Type, uint64, string) {}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// mounts is 65,000 mounts as mountinfo has them, one of them of a namespace.
+type mounts struct{ n, at int }
+
+func (m *mounts) Read(buf []byte) (int, error) {
+	if m.n == 65000 {
+		return 0, io.EOF
+	}
+	line := fmt.Sprintf("%d 1 0:9 / /a/mount/point/of/some/length/%d rw,relatime shared:1 - tmpfs tmpfs rw\n", m.n, m.n)
+	if m.n == 64000 {
+		line = "9 1 0:4 net:[4026532281] /pin rw - nsfs nsfs rw\n"
+	}
+	n := copy(buf, line[m.at:])
+	if m.at += n; m.at == len(line) {
+		m.n, m.at = m.n+1, 0
+	}
+	return n, nil
+}
+
+// Mounts take no memory for what is no namespace.
+func TestParseMountinfoMemory(t *testing.T) {
+	buf := make([]byte, 64<<10)
+	var before, after runtime.MemStats
+	text, err := io.ReadAll(&mounts{}) // what the reader itself allocates is not counted
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	runtime.ReadMemStats(&before)
+	if err := parseMountinfo(bytes.NewReader(text), buf, func(Type, uint64, string) { found++ }); err != nil || found != 1 {
+		t.Fatalf("%d found: %v", found, err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 4<<10 {
+		t.Errorf("%d bytes for one pin among %d bytes of text", used, len(text))
 	}
 }
