@@ -247,6 +247,19 @@ func rows(out string) map[uint64][]string {
 	return m
 }
 
+// shell returns a command for sh, in new namespaces with those flags; with a
+// mount namespace nothing that it mounts gets out. $NSTOOL is the program.
+func shell(t testing.TB, flags uintptr, script string, args ...string) *exec.Cmd {
+	t.Helper()
+	if flags&syscall.CLONE_NEWNS != 0 {
+		script = "mount --make-rprivate / && " + script
+	}
+	cmd := exec.Command("sh", append([]string{"-ec", script, "sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "NSTOOL="+program(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	return cmd
+}
+
 // start starts a program that runs until its standard input ends.
 func start(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
