@@ -26,6 +26,7 @@ var needs = map[string]func() error{
 	"user":       ordinaryUser,
 	"userns":     userNamespaces,
 	"bpf":        kernelTypes,
+	"fuse":       fuse,
 	"docker":     answers("docker", "version"),
 	"containerd": answers("ctr", "version"),
 	"podman":     asRoot("podman"),
@@ -42,7 +43,7 @@ var (
 // Need skips the test unless everything that is named is there: "root" (every
 // privilege on this machine), "user" (the lack of them), "userns" (user
 // namespaces for ordinary users), "docker", "containerd" (daemons that answer),
-// "podman", "lxc", "nspawn" (engines without one), or the name of a program,
+// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", or the name of a program,
 // such as "lsns".
 func Need(t testing.TB, names ...string) {
 	t.Helper()
@@ -126,6 +127,15 @@ func root() error {
 func kernelTypes() error {
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	return err
+}
+
+// fuse tries: the file may be there without the module.
+func fuse() error {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func ordinaryUser() error {

@@ -108,7 +108,7 @@ func usersNeeds() string {
 	needs := []string{"user"}
 	for _, name := range strings.Split(list, ",") {
 		switch name {
-		case "root", "user", "docker", "containerd", "podman", "lxc", "nspawn":
+		case "root", "user", "docker", "containerd", "podman", "lxc", "nspawn", "fuse", "bpf":
 		default:
 			needs = append(needs, name)
 		}

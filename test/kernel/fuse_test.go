@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
 )
 
 // A fuse is a file system of one directory with one file in it, "file", that
@@ -33,9 +35,10 @@ type fuse struct {
 // then all that waits for it goes on.
 func newFuse(t testing.TB) *fuse {
 	t.Helper()
+	nstest.Need(t, "fuse")
 	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		t.Skipf("needs /dev/fuse: %v", err)
+		t.Fatal(err)
 	}
 	f := &fuse{fd: fd}
 	t.Cleanup(f.end)
