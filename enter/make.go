@@ -40,7 +40,8 @@ type New struct {
 	Monotonic, Boottime time.Duration
 
 	// Init has a small process be the first of a new PID namespace, which starts
-	// the program, passes signals on and reaps.
+	// the program, passes signals on and reaps. A program of the target is the
+	// first process itself.
 	Init bool
 
 	// Pin, if it is set, is called with the PID of a process that is in all of

@@ -43,7 +43,9 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	foreign := c.entersFiles(joined) || s.chrooted
 	p.early = c.New.forks(c.NoFork)
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
-	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID)
+	// A program of the target has no process of ours beside it, which would have
+	// all that is taken from the program.
+	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !foreign
 
 	p.add(s.first...)
 	p.add(joins...)

@@ -217,7 +217,9 @@ func explainPin(err error) error {
 		return withHint(err, "change it from there; umount -l %s gives this mount namespace pins of its own", pin.SystemDir)
 	case errors.Is(err, pin.ErrOfRoot):
 		return err
-	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0:
+		return withHint(err, "that takes CAP_SYS_ADMIN, which a container has only if it is privileged")
+	case errors.Is(err, fs.ErrPermission):
 		return withHint(err, "an ordinary user can pin inside a user and a mount namespace of his own: nstool run --rootless --mnt")
 	}
 	return err

@@ -205,11 +205,15 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		return e, err
 	}
 	if all {
+		// All but what is made instead; a user namespace is made inside.
+		rest := inspect.AllTypes &^ o.Make.Types.Without(inspect.User)
 		if found.Process != nil {
-			c.Types = inspect.AllTypes
+			c.Types = rest
 		}
 		for t, f := range found.Files {
-			c.Files[t] = f
+			if rest.Has(t) {
+				c.Files[t] = f
+			}
 		}
 	}
 	for t := range inspect.AllTypes.All() {

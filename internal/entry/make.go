@@ -55,11 +55,14 @@ func (o *Options) finish() error {
 	}
 	for t := range o.Namespaces {
 		if t != inspect.User && m.Types.Has(t) {
-			flag := "--" + t.String()
+			flag, other := "--new-"+t.String(), "--"+t.String()
+			if o.run {
+				flag, other = "--"+t.String(), "--join"
+			}
 			if m.implied[t] != "" {
 				flag = m.implied[t]
 			}
-			return usagef("%s makes a new %s namespace, and --join names one to join", flag, t)
+			return usagef("%s makes a new %s namespace, and %s names one to join", flag, t, other)
 		}
 	}
 	m.Init = m.Types.Has(inspect.PID) && !m.noInit
