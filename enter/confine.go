@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
@@ -292,11 +293,11 @@ func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) 
 // privileges outside, and the caller's procfs, which is open as proc.
 func (c *confinement) early(proc int) (steps []Step) {
 	for _, m := range c.moves {
-		text := "move to the cgroup " + m.Path + " of " + c.of
+		text := "move to the cgroup " + printable(m.Path) + " of " + c.of
 		steps = append(steps, c.step(Prepare, PartCgroup, text, func(s *sys.Script) { s.Write(s.File(m.fd), []byte("0")) }))
 	}
 	if l := c.target.Label; l.Text != "" && l.Text != c.own.Label.Text && l.Text != "unconfined" && c.has(PartLabel) {
-		text := "take the label " + l.Text + " of " + c.of
+		text := "take the label " + printable(l.Text) + " of " + c.of
 		steps = append(steps, c.step(Prepare, PartLabel, text, func(s *sys.Script) { s.WriteFile(s.File(proc), "thread-self/"+l.File, []byte(l.Exec)) }))
 	}
 	if n, differs := c.oomScore(); differs {
@@ -467,6 +468,13 @@ func (c *confinement) finish() (steps []Step) {
 		filter()
 	}
 	return steps
+}
+
+// printable returns what another has named with all escaped that a terminal
+// might act on.
+func printable(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 func plural(n int, word string) string {
