@@ -145,6 +145,23 @@ func TestIdentifyPod(t *testing.T) {
 					t.Errorf("the network of %s is of %s, want the sandbox", c, owner)
 				}
 			}
+			// One of its containers can be entered, and of two one must be named.
+			nstool := engine.Nstool(t)
+			name := pod.Namespace + "/" + pod.Name
+			for _, word := range []string{"pod:" + name + "/side", name + "/side"} {
+				out, err := exec.Command(nstool, "enter", "-c", word, "--pid", "readlink", "/proc/self/ns/pid").CombinedOutput()
+				if want := namespaces(t, pod.Containers[1].PID)["pid"]; err != nil || strings.TrimSpace(string(out)) != want {
+					t.Errorf("enter -c %s: %v: %s, want %s", word, err, out, want)
+				}
+				out, err = exec.Command(nstool, "ls", "-n", "-t", "mnt", "-o", "NS", word).Output()
+				if want := namespaces(t, pod.Containers[1].PID)["mnt"]; err != nil || "mnt:["+strings.TrimSpace(string(out))+"]" != want {
+					t.Errorf("ls %s: %v: %s, want %s", word, err, out, want)
+				}
+			}
+			out, err := exec.Command(nstool, "enter", "-c", pod.Name, "--net", "true").CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "pod:"+name+"/side and pod:"+name+"/web") {
+				t.Errorf("enter -c %s: %v: %s", pod.Name, err, out)
+			}
 			found := snap.Containers().Pods(pod.Namespace, pod.Name, "")
 			if len(found) != 1 || len(found[0].Containers) != 3 || found[0].Main() != sandbox {
 				t.Errorf("the pod is %+v", found)
