@@ -57,7 +57,7 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 			})
 		}
 	}
-	start(min(max(runtime.GOMAXPROCS(0), 2), n))
+	start(min(max(runtime.GOMAXPROCS(0), 2)+left.count, n))
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	answered := make([]bool, n)
@@ -88,19 +88,19 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 			silent = append(silent, i)
 		}
 	}
-	left.some = left.some || len(silent) > 0
+	left.count += len(silent)
 	return silent
 }
 
 // leftBehind is who waits for an answer still.
 type leftBehind struct {
 	running sync.WaitGroup
-	some    bool
+	count   int // how many, about; as many may be met again
 }
 
 // close calls f when all have come back, at once if nobody was left behind.
 func (l *leftBehind) close(f func()) {
-	if l.some {
+	if l.count > 0 {
 		go func() {
 			l.running.Wait()
 			f()

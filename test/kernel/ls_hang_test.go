@@ -174,22 +174,37 @@ func TestLsLockedExec(t *testing.T) {
 	if out, err := exec.Command("gcc", "-static", "-pthread", "-O1", "-Wall", "-Werror", "-o", exe, "testdata/hangexec.c").CombinedOutput(); err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
-	procs := hung(t, 1, func(args ...string) *exec.Cmd { return exec.Command(exe, args...) })
-	child := 0
-	until(t, "the child waits in execve", func() bool {
-		_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", procs[0].Process.Pid)), &child)
-		return err == nil
-	})
-	time.Sleep(300 * time.Millisecond) // until it is there: to look at it would be to wait for ever
-	hangs(t, "cat", fmt.Sprintf("/proc/%d/environ", child))
-	r := ls(t)
-	t.Logf("took %v", r.took)
-	if r.took > 3*time.Second {
-		t.Errorf("it took %v", r.took)
+	n := 50
+	if testing.Short() {
+		n = 3
 	}
-	l := lsJSON(t, fmt.Sprintf("mnt:[%d]", ino(t, procs[0].Process.Pid, "mnt")))
-	if !slices.ContainsFunc(l.Gaps, func(g gap) bool { return g.PID == child }) {
-		t.Errorf("no gap of process %d: %v", child, l.Gaps)
+	procs := hung(t, n, func(args ...string) *exec.Cmd { return exec.Command(exe, args...) })
+	children := make([]int, n)
+	for i := range children {
+		until(t, "the child waits in execve", func() bool {
+			_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", procs[i].Process.Pid)), &children[i])
+			return err == nil
+		})
+	}
+	time.Sleep(300 * time.Millisecond) // until they are there: to look at one would be to wait for ever
+	for _, child := range children[:1] {
+		hangs(t, "cat", fmt.Sprintf("/proc/%d/environ", child))
+	}
+	mnt := fmt.Sprintf("mnt:[%d]", ino(t, procs[0].Process.Pid, "mnt"))
+	for _, cpus := range []string{"", "1"} {
+		cmd := exec.Command(program(t), "ls", "--json", mnt)
+		cmd.Env = append(os.Environ(), "GOMAXPROCS="+cpus)
+		r := finish(t, cmd)
+		t.Logf("took %v", r.took)
+		if r.took > 4*time.Second || r.status != 0 {
+			t.Errorf("status %d: it took %v", r.status, r.took)
+		}
+		l := decode(t, r)
+		for _, child := range children {
+			if !slices.ContainsFunc(l.Gaps, func(g gap) bool { return g.PID == child }) {
+				t.Errorf("no gap of process %d: %v", child, l.Gaps)
+			}
+		}
 	}
 }
 

@@ -50,6 +50,24 @@ func TestLsUsers(t *testing.T) {
 	}
 }
 
+// PIDs may have seven digits.
+func TestLsLargePIDs(t *testing.T) {
+	nstest.Need(t, "root", "sh", "unshare")
+	cmd := shell(t, newNS|newPID, `mount -t proc proc /proc
+		echo 4194304 2>/dev/null >/proc/sys/kernel/pid_max || exit 9
+		echo 4194297 >/proc/sys/kernel/ns_last_pid
+		unshare -u sleep 30 & sleep 0.2
+		[ $! = 4194298 ] || exit 9
+		exec "$NSTOOL" ls -r -n -t uts`)
+	r := finish(t, cmd)
+	if r.status == 9 {
+		t.Skip("pid_max is that of the whole system")
+	}
+	if !strings.Contains(r.out, " 1 4194298 root ") {
+		t.Errorf("status %d: %s%s", r.status, r.out, r.err)
+	}
+}
+
 // What is not the caller's own proc file system is refused, or told.
 func TestLsProc(t *testing.T) {
 	nstest.Need(t, "root", "sh")
