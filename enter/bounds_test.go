@@ -219,3 +219,31 @@ func TestForeignNamesAreEscaped(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a control group is called, its directory is below that of a mount.
+func FuzzDirOf(f *testing.F) {
+	f.Add("0::/a:b/../c\n", "/")
+	f.Add("4:pids:/sub/x\n", "/sub")
+	f.Add("0::/../x\n", "/..")
+	f.Fuzz(func(t *testing.T, text, root string) {
+		groups, err := parseCgroups([]byte(text))
+		if err != nil {
+			return
+		}
+		mounts := []cgroupMount{{root: root, dir: "/m/two"}, {controllers: []string{"pids"}, root: root, dir: "/m/pids"}}
+		for _, g := range groups {
+			if dir, err := dirOf(g, mounts); err == nil && dir != "/m/two" && dir != "/m/pids" && !strings.HasPrefix(dir, "/m/two/") && !strings.HasPrefix(dir, "/m/pids/") {
+				t.Errorf("%+v at %q: %s", g, root, dir)
+			}
+		}
+	})
+}
+
+func FuzzParseMounts(f *testing.F) {
+	f.Add("30 25 0:26 / /sys/fs/cgroup/a\\040b rw - cgroup cgroup rw,pids\n")
+	f.Fuzz(func(_ *testing.T, text string) {
+		parseCgroupMounts([]byte(text))
+		_, _ = parseLimits([]byte(text))
+		parseLabel(text, "attr/exec")
+	})
+}
