@@ -73,7 +73,7 @@ func TestEnterFaults(t *testing.T) {
 	// Calls of the Go run time, which ends the program if it cannot have them,
 	// and of the shell that is run.
 	for _, name := range []string{
-		"mmap", "munmap", "brk", "futex", "rt_sigprocmask", "sigaltstack", "nanosleep", "sched_yield", "sched_getaffinity",
+		"mmap", "munmap", "brk", "futex", "rt_sigprocmask", "rt_sigaction", "sigaltstack", "nanosleep", "sched_yield", "sched_getaffinity",
 		"arch_prctl", "set_tid_address", "set_robust_list", "rseq", "mprotect", "madvise", "exit", "exit_group", "gettid", "getpid", "tgkill", "rt_sigreturn",
 		// The kernel closes whatever it says. The shell's readlink is not ours.
 		"close", "readlink",
