@@ -10,8 +10,9 @@ import (
 
 // iterFrom is the number of processes from which on it pays to have the kernel
 // go through them by BPF iterators. To learn the kernel's types and to load the
-// programs takes as long as to read some hundred processes from /proc.
-const iterFrom = 1000
+// programs takes as long as to read some four hundred processes from /proc, and
+// longer where the types cannot be mapped (before Linux 6.16).
+const iterFrom = 700
 
 // errDisagree says that the kernel's answers about the caller are not those of
 // /proc, and so not to be trusted about others.

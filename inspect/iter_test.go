@@ -71,7 +71,7 @@ func beOdd(how string) {
 		os.Exit(0)
 	}()
 	if how == "zombie" {
-		syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+		syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0) // not raw: the only processor may go with it
 	}
 	select {}
 }
@@ -175,7 +175,7 @@ func TestIteratorsAgreeWithProc(t *testing.T) {
 	nstest.Need(t, "root", "bpf")
 	ours := []int{
 		hidden.Start(t).PID,
-		nstest.Sandbox(t, "user", "uts", "cgroup", "ipc", "time").PID,
+		nstest.Sandbox(t, "user", "uts", "cgroup", "ipc").PID,
 		startOdd(t, "zombie").pid,
 		startOdd(t, "thread").pid,
 	}
