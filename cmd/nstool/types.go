@@ -6,27 +6,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/target"
 )
-
-// typeFlag is all that the command line knows of a type of namespace. The
-// letters are those of nsenter(1) and unshare(1), but for -p, which is the
-// process.
-var typeFlags = []struct {
-	typ     inspect.Type
-	short   string
-	name    string
-	meaning string
-}{
-	{inspect.Mnt, "m", "mnt", "mount namespace"},
-	{inspect.UTS, "u", "uts", "UTS namespace: hostname and domain name"},
-	{inspect.IPC, "i", "ipc", "IPC namespace"},
-	{inspect.Net, "n", "net", "network namespace"},
-	{inspect.PID, "", "pid", "PID namespace"},
-	{inspect.User, "U", "user", "user namespace"},
-	{inspect.Cgroup, "C", "cgroup", "cgroup namespace"},
-	{inspect.Time, "T", "time", "time namespace"},
-}
 
 // A choice is the types of namespace that were asked for, and of those that
 // were given a word of their own, such as --net=pin:blue, the word.
@@ -36,15 +18,21 @@ type choice struct {
 	words map[inspect.Type]target.Ref
 }
 
-// flags adds the flags that fill the choice, with "mount" for "mnt" too.
+// flags adds the flags that fill the choice: those of nstool-enter(1).
 func (c *choice) flags(fs *pflag.FlagSet) {
 	c.words = make(map[inspect.Type]target.Ref)
-	for _, f := range typeFlags {
-		flag := fs.VarPF(&typeValue{c, f.typ}, f.name, f.short, f.meaning)
-		flag.NoOptDefVal = ofTarget
+	for i := range entry.Flags {
+		f := &entry.Flags[i]
+		t := f.Type()
+		if t == 0 {
+			continue
+		}
+		fs.VarPF(&typeValue{c, t}, f.Name, f.Short, f.Help).NoOptDefVal = ofTarget
+		for _, alias := range f.Aliases {
+			fs.VarPF(&typeValue{c, t}, alias, "", "").NoOptDefVal = ofTarget
+			fs.Lookup(alias).Hidden = true
+		}
 	}
-	fs.VarPF(&typeValue{c, inspect.Mnt}, "mount", "", "").NoOptDefVal = ofTarget
-	fs.Lookup("mount").Hidden = true
 	fs.BoolVarP(&c.all, "all", "a", false, "all of them")
 }
 

@@ -235,6 +235,14 @@ var Flags = []Flag{
 	},
 }
 
+// Type returns the type of namespace that the flag joins, or 0.
+func (f *Flag) Type() inspect.Type {
+	if f.make {
+		return 0
+	}
+	return f.typ
+}
+
 // setNamespace carries out the flag of a type of namespace.
 func (o *Options) setNamespace(t inspect.Type, from string) error {
 	if o.Namespaces == nil {
