@@ -37,7 +37,7 @@ func TestEnterFaults(t *testing.T) {
 	run := func(strace ...string) (stdout, stderr, log string, code int) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "log")
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "strace", append(append(append([]string{"-f", "-qq", "-o", file}, strace...), nstool), args...)...)
 		var out, errs bytes.Buffer
