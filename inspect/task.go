@@ -259,6 +259,9 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 			}
 			n, err := fds.Readlink(name, p.link)
 			if err != nil {
+				n, err = fds.Readlink(name, p.link) // one that is closed stays so
+			}
+			if err != nil {
 				failed = failed || !sys.Gone(err)
 				return
 			}
