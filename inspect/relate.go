@@ -150,6 +150,8 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 		uid, err := file.creator()
 		if err == nil {
 			ns.Creator = int64(uid)
+		} else if errors.Is(err, errors.ErrUnsupported) {
+			err = ErrNotAsked // every kernel that we run on has it
 		}
 		a.note(ns, err)
 	}

@@ -26,7 +26,7 @@ var apart = map[string][]string{
 	"output":            {"enter", "pin", "inspect/process", "cmd/nstool"},
 	"enter":             {"output", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"pin":               {"output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"internal/target":   {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"internal/target":   {"output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"internal/entry":    {"output", "inspect/process", "cmd/nstool", "github.com/spf13/cobra", "github.com/prometheus/procfs"},
 	"internal/sys":      {"inspect", "output", "enter", "pin", "internal/target", "cmd/nstool"},
 	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},

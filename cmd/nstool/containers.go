@@ -192,6 +192,13 @@ func containersOf(snap *inspect.Snapshot, found target.Found) (in []*container.C
 	switch {
 	case len(found.Match.Containers) > 0:
 		return found.Match.Containers
+	case found.Pinned != nil:
+		for _, ns := range found.Pinned {
+			if c := snap.ContainerWith(ns); c != nil {
+				in = append(in, c)
+			}
+		}
+		return in
 	case found.Namespace == nil:
 		if c := snap.ContainerOf(found.Process).Container; c != nil {
 			in = append(in, c)

@@ -57,6 +57,17 @@ func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
 		}
 		return &entry.Found{Files: map[inspect.Type]*os.File{ns.Type: f}}, nil
 	}
+	if found.Pinned != nil {
+		files := make(map[inspect.Type]*os.File)
+		for _, ns := range found.Pinned {
+			f, err := openNamespace(ns)
+			if err != nil {
+				return nil, err
+			}
+			files[ns.Type] = f
+		}
+		return &entry.Found{Files: files}, nil
+	}
 	p := found.Process
 	if m := found.Match; len(m.Containers) > 0 {
 		// What is wanted of a pod is not the container that only keeps it.

@@ -11,14 +11,17 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/pin"
 )
 
 // A Found is what a TARGET stands for in a snapshot: a process, or a thread of
-// it, a namespace, or a container or pod by its first process.
+// it, a namespace, a set of pinned ones, or a container or pod by its first
+// process.
 type Found struct {
 	Process   *inspect.Process
 	TID       int // a thread of Process, or 0
 	Namespace *inspect.Namespace
+	Pinned    []*inspect.Namespace // by type
 
 	// Match is the container or the pod that was named. It has no containers
 	// if none was.
@@ -31,6 +34,9 @@ type Found struct {
 func (f Found) Namespaces(snap *inspect.Snapshot) []*inspect.Namespace {
 	if f.Namespace != nil {
 		return []*inspect.Namespace{f.Namespace}
+	}
+	if f.Process == nil {
+		return f.Pinned
 	}
 	var all []*inspect.Namespace
 	add := func(f Found) {
@@ -90,6 +96,8 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		return findFile(snap, ref.Path)
 	case Netns:
 		return findFile(snap, filepath.Join("/run/netns", ref.Name))
+	case Pin:
+		return findPin(snap, ref)
 	case Container, Pod, Word:
 		return findContainer(snap, ref)
 	}
@@ -118,6 +126,39 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		}
 	}
 	return Found{Process: p, TID: ref.TID}, nil
+}
+
+// findPin finds the namespaces of a set that package pin keeps, or one of them.
+func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
+	files := make(map[inspect.Type]*os.File)
+	if ref.Type != 0 {
+		files[ref.Type], err = pin.OpenType(ref.Name, ref.Type)
+	} else {
+		files, err = pin.Open(ref.Name)
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	for t := range inspect.AllTypes.All() {
+		f := files[t]
+		if f == nil {
+			continue
+		}
+		defer f.Close()
+		id, err := sys.Fstat(int(f.Fd()))
+		if err != nil {
+			return Found{}, err
+		}
+		ns, ok := snap.Namespace(inspect.ID(id))
+		if !ok {
+			return Found{}, missing("%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino))
+		}
+		found.Pinned = append(found.Pinned, ns)
+	}
+	if ref.Type != 0 {
+		return Found{Namespace: found.Pinned[0]}, nil
+	}
+	return found, nil
 }
 
 func findFile(snap *inspect.Snapshot, path string) (Found, error) {
