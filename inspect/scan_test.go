@@ -86,7 +86,7 @@ func (n madeUpNS) parent() (nsFile, error) {
 
 func (n madeUpNS) creator() (uint32, error) {
 	if n.uid < 0 {
-		return 0, errors.ErrUnsupported
+		return 0, ErrHidden
 	}
 	return uint32(n.uid), nil
 }
