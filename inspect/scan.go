@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -66,6 +67,10 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
+	// The run time opens two descriptors when the first timer is set, and ends
+	// the program if it cannot: that is done before the scan may use up what
+	// there are.
+	time.AfterFunc(time.Hour, func() {}).Stop()
 	proc, err := openProc(o.proc)
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
