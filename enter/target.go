@@ -77,7 +77,7 @@ func (t *Target) NetOfSocket(fd int) (*os.File, error) {
 		return nil, fmt.Errorf("take descriptor %d of %s: %w", fd, t, err)
 	}
 	defer sys.CloseAll(s)
-	ns, err := sys.NamespaceOfSocket(s)
+	ns, err := sys.SocketNetns(s)
 	if err != nil {
 		return nil, fmt.Errorf("ask descriptor %d of %s for its network namespace: %w", fd, t, err)
 	}
@@ -88,7 +88,7 @@ func (t *Target) NetOfSocket(fd int) (*os.File, error) {
 // /proc/1/ns/net. Nothing but a namespace is opened: the error is an
 // [ErrNotNamespace] for anything else. With t not zero it must be of that type.
 func OpenFile(path string, t inspect.Type) (*os.File, error) {
-	fd, err := sys.OpenNamespace(sys.CurrentDirectory, path)
+	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: cause(err)}
 	}

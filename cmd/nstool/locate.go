@@ -62,6 +62,9 @@ func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
 		for _, ns := range found.Pinned {
 			f, err := openNamespace(ns)
 			if err != nil {
+				for _, open := range files {
+					open.Close()
+				}
 				return nil, err
 			}
 			files[ns.Type] = f

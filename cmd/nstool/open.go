@@ -38,7 +38,7 @@ func openRef(ctx context.Context, ref target.Ref, types inspect.Types) (map[insp
 }
 
 func openFile(path string) (map[inspect.Type]*os.File, error) {
-	fd, err := sys.OpenNamespace(sys.CurrentDirectory, path)
+	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

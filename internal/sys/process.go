@@ -295,21 +295,6 @@ func Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// CurrentDirectory stands for the working directory where a descriptor of a
-// directory is wanted.
-const CurrentDirectory = unix.AT_FDCWD
-
-// NamespaceOfSocket returns a descriptor of the network namespace of a socket
-// (SIOCGSKNS, Linux 4.10). It needs CAP_NET_ADMIN over that namespace.
-func NamespaceOfSocket(fd int) (int, error) {
-	const siocgskns = 0x894c
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), siocgskns, 0)
-	if errno != 0 {
-		return -1, os.NewSyscallError("ioctl SIOCGSKNS", errno)
-	}
-	return int(r), nil
-}
-
 // Owner returns whose process it is: its effective user, as the caller's user
 // namespace has it, or root if the process is not dumpable.
 func (p *Process) Owner() (uint32, error) {
