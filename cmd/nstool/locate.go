@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"github.com/nstool/nstool/enter"
@@ -50,25 +48,9 @@ func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ns := found.Namespace; ns != nil {
-		f, err := openNamespace(ns)
-		if err != nil {
-			return nil, err
-		}
-		return &entry.Found{Files: map[inspect.Type]*os.File{ns.Type: f}}, nil
-	}
-	if found.Pinned != nil {
-		files := make(map[inspect.Type]*os.File)
-		for _, ns := range found.Pinned {
-			f, err := openNamespace(ns)
-			if err != nil {
-				for _, open := range files {
-					open.Close()
-				}
-				return nil, err
-			}
-			files[ns.Type] = f
-		}
+	if files, err := openNamespaces(ctx, snap, found); err != nil {
+		return nil, err
+	} else if files != nil {
 		return &entry.Found{Files: files}, nil
 	}
 	p := found.Process
@@ -116,31 +98,26 @@ func same(t *enter.Target, p *inspect.Process) error {
 	return nil
 }
 
-// openNamespace opens a namespace by what holds it, and checks that it is the
-// one: a process that held it may be another by now.
-func openNamespace(ns *inspect.Namespace) (*os.File, error) {
-	var paths []string
-	if l := ns.Leader(); l != nil {
-		paths = append(paths, fmt.Sprintf("/proc/%d/ns/%s", l.PID, ns.Type))
+// openNamespaces opens what a TARGET stands for if that is a namespace or a set
+// of them, and returns nil otherwise.
+func openNamespaces(ctx context.Context, snap *inspect.Snapshot, found target.Found) (map[inspect.Type]*os.File, error) {
+	all := found.Pinned
+	if found.Namespace != nil {
+		all = []*inspect.Namespace{found.Namespace}
 	}
-	for _, h := range ns.Others() {
-		if p := h.File(ns.Type); p != "" {
-			paths = append(paths, p)
+	var files map[inspect.Type]*os.File
+	for _, ns := range all {
+		f, err := snap.Open(ctx, ns)
+		if err != nil {
+			closeFiles(files)
+			return nil, err
 		}
+		if files == nil {
+			files = make(map[inspect.Type]*os.File, len(all))
+		}
+		files[ns.Type] = f
 	}
-	err := fmt.Errorf("nothing leads to %s: %w", ns, fs.ErrNotExist)
-	for _, path := range paths {
-		var f *os.File
-		if f, err = enter.OpenFile(path, 0); err != nil {
-			continue
-		}
-		if have, e := fileID(f); e == nil && have == ns.ID {
-			return f, nil
-		}
-		f.Close()
-		err = fmt.Errorf("%s: %w", path, errors.New("it leads to another namespace by now"))
-	}
-	return nil, err
+	return files, nil
 }
 
 // fileID returns the identity of the namespace that f is.
@@ -153,16 +130,12 @@ func fileID(f *os.File) (inspect.ID, error) {
 // place: one namespace, or those of a container. Of a pod they are those that
 // its containers share.
 func openFound(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
-	_, found, err := locate(ctx, ref)
+	snap, found, err := locate(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	if ns := found.Namespace; ns != nil {
-		f, err := openNamespace(ns)
-		if err != nil {
-			return nil, err
-		}
-		return map[inspect.Type]*os.File{ns.Type: f}, nil
+	if files, err := openNamespaces(ctx, snap, found); files != nil || err != nil {
+		return files, err
 	}
 	set, err := entry.OpenProcess(target.Ref{Kind: target.Process, Text: ref.Text, PID: found.Process.PID, TID: found.TID}, types.With(inspect.Mnt))
 	if err != nil {

@@ -1,0 +1,141 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// mostMembers is how many members of a namespace are tried: if three of them
+// do not lead there, the fourth will not either.
+const mostMembers = 3
+
+// Open opens a namespace of the snapshot, by whatever was seen to hold it: a
+// member, a thread, a descriptor, a socket, a mount, in a mount namespace
+// without a process too, or a namespace that it owns or encloses. A way that
+// leads to another namespace by now is not taken. The error is that of the last
+// way that was tried, or [ErrNotAsked] if there is none.
+//
+// The file can be asked by ioctl_nsfs(2), joined, bind-mounted, and read from
+// by whoever joins it. It needs what finding the holder needed: see [Scan].
+// When ctx is done, or nothing answers in time, Open does not wait any longer.
+func (s *Snapshot) Open(ctx context.Context, ns *Namespace) (*os.File, error) {
+	var left leftBehind
+	answer := opened{err: context.Canceled}
+	silent := patient(ctx, &left, 1,
+		func() func(int) opened { return func(int) opened { return s.openNow(ns) } },
+		func(_ int, o opened) { answer = o }, opened.close)
+	switch {
+	case ctx.Err() != nil && answer.err != nil:
+		answer.err = context.Cause(ctx)
+	case len(silent) > 0:
+		answer.err = ErrSlow
+	}
+	if answer.err != nil {
+		return nil, fmt.Errorf("open %s: %w", ns, answer.err)
+	}
+	return os.NewFile(uintptr(answer.file.(openNS).fd), ns.String()), nil
+}
+
+// openNow opens ns, however long it takes.
+func (s *Snapshot) openNow(ns *Namespace) opened {
+	if !s.proc.real {
+		return opened{err: ErrNotAsked}
+	}
+	dir, err := sys.OpenProc(s.proc.path)
+	if err != nil {
+		return opened{err: err}
+	}
+	defer dir.Close()
+	o := opener{snap: s, kernel: &realKernel{proc: dir}, tried: make(map[ID]bool)}
+	file, err := o.open(ns)
+	return opened{file, err}
+}
+
+// An opener goes from holder to holder until one leads to the namespace.
+type opener struct {
+	snap   *Snapshot
+	kernel *realKernel
+	tried  map[ID]bool // what is being opened: nothing is opened through itself
+}
+
+func (o opener) open(ns *Namespace) (file nsFile, err error) {
+	err = ErrNotAsked
+	if o.tried[ns.ID] {
+		return nil, err
+	}
+	o.tried[ns.ID] = true
+	for _, p := range ns.Members[:min(len(ns.Members), mostMembers)] {
+		if file, err = o.kernel.open(taskWay(p.PID, 0, ns.Type.String()), ns.ID.Ino); err == nil {
+			return file, nil
+		}
+	}
+	for _, h := range ns.holders {
+		if h.Kind == ByMount && h.PID == 0 {
+			file, err = o.openIn(h, ns)
+		} else {
+			file, err = o.kernel.open(h.way(ns.Type), ns.ID.Ino)
+		}
+		if err == nil {
+			return file, nil
+		}
+	}
+	for _, inner := range o.snap.nested[ns.ID] {
+		if file, err = o.openOuter(inner, ns); err == nil {
+			return file, nil
+		}
+	}
+	return nil, err
+}
+
+// openIn opens ns by a mount in a mount namespace that no process is in.
+func (o opener) openIn(h Holder, ns *Namespace) (nsFile, error) {
+	mnt, ok := o.snap.Namespace(h.In)
+	if !ok {
+		return nil, ErrNotAsked
+	}
+	in, err := o.open(mnt)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	fd := -1
+	err = sys.InMountNamespace(in.(openNS).fd, func() error {
+		fd, err = openMount(o.kernel.proc, sys.CurrentDir, h.Path)
+		return err
+	})
+	return o.checked(ns, fd, err)
+}
+
+// openOuter opens ns by a namespace that it owns or encloses.
+func (o opener) openOuter(inner, ns *Namespace) (nsFile, error) {
+	in, err := o.open(inner)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	ask := sys.Parent
+	if inner.Owner.ID == ns.ID {
+		ask = sys.Owner
+	}
+	fd, err := ask(in.(openNS).fd)
+	return o.checked(ns, fd, err)
+}
+
+// checked returns fd if it is ns, and closes it otherwise.
+func (o opener) checked(ns *Namespace, fd int, err error) (nsFile, error) {
+	if err != nil {
+		return nil, err
+	}
+	id, err := sys.Fstat(fd)
+	if err == nil && id.Ino != ns.ID.Ino {
+		err = ErrGone
+	}
+	if err != nil {
+		sys.CloseFD(fd)
+		return nil, err
+	}
+	return openNS{kernel: o.kernel, fd: fd}, nil
+}

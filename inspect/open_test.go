@@ -1,0 +1,85 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Whatever holds a namespace leads to it.
+func TestOpenByEveryKindOfHolder(t *testing.T) {
+	nstest.Need(t, "root")
+	box := hidden.Start(t)
+	s := scan(t)
+	open := func(typ string, ino uint64) {
+		t.Helper()
+		ns, ok := s.Find(ino)
+		if !ok {
+			t.Errorf("%s:[%d] was not found", typ, ino)
+			return
+		}
+		f, err := s.Open(context.Background(), ns)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		if id, err := sys.Fstat(int(f.Fd())); err != nil || id.Ino != ino {
+			t.Errorf("%s: opened %d, %v", ns, id.Ino, err)
+		}
+	}
+	for typ, ino := range box.Ino {
+		open(typ, ino)
+	}
+	for typ, ino := range box.ThreadIno {
+		open(typ, ino)
+	}
+	for typ, ino := range box.ChildrenIno {
+		open(typ, ino)
+	}
+	for _, held := range box.Held {
+		open(held.Type, held.Ino)
+	}
+}
+
+// A parent that nothing else holds is opened through its child.
+func TestOpenByNested(t *testing.T) {
+	nstest.Need(t, "userns")
+	box := nstest.Spec{Types: []string{"user", "pid", "mnt"}, Children: []string{"pid"}}.Start(t)
+	s := scan(t)
+	ns, ok := s.Find(box.Ino["pid"])
+	if !ok {
+		t.Fatal("not found")
+	}
+	ns.Members, ns.holders = nil, nil
+	f, err := s.Open(context.Background(), ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if id, err := sys.Fstat(int(f.Fd())); err != nil || id.Ino != ns.ID.Ino {
+		t.Errorf("opened %d, %v", id.Ino, err)
+	}
+}
+
+func TestOpenWhatIsGone(t *testing.T) {
+	nstest.Need(t, "userns")
+	box := nstest.Sandbox(t, "user", "net")
+	s := scan(t)
+	ns, ok := s.Find(box.Ino["net"])
+	if !ok {
+		t.Fatal("not found")
+	}
+	box.Close()
+	if f, err := s.Open(context.Background(), ns); !sys.Gone(err) && !errors.Is(err, ErrGone) {
+		t.Errorf("%v, %v", f, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Open(ctx, ns); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
