@@ -59,56 +59,19 @@ func Do(ctx context.Context, f func() error, files ...*os.File) error {
 		joins = append(joins, place{typ: t, fd: fd, id: inspect.ID(id), of: " by " + file.Name()})
 	}
 
-	done := make(chan result, 1)
-	go onThread(func() error {
+	ending := sys.StartThread(func() error {
 		if err := joinHere(joins); err != nil {
 			return err
 		}
 		return f()
-	}, done)
+	})
 	select {
-	case r := <-done:
+	case e := <-ending:
 		runtime.KeepAlive(files)
-		if r.panicked {
-			panic(r.value)
-		}
-		return r.err
+		return e.Result()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-type result struct {
-	err      error
-	panicked bool
-	value    any
-}
-
-// onThread calls f on a thread of its own, which ends with it.
-func onThread(f func() error, done chan<- result) {
-	runtime.LockOSThread()
-	if sys.OnMainThread() {
-		// The first thread is the process to everybody else, and the run time
-		// never ends it. While it is locked here, another goroutine is on
-		// another thread.
-		other := make(chan result, 1)
-		go onThread(f, other)
-		done <- <-other
-		runtime.UnlockOSThread()
-		return
-	}
-	// Not unlocked: the thread ends when this function does.
-	r := result{panicked: true}
-	defer func() {
-		if r.panicked {
-			if r.value = recover(); r.value == nil {
-				r = result{err: errors.New("the function ended its goroutine")} // runtime.Goexit
-			}
-		}
-		done <- r
-	}()
-	r.err = f()
-	r.panicked = false
 }
 
 // joinHere makes the calling thread join namespaces, and reads back that it

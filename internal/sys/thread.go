@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"os"
 	"runtime"
 
@@ -9,23 +10,53 @@ import (
 
 // OnThread calls f on a thread of its own, which is given up afterwards: what f
 // does to it, such as joining namespaces, is seen by nobody else. f must not
-// start goroutines that rely on that.
+// start goroutines that rely on that. A panic of f is one of OnThread.
 //
 // It is never the main thread: the kernel shows that one as the process, and
 // the runtime cannot give it up.
-func OnThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the runtime ends a thread that is locked when its goroutine ends
-		if unix.Gettid() == unix.Getpid() {
-			// As long as this thread is locked, others run elsewhere.
-			done <- OnThread(f)
-			runtime.UnlockOSThread()
-			return
+func OnThread(f func() error) error { return (<-StartThread(f)).Result() }
+
+// StartThread is [OnThread] for who does not want to wait until f returns.
+func StartThread(f func() error) <-chan Ending {
+	ending := make(chan Ending, 1)
+	go onThread(f, ending)
+	return ending
+}
+
+// An Ending is how a call on a thread of its own ended.
+type Ending struct {
+	err      error
+	panicked bool
+	value    any
+}
+
+// Result returns what the function returned, or panics as it did.
+func (e Ending) Result() error {
+	if e.panicked {
+		panic(e.value)
+	}
+	return e.err
+}
+
+func onThread(f func() error, ending chan<- Ending) {
+	runtime.LockOSThread() // for good: the runtime ends a thread that is locked when its goroutine ends
+	if OnMainThread() {
+		// As long as this thread is locked, others run elsewhere.
+		ending <- <-StartThread(f)
+		runtime.UnlockOSThread()
+		return
+	}
+	e := Ending{panicked: true}
+	defer func() {
+		if e.panicked {
+			if e.value = recover(); e.value == nil {
+				e = Ending{err: errors.New("the function ended its goroutine")} // runtime.Goexit
+			}
 		}
-		done <- f()
+		ending <- e
 	}()
-	return <-done
+	e.err = f()
+	e.panicked = false
 }
 
 // InMountNamespace calls f on a thread of its own that has joined the mount

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -25,4 +26,20 @@ func TestOnThreadIsNeverTheMainThread(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A panic comes out where it was called from, and who ends the goroutine is not
+// waited for for ever.
+func TestOnThreadEndings(t *testing.T) {
+	func() {
+		defer func() {
+			if r := recover(); r != "oops" {
+				t.Errorf("recovered %v", r)
+			}
+		}()
+		_ = OnThread(func() error { panic("oops") })
+	}()
+	if err := OnThread(func() error { runtime.Goexit(); return nil }); err == nil {
+		t.Error("no error from a function that did not return")
+	}
 }
