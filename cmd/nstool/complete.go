@@ -74,6 +74,26 @@ func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, 
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completePods offers pods and their containers, as the flag --pod has them.
+func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	o := offers{word: word}
+	if snap, err := inspect.Scan(cmd.Context(), forContainers()...); err == nil {
+		set := snap.Containers()
+		for _, c := range set.Containers {
+			if c.Pod == nil || c.Pod.Name == "" {
+				continue
+			}
+			pod := c.Pod.Namespace + "/" + c.Pod.Name
+			if what := "what the containers of the pod share"; c.Sandbox {
+				o.add(pod, what)
+			} else {
+				o.add(pod+"/"+c.Name, c.Image)
+			}
+		}
+	}
+	return o.list, cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeJoin offers TYPE=TARGET.
 func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	typ, rest, ok := strings.Cut(word, "=")
@@ -94,7 +114,7 @@ func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cob
 // completeTargetFlags lets the shell complete the flags that name a target, of
 // which cmd may have some.
 func completeTargetFlags(cmd *cobra.Command) {
-	flags := map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers, "join": completeJoin}
+	flags := map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers, "pod": completePods, "join": completeJoin}
 	if cmd.Flags().Lookup("join") == nil { // else --net and its like take none
 		for t := range inspect.AllTypes.All() {
 			flags[t.String()] = completeTargets

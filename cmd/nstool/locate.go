@@ -54,7 +54,7 @@ func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
 		return &entry.Found{Files: files}, nil
 	}
 	p := found.Process
-	if m := found.Match; len(m.Containers) > 0 {
+	if m := found.Match; len(m.Containers) > 0 && !ref.Shared {
 		// What is wanted of a pod is not the container that only keeps it.
 		inner := m.Inner()
 		if len(inner) > 1 {

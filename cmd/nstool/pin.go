@@ -16,7 +16,6 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/pin"
 )
@@ -40,15 +39,15 @@ them, pin:NAME/TYPE for one.`,
 // pinAddOptions are those of pin add.
 type pinAddOptions struct {
 	*app
-	name, target, container, path string
-	choice                        choice
-	netns, replace                bool
+	name, target, container, pod, path string
+	choice                             choice
+	netns, replace                     bool
 }
 
 func newPinAdd(a *app, run func(context.Context, *pinAddOptions) error) *cobra.Command {
 	o := &pinAddOptions{app: a}
 	cmd := &cobra.Command{
-		Use:   "add {NAME | --path FILE} {-p PID|TARGET | -c CONTAINER} [--net|--uts|...]",
+		Use:   "add {NAME | --path FILE} {-p PID|TARGET | -c CONTAINER | --pod NS/POD} [--net|--uts|...]",
 		Short: "Pin namespaces of a target",
 		Long: `Pin namespaces of a process, a container or any other TARGET under a name, all
 of them or none. Without a namespace flag they are those of the target that are
@@ -81,6 +80,7 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	f.StringVarP(&o.target, "t", "t", "", "")
 	f.Lookup("t").Hidden = true
 	f.StringVarP(&o.container, "container", "c", "", "container, by `NAME` or ID")
+	f.StringVar(&o.pod, "pod", "", "what a Kubernetes pod shares: `NS/POD[/CONTAINER]`")
 	completeTargetFlags(cmd)
 	o.choice.flags(f)
 	f.BoolVar(&o.netns, "netns", false, "put the network namespace where ip-netns(8) sees it")
@@ -100,14 +100,15 @@ func (o *pinAddOptions) check(path bool) error {
 		return usagef("--path needs a file")
 	case !path && o.name == "":
 		return usagef("no name; see nstool pin add --help")
-	case o.target != "" && o.container != "":
-		return usagef("--target and --container exclude each other")
-	case o.target == "" && o.container == "" && len(o.choice.words) == 0:
+	case !o.hasTarget() && len(o.choice.words) == 0:
 		return usagef("no target: -p PID, -c CONTAINER or --net=FILE says whose namespaces")
 	case o.netns && o.choice.types != 0 && !o.choice.types.Has(inspect.Net):
 		return usagef("--netns puts a network namespace in %s, and no --net was asked for", pin.IPNetnsDir)
 	}
-	if o.target == "" && o.container == "" {
+	if _, _, err := entry.TargetOf(o.target, o.container, o.pod); err != nil {
+		return usageError{err}
+	}
+	if !o.hasTarget() {
 		for t := range o.choice.types.All() {
 			if _, ok := o.choice.words[t]; !ok {
 				return usagef("no target for --%s: -p PID, -c CONTAINER or --%s=FILE says whose", t, t)
@@ -124,6 +125,8 @@ func (o *pinAddOptions) check(path bool) error {
 	}
 	return nil
 }
+
+func (o *pinAddOptions) hasTarget() bool { return o.target != "" || o.container != "" || o.pod != "" }
 
 func runPinAdd(ctx context.Context, o *pinAddOptions) error {
 	files, err := o.open(ctx)
@@ -175,16 +178,15 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	if !all && o.choice.types == 0 {
 		return files, nil
 	}
-	word := o.target
-	if o.container != "" {
-		word = "container:" + o.container
-	}
-	ref, err := target.Parse(word)
+	ref, _, err := entry.TargetOf(o.target, o.container, o.pod)
 	if err != nil {
-		return files, usageError{err}
+		return files, err
 	}
 	types := o.choice.types
-	if all {
+	switch {
+	case all && ref.Shared && !o.choice.all:
+		types = entry.SharedByPod
+	case all:
 		types = inspect.AllTypes
 	}
 	set, err := openRef(ctx, ref, types)

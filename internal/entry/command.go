@@ -57,6 +57,10 @@ func lookUp(ctx context.Context, word string, resolve Resolver) (*Found, error) 
 	if err != nil {
 		return nil, UsageError{err}
 	}
+	return find(ctx, ref, resolve)
+}
+
+func find(ctx context.Context, ref target.Ref, resolve Resolver) (*Found, error) {
 	switch ref.Kind {
 	case target.Process:
 		return process(ref)
@@ -150,19 +154,18 @@ func (e *Entry) Close() {
 
 // Command finds the target and makes the command that the options ask for.
 func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err error) {
-	e = &Entry{opts: o, target: o.Target}
+	e = &Entry{opts: o}
 	defer func() {
 		if err != nil {
 			e.Close()
 			e = nil
 		}
 	}()
-	if o.Container != "" {
-		if o.Target != "" {
-			return e, usagef("--target and --container exclude each other")
-		}
-		e.target = "container:" + o.Container
+	ref, given, err := TargetOf(o.Target, o.Container, o.Pod)
+	if err != nil {
+		return e, err
 	}
+	e.target = ref.Text
 	c := &enter.Cmd{
 		Files:      map[inspect.Type]*os.File{},
 		UserParent: o.UserParent,
@@ -193,8 +196,8 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 	}
 
 	var found *Found
-	if e.target != "" {
-		if found, err = lookUp(ctx, e.target, resolve); err != nil {
+	if given {
+		if found, err = find(ctx, ref, resolve); err != nil {
 			return e, err
 		}
 		e.held = append(e.held, found)
@@ -203,6 +206,9 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 	all := o.All || found != nil && len(o.Namespaces) == 0 && o.NetSocket < 0 && !o.UserParent
 	if err := o.check(found, all); err != nil {
 		return e, err
+	}
+	if all && !o.All && ref.Shared {
+		all, c.Types = false, SharedByPod
 	}
 	if all {
 		// All but what is made instead; a user namespace is made inside.

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Target    string // -p
 	Container string // -c
+	Pod       string // --pod
 	All       bool
 	// Namespaces are the types asked for, with where they come from: a TARGET,
 	// or "" for the target of the command.
@@ -90,6 +91,10 @@ var Flags = []Flag{
 	{
 		Name: "container", Short: "c", Arg: "NAME", Help: "the container to enter",
 		set: func(o *Options, arg string) error { o.Container = arg; return nil },
+	},
+	{
+		Name: "pod", Arg: "NS/POD[/CONTAINER]", Help: "the network, IPC and UTS namespaces of a Kubernetes pod, or all of a container in it",
+		set: func(o *Options, arg string) error { o.Pod = arg; return nil },
 	},
 	{
 		Name: "all", Short: "a", Group: "Namespaces (of the target, or of a FILE, an INODE or another TARGET)",

@@ -58,6 +58,7 @@ type Ref struct {
 	Name   string // Container, Pin, Netns, Word; Pod: the container, or ""
 	PodNS  string // Pod: the Kubernetes namespace
 	Pod    string // Pod
+	Shared bool   // Pod: what its containers share is meant, not one of them
 }
 
 // MaxPID is the largest process ID that Linux gives (PID_MAX_LIMIT, proc(5)).
@@ -150,6 +151,17 @@ func Parse(word string) (Ref, error) {
 		}
 		return bad(fmt.Sprintf("no prefix %q; there are: pid, file, container, %s, pod, pin, netns, nsid", prefix, strings.Join(engines, ", ")))
 	}
+	return ref, nil
+}
+
+// ParsePod reads a pod as the flag --pod has it, NAMESPACE/POD[/CONTAINER]. Of a
+// whole pod it is what its containers share.
+func ParsePod(word string) (Ref, error) {
+	ref, err := Parse("pod:" + strings.TrimPrefix(word, "pod:"))
+	if err != nil {
+		return Ref{}, fmt.Errorf("bad pod %q: it is written NAMESPACE/POD[/CONTAINER]", word)
+	}
+	ref.Shared = ref.Name == ""
 	return ref, nil
 }
 

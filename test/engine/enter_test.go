@@ -94,3 +94,73 @@ func TestEnterBare(t *testing.T) {
 		t.Errorf("sh: %v: %s", err, out)
 	}
 }
+
+// TestEnterPod enters what the containers of a pod share by --pod NS/POD, with a
+// program of the host, and with /CONTAINER one container whole.
+func TestEnterPod(t *testing.T) {
+	p := engine.StartPod(t, false, "web", "side")
+	pod := p.Namespace + "/" + p.Name
+	host, shared := namespaces(t, "self"), namespaces(t, p.PID)
+	out, err := enter(t, "--pod", pod, "sh", "-c", links)
+	if err != nil {
+		t.Fatalf("enter --pod %s: %v: %s", pod, err, out)
+	}
+	got := strings.Fields(out)
+	for i, typ := range types {
+		want := host[typ]
+		if typ == "net" || typ == "ipc" || typ == "uts" {
+			want = shared[typ]
+		}
+		if i >= len(got) || got[i] != want {
+			t.Errorf("enter --pod %s: %s is %v, not %s", pod, typ, got, want)
+		}
+	}
+	out, err = enter(t, "--pod", pod, "--net", "sh", "-c", "readlink /proc/self/ns/net; readlink /proc/self/ns/uts")
+	if want := shared["net"] + "\n" + host["uts"] + "\n"; err != nil || out != want {
+		t.Errorf("enter --pod %s --net: %v: %q, not %q", pod, err, out, want)
+	}
+	for _, c := range p.Containers {
+		out, err := enter(t, "--pod", pod+"/"+c.Name, "sh", "-c", links)
+		want := namespaces(t, c.PID)
+		for i, line := range strings.Fields(out) {
+			if err != nil || line != want[types[i]] {
+				t.Errorf("enter --pod %s/%s: %v: %s is %s, not %v", pod, c.Name, err, types[i], line, want)
+			}
+		}
+	}
+
+	for _, wrong := range []struct{ word, says string }{
+		{pod[:len(pod)-1], "the nearest name is " + pod},
+		{pod + "/wep", "the nearest name is " + pod + "/web"},
+		{p.Name, "it is written NAMESPACE/POD[/CONTAINER]"},
+		{"a/b/c/d", "it is written NAMESPACE/POD[/CONTAINER]"},
+	} {
+		out, err := enter(t, "--pod", wrong.word, "true")
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 125 || !strings.Contains(out, wrong.says) || strings.Count(out, "\n") > 2 {
+			t.Errorf("enter --pod %s: %v: %s", wrong.word, err, out)
+		}
+	}
+
+	words, err := exec.Command(engine.Nstool(t), "__complete", "enter", "--pod", p.Namespace+"/"+p.Name[:4]).Output()
+	for _, want := range []string{pod + "\t", pod + "/web\t", pod + "/side\t"} {
+		if err != nil || !strings.Contains(string(words), want) {
+			t.Errorf("the shell is not offered %q: %v: %s", want, err, words)
+		}
+	}
+
+	pinned := "engine-" + p.Name
+	if out, err := exec.Command(engine.Nstool(t), "pin", "add", pinned, "--pod", pod).CombinedOutput(); err != nil {
+		t.Fatalf("pin add --pod %s: %v: %s", pod, err, out)
+	}
+	list, err := exec.Command(engine.Nstool(t), "pin", "ls", "-n", "-o", "type,ns", pinned).CombinedOutput()
+	if rm, err := exec.Command(engine.Nstool(t), "pin", "rm", pinned).CombinedOutput(); err != nil {
+		t.Errorf("pin rm %s: %v: %s", pinned, err, rm)
+	}
+	want := ""
+	for _, typ := range []string{"ipc", "net", "uts"} {
+		want += typ + shared[typ]
+	}
+	if have := strings.Join(strings.Fields(string(list)), ""); err != nil || have != strings.NewReplacer("net:[", "", "ipc:[", "", "uts:[", "", "]", "").Replace(want) {
+		t.Errorf("pin add --pod %s: %v: %s", pod, err, list)
+	}
+}
