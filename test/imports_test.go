@@ -20,14 +20,15 @@ const module = "github.com/nstool/nstool/"
 // Data flows one way: /proc, inspect, output; target, enter, exec; namespace,
 // pin. And what has a costly init is paid for by every start of a program.
 var apart = map[string][]string{
-	"inspect":           {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"inspect/container": {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"inspect":           {"inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"inspect/container": {"inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"inspect/process":   {"output", "enter", "pin", "cmd/nstool"},
+	"inspect/network":   {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"output":            {"enter", "pin", "inspect/process", "cmd/nstool"},
-	"enter":             {"output", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"pin":               {"output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"internal/target":   {"output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"internal/entry":    {"output", "inspect/process", "cmd/nstool", "github.com/spf13/cobra", "github.com/prometheus/procfs"},
+	"enter":             {"inspect/network", "output", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"pin":               {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"internal/target":   {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"internal/entry":    {"inspect/network", "output", "inspect/process", "cmd/nstool", "github.com/spf13/cobra", "github.com/prometheus/procfs"},
 	"internal/sys":      {"inspect", "output", "enter", "pin", "internal/target", "cmd/nstool"},
 	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},
 }
@@ -38,6 +39,7 @@ var doors = map[string]string{
 	"github.com/spf13/cobra":               "cmd/nstool",
 	"github.com/olekukonko/tablewriter":    "output",
 	"github.com/prometheus/procfs":         "inspect/process",
+	"github.com/mdlayher/netlink":          "inspect/network",
 	"github.com/rogpeppe/go-internal":      "internal/nstest",
 	"runtime/cgo":                          "",
 	"os/user":                              "", // asks NSS where there is cgo; and reads the whole file

@@ -1,0 +1,176 @@
+// Package network reads what is in network namespaces: interfaces with their
+// addresses, routes, and sockets.
+//
+// A [Conn] reads one namespace, given as an open file:
+//
+//	c, err := network.Dial(ns)
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	links, err := c.Links()
+//
+// A netlink socket stays in the network namespace in which it was made. So only
+// [Dial] is in the namespace, on a thread that is thrown away, and what a Conn
+// reads can be read from any goroutine. [Dial] needs CAP_SYS_ADMIN in the user
+// namespace that owns the network namespace, and in the caller's, unless it is
+// the caller's own network namespace. To read from there on takes no privileges.
+//
+// [Survey] reads all network namespaces of a snapshot, and tells which interfaces
+// belong together.
+//
+// Reading changes nothing but this: a namespace that has no number yet for the
+// one in which the other end of an interface is gets one when interfaces are
+// listed, as it does by ip-link(8); and the kernel may load the modules of
+// sock_diag(7) when sockets are, as it does for ss(8).
+package network
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/mdlayher/netlink"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Conn reads one network namespace. It is for one goroutine at a time.
+type Conn struct {
+	route *netlink.Conn // interfaces, addresses, routes: rtnetlink(7)
+	diag  *netlink.Conn // sockets: sock_diag(7)
+	ns    *os.File      // the namespace, or nil for the caller's own
+}
+
+// Families of netlink(7).
+const (
+	netlinkRoute    = 0 // NETLINK_ROUTE
+	netlinkSockDiag = 4 // NETLINK_SOCK_DIAG
+)
+
+// Dial returns a Conn to the network namespace that ns is open on, or to the
+// caller's own if it is nil. The file must stay open for as long as the Conn is
+// used.
+func Dial(ns *os.File) (c *Conn, err error) {
+	if ns == nil {
+		return dial()
+	}
+	err = sys.OnThread(func() error {
+		c, err = join(ns)
+		return err
+	})
+	return c, err
+}
+
+// join has the calling thread join ns, and dials there.
+func join(ns *os.File) (*Conn, error) {
+	if err := sys.JoinNetns(int(ns.Fd())); err != nil {
+		return nil, err
+	}
+	c, err := dial()
+	if err == nil {
+		c.ns = ns
+	}
+	return c, err
+}
+
+// dial returns a Conn to the network namespace of the calling thread.
+func dial() (*Conn, error) {
+	// Strict: the kernel refuses what it does not understand, instead of
+	// answering something else, and says why.
+	route, err := netlink.Dial(netlinkRoute, &netlink.Config{Strict: true})
+	if err != nil {
+		return nil, fmt.Errorf("rtnetlink socket: %w", err)
+	}
+	diag, err := netlink.Dial(netlinkSockDiag, nil)
+	if err != nil {
+		route.Close()
+		return nil, fmt.Errorf("sock_diag socket: %w", err)
+	}
+	return &Conn{route: route, diag: diag}, nil
+}
+
+// Close closes the connection.
+func (c *Conn) Close() {
+	c.route.Close()
+	c.diag.Close()
+}
+
+// most is how often a dump is tried anew that was interrupted by a change.
+const most = 5
+
+// ErrChanging says that what was read changed all the time, and may not be what
+// there was at any one time.
+var ErrChanging = errors.New("it kept changing while it was read")
+
+// dump asks for a list and calls f with the payload of each message. A list that
+// changed on the way (NLM_F_DUMP_INTR) is read again, and begin is called before
+// each time.
+func dump(c *netlink.Conn, typ netlink.HeaderType, body []byte, begin func(), f func([]byte) error) error {
+	for range most {
+		begin()
+		msgs, err := c.Execute(netlink.Message{
+			Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Dump},
+			Data:   body,
+		})
+		if err != nil {
+			return cause(err)
+		}
+		interrupted := false
+		for _, m := range msgs {
+			interrupted = interrupted || m.Header.Flags&netlink.DumpInterrupted != 0
+			if err := f(m.Data); err != nil {
+				return err
+			}
+		}
+		if !interrupted {
+			return nil
+		}
+	}
+	return ErrChanging
+}
+
+// ask sends a question that has one answer, and returns its payload.
+func ask(c *netlink.Conn, typ netlink.HeaderType, body []byte) ([]byte, error) {
+	msgs, err := c.Execute(netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request}, Data: body})
+	if err != nil {
+		return nil, cause(err)
+	}
+	if len(msgs) != 1 {
+		return nil, fmt.Errorf("netlink: %d answers to one question", len(msgs))
+	}
+	return msgs[0].Data, nil
+}
+
+// cause takes from an error what the library says of itself: the errno and the
+// words of the kernel say it all.
+func cause(err error) error {
+	op, ok := errors.AsType[*netlink.OpError](err)
+	switch {
+	case !ok:
+		return err
+	case op.Message != "":
+		return fmt.Errorf("%s: %w", op.Message, op.Err)
+	}
+	return op.Err
+}
+
+// errShort says that a message ends before it should.
+var errShort = errors.New("netlink: short message")
+
+// attributes calls f for each attribute of a message.
+func attributes(b []byte, f func(*netlink.AttributeDecoder)) error {
+	d, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return err
+	}
+	return each(d, f)
+}
+
+// each calls f for each attribute that d has.
+func each(d *netlink.AttributeDecoder, f func(*netlink.AttributeDecoder)) error {
+	for d.Next() {
+		f(d)
+	}
+	return d.Err()
+}

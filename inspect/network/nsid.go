@@ -1,0 +1,57 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+)
+
+// Attributes of RTM_GETNSID, from the kernel's include/uapi/linux/net_namespace.h.
+const (
+	netnsaNSID = 1
+	netnsaFD   = 3
+)
+
+// ID returns the number that the namespace of c has for the one that ns is open
+// on, or [NoNumber] if it has none. The number says nothing in another namespace,
+// and nothing of the number in the other direction. See ip-netns(8), list-id.
+func (c *Conn) ID(ns *os.File) (int, error) {
+	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: netnsaFD, Data: binary.NativeEndian.AppendUint32(nil, uint32(ns.Fd()))}})
+	if err != nil {
+		return NoNumber, err
+	}
+	b, err := ask(c.route, rtmGetNSID, append(make([]byte, 4) /* struct rtgenmsg, padded */, attrs...))
+	if err != nil {
+		return NoNumber, fmt.Errorf("RTM_GETNSID: %w", err)
+	}
+	return parseNSID(b)
+}
+
+// parseNSID reads the payload of RTM_NEWNSID.
+func parseNSID(b []byte) (int, error) {
+	if len(b) < 4 {
+		return NoNumber, errShort
+	}
+	id := NoNumber
+	err := attributes(b[4:], func(d *netlink.AttributeDecoder) {
+		if d.Type() == netnsaNSID {
+			id = max(int(d.Int32()), NoNumber)
+		}
+	})
+	return id, err
+}
+
+// Errors of the kernel that are no trouble.
+const (
+	enoent          = syscall.ENOENT
+	enodev          = syscall.ENODEV
+	eopnotsupp      = syscall.EOPNOTSUPP
+	eprotonosupport = syscall.EPROTONOSUPPORT
+	eafnosupport    = syscall.EAFNOSUPPORT
+)
+
+func isErrno(err error, errno syscall.Errno) bool { return errors.Is(err, errno) }

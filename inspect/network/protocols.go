@@ -1,0 +1,96 @@
+package network
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// protocols returns the protocols that the kernel has: those of modules are there
+// when the module is. They are the same in all namespaces.
+func protocols() map[string]bool {
+	names := make(map[string]bool)
+	b, _ := os.ReadFile("/proc/net/protocols") // if it cannot be read, nothing seldom is asked for
+	for line := range strings.Lines(string(b)) {
+		name, _, _ := strings.Cut(line, " ")
+		names[name] = true
+	}
+	return names
+}
+
+// readProc reads the sockets of a protocol from /proc/net/NAME, where the kernel
+// has no sock_diag(7) for it: that of raw sockets is seldom there. The link
+// /proc/net leads to the namespace of the process: it is read on a thread.
+func (c *Conn) readProc(name string, state int) (all []Socket, err error) {
+	var b []byte
+	read := func() error {
+		b, err = os.ReadFile("/proc/thread-self/net/" + name)
+		return err
+	}
+	if c.ns == nil {
+		err = read()
+	} else {
+		err = sys.OnThread(func() error {
+			if err := sys.JoinNetns(int(c.ns.Fd())); err != nil {
+				return err
+			}
+			return read()
+		})
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the kernel is without the protocol
+	}
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if s, st, ok := parseProc(line); ok && (state < 0 || st == state) {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// parseProc reads a line of /proc/net/tcp and its like, see proc_net(5), and
+// returns the state of the socket too. The header is no such line.
+func parseProc(line string) (s Socket, state int, ok bool) {
+	f := strings.Fields(line)
+	if len(f) < 10 {
+		return s, 0, false
+	}
+	host, port, _ := strings.Cut(f[1], ":")
+	send, recv, _ := strings.Cut(f[4], ":")
+	var numbers [6]uint64
+	for i, n := range []struct {
+		text string
+		base int
+		bits int
+	}{{port, 16, 16}, {f[3], 16, 8}, {send, 16, 32}, {recv, 16, 32}, {f[7], 10, 32}, {f[9], 10, 64}} {
+		var err error
+		if numbers[i], err = strconv.ParseUint(n.text, n.base, n.bits); err != nil {
+			return s, 0, false
+		}
+	}
+	b, err := hex.DecodeString(host)
+	if err != nil || len(b)%4 != 0 {
+		return s, 0, false
+	}
+	for i := 0; i < len(b); i += 4 { // each word is a number in the order of this machine
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	addr, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return s, 0, false
+	}
+	return Socket{
+		Local: netip.AddrPortFrom(addr, uint16(numbers[0])), Send: uint32(numbers[2]), Recv: uint32(numbers[3]),
+		UID: int64(numbers[4]), Inode: numbers[5],
+	}, int(numbers[1]), true
+}

@@ -1,0 +1,395 @@
+package network
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/mdlayher/netlink"
+)
+
+// A Protocol is what a socket speaks.
+type Protocol string
+
+// The protocols of which sockets can be listed.
+const (
+	TCP           Protocol = "tcp"
+	UDP           Protocol = "udp"
+	UDPLite       Protocol = "udplite"
+	SCTP          Protocol = "sctp"
+	MPTCP         Protocol = "mptcp"
+	Raw           Protocol = "raw"
+	Packet        Protocol = "packet"
+	UnixStream    Protocol = "unix-stream"
+	UnixDatagram  Protocol = "unix-dgram"
+	UnixSeqpacket Protocol = "unix-seqpacket"
+)
+
+// Which says which sockets to list.
+type Which uint8
+
+// Sockets to list, to be added up.
+const (
+	// Internet sockets: those of TCP, MPTCP and SCTP that listen, and those of
+	// UDP and UDP-Lite that are bound and not connected.
+	Internet Which = 1 << iota
+	// Unix sockets that listen, and those for datagrams that have a name and
+	// are not connected.
+	Unix
+	// RawSockets are those of raw(7), and of packet(7).
+	RawSockets
+)
+
+// A Socket is one that waits for others.
+type Socket struct {
+	Protocol Protocol
+	// Local is where it waits, of internet and raw sockets. The port of a raw
+	// socket is the number of its protocol.
+	Local netip.AddrPort
+	// Link is the index of the interface that it is bound to, or 0.
+	Link int
+	// V6Only says that a socket of IPv6 does not take IPv4 as well.
+	V6Only bool
+
+	// Name is that of a unix socket: the path it was given, which may be
+	// relative to where its process was; with Abstract any bytes, without the
+	// zero byte before them. See unix(7).
+	Name     string
+	Abstract bool
+
+	// PacketType is the protocol that a packet socket gets, 3 for all.
+	PacketType uint16
+
+	// Inode is the number that links under /proc/pid/fd have, "socket:[...]".
+	// It is 0 for a socket that no descriptor can lead to.
+	Inode uint64
+	// UID is the user that made the socket, in the caller's terms; -1 if it is
+	// not known, as for unix sockets before Linux 5.3.
+	UID int64
+	// Recv is how many bytes wait to be read; of a socket that listens, how many
+	// connections wait to be accepted. Send is how many bytes wait to be sent,
+	// or how many connections may wait.
+	Recv, Send uint32
+}
+
+// Messages and attributes of sock_diag(7), from the kernel's
+// include/uapi/linux/sock_diag.h, inet_diag.h, unix_diag.h and packet_diag.h.
+const (
+	sockDiagByFamily = 20
+
+	tcpEstablished = 1
+	tcpClose       = 7
+	tcpListen      = 10
+
+	ipprotoTCP     = 6
+	ipprotoUDP     = 17
+	ipprotoSCTP    = 132
+	ipprotoUDPLite = 136
+	ipprotoRaw     = 255
+	ipprotoMPTCP   = 262
+
+	inetDiagReqProtocol = 3 // INET_DIAG_REQ_PROTOCOL; Linux 5.9
+	inetDiagSkV6Only    = 11
+	inetDiagReqSize     = 56
+	inetDiagMsgSize     = 72
+
+	afUnix          = 1
+	unixDiagReqSize = 24
+	unixDiagMsgSize = 16
+	udiagShowName   = 0x1
+	udiagShowRQLen  = 0x10
+	udiagShowUID    = 0x40
+	unixDiagName    = 0
+	unixDiagRQLen   = 4
+	unixDiagUID     = 7
+	sockStream      = 1
+	sockDgram       = 2
+	sockSeqpacket   = 5
+
+	afPacket          = 17
+	packetDiagReqSize = 20
+	packetDiagMsgSize = 16
+	packetShowInfo    = 0x1
+	packetDiagInfo    = 0
+	packetDiagUID     = 5
+)
+
+// inet are the protocols of internet sockets, and the states in which these wait
+// for others.
+var inet = []inetProtocol{
+	{TCP, ipprotoTCP, tcpListen, Internet, "", "tcp"},
+	{MPTCP, ipprotoMPTCP, tcpListen, Internet, "MPTCP", ""},
+	{SCTP, ipprotoSCTP, tcpListen, Internet, "SCTP", ""},
+	{UDP, ipprotoUDP, tcpClose, Internet, "", "udp"},
+	{UDPLite, ipprotoUDPLite, tcpClose, Internet, "UDP-Lite", "udplite"},
+	{Raw, ipprotoRaw, anyState, RawSockets, "", "raw"},
+}
+
+const anyState = -1
+
+type inetProtocol struct {
+	Protocol
+	number int
+	state  int
+	which  Which
+	// loaded is how /proc/net/protocols has a protocol that is seldom there:
+	// the kernel is not asked about it, and does not look for a module, unless
+	// it is. Others are always there.
+	loaded string
+	file   string // under /proc/net, for IPv4, or ""
+}
+
+// A Lister lists sockets. It remembers what the kernel has none of, and so is
+// for many namespaces, one after the other or at once.
+type Lister struct {
+	which  Which
+	loaded map[string]bool // protocols
+	absent sync.Map        // what the kernel need not be asked again
+}
+
+// List returns a Lister of some sockets.
+func List(which Which) *Lister { return &Lister{which: which, loaded: protocols()} }
+
+// Sockets returns the sockets of the namespace of c that wait for others. No
+// process is looked for; see [inspect.Snapshot.Sockets]. With an error comes what
+// was read until then.
+func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
+	var all []Socket
+	for _, p := range inet {
+		if li.which&p.which == 0 || p.loaded != "" && !li.loaded[p.loaded] {
+			continue
+		}
+		for _, family := range []byte{afInet, afInet6} {
+			found, err := li.inet(c, p, family)
+			if err != nil {
+				return all, fmt.Errorf("%s sockets: %w", p.Protocol, err)
+			}
+			all = append(all, found...)
+		}
+	}
+	if li.which&Unix != 0 {
+		var found []Socket
+		err := dump(c.diag, sockDiagByFamily, unixRequest(), func() { found = found[:0] }, func(b []byte) error {
+			s, waits, err := parseUnix(b)
+			if waits {
+				found = append(found, s)
+			}
+			return err
+		})
+		if err != nil {
+			return all, fmt.Errorf("unix sockets: %w", err)
+		}
+		all = append(all, found...)
+	}
+	if li.which&RawSockets != 0 {
+		var found []Socket
+		err := dump(c.diag, sockDiagByFamily, packetRequest(), func() { found = found[:0] }, func(b []byte) error {
+			s, err := parsePacket(b)
+			found = append(found, s)
+			return err
+		})
+		if err != nil && !absent(err) {
+			return all, fmt.Errorf("packet sockets: %w", err)
+		}
+		all = append(all, found...)
+	}
+	return withoutSubflows(all), nil
+}
+
+// inet returns the sockets of a protocol and a family. Where the kernel has no
+// sock_diag(7) for them, /proc has some.
+func (li *Lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, err error) {
+	type question struct {
+		Protocol
+		family byte
+	}
+	q := question{p.Protocol, family}
+	_, none := li.absent.Load(q)
+	if !none {
+		err = dump(c.diag, sockDiagByFamily, inetRequest(family, p.number, p.state), func() { found = found[:0] }, func(b []byte) error {
+			s, err := parseInet(b)
+			found = append(found, s)
+			return err
+		})
+		if none = absent(err); none {
+			li.absent.Store(q, true)
+		}
+	}
+	if none && p.file != "" {
+		name := p.file
+		if family == afInet6 {
+			name += "6"
+		}
+		found, err = c.readProc(name, p.state)
+	} else if none {
+		err = nil
+	}
+	for i := range found {
+		found[i].Protocol = p.Protocol
+	}
+	return found, err
+}
+
+// absent reports whether an error says that the kernel has no such sockets, or
+// no module to tell of them.
+func absent(err error) bool {
+	return isErrno(err, enoent) || isErrno(err, eopnotsupp) || isErrno(err, eprotonosupport) || isErrno(err, eafnosupport)
+}
+
+// withoutSubflows leaves out the TCP sockets by which the kernel serves those of
+// MPTCP: they have the same inode.
+func withoutSubflows(all []Socket) []Socket {
+	var mptcp map[uint64]bool
+	for _, s := range all {
+		if s.Protocol == MPTCP && s.Inode != 0 {
+			if mptcp == nil {
+				mptcp = make(map[uint64]bool)
+			}
+			mptcp[s.Inode] = true
+		}
+	}
+	if mptcp == nil {
+		return all
+	}
+	kept := all[:0]
+	for _, s := range all {
+		if s.Protocol != TCP || !mptcp[s.Inode] {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// inetRequest is a struct inet_diag_req_v2 that asks for sockets in a state, or
+// in any for -1.
+func inetRequest(family byte, protocol, state int) []byte {
+	b := make([]byte, inetDiagReqSize)
+	b[0], b[1] = family, byte(protocol)
+	states := ^uint32(0)
+	if state >= 0 {
+		states = 1 << state
+	}
+	ne := binary.NativeEndian
+	ne.PutUint32(b[4:], states)
+	if protocol > 0xFF {
+		b[1] = ipprotoRaw
+		attr := make([]byte, 8)
+		ne.PutUint16(attr[0:], 8)
+		ne.PutUint16(attr[2:], inetDiagReqProtocol)
+		ne.PutUint32(attr[4:], uint32(protocol))
+		b = append(b, attr...)
+	}
+	return b
+}
+
+// parseInet reads a struct inet_diag_msg.
+func parseInet(b []byte) (Socket, error) {
+	if len(b) < inetDiagMsgSize {
+		return Socket{}, errShort
+	}
+	ne := binary.NativeEndian
+	addr := netip.AddrFrom4([4]byte(b[8:]))
+	if b[0] == afInet6 {
+		addr = netip.AddrFrom16([16]byte(b[8:]))
+	}
+	s := Socket{
+		Local: netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[4:])),
+		Link:  int(ne.Uint32(b[40:])),
+		Recv:  ne.Uint32(b[56:]), Send: ne.Uint32(b[60:]),
+		UID: int64(ne.Uint32(b[64:])), Inode: uint64(ne.Uint32(b[68:])),
+	}
+	err := attributes(b[inetDiagMsgSize:], func(d *netlink.AttributeDecoder) {
+		if d.Type() == inetDiagSkV6Only {
+			s.V6Only = d.Uint8() != 0
+		}
+	})
+	return s, err
+}
+
+// unixRequest is a struct unix_diag_req that asks for sockets that may wait.
+func unixRequest() []byte {
+	b := make([]byte, unixDiagReqSize)
+	ne := binary.NativeEndian
+	b[0] = afUnix
+	ne.PutUint32(b[4:], 1<<tcpListen|1<<tcpClose)
+	ne.PutUint32(b[12:], udiagShowName|udiagShowRQLen|udiagShowUID)
+	return b
+}
+
+// parseUnix reads a struct unix_diag_msg, and says whether others can come to the
+// socket.
+func parseUnix(b []byte) (s Socket, waits bool, err error) {
+	if len(b) < unixDiagMsgSize {
+		return s, false, errShort
+	}
+	ne := binary.NativeEndian
+	typ, state := b[1], b[2]
+	s = Socket{Protocol: unixProtocol(typ), Inode: uint64(ne.Uint32(b[4:])), UID: -1}
+	named := false
+	err = attributes(b[unixDiagMsgSize:], func(d *netlink.AttributeDecoder) {
+		switch d.Type() {
+		case unixDiagName:
+			named = true
+			s.Name, s.Abstract = unixName(d.Bytes())
+		case unixDiagRQLen:
+			if q := d.Bytes(); len(q) >= 8 {
+				s.Recv, s.Send = ne.Uint32(q), ne.Uint32(q[4:])
+			}
+		case unixDiagUID:
+			s.UID = int64(d.Uint32())
+		}
+	})
+	return s, state == tcpListen || typ == sockDgram && named, err
+}
+
+// unixName reads the name of a unix socket: what a path has behind a zero byte is
+// no part of it.
+func unixName(b []byte) (name string, abstract bool) {
+	if len(b) > 0 && b[0] == 0 {
+		return string(b[1:]), true
+	}
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	return string(b), false
+}
+
+func unixProtocol(typ byte) Protocol {
+	switch typ {
+	case sockStream:
+		return UnixStream
+	case sockSeqpacket:
+		return UnixSeqpacket
+	}
+	return UnixDatagram
+}
+
+// packetRequest is a struct packet_diag_req.
+func packetRequest() []byte {
+	b := make([]byte, packetDiagReqSize)
+	b[0] = afPacket
+	binary.NativeEndian.PutUint32(b[8:], packetShowInfo)
+	return b
+}
+
+// parsePacket reads a struct packet_diag_msg.
+func parsePacket(b []byte) (Socket, error) {
+	if len(b) < packetDiagMsgSize {
+		return Socket{}, errShort
+	}
+	ne := binary.NativeEndian
+	s := Socket{Protocol: Packet, PacketType: ne.Uint16(b[2:]), Inode: uint64(ne.Uint32(b[4:])), UID: -1}
+	err := attributes(b[packetDiagMsgSize:], func(d *netlink.AttributeDecoder) {
+		switch d.Type() {
+		case packetDiagInfo:
+			if info := d.Bytes(); len(info) >= 4 {
+				s.Link = int(ne.Uint32(info))
+			}
+		case packetDiagUID:
+			s.UID = int64(d.Uint32())
+		}
+	})
+	return s, err
+}
