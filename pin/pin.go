@@ -128,7 +128,7 @@ var (
 
 	// ErrOfRoot means that the name is one of the system's, and the caller is
 	// not root. It is an [fs.ErrPermission].
-	ErrOfRoot = fmt.Errorf("pinned by root: %w", fs.ErrPermission)
+	ErrOfRoot = sys.ErrorOf(fs.ErrPermission, "pinned by root")
 
 	// ErrForeign means that something is no pin of ours, and is left alone.
 	ErrForeign = errors.New("not a pin of ours, left alone")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/pin"
 )
@@ -43,7 +44,7 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 	if word == "" || word[0] == '/' || word[0] == '.' {
 		directive = cobra.ShellCompDirectiveDefault // a file
 	}
-	snap, err := inspect.Scan(cmd.Context(), forContainers()...)
+	snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...)
 	if err != nil {
 		return nil, directive
 	}
@@ -68,7 +69,7 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 // completeContainers offers containers and pods.
 func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
-	if snap, err := inspect.Scan(cmd.Context(), forContainers()...); err == nil {
+	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
 		o.containers(snap)
 	}
 	return o.list, cobra.ShellCompDirectiveNoFileComp
@@ -77,7 +78,7 @@ func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, 
 // completePods offers pods and their containers, as the flag --pod has them.
 func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
-	if snap, err := inspect.Scan(cmd.Context(), forContainers()...); err == nil {
+	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
 		set := snap.Containers()
 		for _, c := range set.Containers {
 			if c.Pod == nil || c.Pod.Name == "" {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
@@ -147,7 +148,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 
 // hardToFind reports whether a target can be a namespace that only a thorough
 // scan finds.
-func hardToFind(ref target.Ref) bool { return ref.Kind != target.Process && !named(ref) }
+func hardToFind(ref target.Ref) bool { return ref.Kind != target.Process && !entry.Named(ref) }
 
 // chooseContainers returns the containers that the targets belong to, or all if
 // there are none.

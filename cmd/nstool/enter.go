@@ -52,7 +52,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 		return err
 	}
 	runtime.LockOSThread() // for good: the program ends with the command
-	e, err := opts.Command(cmd.Context(), enterable)
+	e, err := opts.Command(cmd.Context())
 	if err != nil {
 		return opts.Explain(err)
 	}

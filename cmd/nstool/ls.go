@@ -15,6 +15,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/process"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
@@ -157,7 +158,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if o.types != 0 && len(o.targets) == 0 && o.tree == "" {
 		opts = append(opts, inspect.WithTypes(o.types))
 	}
-	if slices.ContainsFunc(o.targets, named) {
+	if slices.ContainsFunc(o.targets, entry.Named) {
 		opts = append(opts, inspect.WithHidden())
 	}
 	stop := a.progress("still reading " + o.proc)
@@ -204,7 +205,7 @@ func (l *listing) choose() error {
 		}
 		l.members = found.Namespace != nil
 		namespaces := found.Namespaces(l.snap)
-		if len(namespaces) == 0 && named(ref) {
+		if len(namespaces) == 0 && entry.Named(ref) {
 			return fmt.Errorf("the namespaces of %s (process %d) cannot be read: %w", found.Match.Main(), found.Process.PID, fs.ErrPermission)
 		}
 		all = append(all, namespaces...)

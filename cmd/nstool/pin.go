@@ -162,12 +162,12 @@ func runPinAdd(ctx context.Context, o *pinAddOptions) error {
 func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) {
 	for t := range o.choice.types.All() {
 		if ref, ok := o.choice.words[t]; ok {
-			set, err := openRef(ctx, ref, inspect.TypesOf(t))
+			set, err := entry.OpenTypes(ctx, ref, inspect.TypesOf(t))
 			if err != nil {
 				return files, err
 			}
 			if set[t] == nil {
-				closeFiles(set)
+				entry.CloseFiles(set)
 				return files, fmt.Errorf("%s is no %s namespace", ref.Text, t)
 			}
 			files = append(files, set[t])
@@ -189,7 +189,7 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	case all:
 		types = inspect.AllTypes
 	}
-	set, err := openRef(ctx, ref, types)
+	set, err := entry.OpenTypes(ctx, ref, types)
 	if err != nil {
 		return files, err
 	}
@@ -202,12 +202,6 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 		err = withHint(fmt.Errorf("%s has no namespaces but the caller's own", ref.Text), "--net, --uts and their like pin a namespace that is shared, too")
 	}
 	return append(files, more...), err
-}
-
-func closeFiles(set map[inspect.Type]*os.File) {
-	for _, f := range set {
-		f.Close()
-	}
 }
 
 // explainPin adds what to do about an error of package pin, where that is known.

@@ -30,18 +30,15 @@ func (f *Found) Close() {
 	if f.Process != nil {
 		f.Process.Close()
 	}
-	for _, file := range f.Files {
-		file.Close()
-	}
+	CloseFiles(f.Files)
 }
 
-// A Resolver finds a TARGET that only a scan can place: a container, or a
-// namespace by its number.
-type Resolver func(ctx context.Context, ref target.Ref) (*Found, error)
-
-// ErrNeedsScan is what [Options.Command] returns without a Resolver for a
-// TARGET that needs one.
-var ErrNeedsScan = errors.New("only a scan can tell")
+// CloseFiles closes the namespaces of a set.
+func CloseFiles(set map[inspect.Type]*os.File) {
+	for _, f := range set {
+		f.Close()
+	}
+}
 
 // A UsageError is a mistake in the command line.
 type UsageError struct{ Err error }
@@ -52,24 +49,33 @@ func (e UsageError) Unwrap() error { return e.Err }
 func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
 // lookUp finds out what a TARGET is.
-func lookUp(ctx context.Context, word string, resolve Resolver) (*Found, error) {
+func lookUp(ctx context.Context, word string) (*Found, error) {
 	ref, err := target.Parse(word)
 	if err != nil {
 		return nil, UsageError{err}
 	}
-	return find(ctx, ref, resolve)
+	return find(ctx, ref)
 }
 
-func find(ctx context.Context, ref target.Ref, resolve Resolver) (*Found, error) {
+func find(ctx context.Context, ref target.Ref) (*Found, error) {
+	if found, err := known(ref); found != nil || err != nil {
+		return found, err
+	}
+	return enterable(ctx, ref)
+}
+
+// known opens what a TARGET leads to by itself, and returns nil for what only a
+// scan can place.
+func known(ref target.Ref) (*Found, error) {
 	switch ref.Kind {
 	case target.Process:
 		return process(ref)
 	case target.File:
 		return files("", ref.Path)
 	case target.Netns:
-		f, err := files("", path.Join("/run/netns", ref.Name))
+		f, err := files("", path.Join(pin.IPNetnsDir, ref.Name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("no network namespace %q in /run/netns: %w", ref.Name, fs.ErrNotExist)
+			return nil, fmt.Errorf("no network namespace %q in %s: %w", ref.Name, pin.IPNetnsDir, fs.ErrNotExist)
 		}
 		if f != nil {
 			f.Netns = ref.Name
@@ -78,10 +84,7 @@ func find(ctx context.Context, ref target.Ref, resolve Resolver) (*Found, error)
 	case target.Pin:
 		return pinned(ref)
 	}
-	if resolve == nil {
-		return nil, ErrNeedsScan
-	}
-	return resolve(ctx, ref)
+	return nil, nil
 }
 
 func process(ref target.Ref) (*Found, error) {
@@ -153,7 +156,7 @@ func (e *Entry) Close() {
 }
 
 // Command finds the target and makes the command that the options ask for.
-func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err error) {
+func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 	e = &Entry{opts: o}
 	defer func() {
 		if err != nil {
@@ -197,7 +200,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 
 	var found *Found
 	if given {
-		if found, err = find(ctx, ref, resolve); err != nil {
+		if found, err = find(ctx, ref); err != nil {
 			return e, err
 		}
 		e.held = append(e.held, found)
@@ -229,7 +232,7 @@ func (o *Options) Command(ctx context.Context, resolve Resolver) (e *Entry, err 
 		}
 		of := found
 		if from != "" {
-			if of, err = lookUp(ctx, from, resolve); err != nil {
+			if of, err = lookUp(ctx, from); err != nil {
 				return e, fmt.Errorf("%s: %w", o.from(t, from), err)
 			}
 			e.held = append(e.held, of)

@@ -21,8 +21,8 @@ func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 // init carries out `nstool enter`, `nstool run` and the plain forms of `nstool
 // pin` before the packages are initialised that only the other commands use:
 // those whose import paths sort after this one's.
-// What it does not understand, and what takes more than /proc to find out, it
-// leaves to main, which does the same by the same table.
+// What it does not understand it leaves to main, which does the same by the
+// same table.
 func init() {
 	if len(os.Args) < 3 || path.Base(os.Args[0]) != "nstool" {
 		return
@@ -46,12 +46,12 @@ func init() {
 		return
 	}
 	ctx := context.Background()
-	e, err := o.Command(ctx, nil)
-	if err != nil {
-		return // main finds the same, and has the words
+	e, err := o.Command(ctx)
+	if err == nil {
+		err = e.Do(ctx, nil)
+		e.Close()
 	}
-	err = o.Explain(e.Do(ctx, nil))
-	e.Close()
+	err = o.Explain(err)
 	if err == nil {
 		os.Exit(0)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
@@ -70,7 +71,7 @@ func addEarly(words []string) bool {
 	if o.All || types == 0 {
 		wanted = inspect.AllTypes
 	}
-	set, err := OpenProcess(ref, wanted)
+	set, err := OpenTypes(context.Background(), ref, wanted)
 	if err != nil {
 		return false
 	}
@@ -161,35 +162,28 @@ func IsOwn(t inspect.Type, f *os.File) bool {
 	return err == nil && os.SameFile(own, info)
 }
 
-// OpenProcess opens namespaces of a process or thread, which stays the same one
+// forChildren opens namespaces of a process or thread, which stays the same one
 // meanwhile. Of PID and time namespaces it opens those that its children will be
 // in. A type that the kernel does not have is left out.
-func OpenProcess(ref target.Ref, types inspect.Types) (set map[inspect.Type]*os.File, err error) {
-	held, err := process(ref)
-	if err != nil {
-		return nil, err
-	}
-	defer held.Close()
+func forChildren(t *enter.Target, types inspect.Types) (set map[inspect.Type]*os.File, err error) {
 	set = make(map[inspect.Type]*os.File)
 	defer func() {
 		if err != nil {
-			for _, f := range set {
-				f.Close()
-			}
+			CloseFiles(set)
 			set = nil
 		}
 	}()
-	for t := range types.All() {
-		f, err := held.Process.ForChildren(t)
+	for typ := range types.All() {
+		f, err := t.ForChildren(typ)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && t == inspect.PID:
-			return set, fmt.Errorf("nothing has been started in the new PID namespace of %s yet", held.Process)
+		case errors.Is(err, fs.ErrNotExist) && typ == inspect.PID:
+			return set, fmt.Errorf("nothing has been started in the new PID namespace of %s yet", t)
 		case errors.Is(err, errors.ErrUnsupported):
 			continue
 		case err != nil:
 			return set, err
 		}
-		set[t] = f
+		set[typ] = f
 	}
-	return set, held.Process.Alive()
+	return set, t.Alive()
 }

@@ -1,4 +1,4 @@
-package main
+package entry
 
 import (
 	"context"
@@ -7,17 +7,16 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 )
 
-// locate finds what only a scan can place, reading no more than that takes: a
+// Locate finds what only a scan can place, reading no more than that takes: a
 // container by the namespaces of processes alone.
-func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Found, error) {
+func Locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Found, error) {
 	var opts []inspect.Option
-	if named(ref) {
-		opts = forContainers()
+	if Named(ref) {
+		opts = ForContainers()
 	}
 	snap, err := inspect.Scan(ctx, opts...)
 	if err != nil {
@@ -27,31 +26,31 @@ func locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	return snap, found, err
 }
 
-// named reports whether a TARGET is a container or a pod by its name.
-func named(ref target.Ref) bool {
+// Named reports whether a TARGET is a container or a pod by its name.
+func Named(ref target.Ref) bool {
 	return ref.Kind == target.Container || ref.Kind == target.Pod || ref.Kind == target.Word
 }
 
-// forContainers are the options of a scan that looks for containers by name
+// ForContainers are the options of a scan that looks for containers by name
 // alone.
-func forContainers() []inspect.Option {
+func ForContainers() []inspect.Option {
 	return []inspect.Option{
 		inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
 		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(), inspect.WithHidden(),
 	}
 }
 
-// enterable opens what a TARGET stands for, to be entered. It is what package
-// entry asks for what it cannot find itself.
-func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
-	snap, found, err := locate(ctx, ref)
+// enterable opens what a TARGET stands for that only a scan can place, to be
+// entered.
+func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
+	snap, found, err := Locate(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	if files, err := openNamespaces(ctx, snap, found); err != nil {
 		return nil, err
 	} else if files != nil {
-		return &entry.Found{Files: files}, nil
+		return &Found{Files: files}, nil
 	}
 	p := found.Process
 	if m := found.Match; len(m.Containers) > 0 && !ref.Shared {
@@ -69,16 +68,54 @@ func enterable(ctx context.Context, ref target.Ref) (*entry.Found, error) {
 			return nil, fmt.Errorf("%s: %w", inner[0], inspect.ErrGone)
 		}
 	}
+	t, err := openSeen(ref, p)
+	if err != nil {
+		return nil, err
+	}
+	return &Found{Process: t}, nil
+}
+
+// OpenTypes opens the namespaces of the given types that a TARGET has, as far
+// as it has them. Of a process they are those that its children will be in, and
+// of a pod those that its containers share.
+func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
+	found, err := known(ref)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		snap, at, err := Locate(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if files, err := openNamespaces(ctx, snap, at); files != nil || err != nil {
+			return files, err
+		}
+		t, err := openSeen(ref, at.Process)
+		if err != nil {
+			return nil, err
+		}
+		found = &Found{Process: t}
+	}
+	if found.Process == nil {
+		return found.Files, nil
+	}
+	defer found.Close()
+	return forChildren(found.Process, types)
+}
+
+// openSeen opens a process that a scan saw. It may have ended since, and its
+// number be another's.
+func openSeen(ref target.Ref, p *inspect.Process) (*enter.Target, error) {
 	t, err := enter.Open(p.PID)
 	if err != nil {
 		return nil, err
 	}
-	// The process may have ended since the scan, and its number be another's.
 	if err := same(t, p); err != nil {
 		t.Close()
 		return nil, fmt.Errorf("%s: %w", ref.Text, err)
 	}
-	return &entry.Found{Process: t}, nil
+	return t, nil
 }
 
 // same checks that t is in the mount namespace that p was seen in.
@@ -109,7 +146,7 @@ func openNamespaces(ctx context.Context, snap *inspect.Snapshot, found target.Fo
 	for _, ns := range all {
 		f, err := snap.Open(ctx, ns)
 		if err != nil {
-			closeFiles(files)
+			CloseFiles(files)
 			return nil, err
 		}
 		if files == nil {
@@ -124,33 +161,4 @@ func openNamespaces(ctx context.Context, snap *inspect.Snapshot, found target.Fo
 func fileID(f *os.File) (inspect.ID, error) {
 	id, err := sys.Fstat(int(f.Fd()))
 	return inspect.ID(id), err
-}
-
-// openFound opens the namespaces of the given types of what only a scan can
-// place: one namespace, or those of a container. Of a pod they are those that
-// its containers share.
-func openFound(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
-	snap, found, err := locate(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if files, err := openNamespaces(ctx, snap, found); files != nil || err != nil {
-		return files, err
-	}
-	set, err := entry.OpenProcess(target.Ref{Kind: target.Process, Text: ref.Text, PID: found.Process.PID, TID: found.TID}, types.With(inspect.Mnt))
-	if err != nil {
-		return nil, err
-	}
-	if mnt := set[inspect.Mnt]; mnt != nil {
-		want, _ := found.Process.Namespace(inspect.Mnt)
-		if have, err := fileID(mnt); err != nil || have != want {
-			closeFiles(set)
-			return nil, fmt.Errorf("%s: %w", ref.Text, inspect.ErrGone)
-		}
-		if !types.Has(inspect.Mnt) {
-			mnt.Close()
-			delete(set, inspect.Mnt)
-		}
-	}
-	return set, nil
 }
