@@ -82,6 +82,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	root.AddCommand(
 		newContainers(a),
+		newDoctor(a),
 		newEnter(a),
 		newLs(a),
 		newRun(a),

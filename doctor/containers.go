@@ -1,0 +1,245 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+)
+
+// shared are the types of namespace that keep a container from the host, and
+// what one can do that has the host's.
+var shared = []struct {
+	typ  inspect.Type
+	can  string
+	flag string // of docker run and podman run
+	spec string // of a pod
+}{
+	{inspect.Net, "it can reach every local port, and listen on the host's addresses", "--network=host", "hostNetwork"},
+	{inspect.PID, "it sees every process, and may signal those of the same user", "--pid=host", "hostPID"},
+	{inspect.IPC, "it can read and write shared memory of the host", "--ipc=host", "hostIPC"},
+	{inspect.Mnt, "it is in the host's file systems", "", ""},
+}
+
+// sharing finds containers that are in a namespace of the host's that engines
+// give them of their own. For user namespaces it is otherwise, so what shares
+// the host's is told in one note.
+func sharing(h *Host) (found []Finding) {
+	set := h.Snapshot.Containers()
+	var root []string
+	for _, c := range set.Containers {
+		p, ok := h.Snapshot.Process(c.Init)
+		if !ok || h.repeated(c) {
+			continue
+		}
+		var types, evidence, flags, specs []string
+		for _, s := range shared {
+			id, ok := p.Namespace(s.typ)
+			if !ok || id.Ino != set.Host[s.typ] {
+				continue
+			}
+			types = append(types, s.typ.String())
+			evidence = append(evidence, fmt.Sprintf("%s is the host's: %s", inspect.FormatLink(s.typ, id.Ino), s.can))
+			if s.flag != "" {
+				flags, specs = append(flags, s.flag), append(specs, s.spec)
+			}
+		}
+		if id, ok := p.Namespace(inspect.User); ok && id.Ino == set.Host[inspect.User] && c.Outer == nil {
+			root = append(root, c.String())
+		}
+		if len(types) == 0 {
+			continue
+		}
+		without := flags
+		if c.Pod != nil {
+			without = specs
+		}
+		f := Finding{
+			Severity: Warning, Subject: c.String(),
+			What:     fmt.Sprintf("%s shares the host's %s", c, namespacesOf(types)),
+			Evidence: append([]string{fmt.Sprintf("its first process is %d", c.Init)}, evidence...),
+		}
+		if len(without) > 0 {
+			f.Fix = again(c, "without "+strings.Join(without, " "))
+		}
+		found = append(found, f)
+	}
+	if len(root) > 0 {
+		slices.Sort(root)
+		found = append(found, Finding{
+			Severity: Note, Subject: "user", Evidence: all(root),
+			What: some(root, "shares", "share") + " the host's user namespace, where root is root of the host",
+		})
+	}
+	return found
+}
+
+// some says who does something, in few words: "docker:web and 3 more containers
+// share".
+func some(names []string, does, do string) string {
+	switch n := len(names); n {
+	case 1:
+		return names[0] + " " + does
+	case 2:
+		return names[0] + " and " + names[1] + " " + do
+	default:
+		return fmt.Sprintf("%s and %d more containers %s", names[0], n-1, do)
+	}
+}
+
+// all are the names that some did not say.
+func all(names []string) []string {
+	if len(names) < 3 {
+		return nil
+	}
+	return names
+}
+
+// namespacesOf joins names of types: "net and pid namespaces".
+func namespacesOf(types []string) string {
+	if len(types) == 1 {
+		return types[0] + " namespace"
+	}
+	last := len(types) - 1
+	return strings.Join(types[:last], ", ") + " and " + types[last] + " namespaces"
+}
+
+// repeated reports whether c is a sandbox that has others of its pod beside it,
+// of which the same is to be said.
+func (h *Host) repeated(c *container.Container) bool {
+	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Snapshot.Containers().Containers, func(o *container.Container) bool {
+		return o != c && !o.Sandbox && o.Pod == c.Pod
+	})
+}
+
+// mighty are the capabilities each of which is enough to take over a host, for
+// a process in the host's user namespace. See capabilities(7).
+var mighty = []struct {
+	bit  uint
+	name string
+}{
+	{21, "CAP_SYS_ADMIN"},
+	{16, "CAP_SYS_MODULE"},
+	{17, "CAP_SYS_RAWIO"},
+	{2, "CAP_DAC_READ_SEARCH"},
+	{33, "CAP_MAC_ADMIN"},
+	{32, "CAP_MAC_OVERRIDE"},
+	{39, "CAP_BPF"},
+}
+
+// ptrace is another, for who sees the host's processes.
+const ptrace = 19
+
+// privileges finds containers that may do what it takes to be root of the host.
+// Capabilities of who is in a user namespace of his own are none here.
+func privileges(h *Host) (found []Finding) {
+	set := h.Snapshot.Containers()
+	var open []string
+	for _, c := range set.Containers {
+		p, ok := h.Snapshot.Process(c.Init)
+		have, known := h.Confinements[c.Init]
+		if !ok || !known || h.repeated(c) {
+			continue
+		}
+		if user, ok := p.Namespace(inspect.User); !ok || user.Ino != set.Host[inspect.User] {
+			continue
+		}
+		if have.Seccomp == 0 && c.Outer == nil {
+			open = append(open, c.String())
+		}
+		var names []string
+		for _, m := range mighty {
+			if have.Bounding>>m.bit&1 != 0 {
+				names = append(names, m.name)
+			}
+		}
+		if pid, ok := p.Namespace(inspect.PID); ok && pid.Ino == set.Host[inspect.PID] && have.Bounding>>ptrace&1 != 0 {
+			names = append(names, "CAP_SYS_PTRACE")
+		}
+		if len(names) == 0 {
+			continue
+		}
+		f := Finding{Severity: Warning, Subject: c.String(), Evidence: []string{
+			fmt.Sprintf("its first process is %d; its bounding set is %#x", c.Init, have.Bounding),
+		}}
+		full := h.full(have.Bounding)
+		switch {
+		case full && have.Seccomp == 0:
+			f.What = fmt.Sprintf("%s runs privileged: it has the capabilities of the host, and no seccomp filter", c)
+			f.Fix = again(c, "without --privileged")
+		case full:
+			f.What = fmt.Sprintf("%s has the capabilities of the host", c)
+			f.Fix = again(c, "without --cap-add=ALL")
+		default:
+			f.What = fmt.Sprintf("%s may do what it takes to be root of the host: %s", c, strings.Join(names, ", "))
+			f.Fix = again(c, "without "+strings.Join(names, ", "))
+		}
+		if c.Pod != nil && full {
+			f.Fix = again(c, "without privileged: true")
+		}
+		if have.Seccomp == 0 && !full {
+			f.Evidence = append(f.Evidence, "no seccomp filter")
+		}
+		if have.Profile != "" {
+			f.Evidence = append(f.Evidence, "security label "+have.Profile)
+		}
+		found = append(found, f)
+	}
+	if len(open) > 0 {
+		slices.Sort(open)
+		found = append(found, Finding{
+			Severity: Note, Subject: "seccomp", Evidence: all(open),
+			What: some(open, "runs", "run") + " without a seccomp filter",
+		})
+	}
+	return found
+}
+
+// full reports whether a bounding set has all the mighty ones that the host's
+// first process has. Of the others an engine may itself lack some.
+func (h *Host) full(bounding uint64) bool {
+	any := false
+	for _, m := range mighty {
+		if h.Bounding>>m.bit&1 != 0 && bounding>>m.bit&1 == 0 {
+			return false
+		}
+		any = any || h.Bounding>>m.bit&1 != 0
+	}
+	return any
+}
+
+// stop is the command that ends a container, or one that ends its first process.
+func stop(c *container.Container) string {
+	name := c.Name
+	if name == "" {
+		name = c.ID
+	}
+	var words []string
+	switch {
+	case c.Pod != nil && c.Pod.Name != "":
+		words = []string{"kubectl", "-n", c.Pod.Namespace, "delete", "pod", "--", c.Pod.Name}
+	case c.Engine == container.Docker || c.Engine == container.Podman:
+		words = []string{string(c.Engine), "stop", "--", name}
+	case c.Engine == container.LXC:
+		words = []string{"lxc-stop", "-n", name}
+	case c.Engine == container.Incus:
+		words = []string{"incus", "stop", "--", name}
+	case c.Engine == container.LXD:
+		words = []string{"lxc", "stop", "--", name}
+	case c.Engine == container.Containerd && c.Namespace != "":
+		words = []string{"ctr", "-n", c.Namespace, "task", "kill", "--", c.ID}
+	default:
+		return command("kill", fmt.Sprint(c.Init))
+	}
+	if c.Outer != nil {
+		return command("kill", fmt.Sprint(c.Init))
+	}
+	return command(words...)
+}
+
+// again is stop, and says in a comment how the container should be started.
+func again(c *container.Container, how string) string {
+	return stop(c) + comment("and start it again "+how)
+}

@@ -1,0 +1,218 @@
+// Package doctor says what is wrong with the namespaces of a host: names that
+// lead nowhere, namespaces that nobody uses and something keeps, limits that are
+// nearly reached, and containers that are not kept apart from the host.
+//
+//	host, err := doctor.Read(ctx)
+//	if err != nil {
+//		return err
+//	}
+//	for _, f := range host.Examine(doctor.Checks) {
+//		fmt.Println(f.Severity, f.What)
+//	}
+//
+// [Read] gathers what there is to know; it changes nothing. [Host.Examine] then
+// judges, and reads nothing. [Look] does both, and looks again before it calls
+// something a leak: what is being made or taken down looks the same for a moment.
+//
+// A finding has the command that would put it right. Nothing here runs it.
+//
+// # What is normal
+//
+// A tool that cries wolf is not run twice. So what engines and other programs do
+// in normal operation is told apart, and is a [Note] at most: a descriptor of a
+// namespace that has processes; names that somebody gave on purpose, by
+// ip-netns(8) or a pin of ours; names that Docker has not yet cleared away; the
+// namespaces of pods that CRI-O keeps while no container of them runs.
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/pin"
+)
+
+// A Severity says how bad a [Finding] is.
+type Severity uint8
+
+// Severities.
+const (
+	Note    Severity = iota + 1 // true, and worth to know; nothing need be wrong
+	Warning                     // wrong, or a danger, and things work still
+	Problem                     // something does not work, or the next thing will not
+)
+
+var severityNames = [...]string{Note: "note", Warning: "warning", Problem: "problem"}
+
+// String returns "note", "warning" or "problem".
+func (s Severity) String() string {
+	if int(s) < len(severityNames) && severityNames[s] != "" {
+		return severityNames[s]
+	}
+	return fmt.Sprintf("severity(%d)", uint8(s))
+}
+
+// ParseSeverity is the inverse of [Severity.String].
+func ParseSeverity(word string) (Severity, error) {
+	for s := Note; s <= Problem; s++ {
+		if s.String() == word {
+			return s, nil
+		}
+	}
+	return 0, fmt.Errorf("no severity %q; there are: note, warning, problem", word)
+}
+
+// A Finding is one thing that is wrong, or worth to know.
+type Finding struct {
+	Severity Severity
+	// Check is the name of the check that found it, see [Checks].
+	Check string
+	// Subject is what it is about: a path, a namespace, a container, a user.
+	// Together with Check it tells a finding from others.
+	Subject string
+	// What is a sentence. Names in it are as others chose them: clean it before
+	// showing it.
+	What string
+	// Evidence is what was seen, one fact each.
+	Evidence []string
+	// Since is a time from which on it may have been so, and SinceIs says of
+	// what that is the time: [SinceFile] or [SinceHolder]. Namespaces have no
+	// time of their own.
+	Since   time.Time
+	SinceIs string
+	// Fix is a command for a shell that puts it right, or "" if no command
+	// does. It is of printable ASCII characters alone, whatever the names in it.
+	Fix string
+
+	order   uint64 // where kernels number namespaces, older ones have lower numbers
+	passing bool   // it may be gone in a moment
+}
+
+// Of what [Finding.Since] is the time.
+const (
+	SinceFile   = "file"   // when the file was made that the namespace is or was mounted on
+	SinceHolder = "holder" // when the process was started that holds the namespace
+)
+
+// key tells whether a finding is the same as one of another look.
+func (f Finding) key() string { return fmt.Sprint(f.Check, " ", f.Subject, " ", f.order) }
+
+// A Check looks at a [Host] for one kind of trouble.
+type Check struct {
+	Name string
+	Help string
+	find func(*Host) []Finding
+}
+
+// Checks are all there are, in the order of their findings.
+var Checks = []Check{
+	{"names", "names of namespaces that are dead", names},
+	{"leaks", "namespaces without a process that something keeps", leaks},
+	{"limits", "numbers of namespaces near their limit", limits},
+	{"sharing", "containers in namespaces of the host", sharing},
+	{"privileges", "containers that could take over the host", privileges},
+}
+
+// A Host is all that is known of one. It may be made up.
+type Host struct {
+	Snapshot *inspect.Snapshot
+	// Now is when it was read.
+	Now time.Time
+	// Mounts is the caller's mount namespace, where commands are given.
+	Mounts inspect.ID
+	// Names are the pins of every program, see [pin.All] and [pin.Others].
+	Names []Name
+	// Holders are the processes that hold namespaces without being in them.
+	Holders map[int]Holder
+	// Docker is where Docker keeps its state and when it last changed it.
+	Docker Docker
+	// Limits are those of /proc/sys/user/max_TYPE_namespaces.
+	Limits map[inspect.Type]uint64
+	// Confinements are those of the first processes of containers.
+	Confinements map[int]Confinement
+	// Bounding is the capability bounding set of the host's first process, or
+	// zero if it is not known.
+	Bounding uint64
+	// Gaps are what could not be read, those of the snapshot not among them.
+	Gaps []inspect.Gap
+}
+
+// A Name is one pin of a set.
+type Name struct {
+	By   string // see [pin.Set]
+	Set  string // the name of the set, for pins of our own
+	Made time.Time
+	Size int64 // of the file of a dead name
+	pin.Pin
+}
+
+// A Holder is a process that holds namespaces.
+type Holder struct {
+	inspect.Detail
+	Unit      string // its unit of systemd, or ""
+	Container *container.Container
+}
+
+// A Docker is what the state of Docker's daemon tells.
+type Docker struct {
+	Started time.Time // when the daemon started, or zero if none runs
+	Changed time.Time // when a container was last made, started, ended or removed
+}
+
+// A Confinement is what limits a process, of /proc/pid/status.
+type Confinement struct {
+	Bounding   uint64
+	Seccomp    int // 0 is none
+	NoNewPrivs bool
+	Profile    string // of AppArmor or SELinux, or ""
+}
+
+// Examine returns what the checks find, the worst first, then by check, the
+// oldest first.
+func (h *Host) Examine(checks []Check) []Finding {
+	var all []Finding
+	for _, c := range checks {
+		found := c.find(h)
+		for i := range found {
+			found[i].Check = c.Name
+		}
+		slices.SortStableFunc(found, older)
+		all = append(all, found...)
+	}
+	slices.SortStableFunc(all, func(a, b Finding) int { return -cmp.Compare(a.Severity, b.Severity) })
+	return all
+}
+
+// older orders findings, those without any age last.
+func older(a, b Finding) int {
+	if a.order != 0 && b.order != 0 {
+		return cmp.Compare(a.order, b.order)
+	}
+	switch {
+	case a.Since.IsZero() && b.Since.IsZero():
+		return 0
+	case a.Since.IsZero():
+		return 1
+	case b.Since.IsZero():
+		return -1
+	}
+	return a.Since.Compare(b.Since)
+}
+
+// ago says how long ago something was, in one unit.
+func (h *Host) ago(t time.Time) string {
+	d := max(h.Now.Sub(t), 0)
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}

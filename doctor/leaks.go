@@ -1,0 +1,252 @@
+package doctor
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/pin"
+)
+
+// leaks finds namespaces that no process or thread is in, nor will be, that own
+// and enclose none, and that something keeps all the same.
+func leaks(h *Host) (found []Finding) {
+	dead := make(map[string]bool)
+	for _, n := range h.Names {
+		if n.Dead != nil {
+			dead[n.Path] = true // told by names
+		}
+	}
+	for ns := range h.Snapshot.Namespaces() {
+		if len(ns.Members) > 0 || h.Snapshot.Nested(ns) > 0 || len(ns.Others()) == 0 {
+			continue
+		}
+		if f, ok := h.leak(ns, dead); ok {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// leak says how a namespace without a process is kept. It is as bad as the
+// best reason for it is.
+func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool) {
+	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
+	var fixes []string
+	var pids []int
+	mounts := 0
+	for _, holder := range ns.Others() {
+		switch holder.Kind {
+		case inspect.ByFD, inspect.BySocket:
+			if holder.PID == h.Snapshot.Self() {
+				return f, false // we do, for the moment
+			}
+			pids = append(pids, holder.PID)
+			f.Evidence = append(f.Evidence, h.byDescriptor(&f, holder))
+			if who := h.Holders[holder.PID]; keepsDescriptors[who.Comm] {
+				f.Severity = Note
+			}
+		case inspect.ByMount:
+			if dead[holder.Path] {
+				return f, false
+			}
+			if mounts++; mounts > 8 {
+				continue
+			}
+			k := keeperOf(holder.Path)
+			f.Evidence = append(f.Evidence, h.byMount(&f, holder, k))
+			if k.severity == Note || k.runs != "" && h.runs(k.runs) {
+				f.Severity = Note
+			}
+			if fix := h.unmount(holder, k); !slices.Contains(fixes, fix) {
+				fixes = append(fixes, fix)
+			}
+		case inspect.ByKernel:
+			f.Severity = Note
+			f.Evidence = append(f.Evidence, "the kernel keeps it, for a reason that /proc does not show: a descriptor in flight, or a file that somebody holds open")
+		default:
+			return f, false // a thread, or children to come
+		}
+	}
+	if mounts > 8 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("and %d more mounts", mounts-8))
+	}
+	f.What = ns.String() + " has no process"
+	if !f.Since.IsZero() {
+		f.passing = h.Now.Sub(f.Since) < lately || len(pids) > 0
+	}
+	f.Fix = strings.Join(append(fixes, h.end(pids)...), " && ")
+	return f, true
+}
+
+// since notes a time that tells of the age of a finding, the latest one: before
+// it, something else would have to have kept the namespace.
+func (f *Finding) since(h *Host, holder inspect.Holder, n *Name) {
+	switch who, ok := h.Holders[holder.PID]; {
+	case n != nil && !n.Made.IsZero():
+		f.Since, f.SinceIs = n.Made, SinceFile
+	case n == nil && ok && !who.Start.IsZero() && f.SinceIs != SinceFile && who.Start.After(f.Since):
+		f.Since, f.SinceIs = who.Start, SinceHolder
+	}
+}
+
+func (h *Host) byDescriptor(f *Finding, holder inspect.Holder) string {
+	f.since(h, holder, nil)
+	what := "fd"
+	if holder.Kind == inspect.BySocket {
+		what = "socket"
+	}
+	s := fmt.Sprintf("%s %d of %s", what, holder.FD, h.process(holder.PID))
+	if who := h.Holders[holder.PID]; !who.Start.IsZero() {
+		s += ", which was started " + h.ago(who.Start) + " ago"
+	}
+	if c := h.Holders[holder.PID].Container; c != nil {
+		s += ", in " + c.String()
+	}
+	return s
+}
+
+// process names a process: "dockerd (812)".
+func (h *Host) process(pid int) string {
+	if who, ok := h.Holders[pid]; ok && who.Comm != "" {
+		return fmt.Sprintf("%s (%d)", who.Comm, pid)
+	}
+	return "process " + strconv.Itoa(pid)
+}
+
+func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper) string {
+	s := "mounted at " + holder.Path
+	if holder.In != h.Mounts {
+		s += fmt.Sprintf(" in mnt:[%d]", holder.In.Ino)
+		if mnt, ok := h.Snapshot.Namespace(holder.In); ok {
+			switch c := h.Snapshot.ContainerWith(mnt); {
+			case c != nil:
+				s += " of " + c.String()
+			case holder.PID != 0:
+				s += " of " + h.process(holder.PID)
+			}
+		}
+	} else {
+		for _, n := range h.Names {
+			if n.Path == holder.Path {
+				f.since(h, holder, &n)
+				if !n.Made.IsZero() {
+					s += ", made " + h.ago(n.Made) + " ago"
+				}
+			}
+		}
+	}
+	if k.what != "" {
+		s += ": " + k.what
+	}
+	return s
+}
+
+// keepsDescriptors are programs that keep namespaces by descriptors as their
+// service to others: systemd for the units that ask it to (FileDescriptorStore=
+// and JoinsNamespaceOf=), its nsresourced for who was given a user namespace.
+var keepsDescriptors = map[string]bool{"systemd": true, "systemd-nsreso": true}
+
+// A keeper says what it means that a namespace without a process is mounted
+// somewhere.
+type keeper struct {
+	by       string // as package pin has it, or
+	dir      string // a directory: what is anywhere below it
+	severity Severity
+	runs     string // while this program runs it is a note
+	what     string
+}
+
+// keepers is the one table of them.
+var keepers = []keeper{
+	{by: "nstool", severity: Note, what: "a pin of nstool's"},
+	{by: "ip-netns", severity: Note, what: "a name of ip-netns(8)"},
+	{by: "snapd", severity: Note, what: "snapd keeps the mounts of a snap"},
+	{by: "docker", severity: Warning, what: "Docker keeps one for each container that runs"},
+	{by: "cni", severity: Warning, what: "the network of a pod of containerd that is gone"},
+	{by: "crio", severity: Warning, runs: "crio", what: "CRI-O keeps the namespaces of a pod also while none of its containers runs"},
+	{dir: "/var/lib/docker/buildkit", severity: Note, what: "BuildKit keeps some for builds to come"},
+	{dir: "/var/lib/buildkit", severity: Note, what: "BuildKit keeps some for builds to come"},
+	{dir: "/var/snap/lxd/common/ns", severity: Note, what: "LXD keeps its own"},
+	{dir: "/run/user", severity: Note, what: "of an ordinary user"},
+}
+
+// swarm are the names of Docker's that belong to no container.
+func swarm(name string) bool {
+	return name == "default" || name == "ingress_sbox" || strings.HasPrefix(name, "lb_") || len(name) > 2 && name[1] == '-' && name[0] >= '0' && name[0] <= '9'
+}
+
+// keeperOf returns who keeps namespaces at a path.
+func keeperOf(path string) keeper {
+	by := pin.Whose(path)
+	for _, k := range keepers {
+		if by != "" && k.by == by || k.dir != "" && strings.HasPrefix(path, k.dir+"/") {
+			if by == "docker" && swarm(filepath.Base(path)) {
+				k.severity, k.what = Note, "Docker keeps it for its networks"
+			}
+			return k
+		}
+	}
+	return keeper{severity: Warning}
+}
+
+// runs reports whether a process with the given name runs. Only those that hold
+// something are known, and a daemon that keeps namespaces.
+func (h *Host) runs(comm string) bool {
+	for _, who := range h.Holders {
+		if who.Comm == comm {
+			return true
+		}
+	}
+	return false
+}
+
+// unmount is the command that takes a mount of a namespace away.
+func (h *Host) unmount(holder inspect.Holder, k keeper) string {
+	dir, name := filepath.Split(holder.Path)
+	if holder.In != h.Mounts {
+		return command("nstool", "enter", fmt.Sprintf("--mnt=%d", holder.In.Ino), "umount", "--", holder.Path)
+	}
+	switch {
+	case k.by == "nstool":
+		return command("nstool", "pin", "rm", filepath.Base(dir)+"/"+name)
+	case k.by == "snapd":
+		return command("/usr/lib/snapd/snap-discard-ns", strings.TrimSuffix(name, ".mnt"))
+	case (k.by == "ip-netns" || k.by == "cni") && !strings.HasPrefix(name, "-"):
+		return command("ip", "netns", "delete", name)
+	}
+	return command("umount", "--", holder.Path) + " && " + command("rm", "--", holder.Path)
+}
+
+// end are the commands that make processes let go of what they hold: their
+// services are started again, their containers too, and others ended.
+func (h *Host) end(pids []int) (fixes []string) {
+	var kill []int
+	for _, pid := range pids {
+		who := h.Holders[pid]
+		fix := ""
+		switch {
+		case who.Container != nil:
+			fix = stop(who.Container)
+		case who.Unit != "":
+			fix = command("systemctl", "restart", "--", who.Unit)
+		}
+		switch {
+		case fix != "" && !slices.Contains(fixes, fix):
+			fixes = append(fixes, fix)
+		case fix == "" && !slices.Contains(kill, pid) && pid > 1:
+			kill = append(kill, pid)
+		}
+	}
+	if len(kill) > 0 {
+		words := []string{"kill"}
+		for _, pid := range kill {
+			words = append(words, strconv.Itoa(pid))
+		}
+		fixes = append(fixes, command(words...))
+	}
+	return fixes
+}

@@ -1,0 +1,100 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/pin"
+)
+
+// lately is how long ago something counts as being under way.
+const lately = 5 * time.Second
+
+// sweep is how long Docker leaves the file of a namespace that it has unmounted:
+// it clears them away once a minute. See libnetwork/osl in its sources.
+const sweep = 2 * time.Minute
+
+// names finds names in well-known directories that lead to no namespace any
+// more.
+func names(h *Host) (found []Finding) {
+	for _, n := range h.Names {
+		if n.Dead == nil || errors.Is(n.Dead, pin.ErrElsewhere) {
+			continue
+		}
+		f := Finding{Severity: Warning, Subject: n.Path, Fix: h.forget(n)}
+		if !n.Made.IsZero() {
+			f.Since, f.SinceIs = n.Made, SinceFile
+			f.Evidence = append(f.Evidence, "the file was made "+h.ago(n.Made)+" ago")
+		}
+		if n.By != "" {
+			f.Evidence = append(f.Evidence, "in a directory of "+n.By)
+		}
+		f.passing = n.Made.IsZero() || h.Now.Sub(n.Made) < lately
+		switch {
+		case errors.Is(n.Dead, pin.ErrInitGone):
+			f.What = fmt.Sprintf("%s keeps a PID namespace in which nothing can be started any more: its first process is gone", n.Path)
+		case !errors.Is(n.Dead, pin.ErrUnmounted):
+			f.What = fmt.Sprintf("%s is a name without a namespace: %v", n.Path, n.Dead)
+		default:
+			f.What = n.Path + " is a name without a namespace"
+			if in, ok := h.mountedElsewhere(n); ok {
+				f.Severity, f.Fix = Note, ""
+				f.What += " here"
+				f.Evidence = append(f.Evidence, fmt.Sprintf("a file of that name has one in mnt:[%d]; to remove the name would take it from there", in.Ino))
+			} else if n.By == "docker" && swarm(n.Set) {
+				f.Severity, f.Fix = Note, ""
+				f.What += ", which Docker will use again"
+			} else if h.dockerSweeps(n) {
+				f.Severity, f.Fix = Note, ""
+				f.What += ", which Docker removes within a minute"
+				f.Evidence = append(f.Evidence, "Docker last changed a container "+h.ago(h.Docker.Changed)+" ago")
+			}
+			if n.Size > 0 {
+				f.Evidence = append(f.Evidence, fmt.Sprintf("the file is not empty: %d bytes", n.Size))
+			}
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// forget is the command that takes a dead name away. rm(1) is safe there: the
+// kernel refuses to unlink what a namespace is mounted on by then.
+func (h *Host) forget(n Name) string {
+	switch {
+	case n.By == "nstool" && n.Set != "":
+		return command("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
+	case !errors.Is(n.Dead, pin.ErrUnmounted):
+		return command("umount", "--", n.Path) + " && " + command("rm", "--", n.Path)
+	case n.Size > 0:
+		return command("rm", "-i", "--", n.Path)
+	}
+	return command("rm", "--", n.Path)
+}
+
+// mountedElsewhere reports whether a file that may be the one of a dead name
+// has a namespace on it in another mount namespace. The directory may have
+// another name there, as /host/run/netns.
+func (h *Host) mountedElsewhere(n Name) (inspect.ID, bool) {
+	for ns := range h.Snapshot.Namespaces(n.Type) {
+		for _, holder := range ns.Others() {
+			if holder.Kind == inspect.ByMount && filepath.Base(holder.Path) == filepath.Base(n.Path) {
+				return holder.In, true
+			}
+		}
+	}
+	return inspect.ID{}, false
+}
+
+// dockerSweeps reports whether a dead name may be one that Docker is about to
+// remove. Its daemon unmounts a namespace when a container ends, and forgets
+// what it unmounted when it is itself started again. A container that ended
+// after the file was made has left traces in the state of Docker.
+func (h *Host) dockerSweeps(n Name) bool {
+	d := h.Docker
+	return n.By == "docker" && !d.Started.IsZero() && !n.Made.IsZero() && d.Started.Before(n.Made) &&
+		d.Changed.After(n.Made) && h.Now.Sub(d.Changed) < sweep
+}

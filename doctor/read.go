@@ -1,0 +1,310 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/process"
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/pin"
+)
+
+// pause is how long Look waits before it looks again.
+const pause = time.Second
+
+// Look reads the host and examines it. What may be gone in a moment, such as a
+// namespace that is about to get its first process, is a finding only if it is
+// still there a second later.
+func Look(ctx context.Context, checks []Check, opts ...inspect.Option) (*Host, []Finding, error) {
+	return look(ctx, checks, func() { sleep(ctx, pause) }, opts...)
+}
+
+// look is Look, which calls wait before it looks again.
+func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Option) (*Host, []Finding, error) {
+	h, err := Read(ctx, opts...)
+	if err != nil {
+		return nil, nil, err
+	}
+	found := h.Examine(checks)
+	if !slices.ContainsFunc(found, func(f Finding) bool { return f.passing }) {
+		return h, found, nil
+	}
+	before := make(map[string]bool)
+	for _, f := range found {
+		before[f.key()] = true
+	}
+	wait()
+	if h, err = Read(ctx, opts...); err != nil {
+		return nil, nil, err
+	}
+	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.passing && !before[f.key()] })
+	return h, found, nil
+}
+
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// Read gathers what is known of the host: a scan, with the given options, and
+// then what the scan alone does not tell. It needs what [inspect.Scan] needs, and
+// fails only if that does; what else could not be read is in [Host.Gaps].
+func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
+	snap, err := inspect.Scan(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Snapshot: snap, Now: time.Now(), Holders: make(map[int]Holder), Mounts: ownMounts(snap)}
+	if snap.Proc() == "/proc" {
+		h.readNames(ctx) // of this system, and not of that which another proc file system shows
+	}
+	h.readHolders(ctx)
+	h.readDaemons(ctx)
+	h.readLimits()
+	h.readConfinements()
+	return h, ctx.Err()
+}
+
+// ownMounts returns the caller's mount namespace, or where the caller is not to
+// be seen the host's.
+func ownMounts(snap *inspect.Snapshot) inspect.ID {
+	if self, ok := snap.Process(snap.Self()); ok {
+		id, _ := self.Namespace(inspect.Mnt)
+		return id
+	}
+	if ns, ok := snap.Find(snap.Containers().Host[inspect.Mnt]); ok {
+		return ns.ID
+	}
+	return inspect.ID{}
+}
+
+func (h *Host) gap(pid int, what string, err error) {
+	h.Gaps = append(h.Gaps, inspect.Gap{PID: pid, What: what, Err: err})
+}
+
+// readNames finds the pins of every program.
+func (h *Host) readNames(ctx context.Context) {
+	for _, source := range []func(func(pin.Set, error) bool){pin.All(ctx), pin.Others(ctx)} {
+		for set, err := range source {
+			if err != nil {
+				h.gap(0, "pins of "+set.By, err)
+				continue
+			}
+			for _, p := range set.Pins {
+				n := Name{By: set.By, Set: set.Name, Made: set.Made, Pin: p}
+				if st, err := os.Lstat(p.Path); err == nil && p.Dead != nil && st.Mode().IsRegular() {
+					n.Size = st.Size()
+				}
+				h.Names = append(h.Names, n)
+			}
+		}
+	}
+}
+
+// readHolders describes the processes that hold namespaces which no process is
+// in.
+func (h *Host) readHolders(ctx context.Context) {
+	var procs []*inspect.Process
+	for ns := range h.Snapshot.Namespaces() {
+		if len(ns.Members) > 0 {
+			continue
+		}
+		for _, holder := range ns.Others() {
+			if p, ok := h.Snapshot.Process(holder.PID); ok {
+				procs = append(procs, p)
+			}
+		}
+	}
+	for pid, d := range h.Snapshot.Describe(ctx, slices.Values(procs), false) {
+		who := Holder{Detail: d}
+		p, _ := h.Snapshot.Process(pid)
+		if m := h.Snapshot.ContainerOf(p); !m.Guest {
+			who.Container = m.Container
+		}
+		if s, err := process.Read(h.Snapshot.Proc(), pid); err == nil {
+			who.Unit = unit(s.Group())
+		}
+		h.Holders[pid] = who
+	}
+}
+
+// unit returns the service of the system that a control group is of, or "". A
+// service in which all of a user's programs run is none to be started again.
+func unit(cgroup string) string {
+	rest, ok := strings.CutPrefix(cgroup, "/system.slice/")
+	if !ok {
+		return ""
+	}
+	for part := range strings.SplitSeq(rest, "/") {
+		if strings.HasSuffix(part, ".service") {
+			return part
+		}
+	}
+	return ""
+}
+
+// readDaemons looks for daemons that keep namespaces, if there is anything that
+// they may keep.
+func (h *Host) readDaemons(ctx context.Context) {
+	docker := slices.ContainsFunc(h.Names, func(n Name) bool { return n.By == "docker" && n.Dead != nil })
+	crio := slices.ContainsFunc(h.Names, func(n Name) bool { return n.By == "crio" })
+	if !docker && !crio {
+		return
+	}
+	for pid, d := range h.Snapshot.Describe(ctx, h.Snapshot.Processes(), false) {
+		switch {
+		case d.Comm == "dockerd" && docker && d.UID == 0:
+			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
+				p, _ := h.Snapshot.Process(pid)
+				if m := h.Snapshot.ContainerOf(p); m.Container != nil {
+					continue // Docker in a container keeps its own
+				}
+				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), true)[pid].Args
+				h.Docker = Docker{Started: d.Start, Changed: lastChange(dockerRoot(args))}
+			}
+		case d.Comm == "crio" && d.UID == 0:
+			h.Holders[pid] = Holder{Detail: d}
+		}
+	}
+}
+
+// dockerRoot returns where a daemon of Docker's keeps its state.
+func dockerRoot(args []string) string {
+	root, config := "/var/lib/docker", "/etc/docker/daemon.json"
+	given := false
+	for i, arg := range args {
+		for _, flag := range []string{"--data-root", "-g", "--graph", "--config-file"} {
+			value, ok := strings.CutPrefix(arg, flag+"=")
+			if !ok && arg == flag && i+1 < len(args) {
+				value, ok = args[i+1], true
+			}
+			switch {
+			case ok && flag == "--config-file":
+				config = value
+			case ok:
+				root, given = value, true
+			}
+		}
+	}
+	if text, err := sys.ReadRegular(config, 1<<20); err == nil && !given {
+		var c struct {
+			Root string `json:"data-root"`
+		}
+		if json.Unmarshal(text, &c) == nil && filepath.IsAbs(c.Root) {
+			root = c.Root
+		}
+	}
+	return root
+}
+
+// lastChange returns when Docker last made, started, ended or removed a
+// container: each changes a directory.
+func lastChange(root string) (last time.Time) {
+	dir := filepath.Join(root, "containers")
+	entries, _ := os.ReadDir(dir)
+	paths := []string{dir}
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	for _, path := range paths {
+		if st, err := os.Lstat(path); err == nil && st.ModTime().After(last) {
+			last = st.ModTime()
+		}
+	}
+	return last
+}
+
+// readLimits reads how many namespaces of each type a user may have. A kernel
+// that lacks a type has no such file.
+func (h *Host) readLimits() {
+	h.Limits = make(map[inspect.Type]uint64)
+	for t := range inspect.AllTypes.All() {
+		path := filepath.Join(h.Snapshot.Proc(), "sys/user", "max_"+t.String()+"_namespaces")
+		text, err := sys.ReadRegular(path, 64)
+		if err == nil {
+			h.Limits[t], err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			h.gap(0, path, err)
+		}
+	}
+}
+
+// readConfinements reads what limits the first processes of containers.
+func (h *Host) readConfinements() {
+	h.Confinements = make(map[int]Confinement)
+	dir, err := sys.OpenStateDir(h.Snapshot.Proc())
+	if err != nil {
+		h.gap(0, h.Snapshot.Proc(), err)
+		return
+	}
+	defer dir.Close()
+	buf := make([]byte, 16<<10)
+	read := func(pid int) (Confinement, error) {
+		text, err := dir.ReadProc(fmt.Sprintf("%d/status", pid), buf)
+		if err != nil {
+			return Confinement{}, err
+		}
+		return parseStatus(text)
+	}
+	for _, c := range h.Snapshot.Containers().Containers {
+		have, err := read(c.Init)
+		switch {
+		case err == nil:
+			if text, err := dir.ReadProc(fmt.Sprintf("%d/attr/current", c.Init), buf); err == nil {
+				have.Profile = strings.TrimRight(string(text), "\n\x00")
+			}
+			h.Confinements[c.Init] = have
+		case !errors.Is(err, fs.ErrNotExist):
+			h.gap(c.Init, "status", err)
+		}
+	}
+	if first, err := read(1); err == nil {
+		h.Bounding = first.Bounding
+	}
+	for _, g := range h.Snapshot.Containers().Gaps {
+		h.Gaps = append(h.Gaps, inspect.Gap(g))
+	}
+}
+
+// parseStatus reads some fields of /proc/pid/status, see proc_pid_status(5). A
+// kernel without seccomp has no such line, and no filters.
+func parseStatus(text []byte) (c Confinement, err error) {
+	bounding := false
+	for line := range bytes.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), ":")
+		value = strings.TrimSpace(value)
+		switch name {
+		case "CapBnd":
+			c.Bounding, err = strconv.ParseUint(value, 16, 64)
+			bounding = true
+		case "NoNewPrivs":
+			c.NoNewPrivs = value == "1"
+		case "Seccomp":
+			c.Seccomp, err = strconv.Atoi(value)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	if !bounding {
+		err = errors.New("no CapBnd")
+	}
+	return c, err
+}

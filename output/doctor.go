@@ -1,0 +1,83 @@
+package output
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// DoctorSchema names the form of what [FindingsJSON] writes. See [Schema].
+const DoctorSchema = "nstool/doctor/1"
+
+// A Finding is something that is wrong, or worth to know.
+type Finding struct {
+	Severity string // "problem", "warning" or "note"
+	Check    string // what was looked for
+	Subject  string // what it is about
+	What     string
+	Evidence []string
+	Since    time.Time // zero if it is not known
+	SinceIs  string    // of what Since is the time: "file" or "holder"
+	// Fix is a command to paste into a shell, or "". It is of printable ASCII.
+	Fix string
+}
+
+// mostEvidence is how much of the evidence for a finding is shown to people.
+const mostEvidence = 8
+
+// Findings writes a paragraph for each finding: how bad and what, then the
+// evidence, then the command that puts it right. Nothing is cut to the width of
+// a terminal, as a command that is cut is another one.
+func Findings(w io.Writer, findings []Finding, style Style) error {
+	var b strings.Builder
+	for _, f := range findings {
+		word := fmt.Sprintf("%-8s", strings.ToUpper(f.Severity))
+		if style.Color {
+			word = severityColors[f.Severity] + word + plainColor
+		}
+		fmt.Fprintf(&b, "%s %s\n", word, Clean(f.What))
+		for i, e := range f.Evidence {
+			if i == mostEvidence && len(f.Evidence) > mostEvidence+1 {
+				fmt.Fprintf(&b, "         and %d more; --json lists them\n", len(f.Evidence)-i)
+				break
+			}
+			fmt.Fprintf(&b, "         %s\n", Clean(e))
+		}
+		if f.Fix != "" {
+			fmt.Fprintf(&b, "         fix: %s\n", CleanText(f.Fix))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+var severityColors = map[string]string{"problem": "\x1b[1;31m", "warning": "\x1b[33m", "note": "\x1b[2m"}
+
+const plainColor = "\x1b[0m"
+
+// FindingsJSON writes one object:
+//
+//	{"schema": "nstool/doctor/1", "partial": false, "findings": [{...}, ...], "gaps": [{...}, ...]}
+//
+// See [JSON] for strings.
+func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
+	e := &encoder{w: w}
+	e.raw(`{"schema":"` + DoctorSchema + `",` + fmt.Sprintf(`"partial":%t,"findings":[`, len(gaps) > 0))
+	columns := []Column[Finding]{
+		{Name: "severity", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Severity) }},
+		{Name: "check", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Check) }},
+		{Name: "subject", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Subject) }},
+		{Name: "what", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.What) }},
+		{Name: "evidence", Kind: List, value: func(_ *View, f Finding) Value { return listValue(f.Evidence) }},
+		{Name: "since", Kind: When, value: func(_ *View, f Finding) Value { return whenValue(f.Since) }},
+		{Name: "since_is", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.SinceIs) }},
+		{Name: "fix", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Fix) }},
+	}
+	encodeRows(e, nil, findings, columns)
+	e.raw(`]`)
+	e.gaps(gaps)
+	return e.flush()
+}
