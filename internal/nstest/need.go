@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,21 @@ var needs = map[string]func() error{
 	"podman":     asRoot("podman"),
 	"lxc":        asRoot("lxc-start"),
 	"nspawn":     asRoot("systemd-nspawn"),
+}
+
+// ProgramsVar names the environment variable that has the directory of programs
+// that are built already, for where there is nothing to build them with.
+const ProgramsVar = "NSTOOL_TEST_PROGRAMS"
+
+// Built returns the path of a program of [ProgramsVar], if it is there.
+func Built(name string) (path string, ok bool) {
+	dir := os.Getenv(ProgramsVar)
+	if dir == "" {
+		return "", false
+	}
+	path = filepath.Join(dir, name)
+	_, err := os.Stat(path)
+	return path, err == nil
 }
 
 var (

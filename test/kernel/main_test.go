@@ -58,6 +58,9 @@ var nstool = sync.OnceValues(func() (string, error) {
 
 func program(t testing.TB) string {
 	t.Helper()
+	if path, ok := nstest.Built("nstool"); ok {
+		return path
+	}
 	nstest.Need(t, "go")
 	path, err := nstool()
 	if err != nil {
