@@ -143,24 +143,7 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 	case k == When:
 		e.string(v.when.Format(time.RFC3339))
 	case k == List:
-		e.raw("[")
-		for i, s := range v.list {
-			if i > 0 {
-				e.raw(",")
-			}
-			e.string(s)
-		}
-		e.raw("]")
-		if slices.ContainsFunc(v.list, invalid) {
-			e.raw(`,"` + key + `_base64":[`)
-			for i, s := range v.list {
-				if i > 0 {
-					e.raw(",")
-				}
-				e.base64(s)
-			}
-			e.raw("]")
-		}
+		e.strings(key, v.list)
 	case k == Holders:
 		e.raw("[")
 		first := true
@@ -174,6 +157,28 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		e.raw("]")
 	default:
 		e.text(key, v.text)
+	}
+}
+
+// strings writes a list, and the same in base64 behind it if one is no UTF-8.
+func (e *encoder) strings(key string, list []string) {
+	e.raw("[")
+	for i, s := range list {
+		if i > 0 {
+			e.raw(",")
+		}
+		e.string(s)
+	}
+	e.raw("]")
+	if slices.ContainsFunc(list, invalid) {
+		e.raw(`,"` + key + `_base64":[`)
+		for i, s := range list {
+			if i > 0 {
+				e.raw(",")
+			}
+			e.base64(s)
+		}
+		e.raw("]")
 	}
 }
 

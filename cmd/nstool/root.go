@@ -83,10 +83,13 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newContainers(a),
 		newDoctor(a),
+		newDiff(a),
 		newEnter(a),
 		newLs(a),
 		newRun(a),
+		newPid(a),
 		newPin(a),
+		newShow(a),
 		newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()

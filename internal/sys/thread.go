@@ -2,7 +2,6 @@ package sys
 
 import (
 	"errors"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -65,14 +64,16 @@ func onThread(f func() error, ending chan<- Ending) {
 // namespace that owns the mount namespace, and CAP_SYS_CHROOT and CAP_SYS_ADMIN
 // in the caller's.
 func InMountNamespace(fd int, f func() error) error {
+	return InNamespace(fd, unix.CLONE_NEWNS, f)
+}
+
+// InNamespace calls f on a thread of its own that has joined the namespace of
+// fd, of the type that flag says; see [OnThread]. It is not for user, PID and
+// time namespaces.
+func InNamespace(fd, flag int, f func() error) error {
 	return OnThread(func() error {
-		// setns(2) refuses a mount namespace to a thread that shares root and
-		// working directory with others.
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return os.NewSyscallError("unshare", err)
-		}
-		if err := unix.Setns(fd, unix.CLONE_NEWNS); err != nil {
-			return os.NewSyscallError("setns", err)
+		if err := joinAll([]Join{{fd, flag}}); err != nil {
+			return err
 		}
 		return f()
 	})

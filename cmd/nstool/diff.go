@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// statusDiffers is what nstool-diff(1) exits with, besides 0 and statusTrouble, as
+// diff(1) does.
+const statusDiffers status = 1
+
+// diffOptions is what the words of nstool-diff(1) say.
+type diffOptions struct {
+	a, b  target.Ref
+	types inspect.Types
+	json  bool
+}
+
+func newDiff(a *app) *cobra.Command {
+	var o diffOptions
+	var types []string
+	cmd := &cobra.Command{
+		Use:     "diff [flags] TARGET TARGET",
+		Short:   "Compare the namespaces of two targets",
+		GroupID: groupSee,
+		Long: `Say for each type of namespace whether two targets are in the same one, and
+where they are not, what is different inside.
+
+The exit status is 0 if all are the same, 1 if some are not, and 2 if there was
+trouble, or something could not be read.`,
+		Example: `  nstool diff web db           two containers
+  nstool diff 4242 self        a process and the shell
+  nstool diff pin:blue web     of what was pinned`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range types {
+				t, err := inspect.ParseType(name)
+				if err != nil {
+					return usageError{err}
+				}
+				o.types = o.types.With(t)
+			}
+			refs, err := parseTargets(args)
+			if err != nil {
+				return err
+			}
+			if len(refs) != 2 {
+				return usagef("two targets are compared, not %d", len(refs))
+			}
+			o.a, o.b = refs[0], refs[1]
+			if err := runDiff(cmd.Context(), a, o); err != nil && !silent(err) {
+				return statusError{statusTrouble, err}
+			} else if err != nil {
+				return err
+			}
+			return nil
+		},
+		ValidArgsFunction: completeTargets,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVarP(&types, "type", "t", nil, "compare only namespaces of this `TYPE`: "+inspect.AllTypes.String())
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
+	completeTypes(cmd)
+	return cmd
+}
+
+func runDiff(ctx context.Context, a *app, o diffOptions) error {
+	stop := a.progress("still reading")
+	defer stop()
+	snap, err := inspect.Scan(ctx, inspect.WithHidden())
+	if err != nil {
+		return err
+	}
+	e := newExplanation(snap)
+	list, err := e.compare(ctx, o)
+	if err != nil {
+		return err
+	}
+	stop()
+	if o.json {
+		err = output.DiffJSON(a.out, o.a.Text, o.b.Text, list, e.allGaps())
+	} else {
+		err = output.Diff(a.out, o.a.Text, o.b.Text, list, output.Style{Width: width(a.out), Color: a.color()})
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.reportGaps(snap, e.gaps, false); err != nil {
+		return err
+	}
+	switch {
+	case slices.ContainsFunc(list, func(c output.Comparison) bool { return c.Err != nil }):
+		return statusError{status: statusTrouble}
+	case slices.ContainsFunc(list, func(c output.Comparison) bool { return !c.Same() }):
+		return statusError{status: statusDiffers}
+	}
+	return nil
+}
+
+// compare compares what two targets have. Of a namespace, or a pin, only the
+// types are compared that it has.
+func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comparison, error) {
+	var sides [2]map[inspect.Type]*inspect.Namespace
+	common := inspect.AllTypes
+	for i, ref := range []target.Ref{o.a, o.b} {
+		found, err := target.Resolve(e.snap, ref)
+		if err != nil {
+			return nil, err
+		}
+		if sides[i], err = e.single(found, ref); err != nil {
+			return nil, err
+		}
+		if found.Process == nil { // then it is all it has
+			for t := range common.All() {
+				if sides[i][t] == nil {
+					common = common.Without(t)
+				}
+			}
+		}
+	}
+	if o.types != 0 {
+		common &= o.types
+	}
+	if common.Len() == 0 {
+		return nil, fmt.Errorf("%s and %s have no namespaces of a type in common to be compared", o.a.Text, o.b.Text)
+	}
+	var list []output.Comparison
+	for t := range common.All() {
+		c := output.Comparison{Type: t, A: sides[0][t], B: sides[1][t]}
+		switch {
+		case c.A == nil || c.B == nil:
+			c.Err = inspect.ErrHidden
+		case c.A != c.B:
+			e.namespace(ctx, c.A)
+			e.namespace(ctx, c.B)
+		}
+		list = append(list, c)
+	}
+	e.describe(ctx)
+	report := func(ns *inspect.Namespace) output.NamespaceReport {
+		i := slices.IndexFunc(e.namespaces, func(r output.NamespaceReport) bool { return r.NS == ns })
+		return e.namespaces[i]
+	}
+	for i, c := range list {
+		if c.Err == nil && c.A != c.B {
+			list[i].Differs = output.Differences(e.view, report(c.A), report(c.B))
+		}
+	}
+	return list, nil
+}
+
+// single returns the namespaces of a target by type. Of a pod they are those of
+// the one container that is meant.
+func (e *explanation) single(found target.Found, ref target.Ref) (map[inspect.Type]*inspect.Namespace, error) {
+	if inner := found.Match.Inner(); len(inner) > 1 {
+		names := make([]string, len(inner))
+		for i, c := range inner {
+			names[i] = "pod:" + c.String()
+		}
+		return nil, &target.AmbiguousError{Text: ref.Text, Targets: names}
+	} else if len(inner) == 1 {
+		p, ok := e.snap.Process(inner[0].Init)
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", inner[0], inspect.ErrGone)
+		}
+		found = target.Found{Process: p}
+	}
+	set := make(map[inspect.Type]*inspect.Namespace)
+	for _, ns := range found.Namespaces(e.snap) {
+		set[ns.Type] = ns
+	}
+	return set, nil
+}

@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// pidOptions is what the words of nstool-pid(1) say.
+type pidOptions struct {
+	in    *target.Ref
+	tasks []target.Ref
+	quiet bool
+	json  bool
+}
+
+func newPid(a *app) *cobra.Command {
+	var o pidOptions
+	var in string
+	cmd := &cobra.Command{
+		Use:     "pid [flags] PID...",
+		Short:   "Say what a process is called in each PID namespace",
+		GroupID: groupSee,
+		Long: `Say what each process is called in every PID namespace that it is in, from that
+of the caller to the innermost. With --in, the PIDs are those that the PID
+namespace of TARGET has; a thread ID will do too.`,
+		Example: `  nstool pid 4242                 what it is in its container
+  nstool pid --in web 1           process 1 of a container, on the host
+  kill $(nstool pid -q --in web 7)`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("in") {
+				ref, err := target.Parse(in)
+				if err != nil {
+					return usageError{err}
+				}
+				o.in = &ref
+			}
+			refs, err := parseTargets(args)
+			if err != nil {
+				return err
+			}
+			for _, ref := range refs {
+				switch {
+				case ref.Kind != target.Process || ref.PidfdIno != 0:
+					return usagef("%q is no PID", ref.Text)
+				case ref.PID == 0 && o.in != nil:
+					return usagef("self has a PID of its own; with --in, the PIDs are those of %s", o.in.Text)
+				}
+			}
+			if len(refs) == 0 {
+				return usagef("the PID of which process? see %s --help", cmd.CommandPath())
+			}
+			if o.quiet && o.json {
+				return usagef("--quiet and --json exclude each other")
+			}
+			o.tasks = refs
+			return runPid(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completePIDs,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&in, "in", "", "the PIDs are those that the PID namespace of this `TARGET` has")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only the PID asked for: with --in the caller's, else the innermost")
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
+	if err := cmd.RegisterFlagCompletionFunc("in", completeTargets); err != nil {
+		panic(err) // no such flag
+	}
+	return cmd
+}
+
+// completePIDs offers processes, unless their numbers are those of a TARGET.
+func completePIDs(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	o := offers{word: word}
+	if !cmd.Flags().Changed("in") {
+		if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
+			o.processes(cmd.Context(), snap)
+		}
+	}
+	return o.list, cobra.ShellCompDirectiveNoFileComp
+}
+
+func runPid(ctx context.Context, a *app, o pidOptions) error {
+	opts := entry.ForContainers()
+	if o.in != nil && hardToFind(*o.in) {
+		opts = []inspect.Option{inspect.WithHidden()}
+	}
+	snap, err := inspect.Scan(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	look := func(ctx context.Context, ref target.Ref) (*task.Task, error) { return readTask(ctx, ref) }
+	if o.in != nil {
+		inner, err := openPIDs(ctx, snap, *o.in)
+		if err != nil {
+			return err
+		}
+		defer inner.close()
+		look = inner.find
+	}
+	e := newExplanation(snap)
+	var reports []output.TaskReport
+	var missing []error
+	for _, ref := range o.tasks {
+		t, err := look(ctx, ref)
+		if err != nil {
+			missing = append(missing, err)
+			reports = append(reports, output.TaskReport{Asked: ref.Text, Err: err})
+			continue
+		}
+		inner, _ := snap.Find(t.PIDNS)
+		reports = append(reports, output.TaskReport{Asked: ref.Text, Task: t, Levels: output.Levels(snap, t.NSpid, inner)})
+	}
+	e.ofLevels(ctx, reports)
+	switch {
+	case o.json:
+		err = output.PidJSON(a.out, e.view, reports, e.allGaps())
+	case o.quiet:
+		err = output.PidNumbers(a.out, reports, o.in == nil)
+	default:
+		err = output.Sheets(a.out, output.PidSheets(e.view, reports), output.Style{Width: width(a.out), Color: a.color()})
+	}
+	if err != nil {
+		return err
+	}
+	// All but the last are said here, that one by who called.
+	for i, err := range missing {
+		if i == len(missing)-1 {
+			return err
+		}
+		fmt.Fprintf(a.err, "nstool: pid: %s\n", output.CleanText(err.Error()))
+	}
+	return nil
+}
+
+// ofLevels reads the names of the processes that the namespaces of levels are
+// called after.
+func (e *explanation) ofLevels(ctx context.Context, reports []output.TaskReport) {
+	var procs iter.Seq[*inspect.Process] = func(yield func(*inspect.Process) bool) {
+		for _, r := range reports {
+			for _, l := range r.Levels {
+				if l.NS == nil {
+					continue
+				}
+				if p := l.NS.Leader(); p != nil && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+	e.view.Details = e.snap.Describe(ctx, procs, false)
+}
+
+// readTask reads a task by the caller's number for it.
+func readTask(ctx context.Context, ref target.Ref) (*task.Task, error) {
+	pid, tid := ref.PID, ref.TID
+	if pid == 0 {
+		pid = os.Getpid()
+	}
+	if tid == 0 {
+		of, err := task.ProcessOf(pid)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("no process %d", pid)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if of != pid {
+			pid, tid = of, pid
+		}
+	}
+	t, err := task.Read(ctx, pid, tid)
+	if errors.Is(err, fs.ErrNotExist) {
+		if tid != 0 {
+			return nil, fmt.Errorf("no thread %d of process %d", tid, pid)
+		}
+		return nil, fmt.Errorf("no process %d", pid)
+	}
+	if err == nil && len(t.NSpid) == 0 {
+		return nil, fmt.Errorf("process %d: the kernel does not tell its PIDs: %w", pid, errors.ErrUnsupported)
+	}
+	return t, err
+}
+
+// A pidsOf finds tasks by what a PID namespace calls them.
+type pidsOf struct {
+	snap *inspect.Snapshot
+	ns   *inspect.Namespace
+	text string // what the user calls it
+	fd   int
+	file interface{ Close() error }
+}
+
+// openPIDs opens the PID namespace of a TARGET.
+func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pidsOf, error) {
+	found, err := target.Resolve(snap, ref)
+	if err != nil {
+		return nil, err
+	}
+	var list []*inspect.Namespace
+	for _, ns := range found.Namespaces(snap) {
+		if ns.Type == inspect.PID {
+			list = append(list, ns)
+		}
+	}
+	if inner := found.Match.Inner(); len(inner) > 0 {
+		list = nil
+		for _, c := range inner {
+			if p, ok := snap.Process(c.Init); ok {
+				if ns, ok := snap.Of(p, inspect.PID); ok && !slices.Contains(list, ns) {
+					list = append(list, ns)
+				}
+			}
+		}
+		if len(list) > 1 {
+			names := make([]string, len(inner))
+			for i, c := range inner {
+				names[i] = "pod:" + c.String()
+			}
+			return nil, &target.AmbiguousError{Text: ref.Text, Targets: names}
+		}
+	}
+	switch {
+	case len(list) > 0:
+	case found.Namespace != nil:
+		return nil, fmt.Errorf("%s is no PID namespace", found.Namespace)
+	case found.Pinned != nil:
+		return nil, fmt.Errorf("%s has no PID namespace", ref.Text)
+	default:
+		return nil, fmt.Errorf("the PID namespace of %s cannot be read: %w", ref.Text, fs.ErrPermission)
+	}
+	file, err := snap.Open(ctx, list[0])
+	if err != nil {
+		return nil, err
+	}
+	return &pidsOf{snap: snap, ns: list[0], text: ref.Text, fd: int(file.Fd()), file: file}, nil
+}
+
+func (in *pidsOf) close() { in.file.Close() }
+
+// find reads a task by what the namespace calls it, and checks that it is so.
+func (in *pidsOf) find(ctx context.Context, ref target.Ref) (*task.Task, error) {
+	asked := ref.PID
+	if ref.TID != 0 {
+		asked = ref.TID
+	}
+	for range 3 { // a number may be given to another meanwhile
+		tid, tgid, err := sys.PIDFrom(in.fd, asked)
+		if errors.Is(err, errors.ErrUnsupported) {
+			tid, tgid, err = in.search(ctx, asked)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, in.missing(ref)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("process %d in %s: %w", asked, in.text, err)
+		}
+		thread := tid
+		if tid == tgid {
+			thread = 0
+		}
+		t, err := task.Read(ctx, tgid, thread)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		// What the namespace calls it now.
+		pid, ok := in.level(t, t.NSpid)
+		if ok && pid != asked {
+			continue
+		}
+		if process, ok := in.level(t, t.NStgid); ok && ref.TID != 0 && process != ref.PID {
+			return nil, fmt.Errorf("thread %d in %s is of process %d, not %d", ref.TID, in.text, process, ref.PID)
+		}
+		return t, nil
+	}
+	return nil, in.missing(ref)
+}
+
+func (in *pidsOf) missing(ref target.Ref) error {
+	what := "process " + strconv.Itoa(ref.PID)
+	if ref.TID != 0 {
+		what = fmt.Sprintf("thread %d of process %d", ref.TID, ref.PID)
+	}
+	return fmt.Errorf("no %s in %s, which is %s", what, in.text, in.ns)
+}
+
+// level returns which of the PIDs of a task is that of the namespace.
+func (in *pidsOf) level(t *task.Task, pids []int) (int, bool) {
+	inner, ok := in.snap.Find(t.PIDNS)
+	if !ok {
+		return 0, false
+	}
+	for _, l := range output.Levels(in.snap, pids, inner) {
+		if l.NS == in.ns {
+			return l.PID, true
+		}
+	}
+	return 0, false
+}
+
+// search looks for a task among all that there are, processes before threads,
+// for kernels that cannot be asked (before Linux 6.11).
+func (in *pidsOf) search(ctx context.Context, asked int) (tid, tgid int, err error) {
+	var below []*inspect.Process
+	for p := range in.snap.Processes() {
+		ns, ok := in.snap.Of(p, inspect.PID)
+		for ; ok && ns != in.ns; ns, ok = in.snap.Namespace(ns.Parent.ID) {
+		}
+		if ok {
+			below = append(below, p)
+		}
+	}
+	is := func(pid, thread int) bool {
+		t, err := task.Read(ctx, pid, thread)
+		if err != nil {
+			return false
+		}
+		n, ok := in.level(t, t.NSpid)
+		return ok && n == asked
+	}
+	for _, p := range below {
+		if is(p.PID, 0) {
+			return p.PID, p.PID, nil
+		}
+	}
+	for _, p := range below {
+		if p.Threads == 1 {
+			continue
+		}
+		tids, _ := task.Threads(p.PID)
+		for _, t := range tids {
+			if t != p.PID && is(p.PID, t) {
+				return t, p.PID, nil
+			}
+		}
+	}
+	return 0, 0, fs.ErrNotExist
+}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/inspect/inside"
+	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/passwd"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// showOptions is what the words of nstool-show(1) say.
+type showOptions struct {
+	targets []target.Ref
+	types   inspect.Types
+	json    bool
+	strict  bool
+}
+
+func newShow(a *app) *cobra.Command {
+	var o showOptions
+	var types []string
+	cmd := &cobra.Command{
+		Use:     "show [flags] TARGET...",
+		Short:   "Show everything about a namespace, process or container",
+		GroupID: groupSee,
+		Long: `Show everything about each TARGET.
+
+Of a namespace: who owns and encloses it, its members, all that keeps it alive
+and what it would take for it to go, and what is inside. Of a process or a
+container: whose its namespaces are, its PID in each PID namespace, its users,
+capabilities and what else confines it. Nothing is changed by looking.`,
+		Example: `  nstool show net:[4026532281]     a namespace
+  nstool show web                  a container
+  nstool show -t net,uts web       its network and UTS namespaces
+  nstool show 4242                 a process
+  nstool show pin:blue netns:red   what was pinned`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range types {
+				t, err := inspect.ParseType(name)
+				if err != nil {
+					return usageError{err}
+				}
+				o.types = o.types.With(t)
+			}
+			var err error
+			if o.targets, err = parseTargets(args); err != nil {
+				return err
+			}
+			if len(o.targets) == 0 {
+				return usagef("show what? a namespace, a process, a container or a pin")
+			}
+			return runShow(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completeTargets,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVarP(&types, "type", "t", nil, "show the namespaces of this `TYPE` that the targets have: "+inspect.AllTypes.String())
+	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
+	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
+	completeTypes(cmd)
+	return cmd
+}
+
+// parseTargets reads the words that are TARGETs.
+func parseTargets(words []string) ([]target.Ref, error) {
+	var refs []target.Ref
+	for _, word := range words {
+		ref, err := target.Parse(word)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+// completeTypes lets the shell complete --type.
+func completeTypes(cmd *cobra.Command) {
+	complete(cmd, "type", func() (names []string) {
+		for t := range inspect.AllTypes.All() {
+			names = append(names, t.String())
+		}
+		return names
+	})
+}
+
+func runShow(ctx context.Context, a *app, o showOptions) error {
+	stop := a.progress("still reading")
+	defer stop()
+	snap, err := inspect.Scan(ctx, inspect.WithHidden())
+	if err != nil {
+		return err
+	}
+	e := newExplanation(snap)
+	for _, ref := range o.targets {
+		if err := e.target(ctx, ref, o.types); err != nil {
+			return err
+		}
+	}
+	e.describe(ctx)
+	stop()
+	if o.json {
+		err = output.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.allGaps())
+	} else {
+		err = output.Sheets(a.out, e.sheets(), output.Style{Width: width(a.out), Color: a.color()})
+	}
+	if err != nil {
+		return err
+	}
+	return a.reportGaps(snap, e.gaps, o.strict)
+}
+
+// An explanation is what is to be said about namespaces and processes, each
+// once, in the order of subjects.
+type explanation struct {
+	snap       *inspect.Snapshot
+	view       *output.View
+	subjects   []subject
+	namespaces []output.NamespaceReport
+	processes  []output.ProcessReport
+	gaps       []inspect.Gap
+}
+
+// A subject is a process or a namespace: an index, the other is -1. With a
+// title, it is neither.
+type subject struct {
+	process, namespace int
+	title              string
+}
+
+func newExplanation(snap *inspect.Snapshot) *explanation {
+	e := &explanation{
+		snap: snap,
+		view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now(), Identified: true, Details: make(map[int]inspect.Detail)},
+	}
+	for _, g := range snap.Containers().Gaps {
+		e.gaps = append(e.gaps, inspect.Gap(g))
+	}
+	return e
+}
+
+// allGaps are those of the scan too.
+func (e *explanation) allGaps() []inspect.Gap { return append(slices.Clone(e.snap.Gaps()), e.gaps...) }
+
+// target adds what a TARGET stands for: with types, the namespaces of these
+// types that it has.
+func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.Types) error {
+	found, err := target.Resolve(e.snap, ref)
+	if err != nil && !errors.Is(err, fs.ErrPermission) || found.Process == nil && found.Namespace == nil && found.Pinned == nil {
+		// Of a process of another user there is something to be said still.
+		p, ok := e.snap.Process(ref.PID)
+		if !ok || ref.Kind != target.Process || types != 0 || !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		found = target.Found{Process: p, TID: ref.TID}
+	}
+	switch {
+	case types != 0:
+		n := 0
+		for _, ns := range found.Namespaces(e.snap) {
+			if types.Has(ns.Type) {
+				e.namespace(ctx, ns)
+				n++
+			}
+		}
+		if n == 0 {
+			return fmt.Errorf("%s has no namespace of type %s that can be seen", ref.Text, types)
+		}
+	case found.Namespace != nil:
+		e.namespace(ctx, found.Namespace)
+	case found.Pinned != nil:
+		e.subjects = append(e.subjects, subject{-1, -1, "pin " + ref.Name})
+		for _, ns := range found.Pinned {
+			e.namespace(ctx, ns)
+		}
+	case len(found.Match.Containers) > 0:
+		for _, c := range found.Match.Containers {
+			p, ok := e.snap.Process(c.Init)
+			if !ok {
+				e.gaps = append(e.gaps, inspect.Gap{PID: c.Init, What: c.String(), Err: inspect.ErrGone})
+				continue
+			}
+			if err := e.process(ctx, target.Found{Process: p}, c); err != nil {
+				return err
+			}
+		}
+	default:
+		return e.process(ctx, found, nil)
+	}
+	return nil
+}
+
+func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
+	if slices.ContainsFunc(e.namespaces, func(r output.NamespaceReport) bool { return r.NS == ns }) {
+		return
+	}
+	r := output.NamespaceReport{NS: ns}
+	if ns.Type != inspect.Net {
+		r.Inside = inside.Read(ctx, e.snap, ns)
+		e.gaps = append(e.gaps, r.Inside.Gaps...)
+	}
+	e.subjects = append(e.subjects, subject{-1, len(e.namespaces), ""})
+	e.namespaces = append(e.namespaces, r)
+}
+
+func (e *explanation) process(ctx context.Context, found target.Found, c *container.Container) error {
+	p := found.Process
+	r := output.ProcessReport{
+		Process: p, TID: found.TID, Container: c, AllCaps: task.AllCaps(),
+		Namespaces: make(map[inspect.Type]*inspect.Namespace),
+	}
+	for _, ns := range found.Namespaces(e.snap) {
+		r.Namespaces[ns.Type] = ns
+	}
+	t, err := task.Read(ctx, p.PID, found.TID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return err
+	case err != nil:
+		e.gaps = append(e.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
+	default:
+		r.Task = t
+		e.gaps = append(e.gaps, t.Gaps...)
+	}
+	e.subjects = append(e.subjects, subject{len(e.processes), -1, ""})
+	e.processes = append(e.processes, r)
+	return nil
+}
+
+// describe reads the names of all processes that are spoken of.
+func (e *explanation) describe(ctx context.Context) {
+	wanted := make(map[*inspect.Process]bool)
+	want := func(pid int) {
+		if p, ok := e.snap.Process(pid); ok {
+			wanted[p] = true
+		}
+	}
+	ofNamespace := func(ns *inspect.Namespace) {
+		const named = 32 // no more are
+		for _, p := range ns.Members[:min(len(ns.Members), named)] {
+			wanted[p] = true
+		}
+		for _, h := range ns.Others() {
+			want(h.PID)
+		}
+	}
+	around := func(ns *inspect.Namespace) {
+		ofNamespace(ns)
+		for h := range e.snap.Holders(ns) {
+			if h.Kind == inspect.ByNested {
+				ofNamespace(h.Nested)
+			}
+		}
+		for at := ns; at != nil; {
+			up, _ := e.snap.Namespace(at.Parent.ID)
+			owner, ok := e.snap.Namespace(at.Owner.ID)
+			if ok {
+				ofNamespace(owner)
+			}
+			if at = up; at != nil {
+				ofNamespace(at)
+			}
+		}
+	}
+	for _, r := range e.namespaces {
+		around(r.NS)
+		if r.Inside != nil && r.Inside.PID != nil {
+			want(r.Inside.PID.Init)
+		}
+	}
+	for _, r := range e.processes {
+		wanted[r.Process] = true
+		for _, ns := range r.Namespaces {
+			around(ns)
+		}
+		if r.Task != nil {
+			want(r.Task.PPID)
+			want(r.Task.Tracer)
+		}
+	}
+	var procs []*inspect.Process
+	for p := range wanted {
+		procs = append(procs, p)
+	}
+	slices.SortFunc(procs, func(a, b *inspect.Process) int { return a.PID - b.PID })
+	e.view.Details = e.snap.Describe(ctx, slices.Values(procs), false)
+	if len(e.processes) == 0 {
+		return
+	}
+	subjects := make([]*inspect.Process, len(e.processes))
+	for i, r := range e.processes {
+		subjects[i] = r.Process
+	}
+	for pid, d := range e.snap.Describe(ctx, slices.Values(subjects), true) {
+		e.view.Details[pid] = d
+	}
+	e.view.Guests = e.snap.Guests(slices.Values(subjects))
+}
+
+// sheets draws all.
+func (e *explanation) sheets() []output.Sheet {
+	var sheets []output.Sheet
+	for _, s := range e.subjects {
+		switch {
+		case s.title != "":
+			sheets = append(sheets, output.Sheet{Title: s.title})
+		case s.process >= 0:
+			sheets = append(sheets, output.ProcessSheet(e.view, e.processes[s.process]))
+		default:
+			sheets = append(sheets, output.NamespaceSheet(e.view, e.namespaces[s.namespace]))
+		}
+	}
+	return sheets
+}

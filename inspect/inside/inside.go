@@ -1,0 +1,219 @@
+// Package inside reads what is inside a namespace: the host name, the queues and
+// semaphores, the mounts, the PIDs, the maps of users, the limits, the clocks,
+// the root of control groups.
+//
+//	snap, err := inspect.Scan(ctx)
+//	...
+//	in := inside.Read(ctx, snap, ns)
+//	if in.UTS != nil {
+//		fmt.Println(in.UTS.Host)
+//	}
+//
+// What the kernel shows of a namespace only to who is in it is read on a thread
+// that joins and is thrown away, or, for what no thread of a Go program can join
+// and for a caller who has his privileges in a user namespace of his own alone,
+// by a child in which nothing but a few prepared system calls run. No program of
+// the namespace runs, and nothing in it changes.
+//
+// What is inside a network namespace is told by package network.
+package inside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Contents is what is inside a namespace. Only that of its own type is set, and
+// that only if something could be read.
+type Contents struct {
+	UTS    *UTS
+	IPC    *IPC
+	Mnt    *Mnt
+	PID    *PID
+	User   *User
+	Time   *Time
+	Cgroup *Cgroup
+
+	// Gaps are what could not be read.
+	Gaps []inspect.Gap
+}
+
+// patience is how long it may take to read one namespace.
+const patience = 2 * time.Second
+
+// Read reads what is inside ns, a namespace of snap, which must be of the proc
+// file system at /proc. It takes the right to join ns (CAP_SYS_ADMIN in the user
+// namespace that owns it, and in the caller's), or for mount, user, PID, time and
+// control group namespaces that to look into a member. What could not be read is
+// a gap that answers [fs.ErrPermission], for instance, and never an error.
+func Read(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) *Contents {
+	answers := make(chan *Contents, 1)
+	go func() { answers <- read(ctx, snap, ns) }()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	var err error
+	select {
+	case in := <-answers:
+		return in
+	case <-timer.C:
+		err = inspect.ErrSlow
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	return &Contents{Gaps: []inspect.Gap{{What: "inside of " + ns.String(), Err: err}}}
+}
+
+func read(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) *Contents {
+	in := &Contents{}
+	r := &reader{ctx: ctx, snap: snap, ns: ns, in: in}
+	dir, err := sys.OpenProc(snap.Proc())
+	if err != nil {
+		r.gap("inside", err)
+		return in
+	}
+	defer dir.Close()
+	r.proc = dir
+	if snap.Proc() != "/proc" {
+		r.gap("inside", fmt.Errorf("%s is not the /proc of the caller: %w", snap.Proc(), inspect.ErrNotAsked))
+		return in
+	}
+	switch ns.Type {
+	case inspect.UTS:
+		in.UTS = r.uts()
+	case inspect.IPC:
+		in.IPC = r.ipc()
+	case inspect.Mnt:
+		in.Mnt = r.mnt()
+	case inspect.PID:
+		in.PID = r.pid()
+	case inspect.User:
+		in.User = r.user()
+	case inspect.Time:
+		in.Time = r.time()
+	case inspect.Cgroup:
+		in.Cgroup = r.cgroup()
+	}
+	return in
+}
+
+// A reader reads one namespace.
+type reader struct {
+	ctx  context.Context
+	snap *inspect.Snapshot
+	proc sys.ProcDir
+	ns   *inspect.Namespace
+	in   *Contents
+}
+
+// gap notes what could not be read of the namespace.
+func (r *reader) gap(what string, err error) {
+	if err != nil {
+		r.in.Gaps = append(r.in.Gaps, inspect.Gap{What: what + " of " + r.ns.String(), Err: err})
+	}
+}
+
+// own reports whether the caller is in ns.
+func (r *reader) own(ns *inspect.Namespace) bool {
+	self, ok := r.snap.Process(r.snap.Self())
+	if !ok {
+		return false
+	}
+	id, ok := self.Namespace(ns.Type)
+	return ok && id == ns.ID
+}
+
+// most is how much is read of a file.
+const most = 16 << 20
+
+// joined reads files of /proc as who is in the namespace reads them. Those that
+// could not be read are nil.
+func (r *reader) joined(paths ...string) ([][]byte, error) {
+	if r.own(r.ns) {
+		return sys.ReadJoined(r.proc, nil, paths, most)
+	}
+	file, err := r.snap.Open(r.ctx, r.ns)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	joins := []sys.Join{{FD: int(file.Fd()), Flag: r.ns.Type.Flag()}}
+	texts, err := sys.ReadJoined(r.proc, joins, paths, most)
+	if !errors.Is(err, fs.ErrPermission) || r.ns.Type == inspect.User {
+		return texts, err
+	}
+	// Whoever made a user namespace may do there what he may not do here.
+	owner, ok := r.snap.Namespace(r.ns.Owner.ID)
+	if !ok || r.own(owner) {
+		return nil, err
+	}
+	user, e := r.snap.Open(r.ctx, owner)
+	if e != nil {
+		return nil, err
+	}
+	defer user.Close()
+	joins = append([]sys.Join{{FD: int(user.Fd()), Flag: inspect.User.Flag()}}, joins...)
+	if texts, e = sys.ReadJoined(r.proc, joins, paths, most); e != nil {
+		return nil, err
+	}
+	return texts, nil
+}
+
+// ofMember reads files of a process that is in the namespace, the first that can
+// be read whole: see [reader.of].
+func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
+	const enough = 8
+	err := error(fs.ErrNotExist)
+	for i, p := range r.ns.Members {
+		if i == enough {
+			break
+		}
+		var texts [][]byte
+		if texts, err = r.of(p.PID, r.ns.Type.String(), accept, names...); err == nil {
+			return texts, nil
+		}
+	}
+	return nil, err
+}
+
+// errElsewhere says that a process is not in the namespace (any more), or not of
+// use for something else.
+var errElsewhere = errors.New("not in the namespace by now")
+
+// of reads files of a process, if its link under ns leads to the namespace and
+// accept, if not nil, says that it will do.
+func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
+	p, err := sys.OpenProcess(pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	in := func() bool {
+		text, err := p.Readlink("ns/" + link)
+		return err == nil && text == r.ns.String()
+	}
+	if _, err := p.Readlink("ns/" + link); err != nil {
+		return nil, err
+	}
+	if !in() || accept != nil && !accept(p) {
+		return nil, errElsewhere
+	}
+	texts := make([][]byte, len(names))
+	for i, name := range names {
+		if texts[i], err = p.ReadFile(name, most); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.Alive(); err != nil {
+		return nil, err
+	}
+	if !in() {
+		return nil, errElsewhere
+	}
+	return texts, nil
+}

@@ -1,0 +1,95 @@
+package inside
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// PID is what is inside a PID namespace: see pid_namespaces(7).
+type PID struct {
+	// Init is the process with PID 1 there, by the caller's number, or 0 if
+	// there is none or it is not known.
+	Init int
+	// Dead says that the namespace has no first process any more: nothing can be
+	// started in it. It is false too where that is not known.
+	Dead bool
+	// Level is how many PID namespaces enclose this one, or -1 if it is not
+	// known.
+	Level int
+	// PIDs are what the namespace calls its members, by the caller's number; of
+	// the first thousand, and those that could not be read are not there.
+	PIDs map[int]int
+}
+
+func (r *reader) pid() *PID {
+	in := &PID{Level: r.level(), PIDs: make(map[int]int)}
+	file, err := r.snap.Open(r.ctx, r.ns)
+	if err != nil {
+		r.gap("PIDs", err)
+		return in
+	}
+	defer file.Close()
+	fd := int(file.Fd())
+	if init, _, err := sys.PIDFrom(fd, 1); err == nil {
+		in.Init = init
+	}
+	dead, err := sys.PIDNamespaceDead(fd)
+	if err == nil {
+		in.Dead = dead
+	}
+	const enough = 1000
+	for i, p := range r.ns.Members {
+		if i == enough {
+			break
+		}
+		pid, err := pidInside(r.ctx, fd, p.PID)
+		switch {
+		case err == nil:
+			in.PIDs[p.PID] = pid
+			if pid == 1 && in.Init == 0 {
+				in.Init = p.PID
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			r.gap("PIDs", err)
+			return in
+		}
+	}
+	return in
+}
+
+// level counts the namespaces around this one.
+func (r *reader) level() int {
+	n := 0
+	for at := r.ns; ; n++ {
+		if at.Parent.None() {
+			return n
+		}
+		up, ok := r.snap.Namespace(at.Parent.ID)
+		if !ok || !at.Parent.Known() {
+			return -1
+		}
+		at = up
+	}
+}
+
+// pidInside returns what the PID namespace of fd calls a process of
+// the caller's that is a member: by NS_GET_PID_IN_PIDNS (Linux 6.11), or by what
+// the process itself says.
+func pidInside(ctx context.Context, fd, pid int) (int, error) {
+	n, _, err := sys.PIDIn(fd, pid)
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return n, err
+	}
+	t, err := task.Read(ctx, pid, 0)
+	if err != nil {
+		return 0, err
+	}
+	if len(t.NSpid) == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return t.NSpid[len(t.NSpid)-1], nil
+}

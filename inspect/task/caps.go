@@ -1,0 +1,83 @@
+package task
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Caps is a set of capabilities: bit N is capability N of capabilities(7).
+type Caps uint64
+
+// CapSets are the capability sets of a task. They hold in the user namespace
+// that it is in, and in those below.
+type CapSets struct {
+	Effective, Permitted, Bounding, Inheritable, Ambient Caps
+}
+
+// capNames are the names of capabilities(7), by number: include/uapi/linux/capability.h.
+var capNames = [...]string{
+	"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
+	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+	"sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+	"checkpoint_restore",
+}
+
+// Len returns how many capabilities are in the set.
+func (c Caps) Len() int { return bits.OnesCount64(uint64(c)) }
+
+// Has reports whether capability n is in the set.
+func (c Caps) Has(n int) bool { return c>>n&1 != 0 }
+
+// Names returns the names of the capabilities in the set, by number, without
+// "CAP_" and in lower case: "net_admin". One that is newer than this program is
+// its number.
+func (c Caps) Names() []string {
+	names := make([]string, 0, c.Len())
+	for n := range 64 {
+		switch {
+		case !c.Has(n):
+		case n < len(capNames):
+			names = append(names, capNames[n])
+		default:
+			names = append(names, strconv.Itoa(n))
+		}
+	}
+	return names
+}
+
+// String returns the set as /proc/pid/status has it.
+func (c Caps) String() string { return fmt.Sprintf("%016x", uint64(c)) }
+
+// Words returns the set in words, where all are the capabilities that the
+// kernel has: "none", "all 41", "all but mknod, syslog" or a list of names.
+func (c Caps) Words(all Caps) string {
+	switch missing := all &^ c; {
+	case c == 0:
+		return "none"
+	case all != 0 && missing == 0 && c&^all == 0:
+		return fmt.Sprintf("all %d", c.Len())
+	case all != 0 && c&^all == 0 && missing.Len() <= all.Len()/4:
+		return "all but " + strings.Join(missing.Names(), ", ")
+	}
+	return strings.Join(c.Names(), ", ")
+}
+
+// AllCaps returns the set of the capabilities that the kernel has, or 0 if that
+// is not known: /proc/sys/kernel/cap_last_cap, Linux 3.2.
+func AllCaps() Caps {
+	text, err := sys.ReadRegular("/proc/sys/kernel/cap_last_cap", 64)
+	if err != nil {
+		return 0
+	}
+	last, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || last < 0 || last > 63 {
+		return 0
+	}
+	return Caps(1<<(last+1) - 1)
+}

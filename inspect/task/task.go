@@ -1,0 +1,449 @@
+// Package task reads what one process or thread is and may do: its IDs in every
+// PID namespace, its users inside and outside of its user namespace, its
+// capabilities, what confines it, its root directory and control groups.
+//
+//	t, err := task.Read(ctx, 4242, 0)
+//	if err != nil {
+//		return err
+//	}
+//	fmt.Println(t.Comm, t.NSpid, t.Caps.Effective.Names())
+//
+// All of it is read through one descriptor of /proc/PID, and a pidfd says
+// afterwards that the process was there all the time: nothing is of another
+// process that was given the same number.
+//
+// Package inspect finds namespaces and reads no more of very many processes
+// than that takes; this package is for the few that somebody asks about.
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Task is a process, or a thread of one. Users and groups are those of the
+// caller's user namespace, PIDs those of its PID namespace, but where it says
+// otherwise.
+type Task struct {
+	PID int // the process
+	TID int // the thread that was asked for, or 0
+
+	Comm    string // the name of the command; the process chooses it
+	State   byte   // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
+	PPID    int
+	Tracer  int // who traces it, or 0
+	Threads int
+
+	// NSpid and NStgid are the IDs of the task and of its process in each PID
+	// namespace that it is in, that of the proc file system first. Linux 4.1.
+	NSpid, NStgid []int
+	// PIDNS is the inode number of the PID namespace that the last of NSpid is
+	// of, or 0 if it could not be read, as that of a zombie.
+	PIDNS uint64
+
+	UID, GID IDs
+	Groups   []uint32
+	// UIDMap and GIDMap say what the caller's IDs are inside the user namespace
+	// of the task. They are nil if they could not be read.
+	UIDMap, GIDMap IDMap
+
+	Caps       CapSets
+	NoNewPrivs bool
+	Seccomp    Seccomp
+	Filters    int // number of its seccomp filters, or -1 (before Linux 5.9)
+	// Label is what a security module calls the task, such as
+	// "docker-default (enforce)" of AppArmor, or "" where there is none.
+	Label string
+
+	Cgroups []Cgroup
+
+	Root, Cwd, Exe Link
+
+	// Gaps are what could not be read, by file.
+	Gaps []inspect.Gap
+}
+
+// IDs are the users, or groups, that a task acts as: see credentials(7).
+type IDs struct{ Real, Effective, Saved, FS uint32 }
+
+// All returns the four.
+func (ids IDs) All() [4]uint32 { return [4]uint32{ids.Real, ids.Effective, ids.Saved, ids.FS} }
+
+// A Seccomp is the mode of seccomp(2) that a task is in.
+type Seccomp int8
+
+// The modes of seccomp(2), by their numbers in proc_pid_status(5).
+const (
+	SeccompUnknown Seccomp = iota - 1 // the kernel does not say
+	SeccompNone
+	SeccompStrict
+	SeccompFilter
+)
+
+// String returns a word for s: "none", "strict", "filter" or "unknown".
+func (s Seccomp) String() string {
+	switch s {
+	case SeccompNone:
+		return "none"
+	case SeccompStrict:
+		return "strict"
+	case SeccompFilter:
+		return "filter"
+	}
+	return "unknown"
+}
+
+// A Link is a path that /proc/pid has a link for, as the caller's root directory
+// shows it, or Err.
+type Link struct {
+	Path string
+	Err  error
+}
+
+// A Cgroup is a control group in one hierarchy. See cgroups(7).
+type Cgroup struct {
+	// Controllers is empty for version 2; else it is as in /proc/pid/cgroup:
+	// "cpu,cpuacct", "name=systemd".
+	Controllers string
+	// Path is from the root of the cgroup namespace that it was read in.
+	Path string
+}
+
+// patience is how long a process may take to answer. A thousandth of that is
+// plenty, but some files of procfs wait for an execve(2) that does not end.
+const patience = time.Second
+
+// Read reads a process, or thread tid of it if that is not 0. It needs no
+// privileges for most; Root, Cwd and Exe take the right to look into the
+// process (PTRACE_MODE_READ of ptrace(2)). What could not be read is in Gaps.
+// The error answers [fs.ErrNotExist] if there is no such process or thread, and
+// [inspect.ErrSlow] if it does not answer.
+func Read(ctx context.Context, pid, tid int) (*Task, error) {
+	type answer struct {
+		t   *Task
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		t, err := read(pid, tid)
+		answers <- answer{t, err}
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.t, a.err
+	case <-timer.C:
+		return nil, fmt.Errorf("process %d: %w", pid, inspect.ErrSlow)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func read(pid, tid int) (*Task, error) {
+	p, err := sys.OpenProcess(pid, tid)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = gone(pid, tid)
+		}
+		return nil, err
+	}
+	defer p.Close()
+	text, err := p.ReadFile("status", 1<<20)
+	if err != nil {
+		return nil, ended(p, err)
+	}
+	t, err := parseStatus(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Path("status"), err)
+	}
+	t.PID, t.TID = pid, tid
+	note := func(what string, err error) {
+		if err != nil && t.State != 'Z' {
+			t.Gaps = append(t.Gaps, inspect.Gap{PID: pid, What: what, Err: err})
+		}
+	}
+	for name, to := range map[string]*IDMap{"uid_map": &t.UIDMap, "gid_map": &t.GIDMap} {
+		text, err := p.ReadFile(name, 64<<10)
+		if err == nil {
+			*to, err = ParseIDMap(string(text))
+		}
+		note(name, err)
+	}
+	if link, err := p.Readlink("ns/pid"); err == nil {
+		_, t.PIDNS, _ = inspect.ParseLink(link)
+	}
+	if theirs, err := p.Readlink("ns/user"); err == nil {
+		if own, err := p.Own("ns/user"); err == nil && own == theirs {
+			// Then the maps are about the parent, and the IDs are as they are.
+			t.UIDMap, t.GIDMap = identity, identity
+		}
+	}
+	text, err = p.ReadFile("cgroup", 1<<20)
+	if err == nil {
+		t.Cgroups, err = ParseCgroups(string(text))
+	}
+	if !errors.Is(err, fs.ErrNotExist) { // a kernel without control groups has no such file
+		note("cgroup", err)
+	}
+	t.Label, err = label(p)
+	note("attr/current", err)
+	for name, to := range map[string]*Link{"root": &t.Root, "cwd": &t.Cwd, "exe": &t.Exe} {
+		to.Path, to.Err = p.Readlink(name)
+		if name == "exe" && errors.Is(to.Err, fs.ErrNotExist) {
+			to.Err = nil // a kernel thread has none
+		}
+		note(name, to.Err)
+	}
+	slices.SortFunc(t.Gaps, func(a, b inspect.Gap) int { return strings.Compare(a.What, b.What) })
+	if err := p.Alive(); err != nil {
+		return nil, ended(p, err)
+	}
+	return t, nil
+}
+
+// ProcessOf returns the process that a thread is of: itself, if it is the one
+// that the process is named for. The error answers [fs.ErrNotExist] if there is
+// no such thread.
+func ProcessOf(tid int) (int, error) {
+	dir, err := sys.OpenProc("/proc")
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	buf := make([]byte, 64<<10)
+	n, err := dir.ReadFile(sys.AppendName(nil, tid, "/status"), buf)
+	if sys.Gone(err) {
+		return 0, fmt.Errorf("process %d: %w", tid, fs.ErrNotExist)
+	}
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(buf[:n])) {
+		if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, errors.New("status has no Tgid")
+}
+
+// Threads returns the threads of a process.
+func Threads(pid int) ([]int, error) {
+	p, err := sys.OpenProcess(pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	dir, err := sys.OpenAt(p.Dir, "task", false)
+	if err != nil {
+		return nil, ended(p, err)
+	}
+	defer sys.CloseFD(dir)
+	names, err := sys.ReadNames(dir)
+	if err != nil {
+		return nil, ended(p, err)
+	}
+	var tids []int
+	for _, name := range names {
+		if tid, err := strconv.Atoi(name); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	slices.Sort(tids)
+	return tids, nil
+}
+
+// ended turns the errors of a process that is not there any more into one.
+func ended(p *sys.Process, err error) error {
+	if sys.Gone(err) {
+		return gone(p.PID, p.TID)
+	}
+	return err
+}
+
+func gone(pid, tid int) error {
+	if tid != 0 {
+		return fmt.Errorf("thread %d of process %d: %w", tid, pid, fs.ErrNotExist)
+	}
+	return fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
+}
+
+// label reads what a security module calls the task. AppArmor has a directory
+// of its own since Linux 5.8; before, and for SELinux and Smack, the file is one
+// that all modules share.
+func label(p *sys.Process) (string, error) {
+	for _, name := range []string{"attr/apparmor/current", "attr/current"} {
+		text, err := p.ReadFile(name, 64<<10)
+		switch {
+		case err == nil:
+			if text := strings.TrimRight(string(text), "\n\x00"); text != "" {
+				return text, nil
+			}
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
+		default:
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// parseStatus reads /proc/pid/status. The name of the command, which a task may
+// set to anything, has its newlines and backslashes escaped there.
+func parseStatus(text string) (*Task, error) {
+	t := &Task{Seccomp: SeccompUnknown, Filters: -1}
+	named := false
+	for line := range strings.Lines(text) {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if !ok {
+			continue
+		}
+		if key == "Name" {
+			t.Comm, named = unescapeName(strings.TrimPrefix(value, "\t")), true
+			continue
+		}
+		if err := t.set(key, strings.TrimSpace(value)); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	if !named || t.State == 0 {
+		return nil, errors.New("neither name nor state")
+	}
+	return t, nil
+}
+
+func (t *Task) set(key, value string) (err error) {
+	capabilities := func(to *Caps) {
+		var n uint64
+		n, err = strconv.ParseUint(value, 16, 64)
+		*to = Caps(n)
+	}
+	switch key {
+	case "State":
+		if value != "" {
+			t.State = value[0]
+		}
+	case "PPid":
+		t.PPID, err = strconv.Atoi(value)
+	case "TracerPid":
+		t.Tracer, err = strconv.Atoi(value)
+	case "Threads":
+		t.Threads, err = strconv.Atoi(value)
+	case "NSpid":
+		t.NSpid, err = parseInts(value)
+	case "NStgid":
+		t.NStgid, err = parseInts(value)
+	case "Uid":
+		t.UID, err = parseIDs(value)
+	case "Gid":
+		t.GID, err = parseIDs(value)
+	case "Groups":
+		t.Groups, err = parseGroups(value)
+	case "CapInh":
+		capabilities(&t.Caps.Inheritable)
+	case "CapPrm":
+		capabilities(&t.Caps.Permitted)
+	case "CapEff":
+		capabilities(&t.Caps.Effective)
+	case "CapBnd":
+		capabilities(&t.Caps.Bounding)
+	case "CapAmb":
+		capabilities(&t.Caps.Ambient)
+	case "NoNewPrivs":
+		t.NoNewPrivs = value != "0"
+	case "Seccomp":
+		var n int
+		n, err = strconv.Atoi(value)
+		t.Seccomp = Seccomp(n)
+	case "Seccomp_filters":
+		t.Filters, err = strconv.Atoi(value)
+	}
+	return err
+}
+
+// unescapeName undoes what the kernel does to the name in status: "\n" stands
+// for a newline and "\\" for a backslash.
+func unescapeName(s string) string {
+	return strings.NewReplacer(`\\`, `\`, `\n`, "\n").Replace(s)
+}
+
+func parseInts(value string) ([]int, error) {
+	var list []int
+	for f := range strings.FieldsSeq(value) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+func parseGroups(value string) ([]uint32, error) {
+	var list []uint32
+	for f := range strings.FieldsSeq(value) {
+		n, err := strconv.ParseUint(f, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, uint32(n))
+	}
+	return list, nil
+}
+
+func parseIDs(value string) (IDs, error) {
+	list, err := parseGroups(value)
+	if err != nil {
+		return IDs{}, err
+	}
+	if len(list) != 4 {
+		return IDs{}, fmt.Errorf("%q has not four numbers", value)
+	}
+	return IDs{list[0], list[1], list[2], list[3]}, nil
+}
+
+// ParseCgroups reads the text of /proc/pid/cgroup: lines of ID:CONTROLLERS:PATH,
+// where both controllers and path may have colons of their own only after the
+// second.
+func ParseCgroups(text string) ([]Cgroup, error) {
+	var list []Cgroup
+	for line := range strings.Lines(text) {
+		_, rest, ok1 := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, ok2 := strings.Cut(rest, ":")
+		if !ok1 || !ok2 || !strings.HasPrefix(path, "/") {
+			return nil, fmt.Errorf("a line says %q", line)
+		}
+		list = append(list, Cgroup{controllers, path})
+	}
+	return list, nil
+}
+
+// Group returns the control group that tells most of a task: that of version 2,
+// of systemd's hierarchy, or of any that is not its root.
+func Group(groups []Cgroup) string {
+	best, rank := "", 0
+	for _, g := range groups {
+		r := 2
+		switch {
+		case g.Path == "/":
+			r = 1
+		case g.Controllers == "":
+			r = 4
+		case g.Controllers == "name=systemd":
+			r = 3
+		}
+		if r > rank {
+			best, rank = g.Path, r
+		}
+	}
+	return best
+}

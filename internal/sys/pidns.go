@@ -1,0 +1,48 @@
+package sys
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ioctls of PID namespaces that take a PID as their argument, from the
+// kernel's include/uapi/linux/nsfs.h; Linux 6.11.
+const (
+	NS_GET_TGID_FROM_PIDNS = 0x8004b707
+	NS_GET_PID_IN_PIDNS    = 0x8004b708
+	NS_GET_TGID_IN_PIDNS   = 0x8004b709
+)
+
+// PIDFrom returns what the caller's PID namespace calls the task that the PID
+// namespace of fd calls pid, and what it calls the task's process: they differ
+// for a thread. See NS_GET_PID_FROM_PIDNS in ioctl_nsfs(2); Linux 6.11, older
+// kernels answer [errors.ErrUnsupported]. The error is an [fs.ErrNotExist] if
+// there is no such task, or none that the caller's namespace has.
+func PIDFrom(fd, pid int) (tid, tgid int, err error) {
+	return pidPair(fd, pid, NS_GET_PID_FROM_PIDNS, NS_GET_TGID_FROM_PIDNS, "NS_GET_PID_FROM_PIDNS")
+}
+
+// PIDIn returns what the PID namespace of fd calls the task that the caller's
+// calls pid, and what it calls the task's process. See NS_GET_PID_IN_PIDNS in
+// ioctl_nsfs(2), and [PIDFrom].
+func PIDIn(fd, pid int) (tid, tgid int, err error) {
+	return pidPair(fd, pid, NS_GET_PID_IN_PIDNS, NS_GET_TGID_IN_PIDNS, "NS_GET_PID_IN_PIDNS")
+}
+
+func pidPair(fd, pid int, task, process uintptr, name string) (tid, tgid int, err error) {
+	for _, ask := range []struct {
+		request uintptr
+		to      *int
+	}{{task, &tid}, {process, &tgid}} {
+		r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ask.request, uintptr(pid))
+		switch {
+		case errno == unix.ESRCH:
+			return 0, 0, noProcess(os.NewSyscallError("ioctl "+name, errno))
+		case errno != 0:
+			return 0, 0, nsfsError(name, errno)
+		}
+		*ask.to = int(r)
+	}
+	return tid, tgid, nil
+}

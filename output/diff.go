@@ -1,0 +1,224 @@
+package output
+
+import (
+	"bufio"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/inside"
+	"github.com/nstool/nstool/inspect/task"
+)
+
+// DiffSchema names the form of what nstool-diff(1) writes as JSON.
+const DiffSchema = "nstool/diff/1"
+
+// A Comparison is what two targets have of one type of namespace. A and B are
+// nil where one has none, or it could not be read: then Err is set.
+type Comparison struct {
+	Type inspect.Type
+	A, B *inspect.Namespace
+	Err  error
+	// Differs is what is different inside, as far as it could be read.
+	Differs []Difference
+}
+
+// A Difference is a fact that is not the same in two namespaces. One that is not
+// known is "?".
+type Difference struct{ What, A, B string }
+
+// Same reports whether both have the same namespace.
+func (c Comparison) Same() bool { return c.Err == nil && c.A != nil && c.A == c.B }
+
+// verdict returns the word for what came out.
+func (c Comparison) verdict() string {
+	switch {
+	case c.Err != nil:
+		return "unknown"
+	case c.Same():
+		return "same"
+	}
+	return "different"
+}
+
+// Differences says what is different inside two namespaces of one type. Of lists
+// it says what only one has.
+func Differences(v *View, a, b NamespaceReport) []Difference {
+	fa, fb := v.comparable(a), v.comparable(b)
+	var differs []Difference
+	for i := range min(len(fa), len(fb)) {
+		onlyA, onlyB := without(fa[i].Lines, fb[i].Lines), without(fb[i].Lines, fa[i].Lines)
+		if len(onlyA)+len(onlyB) > 0 {
+			differs = append(differs, Difference{fa[i].Key, strings.Join(orNothing(onlyA), "; "), strings.Join(orNothing(onlyB), "; ")})
+		}
+	}
+	return differs
+}
+
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
+}
+
+func orNothing(list []string) []string {
+	if len(list) == 0 {
+		return []string{"nothing"}
+	}
+	return list
+}
+
+// comparable says in short what is inside a namespace, always the same facts for
+// a type, one line each.
+func (v *View) comparable(r NamespaceReport) []Fact {
+	var s Sheet
+	in := r.Inside
+	if in == nil {
+		in = &inside.Contents{}
+	}
+	switch r.NS.Type {
+	case inspect.UTS:
+		u := in.UTS
+		s.Add("host name", orUnread(u != nil, func() string { return u.Host }))
+		s.Add("domain", orUnread(u != nil, func() string { return u.Domain }))
+	case inspect.IPC:
+		i := in.IPC
+		number := func(f func() int) string { return orUnread(i != nil, func() string { return strconv.Itoa(f()) }) }
+		s.Add("queues", number(func() int { return len(i.Queues) }))
+		s.Add("semaphores", number(func() int { return len(i.Semaphores) }))
+		s.Add("shared memory", number(func() int { return len(i.Segments) }))
+		s.Add("POSIX queues", orUnread(i != nil && i.PosixErr == nil, func() string { return strconv.Itoa(len(i.Posix)) }))
+	case inspect.Mnt:
+		m := in.Mnt
+		s.Add("root", orUnread(m != nil, func() string {
+			if root, ok := m.Root(); ok {
+				return mountWords(root)
+			}
+			return ""
+		}))
+		s.Add("mounts", orUnread(m != nil, func() string {
+			return strconv.Itoa(len(m.Mounts)) + " (" + strings.Join(mountCounts(m), ", ") + ")"
+		}))
+	case inspect.PID:
+		s.Add("init", orUnread(in.PID != nil && in.PID.Init != 0, func() string { return v.process(in.PID.Init) }))
+		s.Add("processes", strconv.Itoa(len(r.NS.Members)))
+		s.Add("depth", orUnread(in.PID != nil && in.PID.Level >= 0, func() string { return strconv.Itoa(in.PID.Level) }))
+	case inspect.User:
+		u := in.User
+		idMap := func(f func() task.IDMap) string {
+			return orUnread(u != nil && f() != nil, func() string { return f().String() })
+		}
+		s.Add("users", idMap(func() task.IDMap { return u.UIDMap }))
+		s.Add("groups", idMap(func() task.IDMap { return u.GIDMap }))
+		s.Add("setgroups", orUnread(u != nil, func() string { return u.Setgroups }))
+		s.Add("owns", v.owned(r.NS))
+	case inspect.Time:
+		t := in.Time
+		s.Add("monotonic", orUnread(t != nil, func() string { return t.Monotonic.Truncate(time.Nanosecond).String() }))
+		s.Add("boottime", orUnread(t != nil, func() string { return t.Boottime.Truncate(time.Nanosecond).String() }))
+	case inspect.Cgroup:
+		s.Add("root", orUnread(in.Cgroup != nil, func() string { return strings.Join(cgroupLines(in.Cgroup.Roots), "; ") }))
+	case inspect.Net:
+		list := func(f func(*Network) []string) []string {
+			if r.Net == nil {
+				return []string{"?"}
+			}
+			return f(r.Net)
+		}
+		s.Facts = []Fact{
+			{"interfaces", list(func(n *Network) []string { return n.Interfaces })},
+			{"routes", list(func(n *Network) []string { return n.Routes })},
+			{"listens", list(func(n *Network) []string { return n.Listening })},
+		}
+	}
+	return s.Facts
+}
+
+// orUnread is what f says if it can, "none" for nothing, and else "?".
+func orUnread(ok bool, f func() string) string {
+	if !ok {
+		return "?"
+	}
+	if s := f(); s != "" {
+		return s
+	}
+	return "none"
+}
+
+// Diff writes a line for each type of namespace, and below those that differ
+// what is different inside. a and b are what the user calls the two.
+func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
+	a, b = Clean(a), Clean(b)
+	grid := [][4]string{{"", a, b, ""}}
+	for _, c := range list {
+		row := [4]string{c.Type.String(), inode(c, c.A), inode(c, c.B), c.verdict()}
+		if c.Same() {
+			row[2] = "="
+		}
+		grid = append(grid, row)
+	}
+	var widths [4]int
+	for _, row := range grid {
+		for i, cell := range row {
+			widths[i] = max(widths[i], width(cell))
+		}
+	}
+	out := bufio.NewWriter(w)
+	for n, row := range grid {
+		var line []byte
+		for i, cell := range row {
+			line = append(line, cell...)
+			line = appendBlanks(line, widths[i]-width(cell)+len(gap))
+		}
+		text := strings.TrimRight(string(line), " ")
+		if style.Color && n == 0 {
+			text = "\x1b[1m" + text + "\x1b[0m"
+		}
+		_, _ = out.WriteString(text + "\n")
+		if n == 0 {
+			continue
+		}
+		indent := widths[0] + len(gap)
+		for _, d := range list[n-1].Differs {
+			for _, part := range broken(Clean(d.What+": "+d.A+" vs "+d.B), style.Width-indent) {
+				_, _ = out.WriteString(strings.Repeat(" ", indent) + part + "\n")
+			}
+		}
+	}
+	return out.Flush()
+}
+
+func inode(c Comparison, ns *inspect.Namespace) string {
+	switch {
+	case ns != nil:
+		return strconv.FormatUint(ns.ID.Ino, 10)
+	case c.Err != nil:
+		return "?"
+	}
+	return "-"
+}
+
+// DiffJSON writes one object:
+//
+//	{"schema": "nstool/diff/1", "partial": false, "same": false, "a": "web", "b": "db",
+//	 "types": [{"type": "net", "a": 4026532184, "b": 4026532284, "verdict": "different",
+//	            "differs": [{"what": "host name", "a": "web", "b": "db"}]}], "gaps": []}
+func DiffJSON(w io.Writer, a, b string, list []Comparison, gaps []inspect.Gap) error {
+	same := !slices.ContainsFunc(list, func(c Comparison) bool { return !c.Same() })
+	types := []Object{}
+	number := func(ns *inspect.Namespace) any {
+		if ns == nil {
+			return nil
+		}
+		return ns.ID.Ino
+	}
+	for _, c := range list {
+		differs := []Object{}
+		for _, d := range c.Differs {
+			differs = append(differs, Object{{"what", d.What}, {"a", d.A}, {"b", d.B}})
+		}
+		types = append(types, Object{{"type", c.Type.String()}, {"a", number(c.A)}, {"b", number(c.B)}, {"verdict", c.verdict()}, {"differs", differs}})
+	}
+	return Objects(w, DiffSchema, Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, gaps)
+}

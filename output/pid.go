@@ -1,0 +1,95 @@
+package output
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
+)
+
+// PidSchema names the form of what nstool-pid(1) writes as JSON.
+const PidSchema = "nstool/pid/1"
+
+// A TaskReport is what a task is called in each PID namespace, or why that is
+// not known.
+type TaskReport struct {
+	Asked  string // what the user called it
+	Task   *task.Task
+	Levels []Level // the outermost first
+	Err    error
+}
+
+// PidSheets says what tasks are called, for people.
+func PidSheets(v *View, reports []TaskReport) []Sheet {
+	var sheets []Sheet
+	for _, r := range reports {
+		if r.Err != nil {
+			continue
+		}
+		t := r.Task
+		s := Sheet{Title: fmt.Sprintf("%s (%d)", t.Comm, t.PID)}
+		if t.TID != 0 && t.TID != t.PID {
+			s.Title = fmt.Sprintf("thread %d of %s (%d)", t.TID, t.Comm, t.PID)
+		}
+		for _, l := range r.Levels {
+			where := "?"
+			if l.NS != nil {
+				where = v.namespace(l.NS)
+			}
+			s.Add(strconv.Itoa(l.PID), where)
+		}
+		sheets = append(sheets, s)
+	}
+	return sheets
+}
+
+// PidNumbers writes one number a task: the innermost, or the outermost.
+func PidNumbers(w io.Writer, reports []TaskReport, innermost bool) error {
+	out := bufio.NewWriter(w)
+	for _, r := range reports {
+		if r.Err != nil {
+			continue
+		}
+		at := 0
+		if innermost {
+			at = len(r.Levels) - 1
+		}
+		_, _ = fmt.Fprintln(out, r.Levels[at].PID)
+	}
+	return out.Flush()
+}
+
+// PidJSON writes one object:
+//
+//	{"schema": "nstool/pid/1", "partial": false, "tasks": [{"asked": "1", "pid": 3932, "tid": null, "comm": "nginx",
+//	  "levels": [{"pid": 3932, "ns": 4026531836, "container": null}, ...], "error": null}], "gaps": []}
+func PidJSON(w io.Writer, v *View, reports []TaskReport, gaps []inspect.Gap) error {
+	tasks := []Object{}
+	for _, r := range reports {
+		o := Object{{"asked", r.Asked}, {"pid", nil}, {"tid", nil}, {"comm", nil}, {"levels", []Object{}}, {"error", nil}}
+		if r.Err != nil {
+			o[5].Value = r.Err.Error()
+			tasks = append(tasks, o)
+			continue
+		}
+		o[1].Value, o[3].Value = r.Task.PID, r.Task.Comm
+		if r.Task.TID != 0 && r.Task.TID != r.Task.PID {
+			o[2].Value = r.Task.TID
+		}
+		levels := []Object{}
+		for _, l := range r.Levels {
+			level := Object{{"pid", l.PID}, {"ns", nil}, {"container", nil}}
+			if l.NS != nil {
+				level[1].Value = l.NS.ID.Ino
+				level[2].Value = textOr(v.Snapshot.ContainerWith(l.NS).String())
+			}
+			levels = append(levels, level)
+		}
+		o[4].Value = levels
+		tasks = append(tasks, o)
+	}
+	return Objects(w, PidSchema, Object{{"tasks", tasks}}, gaps)
+}

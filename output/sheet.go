@@ -1,0 +1,87 @@
+package output
+
+import (
+	"bufio"
+	"io"
+	"strings"
+)
+
+// A Sheet is what there is to say about one thing, for people: a title, and
+// facts below it.
+type Sheet struct {
+	Title string
+	Facts []Fact
+}
+
+// A Fact is a word and what is to be said of it, in one line or several. Lines
+// are cleaned when they are drawn; see [Clean].
+type Fact struct {
+	Key   string
+	Lines []string
+}
+
+// Add adds a fact, unless it has no lines.
+func (s *Sheet) Add(key string, lines ...string) {
+	if len(lines) > 0 {
+		s.Facts = append(s.Facts, Fact{key, lines})
+	}
+}
+
+// Sheets draws sheets, with an empty line between them: the title of each, and
+// its facts with their words aligned. On a terminal, lines that are wider are
+// broken at a blank.
+func Sheets(w io.Writer, sheets []Sheet, style Style) error {
+	out := bufio.NewWriter(w)
+	for i, s := range sheets {
+		if i > 0 {
+			_ = out.WriteByte('\n')
+		}
+		s.draw(out, style)
+	}
+	return out.Flush() // which says again what went wrong before
+}
+
+func (s Sheet) draw(out *bufio.Writer, style Style) {
+	indent := 0
+	for _, f := range s.Facts {
+		indent = max(indent, width(f.Key)+len(gap))
+	}
+	title := Clean(s.Title)
+	if style.Color {
+		title = "\x1b[1m" + title + "\x1b[0m"
+	}
+	_, _ = out.WriteString(title + "\n")
+	for _, f := range s.Facts {
+		key := f.Key
+		for _, line := range f.Lines {
+			for _, part := range broken(Clean(line), style.Width-indent) {
+				text := key + strings.Repeat(" ", indent-width(key)) + part
+				_, _ = out.WriteString(strings.TrimRight(text, " ") + "\n")
+				key = ""
+			}
+		}
+	}
+}
+
+// broken breaks a line at blanks so that no part is wider than to, if it can.
+// What follows the first part is indented.
+func broken(line string, to int) []string {
+	const least, more = 20, "  "
+	if to < least || width(line) <= to {
+		return []string{line}
+	}
+	var parts []string
+	part, room := "", to
+	for word := range strings.SplitSeq(line, " ") {
+		switch {
+		case part == "":
+			part = word
+		case width(part)+1+width(word) <= room:
+			part += " " + word
+		default:
+			parts = append(parts, part)
+			part, room = more+word, to
+		}
+	}
+	return append(parts, part)
+}

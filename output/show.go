@@ -1,0 +1,353 @@
+package output
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/inspect/inside"
+)
+
+// ShowSchema names the form of what nstool-show(1) writes as JSON.
+const ShowSchema = "nstool/show/1"
+
+// A NamespaceReport is what there is to say about one namespace.
+type NamespaceReport struct {
+	NS     *inspect.Namespace
+	Inside *inside.Contents
+	Net    *Network // of a network namespace; nil if it was not read
+}
+
+// mostLines is how many members, holders and the like a sheet names, one a line;
+// JSON has all.
+const mostLines = 12
+
+// NamespaceSheet says everything about a namespace, for people.
+func NamespaceSheet(v *View, r NamespaceReport) Sheet {
+	ns := r.NS
+	s := Sheet{Title: fmt.Sprintf("%s namespace %d", ns.Type, ns.ID.Ino)}
+	var numbers []string
+	if ns.Initial() {
+		numbers = append(numbers, "the initial one")
+	}
+	if ns.NSID != 0 {
+		numbers = append(numbers, fmt.Sprintf("ns_id %d", ns.NSID))
+	}
+	if ns.NetNSID >= 0 {
+		numbers = append(numbers, fmt.Sprintf("netnsid %d", ns.NetNSID))
+	}
+	if len(numbers) > 0 {
+		s.Title += "   (" + strings.Join(numbers, ", ") + ")"
+	}
+	if c := v.Snapshot.ContainerWith(ns); c != nil {
+		s.Add("container", v.containerLine(c))
+	}
+	s.Add("owner", v.relation(ns.Owner, ns, "it is the initial one"))
+	if ns.Type.Hierarchical() {
+		s.Add("parent", v.relation(ns.Parent, ns, "it is the initial one"))
+		s.Add("children", v.namespaces(slices.Collect(v.Snapshot.Children(ns.ID)), "none")...)
+	}
+	if ns.Type == inspect.User {
+		s.Add("owns", v.owned(ns))
+		s.Add("creator", v.creator(ns))
+	}
+	s.Add("members", v.memberLines(ns, r.Inside)...)
+	s.Add("held by", v.otherHolders(ns)...)
+	s.Add("goes", goesWhen(v.goes(ns, r.Inside))...)
+	s.Facts = append(s.Facts, v.InsideFacts(r)...)
+	return s
+}
+
+// relation says which namespace r leads to, and whose that is.
+func (v *View) relation(r inspect.Relation, of *inspect.Namespace, none string) string {
+	switch {
+	case r.None():
+		return "none: " + none
+	case !r.Known():
+		return "?   " + reason(r.Err)
+	}
+	ns, ok := v.Snapshot.Namespace(r.ID)
+	if !ok {
+		return inspect.FormatLink(of.Type, r.ID.Ino)
+	}
+	return v.namespace(ns)
+}
+
+// reason says why something is not known.
+func reason(err error) string {
+	return strings.TrimSuffix(err.Error(), ": permission denied")
+}
+
+// namespace returns the link of a namespace, and whose it is.
+func (v *View) namespace(ns *inspect.Namespace) string {
+	return ns.String() + "   " + v.whose(ns)
+}
+
+// whose says in words which namespace it is.
+func (v *View) whose(ns *inspect.Namespace) string {
+	if ns.Initial() {
+		return "the initial " + ns.Type.String() + " namespace"
+	}
+	if c := v.Snapshot.ContainerWith(ns); c != nil {
+		return c.String()
+	}
+	set := v.Snapshot.Containers()
+	if set.Host[ns.Type] == ns.ID.Ino {
+		return "the host's"
+	}
+	if l := ns.Leader(); l != nil {
+		return v.process(l.PID)
+	}
+	for h := range v.Snapshot.Holders(ns) {
+		return "[" + v.describe(h) + "]"
+	}
+	return "nothing that can be seen holds it"
+}
+
+func (v *View) namespaces(list []*inspect.Namespace, none string) []string {
+	if len(list) == 0 {
+		return []string{none}
+	}
+	var lines []string
+	for i, ns := range list {
+		if i == mostLines {
+			lines = append(lines, more(len(list)-i))
+			break
+		}
+		lines = append(lines, v.namespace(ns))
+	}
+	return lines
+}
+
+func more(n int) string { return fmt.Sprintf("and %d more; --json lists all", n) }
+
+// owned counts what a user namespace owns, by type.
+func (v *View) owned(user *inspect.Namespace) string {
+	by := make(map[inspect.Type]int)
+	total := 0
+	for ns := range v.Snapshot.Owned(user.ID) {
+		by[ns.Type]++
+		total++
+	}
+	if total == 0 {
+		return "none"
+	}
+	var words []string
+	for t := range inspect.AllTypes.All() {
+		if by[t] > 0 {
+			words = append(words, fmt.Sprintf("%d %s", by[t], t))
+		}
+	}
+	return count(total, "namespace", "namespaces") + ": " + strings.Join(words, ", ")
+}
+
+func (v *View) creator(ns *inspect.Namespace) string {
+	switch {
+	case ns.Creator >= 0:
+		return v.user(uint32(ns.Creator))
+	case ns.Owner.None():
+		return "none: it is the initial one"
+	}
+	return "?"
+}
+
+// user returns the name and the number of a user: "root (0)".
+func (v *View) user(uid uint32) string {
+	name := v.userName(uid)
+	if n := strconv.FormatUint(uint64(uid), 10); n != name {
+		return fmt.Sprintf("%s (%s)", name, n)
+	}
+	return "uid " + name
+}
+
+// memberLines lists the members of a namespace, with what it calls them if it is one of PIDs.
+func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
+	if len(ns.Members) == 0 {
+		return []string{"none"}
+	}
+	whole := v.Snapshot.ContainerWith(ns)
+	var lines []string
+	if len(ns.Members) > 1 {
+		lines = append(lines, count(len(ns.Members), "process", "processes"))
+	}
+	for i, p := range ns.Members {
+		if i == mostLines {
+			lines = append(lines, more(len(ns.Members)-i))
+			break
+		}
+		line := v.process(p.PID)
+		if in != nil && in.PID != nil && !ns.Initial() {
+			if n, ok := in.PID.PIDs[p.PID]; ok && n != p.PID {
+				line += fmt.Sprintf(", PID %d inside", n)
+			}
+		}
+		if m := v.Snapshot.ContainerOf(p); m.Container != nil && m.Container != whole {
+			line += "   " + m.Container.String()
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// otherHolders lists what holds a namespace besides its members.
+func (v *View) otherHolders(ns *inspect.Namespace) []string {
+	var lines []string
+	n := 0
+	for h := range v.Snapshot.Holders(ns) {
+		if h.Kind == inspect.ByProcess {
+			continue
+		}
+		if n++; n <= mostLines {
+			lines = append(lines, v.hold(h, ns))
+		}
+	}
+	if n > mostLines {
+		lines = append(lines, more(n-mostLines))
+	}
+	if n == 0 {
+		return []string{"nothing else"}[:min(1, len(ns.Members))]
+	}
+	return lines
+}
+
+// hold is describe, with whose a nested namespace is.
+func (v *View) hold(h inspect.Holder, ns *inspect.Namespace) string {
+	if h.Kind != inspect.ByNested {
+		return v.describe(h)
+	}
+	word := "encloses "
+	if h.Nested.Owner.ID == ns.ID {
+		word = "owns "
+	}
+	return word + v.namespace(h.Nested)
+}
+
+// What [View.goes] says where there is no condition.
+const (
+	goesNever   = "never: it is the initial one"
+	goesUnknown = "nothing was found that holds it: it may have gone by now, or be held where nobody can look"
+)
+
+// goes says what it takes for a namespace to go: all that holds it has to let
+// go, in words that tell what to do for each.
+func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
+	if ns.Initial() {
+		return []string{goesNever}
+	}
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	switch n := len(ns.Members); {
+	case n == 0:
+	case ns.Type == inspect.PID && in != nil && in.PID != nil && in.PID.Init != 0 && n > 1:
+		add("its first process, %s, has ended, which ends the other %d", v.process(in.PID.Init), n-1)
+	case n == 1 && ns.Type == inspect.PID:
+		add("%s has ended", v.process(ns.Members[0].PID))
+	case n == 1:
+		add("%s has ended or left it", v.process(ns.Members[0].PID))
+	case ns.Type == inspect.PID:
+		add("its %d processes have ended", n)
+	default:
+		add("its %d processes have ended or left it", n)
+	}
+	fds := make(map[[3]int][]string) // of the kind, the process and the thread
+	var order [][3]int
+	var enclosed []string
+	for _, h := range ns.Others() {
+		switch h.Kind {
+		case inspect.ByTask:
+			add("thread %d of %s has ended or left it", h.TID, v.process(h.PID))
+		case inspect.ByChildren:
+			add("%s has ended, or makes its children elsewhere", strings.TrimPrefix(v.describe(h), "for children of "))
+		case inspect.ByFD, inspect.BySocket:
+			key := [3]int{int(h.Kind), h.PID, h.TID}
+			if fds[key] == nil {
+				order = append(order, key)
+			}
+			fds[key] = append(fds[key], strconv.Itoa(h.FD))
+		case inspect.ByMount:
+			add("%s", strings.Replace(v.describe(h), "mounted at "+h.Path, h.Path+" is unmounted", 1))
+		case inspect.ByKernel:
+			add("the kernel has let it go")
+		}
+	}
+	for _, key := range order {
+		word, is := "fd ", " is closed"
+		if inspect.HolderKind(key[0]) == inspect.BySocket {
+			word = "socket "
+		}
+		list := fds[key]
+		if len(list) > 1 {
+			word, is = strings.TrimSpace(word)+"s ", " are closed"
+		}
+		if len(list) > mostLines {
+			list = []string{count(len(list), "", "of them")}
+		}
+		who := v.process(key[1])
+		if key[2] != 0 {
+			who = fmt.Sprintf("thread %d of %s", key[2], who)
+		}
+		add("%s%s of %s%s", word, strings.Join(list, ", "), who, is)
+	}
+	owned, children := 0, 0
+	for h := range v.Snapshot.Holders(ns) {
+		if h.Kind != inspect.ByNested {
+			continue
+		}
+		if h.Nested.Owner.ID == ns.ID {
+			owned++
+		} else {
+			children++
+			enclosed = append(enclosed, h.Nested.String())
+		}
+	}
+	if owned > 0 {
+		add("%s that it owns %s gone", count(owned, "namespace", "namespaces"), has(owned))
+	}
+	switch {
+	case children == 1:
+		add("its child %s has gone", enclosed[0])
+	case children > 1:
+		add("its %d children have gone", children)
+	}
+	if len(lines) == 0 {
+		return []string{goesUnknown}
+	}
+	return lines
+}
+
+// goesWhen puts conditions into a sentence, in lines.
+func goesWhen(conditions []string) []string {
+	switch conditions[0] {
+	case goesNever, goesUnknown:
+		return conditions
+	}
+	lines := slices.Clone(conditions)
+	lines[0] = "when " + lines[0]
+	if n := len(lines); n > mostLines {
+		lines = append(lines[:mostLines], more(n-mostLines))
+	}
+	for i := range lines[:len(lines)-1] {
+		lines[i] += ", and"
+	}
+	return lines
+}
+
+func has(n int) string {
+	if n == 1 {
+		return "has"
+	}
+	return "have"
+}
+
+func (v *View) containerLine(c *container.Container) string {
+	line := c.String()
+	for _, more := range []string{c.Image, c.ShortID()} {
+		if more != "" && more != c.Name {
+			line += "   " + more
+		}
+	}
+	return line
+}

@@ -1,0 +1,286 @@
+package output
+
+import (
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/inspect/inside"
+	"github.com/nstool/nstool/inspect/task"
+)
+
+// ShowJSON writes one object with lists of namespaces and processes:
+//
+//	{"schema": "nstool/show/1", "partial": false, "namespaces": [{...}], "processes": [{...}], "gaps": [...]}
+func ShowJSON(w io.Writer, v *View, namespaces []NamespaceReport, processes []ProcessReport, gaps []inspect.Gap) error {
+	top := Object{{"namespaces", []Object{}}, {"processes", []Object{}}}
+	for _, r := range namespaces {
+		top[0].Value = append(top[0].Value.([]Object), v.namespaceObject(r))
+	}
+	for _, r := range processes {
+		top[1].Value = append(top[1].Value.([]Object), v.processObject(r))
+	}
+	return Objects(w, ShowSchema, top, gaps)
+}
+
+// numberOr is n, or null where it is less than least.
+func numberOr[N int | int64](n, least N) any {
+	if n < least {
+		return nil
+	}
+	return n
+}
+
+func textOr(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func (v *View) namespaceObject(r NamespaceReport) Object {
+	ns := r.NS
+	o := Object{
+		{"ns", ns.ID.Ino}, {"type", ns.Type.String()}, {"initial", ns.Initial()},
+		{"nsid", nil}, {"netnsid", numberOr(ns.NetNSID, 0)},
+		{"container", textOr(v.Snapshot.ContainerWith(ns).String())},
+		{"owner", ns.Owner}, {"parent", ns.Parent}, {"creator", numberOr(ns.Creator, 0)},
+	}
+	if ns.NSID != 0 {
+		o[3].Value = ns.NSID
+	}
+	inos := func(list func(yield func(*inspect.Namespace) bool)) []Object {
+		objects := []Object{}
+		for n := range list {
+			objects = append(objects, Object{{"ns", n.ID.Ino}, {"type", n.Type.String()}})
+		}
+		return objects
+	}
+	o = append(o, Pair{"children", inos(v.Snapshot.Children(ns.ID))}, Pair{"owned", inos(v.Snapshot.Owned(ns.ID))})
+	members := []Object{}
+	for _, p := range ns.Members {
+		m := Object{{"pid", p.PID}}
+		if r.Inside != nil && r.Inside.PID != nil {
+			inner := Pair{"inside", nil}
+			if n, ok := r.Inside.PID.PIDs[p.PID]; ok {
+				inner.Value = n
+			}
+			m = append(m, inner)
+		}
+		m = append(m, Pair{"container", textOr(v.Snapshot.ContainerOf(p).Container.String())})
+		members = append(members, m)
+	}
+	o = append(o, Pair{"members", members}, Pair{"holders", holderList{v, ns}}, Pair{"goes", v.goes(ns, r.Inside)})
+	return append(o, Pair{"inside", v.insideObject(r)})
+}
+
+// A holderList is the holders of a namespace, as `nstool ls --json` has them.
+type holderList struct {
+	v  *View
+	ns *inspect.Namespace
+}
+
+func (e *encoder) holderList(l holderList) {
+	e.raw("[")
+	first := true
+	for h := range l.v.Snapshot.Holders(l.ns) {
+		if !first {
+			e.raw(",")
+		}
+		first = false
+		e.holder(l.v, h)
+	}
+	e.raw("]")
+}
+
+// insideObject is what is inside, or nil.
+func (v *View) insideObject(r NamespaceReport) any {
+	if r.Net != nil {
+		return r.Net.Objects
+	}
+	in := r.Inside
+	switch {
+	case in == nil:
+	case in.UTS != nil:
+		return Object{{"hostname", in.UTS.Host}, {"domainname", in.UTS.Domain}}
+	case in.IPC != nil:
+		return ipcObject(in.IPC)
+	case in.Mnt != nil:
+		mounts := []Object{}
+		for _, m := range in.Mnt.Mounts {
+			mounts = append(mounts, Object{
+				{"id", m.ID}, {"parent", m.Parent}, {"device", m.Device}, {"root", m.Root}, {"path", m.Point}, {"options", m.Options},
+				{"propagation", append([]string{}, m.Shared...)}, {"fstype", m.FS}, {"source", m.Source}, {"super", m.Super},
+			})
+		}
+		return Object{{"whole", in.Mnt.Whole}, {"mounts", mounts}}
+	case in.PID != nil:
+		return Object{{"init", numberOr(in.PID.Init, 1)}, {"dead", in.PID.Dead}, {"level", numberOr(in.PID.Level, 0)}}
+	case in.User != nil:
+		return userObject(in.User)
+	case in.Time != nil:
+		seconds := func(d time.Duration) Object {
+			sec := d.Nanoseconds() / 1e9
+			nsec := d.Nanoseconds() % 1e9
+			if nsec < 0 {
+				sec, nsec = sec-1, nsec+1e9
+			}
+			return Object{{"sec", sec}, {"nsec", nsec}}
+		}
+		return Object{{"monotonic", seconds(in.Time.Monotonic)}, {"boottime", seconds(in.Time.Boottime)}}
+	case in.Cgroup != nil:
+		return Object{{"roots", cgroupObjects(in.Cgroup.Roots)}}
+	}
+	return nil
+}
+
+func ipcObject(in *inside.IPC) Object {
+	object := func(o inside.Object) Object {
+		return Object{{"id", o.ID}, {"key", int(o.Key)}, {"mode", strconv.FormatUint(uint64(o.Perms), 8)}, {"uid", o.UID}}
+	}
+	queues, sems, shms, posix := []Object{}, []Object{}, []Object{}, []Object{}
+	for _, q := range in.Queues {
+		queues = append(queues, append(object(q.Object), Pair{"bytes", q.Bytes}, Pair{"messages", q.Messages}))
+	}
+	for _, s := range in.Semaphores {
+		sems = append(sems, append(object(s.Object), Pair{"count", s.Count}))
+	}
+	for _, s := range in.Segments {
+		shms = append(shms, append(object(s.Object), Pair{"bytes", s.Bytes}, Pair{"attached", s.Attached}, Pair{"creator", numberOr(s.Creator, 1)}))
+	}
+	for _, q := range in.Posix {
+		posix = append(posix, Object{{"name", q.Name}, {"bytes", q.Bytes}, {"uid", q.UID}})
+	}
+	o := Object{{"queues", queues}, {"semaphores", sems}, {"segments", shms}, {"posix_queues", posix}}
+	if in.PosixErr != nil {
+		o[3].Value = nil
+	}
+	return o
+}
+
+func userObject(in *inside.User) Object {
+	idMap := func(m task.IDMap) any {
+		if m == nil {
+			return nil
+		}
+		ranges := []Object{}
+		for _, r := range m {
+			ranges = append(ranges, Object{{"inside", r.Inside}, {"outside", outsideID(r)}, {"count", r.Count}})
+		}
+		return ranges
+	}
+	o := Object{{"uid_map", idMap(in.UIDMap)}, {"gid_map", idMap(in.GIDMap)}, {"outside", in.Outside}, {"setgroups", textOr(in.Setgroups)}}
+	limits := []Object{}
+	for t := range inspect.AllTypes.All() {
+		l := Object{{"type", t.String()}, {"used", in.Used[t]}, {"limit", nil}}
+		if n, ok := in.Limits[t]; ok {
+			l[2].Value = n
+		}
+		limits = append(limits, l)
+	}
+	return append(o, Pair{"limits", limits})
+}
+
+func outsideID(r task.IDRange) any {
+	if r.Outside == task.NoID {
+		return nil
+	}
+	return r.Outside
+}
+
+func cgroupObjects(groups []task.Cgroup) []Object {
+	objects := []Object{}
+	for _, g := range groups {
+		objects = append(objects, Object{{"controllers", g.Controllers}, {"path", textOr(g.Path)}})
+	}
+	return objects
+}
+
+func (v *View) processObject(r ProcessReport) Object {
+	p := r.Process
+	d, known := v.Details[p.PID]
+	c := r.Container
+	if c == nil {
+		c = v.Snapshot.ContainerOf(p).Container
+	}
+	o := Object{{"pid", p.PID}, {"tid", numberOr(r.TID, 1)}, {"comm", nil}, {"command", nil}, {"ppid", nil}, {"started", nil}, {"threads", p.Threads}}
+	if known && d.Known() {
+		o[2].Value, o[3].Value, o[4].Value = d.Comm, d.Command(), d.PPID
+		if !d.Start.IsZero() {
+			o[5].Value = d.Start.Format(time.RFC3339)
+		}
+	}
+	o = append(o, Pair{"container", containerObject(c)}, Pair{"guest", v.Guests[p.PID]})
+	namespaces := []Object{}
+	for t := range inspect.AllTypes.All() {
+		ns := r.Namespaces[t]
+		if ns == nil {
+			namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", nil}, {"of", nil}, {"shared_with", []string{}}})
+			continue
+		}
+		s := SharingOf(v, p, r.Container, ns)
+		namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", ns.ID.Ino}, {"of", s.Of}, {"shared_with", append([]string{}, s.Containers...)}})
+	}
+	o = append(o, Pair{"namespaces", namespaces})
+	t := r.Task
+	if t == nil {
+		return append(o, Pair{"task", nil})
+	}
+	pids := []Object{}
+	for _, l := range Levels(v.Snapshot, t.NSpid, r.Namespaces[inspect.PID]) {
+		level := Object{{"pid", l.PID}, {"ns", nil}}
+		if l.NS != nil {
+			level[1].Value = l.NS.ID.Ino
+		}
+		pids = append(pids, level)
+	}
+	link := func(l task.Link) any {
+		if l.Err != nil {
+			return nil
+		}
+		return textOr(l.Path)
+	}
+	ids := func(ids task.IDs, m task.IDMap) Object {
+		inner := func(id uint32) any {
+			if in, ok := m.Inside(id); ok {
+				return in
+			}
+			return nil
+		}
+		return Object{
+			{"real", ids.Real}, {"effective", ids.Effective}, {"saved", ids.Saved}, {"fs", ids.FS},
+			{"inside_real", inner(ids.Real)}, {"inside_effective", inner(ids.Effective)}, {"inside_saved", inner(ids.Saved)}, {"inside_fs", inner(ids.FS)},
+		}
+	}
+	groups := []int{}
+	for _, g := range t.Groups {
+		groups = append(groups, int(g))
+	}
+	return append(o, Pair{"task", Object{
+		{"state", string(rune(t.State))}, {"tracer", numberOr(t.Tracer, 1)}, {"pids", pids},
+		{"root", link(t.Root)}, {"cwd", link(t.Cwd)}, {"exe", link(t.Exe)},
+		{"uid", ids(t.UID, t.UIDMap)}, {"gid", ids(t.GID, t.GIDMap)}, {"groups", groups},
+		{"capabilities", Object{
+			{"effective", t.Caps.Effective.Names()}, {"permitted", t.Caps.Permitted.Names()}, {"bounding", t.Caps.Bounding.Names()},
+			{"inheritable", t.Caps.Inheritable.Names()}, {"ambient", t.Caps.Ambient.Names()},
+		}},
+		{"no_new_privs", t.NoNewPrivs}, {"seccomp", t.Seccomp.String()}, {"seccomp_filters", numberOr(t.Filters, 0)},
+		{"label", textOr(t.Label)}, {"cgroups", cgroupObjects(t.Cgroups)},
+	}})
+}
+
+func containerObject(c *container.Container) any {
+	if c == nil {
+		return nil
+	}
+	o := Object{
+		{"container", c.String()}, {"engine", string(c.Engine)}, {"cid", c.ID}, {"name", textOr(c.Name)}, {"image", textOr(c.Image)},
+		{"path", textOr(c.Path)}, {"sandbox", c.Sandbox}, {"init", numberOr(c.Init, 1)}, {"in", textOr(c.Outer.String())}, {"pod", nil},
+	}
+	if c.Pod != nil {
+		o[len(o)-1].Value = Object{{"namespace", c.Pod.Namespace}, {"name", c.Pod.Name}, {"uid", c.Pod.UID}}
+	}
+	return o
+}
