@@ -2,11 +2,13 @@ package enter
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
@@ -201,6 +203,38 @@ func (t *Target) Alive() error {
 		return &NoProcessError{PID: t.proc.PID, TID: t.proc.TID, Why: "it has just ended", Err: err}
 	}
 	return nil
+}
+
+// Wait waits until the target has ended, and returns nil, or until ctx is done.
+func (t *Target) Wait(ctx context.Context) error {
+	fd := sys.Dup(t.proc.Pidfd)
+	if err := sys.SetNonblock(fd); err != nil { // so that no thread waits
+		sys.CloseAll(fd)
+		return err
+	}
+	f := os.NewFile(uintptr(fd), t.String())
+	defer f.Close()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := raw.Read(func(fd uintptr) bool { return sys.Ready(int(fd)) }); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("wait for %s: %w", t, err)
+	}
+	return context.Cause(ctx)
+}
+
+// Root opens the root directory of the target, O_PATH: what it is to the
+// target, with all that is mounted below it there. See proc_pid_root(5). It
+// needs ptrace access to the target (PTRACE_MODE_READ_FSCREDS).
+func (t *Target) Root() (*os.File, error) {
+	fd, err := t.proc.Open("root")
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), t.proc.Path("root")), nil
 }
 
 // TypeOf returns the type of the namespace that a file is.

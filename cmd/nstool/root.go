@@ -85,6 +85,7 @@ func newRoot(a *app) *cobra.Command {
 		newDoctor(a),
 		newDiff(a),
 		newEnter(a),
+		newForward(a),
 		newLs(a),
 		newRun(a),
 		newPid(a),

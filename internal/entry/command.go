@@ -13,6 +13,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
 )
@@ -40,6 +41,21 @@ func CloseFiles(set map[inspect.Type]*os.File) {
 	}
 }
 
+// Open opens the namespace of type t of what was found.
+func (f *Found) Open(t inspect.Type) (*os.File, error) {
+	if f.Process != nil {
+		return f.Process.Namespace(t)
+	}
+	file := f.Files[t]
+	if file == nil {
+		for got := range f.Files {
+			return nil, fmt.Errorf("it is a %s namespace, not a %s namespace", got, t)
+		}
+		return nil, fmt.Errorf("it has no %s namespace", t)
+	}
+	return os.NewFile(uintptr(sys.Dup(int(file.Fd()))), file.Name()), nil
+}
+
 // A UsageError is a mistake in the command line.
 type UsageError struct{ Err error }
 
@@ -54,10 +70,11 @@ func lookUp(ctx context.Context, word string) (*Found, error) {
 	if err != nil {
 		return nil, UsageError{err}
 	}
-	return find(ctx, ref)
+	return Find(ctx, ref)
 }
 
-func find(ctx context.Context, ref target.Ref) (*Found, error) {
+// Find opens what a TARGET stands for.
+func Find(ctx context.Context, ref target.Ref) (*Found, error) {
 	if found, err := known(ref); found != nil || err != nil {
 		return found, err
 	}
@@ -200,7 +217,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 
 	var found *Found
 	if given {
-		if found, err = find(ctx, ref); err != nil {
+		if found, err = Find(ctx, ref); err != nil {
 			return e, err
 		}
 		e.held = append(e.held, found)

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/forward"
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+type forwardOptions struct {
+	*app
+	ref       target.Ref
+	specs     []forward.Spec
+	addresses []string
+}
+
+func newForward(a *app) *cobra.Command {
+	o := &forwardOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "forward TARGET [[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/udp]...",
+		GroupID: groupDo,
+		Short:   "Carry ports of this host into a network namespace",
+		Long: `Listen on ports of the caller's, and carry what comes to addresses in the
+network namespace of a target, as seen from in there. It goes on until it is
+interrupted, or until the process or container has ended.
+
+The caller's side is 127.0.0.1 unless an address is given. PORT 0, or none, is
+any that is free. The other side is 127.0.0.1 too, or the path of a unix socket
+of the target.`,
+		Example: `  nstool forward web 8080:80
+  nstool forward web 8080:80 8053:53/udp
+  nstool forward pod:shop/cart 80             the same port on both sides
+  nstool forward netns:blue :10.0.0.5:80      any free port, another address
+  nstool forward 4242 8080:/run/app.sock      a unix socket
+  nstool forward web 0.0.0.0:8080:80          for other hosts too`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("no target; see nstool forward --help")
+			}
+			if len(args) == 1 {
+				return usagef("no port to forward to %s: 8080:80 for one", args[0])
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeTargets(cmd, args, word)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.parse(args); err != nil {
+				return usageError{err}
+			}
+			return runForward(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringSliceVar(&o.addresses, "address", nil, "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
+	return cmd
+}
+
+// parse reads the words.
+func (o *forwardOptions) parse(args []string) (err error) {
+	if o.ref, err = target.Parse(args[0]); err != nil {
+		return err
+	}
+	o.ref.Shared = true // of a pod the network that its containers share
+	var addresses []netip.Addr
+	for _, word := range o.addresses {
+		a, err := forward.ParseAddress(word)
+		if err != nil {
+			return fmt.Errorf("--address: %w", err)
+		}
+		addresses = append(addresses, a)
+	}
+	for _, word := range args[1:] {
+		spec, err := forward.ParseSpec(word)
+		if err != nil {
+			return err
+		}
+		if spec.Listen.IsValid() || len(addresses) == 0 {
+			o.specs = append(o.specs, spec)
+			continue
+		}
+		for _, a := range addresses {
+			spec.Listen = a
+			o.specs = append(o.specs, spec)
+		}
+	}
+	return nil
+}
+
+func runForward(ctx context.Context, o *forwardOptions) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	found, err := entry.Find(ctx, o.ref)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	ns, err := found.Open(inspect.Net)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.ref.Text, err)
+	}
+	defer ns.Close()
+	root, err := o.root(found)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		defer root.Close()
+	}
+	f, err := forward.New(ns, root)
+	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			err = withHint(err, "that takes CAP_SYS_ADMIN in the user namespace that owns the network, and in your own")
+		}
+		return err
+	}
+	defer f.Close()
+	says := &complaints{w: o.err, about: make(map[string]*complaint)}
+	f.Failed = func(spec forward.Spec, err error) {
+		says.add(fmt.Sprintf("%s in %s: %v", spec, o.ref.Text, err))
+	}
+	var lines strings.Builder
+	for _, spec := range o.specs {
+		at, err := f.Listen(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if entry.IsOwn(inspect.Net, ns) && spec.ToPath == "" && at.String() == spec.String() {
+			return fmt.Errorf("%s has the network of the caller, and %s would lead to itself", o.ref.Text, at)
+		}
+		protocol := ""
+		if spec.UDP {
+			protocol = "/udp"
+		}
+		fmt.Fprintf(&lines, "%s%s -> %s %s\n", at, protocol, output.Clean(o.ref.Text), output.Clean(spec.String()))
+	}
+	if _, err := io.WriteString(o.out, lines.String()); err != nil {
+		return err
+	}
+	ended, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if found.Process != nil {
+		go func() {
+			// An open socket would keep the namespace, in which nobody answers.
+			if err := found.Process.Wait(ended); ended.Err() == nil {
+				if err == nil {
+					err = fmt.Errorf("%s has ended", o.ref.Text)
+				}
+				cancel(err)
+			}
+		}()
+	}
+	f.Serve(ended)
+	if ctx.Err() != nil {
+		return nil // interrupted, as it ends
+	}
+	return context.Cause(ended)
+}
+
+// root opens the root directory of the target if a unix socket is to be found
+// in it.
+func (o *forwardOptions) root(found *entry.Found) (*os.File, error) {
+	for _, spec := range o.specs {
+		if strings.HasPrefix(spec.ToPath, "/") {
+			return openRoot(found, o.ref.Text)
+		}
+	}
+	return nil, nil
+}
+
+// openRoot opens the root directory of what was found: that of the process, or
+// of the mount namespace.
+func openRoot(found *entry.Found, text string) (*os.File, error) {
+	if found.Process != nil {
+		return found.Process.Root()
+	}
+	ns := found.Files[inspect.Mnt]
+	if ns == nil {
+		return nil, fmt.Errorf("%s has no mount namespace, and so no files", text)
+	}
+	var root *os.File
+	err := enter.Do(context.Background(), func() error {
+		dir, err := sys.OpenStateDir("/")
+		if err == nil {
+			root = os.NewFile(uintptr(dir), text+":/")
+		}
+		return err
+	}, ns)
+	return root, err
+}
+
+// complaints writes messages that may be the same again and again: each once a
+// second at most.
+type complaints struct {
+	mu    sync.Mutex
+	w     io.Writer
+	about map[string]*complaint
+}
+
+type complaint struct {
+	last time.Time
+	kept int // not written since
+}
+
+func (c *complaints) add(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if len(c.about) > 100 {
+		clear(c.about)
+	}
+	one := c.about[text]
+	if one == nil {
+		one = &complaint{}
+		c.about[text] = one
+	}
+	if now.Sub(one.last) < time.Second {
+		one.kept++
+		return
+	}
+	more := ""
+	if one.kept > 0 {
+		more = fmt.Sprintf(" (and %d times more)", one.kept)
+	}
+	fmt.Fprintf(c.w, "nstool: forward: %s%s\n", output.CleanText(text), more)
+	*one = complaint{last: now}
+}

@@ -1,0 +1,191 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// dialTimeout is how long somebody who does not answer is waited for.
+const dialTimeout = 10 * time.Second
+
+// A dialer makes connections in a network namespace. One thread is in there,
+// for as long as the dialer is open, and makes sockets; a socket stays in its
+// namespace, so all that waits is done elsewhere.
+type dialer struct {
+	requests chan request
+	done     chan error // of the thread
+	root     *os.File   // of the target, to find unix sockets in; or nil
+}
+
+type request struct {
+	kind  sys.SocketKind
+	reply chan socket
+}
+
+type socket struct {
+	fd  int
+	err error
+}
+
+// newDialer sends a thread into the namespace ns, and returns when it is there.
+func newDialer(ns, root *os.File) (*dialer, error) {
+	d := &dialer{requests: make(chan request), done: make(chan error, 1), root: root}
+	joined := make(chan struct{})
+	go func() {
+		d.done <- enter.Do(context.Background(), func() error {
+			close(joined)
+			for r := range d.requests {
+				fd, err := sys.NewSocket(r.kind)
+				r.reply <- socket{fd, err}
+			}
+			return nil
+		}, ns)
+	}()
+	select {
+	case <-joined:
+		return d, nil
+	case err := <-d.done:
+		return nil, err
+	}
+}
+
+// close has the thread end. Nobody may dial any more.
+func (d *dialer) close() {
+	close(d.requests)
+	<-d.done
+}
+
+// socket makes a socket in the namespace.
+func (d *dialer) socket(kind sys.SocketKind) (*os.File, error) {
+	reply := make(chan socket, 1)
+	d.requests <- request{kind, reply}
+	s := <-reply
+	if s.err != nil {
+		return nil, s.err
+	}
+	return os.NewFile(uintptr(s.fd), "socket"), nil
+}
+
+// dial connects to what the spec says.
+func (d *dialer) dial(ctx context.Context, s Spec) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if s.ToPath != "" {
+		return d.dialUnix(ctx, s.ToPath)
+	}
+	if s.To.IsValid() {
+		return d.dialIP(ctx, s.UDP, netip.AddrPortFrom(s.To, s.ToPort))
+	}
+	conn, err := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback4, s.ToPort))
+	if sys.IsRefused(err) {
+		// A server may listen for IPv6 alone.
+		if conn, e := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback6, s.ToPort)); e == nil {
+			return conn, nil
+		}
+	}
+	return conn, err
+}
+
+func (d *dialer) dialIP(ctx context.Context, datagrams bool, to netip.AddrPort) (net.Conn, error) {
+	scope, err := scopeOf(to.Addr())
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.socket(sys.SocketKind{IPv6: to.Addr().Is6(), Datagrams: datagrams})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	err = connect(ctx, f, func(fd int) (bool, error) {
+		return sys.Connect(fd, to.Addr().AsSlice(), to.Port(), scope)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return net.FileConn(f)
+}
+
+// scopeOf returns the number of the interface that an address is of. Its name
+// would have to be looked up inside.
+func scopeOf(a netip.Addr) (uint32, error) {
+	if a.Zone() == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(a.Zone(), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("the interface of %s is to be given by its number", a)
+	}
+	return uint32(n), nil
+}
+
+// dialUnix connects to a unix socket of the target: by its path in the target's
+// file system, from which no link leads out, or by its abstract name.
+func (d *dialer) dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	if path[0] != '@' {
+		if d.root == nil {
+			return nil, errors.New("the target has no file system to find the socket in")
+		}
+		at, err := sys.OpenInRoot(int(d.root.Fd()), path, true)
+		if err != nil {
+			return nil, err
+		}
+		defer sys.CloseFD(at)
+		path = fmt.Sprintf("/proc/self/fd/%d", at)
+	}
+	f, err := d.socket(sys.SocketKind{Unix: true})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		err = connect(ctx, f, func(fd int) (bool, error) { return true, sys.ConnectUnix(fd, path) })
+		if !errors.Is(err, sys.ErrBusy) {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return net.FileConn(f)
+}
+
+// connect begins to connect the socket f, and waits until that is done.
+func connect(ctx context.Context, f *os.File, begin func(fd int) (bool, error)) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var done bool
+	if e := raw.Control(func(fd uintptr) { done, err = begin(int(fd)) }); e != nil || err != nil || done {
+		return errors.Join(e, err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := f.SetWriteDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	e := raw.Write(func(fd uintptr) bool {
+		done, err = sys.Connected(int(fd))
+		return done || err != nil
+	})
+	if errors.Is(e, os.ErrDeadlineExceeded) {
+		e = errors.New("no answer")
+	}
+	return errors.Join(e, err)
+}

@@ -1,0 +1,110 @@
+package sys
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A SocketKind says what sort of socket to make.
+type SocketKind struct {
+	IPv6, Unix bool // else IPv4
+	Datagrams  bool // else a stream
+}
+
+// NewSocket makes a socket that never makes its caller wait. It belongs to the
+// network namespace that the calling thread is in, and stays there.
+func NewSocket(kind SocketKind) (int, error) {
+	family, typ := unix.AF_INET, unix.SOCK_STREAM
+	switch {
+	case kind.Unix:
+		family = unix.AF_UNIX
+	case kind.IPv6:
+		family = unix.AF_INET6
+	}
+	if kind.Datagrams {
+		typ = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	return fd, os.NewSyscallError("socket", err)
+}
+
+// Connect begins to connect a socket to an address of 4 or 16 bytes, or the
+// address of a unix socket. With done false it is under way: the socket becomes
+// writable when it has come to an end, which [Connected] tells.
+func Connect(fd int, ip []byte, port uint16, scope uint32) (done bool, err error) {
+	var to unix.Sockaddr
+	if len(ip) == 4 {
+		to = &unix.SockaddrInet4{Port: int(port), Addr: [4]byte(ip)}
+	} else {
+		to = &unix.SockaddrInet6{Port: int(port), ZoneId: scope, Addr: [16]byte(ip)}
+	}
+	return connect(fd, to)
+}
+
+// ConnectUnix is [Connect] for the socket at a path, or with an abstract name
+// that begins with "@". An [ErrBusy] is to be tried again.
+func ConnectUnix(fd int, path string) error {
+	_, err := connect(fd, &unix.SockaddrUnix{Name: path})
+	if errors.Is(err, unix.EAGAIN) {
+		return ErrBusy
+	}
+	return err
+}
+
+// ErrBusy says that who listens has more to accept than he has room for.
+var ErrBusy = errors.New("its queue is full")
+
+func connect(fd int, to unix.Sockaddr) (done bool, err error) {
+	switch err = unix.Connect(fd, to); err {
+	case unix.EINPROGRESS, unix.EINTR: // which goes on all the same: connect(2)
+		return false, nil
+	}
+	return err == nil, os.NewSyscallError("connect", err)
+}
+
+// Connected reports whether a connection that was begun has come about, or what
+// has gone wrong.
+func Connected(fd int) (bool, error) {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return false, os.NewSyscallError("getsockopt", err)
+	}
+	if n != 0 {
+		return false, os.NewSyscallError("connect", unix.Errno(n))
+	}
+	_, err = unix.Getpeername(fd) // no error either while it is under way
+	return err == nil, nil
+}
+
+// Ready reports whether fd can be read, or has come to its end, and does not
+// wait for it.
+func Ready(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n == 1
+}
+
+// IsTransient reports whether accept(2) failed for want of something that will
+// be there again: descriptors, memory, or because the connection is gone.
+func IsTransient(err error) bool {
+	for _, e := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsRefused reports whether err says that nobody listens.
+func IsRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
+
+// MaxFiles returns how many descriptors the process may have.
+func MaxFiles() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return int(min(limit.Cur, 1<<30))
+}
