@@ -56,8 +56,17 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	}
 	s.Add("members", v.memberLines(ns, r.Inside)...)
 	s.Add("held by", v.otherHolders(ns)...)
-	s.Add("goes", goesWhen(v.goes(ns, r.Inside))...)
+	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.unread())...)
 	s.Facts = append(s.Facts, v.InsideFacts(r)...)
+	return s
+}
+
+// PinSheet says what is in a set of pinned namespaces.
+func PinSheet(v *View, name string, list []*inspect.Namespace) Sheet {
+	s := Sheet{Title: "pin " + name}
+	for _, ns := range list {
+		s.Add(ns.Type.String(), fmt.Sprintf("%d   %s", ns.ID.Ino, v.whose(ns)))
+	}
 	return s
 }
 
@@ -318,19 +327,36 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 	return lines
 }
 
-// goesWhen puts conditions into a sentence, in lines.
-func goesWhen(conditions []string) []string {
-	switch conditions[0] {
-	case goesNever, goesUnknown:
+// unread returns how many processes the scan could not look into: any of them may
+// hold anything.
+func (v *View) unread() int {
+	pids := make(map[int]bool)
+	for _, g := range v.Snapshot.Gaps() {
+		if g.PID != 0 {
+			pids[g.PID] = true
+		}
+	}
+	return len(pids)
+}
+
+// goesWhen puts conditions into a sentence, in lines, and says how many processes
+// could not be looked into.
+func goesWhen(conditions []string, unread int) []string {
+	if conditions[0] == goesNever {
 		return conditions
 	}
 	lines := slices.Clone(conditions)
-	lines[0] = "when " + lines[0]
+	if lines[0] != goesUnknown {
+		lines[0] = "when " + lines[0]
+	}
 	if n := len(lines); n > mostLines {
 		lines = append(lines[:mostLines], more(n-mostLines))
 	}
 	for i := range lines[:len(lines)-1] {
 		lines[i] += ", and"
+	}
+	if unread > 0 {
+		lines = append(lines, "as far as can be seen: "+count(unread, "process", "processes")+" could not be read")
 	}
 	return lines
 }

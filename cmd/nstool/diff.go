@@ -110,7 +110,7 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comp
 	var sides [2]map[inspect.Type]*inspect.Namespace
 	common := inspect.AllTypes
 	for i, ref := range []target.Ref{o.a, o.b} {
-		found, err := target.Resolve(e.snap, ref)
+		found, err := e.find(ref)
 		if err != nil {
 			return nil, err
 		}

@@ -137,14 +137,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	if err != nil {
 		return err
 	}
-	// All but the last are said here, that one by who called.
-	for i, err := range missing {
-		if i == len(missing)-1 {
-			return err
-		}
-		fmt.Fprintf(a.err, "nstool: pid: %s\n", output.CleanText(err.Error()))
-	}
-	return nil
+	return a.lastOf("pid", missing)
 }
 
 // ofLevels reads the names of the processes that the namespaces of levels are

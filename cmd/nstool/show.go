@@ -104,10 +104,14 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 		return err
 	}
 	e := newExplanation(snap)
+	var failed []error
 	for _, ref := range o.targets {
 		if err := e.target(ctx, ref, o.types); err != nil {
-			return err
+			failed = append(failed, err)
 		}
+	}
+	if len(failed) == len(o.targets) {
+		return a.lastOf("show", failed)
 	}
 	e.describe(ctx)
 	stop()
@@ -119,7 +123,22 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.reportGaps(snap, e.gaps, o.strict)
+	if err := a.reportGaps(snap, e.gaps, o.strict); err != nil {
+		return err
+	}
+	return a.lastOf("show", failed)
+}
+
+// lastOf says what went wrong, one error a line, but for the last, which it
+// returns.
+func (a *app) lastOf(command string, failed []error) error {
+	for i, err := range failed {
+		if i == len(failed)-1 {
+			return err
+		}
+		fmt.Fprintf(a.err, "nstool: %s: %s\n", command, output.CleanText(err.Error()))
+	}
+	return nil
 }
 
 // An explanation is what is to be said about namespaces and processes, each
@@ -133,11 +152,17 @@ type explanation struct {
 	gaps       []inspect.Gap
 }
 
-// A subject is a process or a namespace: an index, the other is -1. With a
-// title, it is neither.
+// A subject is a process or a namespace: an index, the other is -1. A pin is
+// neither.
 type subject struct {
 	process, namespace int
-	title              string
+	pin                *pinned
+}
+
+// pinned is a set of namespaces with a name.
+type pinned struct {
+	name       string
+	namespaces []*inspect.Namespace
 }
 
 func newExplanation(snap *inspect.Snapshot) *explanation {
@@ -154,17 +179,24 @@ func newExplanation(snap *inspect.Snapshot) *explanation {
 // allGaps are those of the scan too.
 func (e *explanation) allGaps() []inspect.Gap { return append(slices.Clone(e.snap.Gaps()), e.gaps...) }
 
+// find finds what a TARGET stands for. A process of which the caller may see
+// nothing is one with no namespaces.
+func (e *explanation) find(ref target.Ref) (target.Found, error) {
+	found, err := target.Resolve(e.snap, ref)
+	if ref.Kind == target.Process && errors.Is(err, fs.ErrPermission) {
+		if p, ok := e.snap.Process(ref.PID); ok {
+			return target.Found{Process: p, TID: ref.TID}, nil
+		}
+	}
+	return found, err
+}
+
 // target adds what a TARGET stands for: with types, the namespaces of these
 // types that it has.
 func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.Types) error {
-	found, err := target.Resolve(e.snap, ref)
-	if err != nil && !errors.Is(err, fs.ErrPermission) || found.Process == nil && found.Namespace == nil && found.Pinned == nil {
-		// Of a process of another user there is something to be said still.
-		p, ok := e.snap.Process(ref.PID)
-		if !ok || ref.Kind != target.Process || types != 0 || !errors.Is(err, fs.ErrPermission) {
-			return err
-		}
-		found = target.Found{Process: p, TID: ref.TID}
+	found, err := e.find(ref)
+	if err != nil {
+		return err
 	}
 	switch {
 	case types != 0:
@@ -181,7 +213,7 @@ func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.
 	case found.Namespace != nil:
 		e.namespace(ctx, found.Namespace)
 	case found.Pinned != nil:
-		e.subjects = append(e.subjects, subject{-1, -1, "pin " + ref.Name})
+		e.subjects = append(e.subjects, subject{-1, -1, &pinned{ref.Name, found.Pinned}})
 		for _, ns := range found.Pinned {
 			e.namespace(ctx, ns)
 		}
@@ -211,7 +243,7 @@ func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
 		r.Inside = inside.Read(ctx, e.snap, ns)
 		e.gaps = append(e.gaps, r.Inside.Gaps...)
 	}
-	e.subjects = append(e.subjects, subject{-1, len(e.namespaces), ""})
+	e.subjects = append(e.subjects, subject{-1, len(e.namespaces), nil})
 	e.namespaces = append(e.namespaces, r)
 }
 
@@ -234,7 +266,7 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 		r.Task = t
 		e.gaps = append(e.gaps, t.Gaps...)
 	}
-	e.subjects = append(e.subjects, subject{len(e.processes), -1, ""})
+	e.subjects = append(e.subjects, subject{len(e.processes), -1, nil})
 	e.processes = append(e.processes, r)
 	return nil
 }
@@ -314,8 +346,8 @@ func (e *explanation) sheets() []output.Sheet {
 	var sheets []output.Sheet
 	for _, s := range e.subjects {
 		switch {
-		case s.title != "":
-			sheets = append(sheets, output.Sheet{Title: s.title})
+		case s.pin != nil:
+			sheets = append(sheets, output.PinSheet(e.view, s.pin.name, s.pin.namespaces))
 		case s.process >= 0:
 			sheets = append(sheets, output.ProcessSheet(e.view, e.processes[s.process]))
 		default:
