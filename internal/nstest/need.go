@@ -27,6 +27,7 @@ var needs = map[string]func() error{
 	"user":       ordinaryUser,
 	"userns":     userNamespaces,
 	"bpf":        kernelTypes,
+	"apparmor":   appArmor,
 	"fuse":       fuse,
 	"docker":     answers("docker", "version"),
 	"containerd": answers("ctr", "version"),
@@ -59,8 +60,8 @@ var (
 // Need skips the test unless everything that is named is there: "root" (every
 // privilege on this machine), "user" (the lack of them), "userns" (user
 // namespaces for ordinary users), "docker", "containerd" (daemons that answer),
-// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", or the name of a program,
-// such as "lsns".
+// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", "apparmor" (active, and
+// its parser), or the name of a program, such as "lsns".
 func Need(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -142,6 +143,17 @@ func root() error {
 
 func kernelTypes() error {
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	return err
+}
+
+func appArmor() error {
+	on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	if err == nil && strings.TrimSpace(string(on)) != "Y" {
+		err = errors.New("AppArmor is not enabled")
+	}
+	if err == nil {
+		_, err = exec.LookPath("apparmor_parser")
+	}
 	return err
 }
 
