@@ -39,7 +39,7 @@ func (v *View) InsideFacts(r NamespaceReport) []Fact {
 	case in.IPC != nil:
 		v.addIPC(&s, in.IPC)
 	case in.Mnt != nil:
-		addMounts(&s, in.Mnt)
+		v.addMounts(&s, in.Mnt)
 	case in.PID != nil:
 		v.addPIDs(&s, r.NS, in.PID)
 	case in.User != nil:
@@ -71,8 +71,8 @@ func orNone(lines []string) []string {
 
 // cutLines cuts a list that is too long for a sheet.
 func cutLines(lines []string) []string {
-	if len(lines) > mostLines {
-		return append(slices.Clone(lines[:mostLines]), more(len(lines)-mostLines))
+	if len(lines) > MostLines {
+		return append(slices.Clone(lines[:MostLines]), more(len(lines)-MostLines))
 	}
 	return lines
 }
@@ -129,7 +129,7 @@ var kernelFS = map[string]bool{
 	"tracefs": true, "nsfs": true, "ramfs": true, "rpc_pipefs": true, "selinuxfs": true,
 }
 
-func addMounts(s *Sheet, in *inside.Mnt) {
+func (v *View) addMounts(s *Sheet, in *inside.Mnt) {
 	if m, ok := in.Root(); ok {
 		s.Add("root", mountWords(m))
 	} else {
@@ -147,7 +147,13 @@ func addMounts(s *Sheet, in *inside.Mnt) {
 	var pins []string
 	for _, m := range in.Mounts {
 		if t, ino, ok := m.Namespace(); ok {
-			pins = append(pins, inspect.FormatLink(t, ino)+" at "+m.Point)
+			pin := inspect.FormatLink(t, ino) + " at " + m.Point
+			if ns, ok := v.Snapshot.Find(ino); ok {
+				if c := v.Snapshot.ContainerWith(ns); c != nil {
+					pin += "   " + c.String()
+				}
+			}
+			pins = append(pins, pin)
 		} else if !kernelFS[m.FS] && m.Point != "/" {
 			lines = append(lines, m.Point+"   "+mountWords(m))
 		}

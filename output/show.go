@@ -21,9 +21,9 @@ type NamespaceReport struct {
 	Net    *Network // of a network namespace; nil if it was not read
 }
 
-// mostLines is how many members, holders and the like a sheet names, one a line;
+// MostLines is how many members, holders and the like a sheet names, one a line;
 // JSON has all.
-const mostLines = 12
+const MostLines = 12
 
 // NamespaceSheet says everything about a namespace, for people.
 func NamespaceSheet(v *View, r NamespaceReport) Sheet {
@@ -122,7 +122,7 @@ func (v *View) namespaces(list []*inspect.Namespace, none string) []string {
 	}
 	var lines []string
 	for i, ns := range list {
-		if i == mostLines {
+		if i == MostLines {
 			lines = append(lines, more(len(list)-i))
 			break
 		}
@@ -183,7 +183,7 @@ func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string 
 		lines = append(lines, count(len(ns.Members), "process", "processes"))
 	}
 	for i, p := range ns.Members {
-		if i == mostLines {
+		if i == MostLines {
 			lines = append(lines, more(len(ns.Members)-i))
 			break
 		}
@@ -209,12 +209,12 @@ func (v *View) otherHolders(ns *inspect.Namespace) []string {
 		if h.Kind == inspect.ByProcess {
 			continue
 		}
-		if n++; n <= mostLines {
+		if n++; n <= MostLines {
 			lines = append(lines, v.hold(h, ns))
 		}
 	}
-	if n > mostLines {
-		lines = append(lines, more(n-mostLines))
+	if n > MostLines {
+		lines = append(lines, more(n-MostLines))
 	}
 	if n == 0 {
 		return []string{"nothing else"}[:min(1, len(ns.Members))]
@@ -291,7 +291,7 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 		if len(list) > 1 {
 			word, is = strings.TrimSpace(word)+"s ", " are closed"
 		}
-		if len(list) > mostLines {
+		if len(list) > MostLines {
 			list = []string{count(len(list), "", "of them")}
 		}
 		who := v.process(key[1])
@@ -349,8 +349,8 @@ func goesWhen(conditions []string, unread int) []string {
 	if lines[0] != goesUnknown {
 		lines[0] = "when " + lines[0]
 	}
-	if n := len(lines); n > mostLines {
-		lines = append(lines[:mostLines], more(n-mostLines))
+	if n := len(lines); n > MostLines {
+		lines = append(lines[:MostLines], more(n-MostLines))
 	}
 	for i := range lines[:len(lines)-1] {
 		lines[i] += ", and"

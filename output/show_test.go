@@ -70,7 +70,7 @@ func TestGoesWhen(t *testing.T) {
 	for range 100 {
 		many = append(many, "x")
 	}
-	if got := goesWhen(many, 0); len(got) != mostLines+1 || got[mostLines] != "and 88 more; --json lists all" {
+	if got := goesWhen(many, 0); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -201,10 +201,7 @@ func cgroupObjects(groups []task.Cgroup) []Object {
 func (v *View) processObject(r ProcessReport) Object {
 	p := r.Process
 	d, known := v.Details[p.PID]
-	c := r.Container
-	if c == nil {
-		c = v.Snapshot.ContainerOf(p).Container
-	}
+	c := v.containerOf(r)
 	o := Object{{"pid", p.PID}, {"tid", numberOr(r.TID, 1)}, {"comm", nil}, {"command", nil}, {"ppid", nil}, {"started", nil}, {"threads", p.Threads}}
 	if known && d.Known() {
 		o[2].Value, o[3].Value, o[4].Value = d.Comm, d.Command(), d.PPID
@@ -220,7 +217,7 @@ func (v *View) processObject(r ProcessReport) Object {
 			namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", nil}, {"of", nil}, {"shared_with", []string{}}})
 			continue
 		}
-		s := SharingOf(v, p, r.Container, ns)
+		s := SharingOf(v, p, c, ns)
 		namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", ns.ID.Ino}, {"of", s.Of}, {"shared_with", append([]string{}, s.Containers...)}})
 	}
 	o = append(o, Pair{"namespaces", namespaces})

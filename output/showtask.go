@@ -57,18 +57,14 @@ func ProcessSheet(v *View, r ProcessReport) Sheet {
 }
 
 func (v *View) addContainer(s *Sheet, r ProcessReport) {
-	m := v.Snapshot.ContainerOf(r.Process)
-	c := m.Container
-	if r.Container != nil {
-		c = r.Container
-	}
+	c := v.containerOf(r)
 	if c == nil {
 		s.Add("container", "none")
 		return
 	}
 	if r.Container == nil {
 		line := v.containerLine(c)
-		if m.Guest || v.Guests[r.Process.PID] {
+		if v.Snapshot.ContainerOf(r.Process).Guest || v.Guests[r.Process.PID] {
 			line += "   (a guest, from outside)"
 		}
 		s.Add("container", line)
@@ -176,13 +172,15 @@ type Sharing struct {
 	First      int      // one of these
 }
 
-// SharingOf says whose ns is for a process that is in it.
+// SharingOf says whose ns is for a process that is in it, and in container c,
+// which may be nil.
 func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.Namespace) Sharing {
 	set := v.Snapshot.Containers()
-	var s Sharing
-	if c == nil {
-		c = v.Snapshot.ContainerOf(p).Container
+	if set.Host[ns.Type] == ns.ID.Ino {
+		return Sharing{Of: "host"} // with whoever is not kept apart
 	}
+	var s Sharing
+	seen := map[*container.Container]bool{c: true}
 	for _, m := range ns.Members {
 		in := v.Snapshot.ContainerOf(m).Container
 		if m == p || c != nil && in == c {
@@ -191,16 +189,13 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 		if s.Processes++; s.First == 0 {
 			s.First = m.PID
 		}
-		if in != nil && !slices.Contains(s.Containers, in.String()) {
+		if in != nil && !seen[in] {
 			s.Containers = append(s.Containers, in.String())
 		}
+		seen[in] = true
 	}
 	slices.Sort(s.Containers)
-	owner := set.Owner(ns.ID.Ino)
-	switch {
-	case set.Host[ns.Type] == ns.ID.Ino:
-		s.Of = "host"
-		s.Containers = nil // all that are not apart
+	switch owner := set.Owner(ns.ID.Ino); {
 	case owner != nil && owner != c:
 		s.Of = owner.String()
 	case s.Processes > 0 && owner == nil:
@@ -211,6 +206,14 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 	return s
 }
 
+// containerOf returns the container that r is about.
+func (v *View) containerOf(r ProcessReport) *container.Container {
+	if r.Container != nil {
+		return r.Container
+	}
+	return v.Snapshot.ContainerOf(r.Process).Container
+}
+
 // shareLine is the line of one type among the namespaces of a process.
 func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 	ns := r.Namespaces[t]
@@ -218,7 +221,7 @@ func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 		return fmt.Sprintf("%-6s  ?", t)
 	}
 	line := fmt.Sprintf("%-6s  %d  ", t, ns.ID.Ino)
-	s := SharingOf(v, r.Process, r.Container, ns)
+	s := SharingOf(v, r.Process, v.containerOf(r), ns)
 	with := strings.Join(s.Containers[:min(len(s.Containers), 4)], ", ")
 	if len(s.Containers) > 4 {
 		with += fmt.Sprintf(" and %d more", len(s.Containers)-4)

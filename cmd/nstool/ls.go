@@ -469,7 +469,10 @@ func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool
 	if others > 3 {
 		fmt.Fprintf(a.err, "nstool: and %d more of the kind; --json lists them\n", others-3)
 	}
-	if unasked > 0 {
+	switch {
+	case unasked == 1:
+		fmt.Fprintln(a.err, "nstool: the owner of 1 namespace could not be asked for; --json says why")
+	case unasked > 1:
 		fmt.Fprintf(a.err, "nstool: the owner of %d namespaces could not be asked for; --json says why\n", unasked)
 	}
 	if len(unread) > 0 {

@@ -122,7 +122,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 			reports = append(reports, output.TaskReport{Asked: ref.Text, Err: err})
 			continue
 		}
-		inner, _ := snap.Find(t.PIDNS)
+		inner, _ := snap.Find(t.Namespaces[inspect.PID])
 		reports = append(reports, output.TaskReport{Asked: ref.Text, Task: t, Levels: output.Levels(snap, t.NSpid, inner)})
 	}
 	e.ofLevels(ctx, reports)
@@ -296,7 +296,7 @@ func (in *pidsOf) missing(ref target.Ref) error {
 
 // level returns which of the PIDs of a task is that of the namespace.
 func (in *pidsOf) level(t *task.Task, pids []int) (int, bool) {
-	inner, ok := in.snap.Find(t.PIDNS)
+	inner, ok := in.snap.Find(t.Namespaces[inspect.PID])
 	if !ok {
 		return 0, false
 	}

@@ -99,21 +99,13 @@ func completeTypes(cmd *cobra.Command) {
 func runShow(ctx context.Context, a *app, o showOptions) error {
 	stop := a.progress("still reading")
 	defer stop()
-	snap, err := inspect.Scan(ctx, inspect.WithHidden())
+	e, failed, err := explain(ctx, o)
 	if err != nil {
 		return err
-	}
-	e := newExplanation(snap)
-	var failed []error
-	for _, ref := range o.targets {
-		if err := e.target(ctx, ref, o.types); err != nil {
-			failed = append(failed, err)
-		}
 	}
 	if len(failed) == len(o.targets) {
 		return a.lastOf("show", failed)
 	}
-	e.describe(ctx)
 	stop()
 	if o.json {
 		err = output.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.allGaps())
@@ -123,11 +115,38 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.reportGaps(snap, e.gaps, o.strict); err != nil {
+	if err := a.reportGaps(e.snap, e.gaps, o.strict); err != nil {
 		return err
 	}
 	return a.lastOf("show", failed)
 }
+
+// explain reads what there is to say about targets, and which of them there are
+// not. When a process turns out to be another than the scan saw, or in other
+// namespaces, all is read anew.
+func explain(ctx context.Context, o showOptions) (e *explanation, failed []error, err error) {
+	const tries = 3
+	for range tries {
+		snap, err := inspect.Scan(ctx, inspect.WithHidden())
+		if err != nil {
+			return nil, nil, err
+		}
+		e, failed = newExplanation(snap), nil
+		for _, ref := range o.targets {
+			if err := e.target(ctx, ref, o.types); err != nil {
+				failed = append(failed, err)
+			}
+		}
+		if !slices.ContainsFunc(failed, func(err error) bool { return errors.Is(err, errChanged) }) {
+			break
+		}
+	}
+	e.describe(ctx)
+	return e, failed, nil
+}
+
+// errChanged says that a process is not what the scan saw.
+var errChanged = errors.New("it changed while it was looked at")
 
 // lastOf says what went wrong, one error a line, but for the last, which it
 // returns.
@@ -262,6 +281,8 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 		return err
 	case err != nil:
 		e.gaps = append(e.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
+	case !e.same(r.Namespaces, t):
+		return fmt.Errorf("process %d: %w", p.PID, errChanged)
 	default:
 		r.Task = t
 		e.gaps = append(e.gaps, t.Gaps...)
@@ -269,6 +290,16 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 	e.subjects = append(e.subjects, subject{len(e.processes), -1, nil})
 	e.processes = append(e.processes, r)
 	return nil
+}
+
+// same reports whether a task is in the namespaces that the scan saw it in.
+func (e *explanation) same(seen map[inspect.Type]*inspect.Namespace, t *task.Task) bool {
+	for typ, ino := range t.Namespaces {
+		if ns := seen[typ]; ns != nil && ns.ID.Ino != ino {
+			return false
+		}
+	}
+	return true
 }
 
 // describe reads the names of all processes that are spoken of.
@@ -280,29 +311,40 @@ func (e *explanation) describe(ctx context.Context) {
 		}
 	}
 	ofNamespace := func(ns *inspect.Namespace) {
-		const named = 32 // no more are
-		for _, p := range ns.Members[:min(len(ns.Members), named)] {
+		for _, p := range ns.Members[:min(len(ns.Members), output.MostLines)] {
 			wanted[p] = true
 		}
 		for _, h := range ns.Others() {
 			want(h.PID)
 		}
 	}
+	named := func(ns *inspect.Namespace) { // by its leader, or what holds it
+		if l := ns.Leader(); l != nil {
+			wanted[l] = true
+			return
+		}
+		for h := range e.snap.Holders(ns) {
+			want(h.PID)
+			return
+		}
+	}
 	around := func(ns *inspect.Namespace) {
 		ofNamespace(ns)
+		n := 0
 		for h := range e.snap.Holders(ns) {
 			if h.Kind == inspect.ByNested {
-				ofNamespace(h.Nested)
+				named(h.Nested)
+				if n++; n == output.MostLines {
+					break
+				}
 			}
 		}
 		for at := ns; at != nil; {
-			up, _ := e.snap.Namespace(at.Parent.ID)
-			owner, ok := e.snap.Namespace(at.Owner.ID)
-			if ok {
-				ofNamespace(owner)
+			if owner, ok := e.snap.Namespace(at.Owner.ID); ok {
+				named(owner)
 			}
-			if at = up; at != nil {
-				ofNamespace(at)
+			if at, _ = e.snap.Namespace(at.Parent.ID); at != nil {
+				named(at)
 			}
 		}
 	}
@@ -335,8 +377,13 @@ func (e *explanation) describe(ctx context.Context) {
 	for i, r := range e.processes {
 		subjects[i] = r.Process
 	}
-	for pid, d := range e.snap.Describe(ctx, slices.Values(subjects), true) {
-		e.view.Details[pid] = d
+	details := e.snap.Describe(ctx, slices.Values(subjects), true)
+	for _, r := range e.processes {
+		if d, ok := details[r.Process.PID]; ok && (r.Task == nil || d.Ticks == r.Task.Ticks || d.Err != nil) {
+			e.view.Details[r.Process.PID] = d
+		} else {
+			delete(e.view.Details, r.Process.PID) // it has ended
+		}
 	}
 	e.view.Guests = e.snap.Guests(slices.Values(subjects))
 }

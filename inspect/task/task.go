@@ -38,6 +38,13 @@ type Task struct {
 	PID int // the process
 	TID int // the thread that was asked for, or 0
 
+	// Namespaces are the inode numbers of those that it is in, by type. One that
+	// could not be read, as those of a zombie, is not there.
+	Namespaces map[inspect.Type]uint64
+	// Ticks is the start time in clock ticks since boot, of the process: together
+	// with the PID it tells it from a later one.
+	Ticks uint64
+
 	Comm    string // the name of the command; the process chooses it
 	State   byte   // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
 	PPID    int
@@ -47,9 +54,6 @@ type Task struct {
 	// NSpid and NStgid are the IDs of the task and of its process in each PID
 	// namespace that it is in, that of the proc file system first. Linux 4.1.
 	NSpid, NStgid []int
-	// PIDNS is the inode number of the PID namespace that the last of NSpid is
-	// of, or 0 if it could not be read, as that of a zombie.
-	PIDNS uint64
 
 	UID, GID IDs
 	Groups   []uint32
@@ -180,8 +184,14 @@ func read(pid, tid int) (*Task, error) {
 		}
 		note(name, err)
 	}
-	if link, err := p.Readlink("ns/pid"); err == nil {
-		_, t.PIDNS, _ = inspect.ParseLink(link)
+	t.Namespaces = make(map[inspect.Type]uint64)
+	for typ := range inspect.AllTypes.All() {
+		if link, err := p.Readlink("ns/" + typ.String()); err == nil {
+			_, t.Namespaces[typ], _ = inspect.ParseLink(link)
+		}
+	}
+	if t.Ticks, err = ticks(p); err != nil {
+		return nil, ended(p, err)
 	}
 	if theirs, err := p.Readlink("ns/user"); err == nil {
 		if own, err := p.Own("ns/user"); err == nil && own == theirs {
@@ -261,6 +271,21 @@ func Threads(pid int) ([]int, error) {
 	}
 	slices.Sort(tids)
 	return tids, nil
+}
+
+// ticks reads the start time. The name of the command stands in parentheses and
+// may hold anything: what counts begins behind the last one.
+func ticks(p *sys.Process) (uint64, error) {
+	text, err := p.ReadFile("stat", 4096)
+	if err != nil {
+		return 0, err
+	}
+	const start = 19 // 22 in proc_pid_stat(5): from 1, and two are gone
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	if len(fields) <= start {
+		return 0, fmt.Errorf("%s: too few fields", p.Path("stat"))
+	}
+	return strconv.ParseUint(fields[start], 10, 64)
 }
 
 // ended turns the errors of a process that is not there any more into one.

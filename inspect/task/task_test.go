@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -147,8 +148,8 @@ func TestReadSandbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.NSpid) < 2 || got.NSpid[len(got.NSpid)-1] != 1 || got.PIDNS != box.Ino["pid"] {
-		t.Errorf("NSpid %v in %d; want 1 in %d", got.NSpid, got.PIDNS, box.Ino["pid"])
+	if len(got.NSpid) < 2 || got.NSpid[len(got.NSpid)-1] != 1 || got.Namespaces[inspect.PID] != box.Ino["pid"] {
+		t.Errorf("NSpid %v in %d; want 1 in %d", got.NSpid, got.Namespaces[inspect.PID], box.Ino["pid"])
 	}
 	if in, ok := got.UIDMap.Inside(got.UID.Effective); !ok || in != 0 {
 		t.Errorf("uid %d is %d, %v inside, by %v", got.UID.Effective, in, ok, got.UIDMap)
