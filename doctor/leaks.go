@@ -61,7 +61,7 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 			if k.severity == Note || k.runs != "" && h.runs(k.runs) {
 				f.Severity = Note
 			}
-			if fix := h.unmount(holder, k); !slices.Contains(fixes, fix) {
+			if fix := h.unmount(holder, k); fix != "" && !slices.Contains(fixes, fix) {
 				fixes = append(fixes, fix)
 			}
 		case inspect.ByKernel:
@@ -208,7 +208,7 @@ func (h *Host) runs(comm string) bool {
 func (h *Host) unmount(holder inspect.Holder, k keeper) string {
 	dir, name := filepath.Split(holder.Path)
 	if holder.In != h.Mounts {
-		return command("nstool", "enter", fmt.Sprintf("--mnt=%d", holder.In.Ino), "umount", "--", holder.Path)
+		return h.leave(holder.In)
 	}
 	switch {
 	case k.by == "nstool":
@@ -219,6 +219,30 @@ func (h *Host) unmount(holder inspect.Holder, k keeper) string {
 		return command("ip", "netns", "delete", name)
 	}
 	return command("umount", "--", holder.Path) + " && " + command("rm", "--", holder.Path)
+}
+
+// few is how many processes are ended to have a mount namespace go.
+const few = 8
+
+// leave is the command that makes a mount namespace go, which is not the
+// caller's, or "" if no short one does. To unmount something in there would take
+// running a program of somebody else's with all privileges.
+func (h *Host) leave(in inspect.ID) string {
+	ns, ok := h.Snapshot.Namespace(in)
+	if !ok {
+		return ""
+	}
+	if c := h.Snapshot.ContainerWith(ns); c != nil {
+		return stop(c)
+	}
+	if len(ns.Members) > few {
+		return ""
+	}
+	var pids []int
+	for _, p := range ns.Members {
+		pids = append(pids, p.PID)
+	}
+	return strings.Join(h.end(pids), " && ")
 }
 
 // end are the commands that make processes let go of what they hold: their

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,12 +67,11 @@ func sleep(ctx context.Context, d time.Duration) {
 // then what the scan alone does not tell. It needs what [inspect.Scan] needs, and
 // fails only if that does; what else could not be read is in [Host.Gaps].
 func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
-	snap, err := inspect.Scan(ctx, opts...)
+	h, err := readHost(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Snapshot: snap, Now: time.Now(), Holders: make(map[int]Holder), Mounts: ownMounts(snap)}
-	if snap.Proc() == "/proc" {
+	if h.Snapshot.Proc() == "/proc" {
 		h.readNames(ctx) // of this system, and not of that which another proc file system shows
 	}
 	h.readHolders(ctx)
@@ -79,6 +79,15 @@ func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 	h.readLimits()
 	h.readConfinements()
 	return h, ctx.Err()
+}
+
+// readHost scans the host.
+func readHost(ctx context.Context, opts ...inspect.Option) (*Host, error) {
+	snap, err := inspect.Scan(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &Host{Snapshot: snap, Now: time.Now(), Holders: make(map[int]Holder), Mounts: ownMounts(snap)}, nil
 }
 
 // ownMounts returns the caller's mount namespace, or where the caller is not to
@@ -129,9 +138,17 @@ func (h *Host) readHolders(ctx context.Context) {
 			if p, ok := h.Snapshot.Process(holder.PID); ok {
 				procs = append(procs, p)
 			}
+			if mnt, ok := h.Snapshot.Namespace(holder.In); ok && holder.In != h.Mounts {
+				procs = append(procs, mnt.Members[:min(len(mnt.Members), few)]...)
+			}
 		}
 	}
-	for pid, d := range h.Snapshot.Describe(ctx, slices.Values(procs), false) {
+	h.describe(ctx, slices.Values(procs))
+}
+
+// describe says who processes are.
+func (h *Host) describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
+	for pid, d := range h.Snapshot.Describe(ctx, procs, false) {
 		who := Holder{Detail: d}
 		p, _ := h.Snapshot.Process(pid)
 		if m := h.Snapshot.ContainerOf(p); !m.Guest {

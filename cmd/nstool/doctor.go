@@ -18,6 +18,7 @@ type doctorOptions struct {
 	checks   []doctor.Check
 	severity doctor.Severity
 	except   []string
+	busy     string
 	json     bool
 	strict   bool
 	proc     string
@@ -34,7 +35,7 @@ func newDoctor(a *app) *cobra.Command {
 	var checks []string
 	var severity string
 	cmd := &cobra.Command{
-		Use:     "doctor [flags]",
+		Use:     "doctor [flags] [--busy PATH]",
 		Short:   "Find leaks, dead names, limits, and containers that are not kept apart",
 		GroupID: groupSee,
 		Long: `Find what is wrong with the namespaces of the host: names that lead nowhere,
@@ -42,16 +43,27 @@ namespaces without a process and what keeps them, users near their limit, and
 containers that share namespaces with the host or run privileged.
 
 Each finding has the command that would put it right. Nothing is changed.
+With --busy, say who keeps a mount point, a block device or a directory from
+going: processes, loop devices, and mounts in every mount namespace.
+
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2
 if that could not be found out.`,
 		Example: `  nstool doctor
   nstool doctor --check names,leaks      those alone
   nstool doctor --severity problem       what does not work
-  nstool doctor --except docker:agent    that one is meant to be so`,
+  nstool doctor --except docker:agent    that one is meant to be so
+  nstool doctor --busy /mnt/disk         why it cannot be unmounted
+  nstool doctor --busy /dev/sdb1         who uses it, in any mount namespace`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.parse(checks, severity); err != nil {
 				return usageError{err}
+			}
+			switch busy := cmd.Flags().Changed("busy"); {
+			case busy && checks != nil:
+				return usagef("--busy and --check exclude each other")
+			case busy && o.busy == "":
+				return usagef("--busy needs a path")
 			}
 			if err := runDoctor(cmd.Context(), a, o); err != nil {
 				if _, ok := err.(statusError); ok { //nolint:errorlint // our own, not one inside
@@ -68,6 +80,7 @@ if that could not be found out.`,
 	f.StringSliceVar(&checks, "check", nil, "only these: a `LIST` of "+strings.Join(checkNames(), ", "))
 	f.StringVar(&severity, "severity", "note", "only what is as bad as this `WORD` or worse: note, warning or problem")
 	f.StringArrayVar(&o.except, "except", nil, "nothing about this `SUBJECT`: a container, namespace or path, as --json has it")
+	f.StringVar(&o.busy, "busy", "", "say who keeps this mount or file system from going: a `PATH`")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
 	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
@@ -103,7 +116,7 @@ func (o *doctorOptions) parse(checks []string, severity string) (err error) {
 // runDoctor looks at the host and tells what is wrong. A failure is trouble.
 func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	stop := a.progress("still looking at " + o.proc)
-	host, found, err := doctor.Look(ctx, o.checks, inspect.WithProc(o.proc), inspect.WithHidden())
+	host, found, err := o.look(ctx, a)
 	stop()
 	if err != nil {
 		return err
@@ -118,6 +131,33 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 		return statusError{status: statusFindings}
 	}
 	return nil
+}
+
+// look finds what the options ask for.
+func (o *doctorOptions) look(ctx context.Context, a *app) (*doctor.Host, []doctor.Finding, error) {
+	opts := []inspect.Option{inspect.WithProc(o.proc), inspect.WithHidden()}
+	if o.busy == "" {
+		return doctor.Look(ctx, o.checks, opts...)
+	}
+	host, busy, found, err := doctor.LookBusy(ctx, o.busy, opts...)
+	if err == nil {
+		fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(busyWords(busy)))
+	}
+	return host, found, err
+}
+
+// busyWords says what is looked at.
+func busyWords(b *inspect.Busy) string {
+	fs := fmt.Sprintf("%s of %s (%s)", b.On.Type, b.On.Source, b.On.Dev)
+	switch {
+	case b.Mount.ID != 0:
+		return fmt.Sprintf("%s is a mount point: %s", b.Path, fs)
+	case b.Dev != b.On.Dev || b.On.ID == 0:
+		return fmt.Sprintf("%s is a block device (%s), and not mounted here", b.Path, b.Dev)
+	case b.Device:
+		return fmt.Sprintf("%s is a block device: %s, mounted at %s", b.Path, fs, b.On.Point)
+	}
+	return fmt.Sprintf("%s is no mount point: what is at or below it counts, on %s, mounted at %s", b.Path, fs, b.On.Point)
 }
 
 // wants reports whether a finding is asked for.

@@ -1,0 +1,162 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// busyCheck is the name of what [Host.Busy] finds.
+const busyCheck = "busy"
+
+// LookBusy finds out who keeps path from going: a mount point, a block device, or
+// any directory or file. See [inspect.Snapshot.Busy].
+func LookBusy(ctx context.Context, path string, opts ...inspect.Option) (*Host, *inspect.Busy, []Finding, error) {
+	h, err := readHost(ctx, opts...)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	busy, err := h.Snapshot.Busy(ctx, path)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	h.Gaps = append(h.Gaps, busy.Gaps...)
+	users := make(map[int]bool)
+	for _, u := range busy.Uses {
+		users[u.PID] = true
+		if mnt, ok := h.Snapshot.Namespace(u.Mount.In); ok {
+			for _, p := range mnt.Members[:min(len(mnt.Members), few)] {
+				users[p.PID] = true
+			}
+		}
+	}
+	h.describe(ctx, func(yield func(*inspect.Process) bool) {
+		for p := range h.Snapshot.Processes() {
+			if users[p.PID] && !yield(p) {
+				return
+			}
+		}
+	})
+	return h, busy, h.Busy(busy), nil
+}
+
+// Busy judges what keeps a mount or a file system: a [Problem] is what makes
+// umount(2) fail, a [Warning] what only keeps the file system.
+func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
+	var last *Finding // that of the process before
+	for _, u := range busy.Uses {
+		if u.Kind < inspect.ByCwd {
+			found = append(found, h.busyMount(busy, u))
+			last = nil
+			continue
+		}
+		if last == nil || last.Subject != strconv.Itoa(u.PID) {
+			found = append(found, Finding{Severity: Warning, Subject: strconv.Itoa(u.PID), What: h.process(u.PID) + " uses it"})
+			last = &found[len(found)-1]
+			who := h.Holders[u.PID]
+			if who.Container != nil {
+				last.What = fmt.Sprintf("%s of %s uses it", h.process(u.PID), who.Container)
+			}
+			if !who.Start.IsZero() {
+				last.Since, last.SinceIs = who.Start, SinceHolder
+			}
+			last.Fix = strings.Join(h.end([]int{u.PID}), " && ")
+		}
+		if u.Same || busy.Mount.ID == 0 {
+			last.Severity = Problem
+		}
+		last.Evidence = append(last.Evidence, h.use(busy, u))
+	}
+	for i := range found {
+		found[i].Check = busyCheck
+	}
+	slices.SortStableFunc(found, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+	return found
+}
+
+// useWords say how a process uses a file.
+var useWords = map[inspect.UseKind]string{
+	inspect.ByCwd: "working directory", inspect.ByRoot: "root directory", inspect.ByExe: "program", inspect.ByMapped: "mapped", inspect.ByBound: "socket",
+}
+
+func (h *Host) use(busy *inspect.Busy, u inspect.Use) string {
+	s := useWords[u.Kind]
+	switch u.Kind {
+	case inspect.ByOpen:
+		s = "fd " + strconv.Itoa(u.FD)
+	case inspect.ByBound:
+		s += " " + strconv.Itoa(u.FD) + ", bound to"
+	}
+	if u.TID != 0 {
+		s += fmt.Sprintf(" of thread %d", u.TID)
+	}
+	s += " " + u.Path
+	switch {
+	case u.Detached:
+		s += ", on a mount that was taken away and is still used"
+	case u.Mount.ID != 0 && !u.Same && busy.Mount.ID != 0:
+		s += fmt.Sprintf(", by the mount at %s in mnt:[%d]", u.Mount.Point, u.Mount.In.Ino)
+	}
+	return s
+}
+
+// busyMount judges a use that is not a process's.
+func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use) Finding {
+	f := Finding{Severity: Warning, Subject: u.Path}
+	switch u.Kind {
+	case inspect.ByMountBelow:
+		f.Severity = Problem
+		f.What = "mounted below it: " + u.Path
+		f.Evidence = []string{fmt.Sprintf("%s of %s", u.Mount.Type, u.Mount.Source)}
+		f.Fix = command("umount", "--", u.Path)
+	case inspect.ByLoop:
+		f.Severity = Problem
+		f.What = u.Path + " is a loop device of a file on it"
+		f.Fix = command("losetup", "-d", u.Path)
+	case inspect.BySwap:
+		f.Severity = Problem
+		f.What = u.Path + " is swapped to"
+		f.Fix = command("swapoff", "--", u.Path)
+	case inspect.ByDevice:
+		f.Severity = Problem
+		f.What = u.Path + " is made of it"
+		switch {
+		case strings.HasPrefix(u.Path, "/dev/dm-"):
+			f.Fix = command("dmsetup", "remove", "--", u.Path)
+		case strings.HasPrefix(u.Path, "/dev/md"):
+			f.Fix = command("mdadm", "--stop", u.Path)
+		}
+	default:
+		f.What = "also mounted at " + u.Path
+		f.Evidence = []string{fmt.Sprintf("%s of %s, device %s, from its %s", u.Mount.Type, u.Mount.Source, u.Mount.Dev, u.Mount.Root)}
+		f.Fix = command("umount", "--", u.Path)
+		if u.Mount.In == h.Mounts {
+			return f
+		}
+		in := fmt.Sprintf("mnt:[%d]", u.Mount.In.Ino)
+		f.Subject = in + " " + u.Path
+		f.Fix = h.leave(u.Mount.In)
+		f.What = fmt.Sprintf("mounted at %s in %s", u.Path, in)
+		ns, ok := h.Snapshot.Namespace(u.Mount.In)
+		if !ok {
+			return f
+		}
+		if c := h.Snapshot.ContainerWith(ns); c != nil {
+			f.What += ", of " + c.String()
+		}
+		switch l := ns.Leader(); {
+		case l != nil:
+			f.Evidence = append(f.Evidence, fmt.Sprintf("in that mount namespace is %s", h.process(l.PID)))
+			if n := len(ns.Members); n > 1 {
+				f.Evidence[1] += fmt.Sprintf(", and %d more", n-1)
+			}
+		default:
+			f.Evidence = append(f.Evidence, "no process is in that mount namespace: nstool doctor --check leaks says who keeps it")
+		}
+	}
+	return f
+}

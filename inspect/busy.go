@@ -1,0 +1,607 @@
+package inspect
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Busy is what keeps a mount, or the file system that it shows, from going.
+type Busy struct {
+	// Path is what was asked about, absolute.
+	Path string
+	// Mount is the mount that it is: its mount point, or zero if it is none.
+	Mount Mount
+	// On is the mount that Path is on: Mount if it is a mount point. It is zero
+	// for a block device that is not mounted here.
+	On Mount
+	// Device says that Path is a block device.
+	Device bool
+	// Dev is the file system.
+	Dev Device
+	// Uses are how it is used, mounts first, then processes by PID.
+	Uses []Use
+	// Gaps are what could not be read.
+	Gaps []Gap
+}
+
+// A UseKind is a way to use a file system.
+type UseKind uint8
+
+// Kinds of use.
+const (
+	ByOtherMount UseKind = iota + 1 // mounted elsewhere, or in another mount namespace
+	ByMountBelow                    // something is mounted below the mount
+	ByLoop                          // a loop device has a file of it
+	BySwap                          // a swap file
+	ByDevice                        // another block device is made of it
+	ByCwd                           // a working directory
+	ByRoot                          // a root directory
+	ByExe                           // a program
+	ByOpen                          // an open file
+	ByMapped                        // a mapped file
+	ByBound                         // a bound unix socket
+)
+
+var useNames = [...]string{
+	ByOtherMount: "mount", ByMountBelow: "below", ByLoop: "loop", BySwap: "swap", ByDevice: "device", ByCwd: "cwd",
+	ByRoot: "root", ByExe: "exe", ByOpen: "open", ByMapped: "mapped", ByBound: "bound",
+}
+
+// String returns a word for k: "mount", "below", "loop", "swap", "device",
+// "cwd", "root", "exe", "open", "mapped" or "bound".
+func (k UseKind) String() string {
+	if int(k) < len(useNames) && useNames[k] != "" {
+		return useNames[k]
+	}
+	return fmt.Sprintf("use(%d)", uint8(k))
+}
+
+// A Use is one use of a file system.
+type Use struct {
+	Kind UseKind
+	PID  int    // the process, for the kinds from ByCwd on
+	TID  int    // the thread, if it is not the one that the process is named for
+	FD   int    // for ByOpen and ByBound
+	Path string // the file, the mount point, or the device
+	// Mount is the mount that is used, or zero where the kernel does not tell.
+	Mount Mount
+	// Detached says that the mount was taken away (umount -l) and is still used.
+	Detached bool
+	// Same says that it is the very mount that was asked about: umount(2) fails
+	// for as long as it is used. Of the others, the file system is held.
+	Same bool
+}
+
+// Busy finds who keeps path from going: a mount point, a block device, or else a
+// directory or file, of which only what is at or below it counts.
+//
+// It looks at the mount tables of every mount namespace, and at the working and
+// root directory, program, open files, mapped files and bound sockets of every
+// process. No server of a file system is asked, and what does not answer in time
+// is a gap. It needs what [Scan] needs.
+func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	b := &busy{Busy: Busy{Path: path}, snap: s, byID: make(map[int]Mount), points: make(map[ID][]Mount)}
+	defer b.left.close(func() {})
+	b.Gaps = s.mountTables(ctx, &b.left, func(m Mount) {
+		b.byID[m.ID] = m
+		b.points[m.In] = append(b.points[m.In], m)
+	})
+	if self, ok := s.Process(s.proc.self); ok {
+		b.here, _ = self.Namespace(Mnt)
+	}
+	if err := b.locate(); err != nil {
+		return nil, err
+	}
+	b.findMounts()
+	b.findDevices()
+	b.findSockets()
+	b.findProcesses(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(b.Uses, func(x, y Use) int {
+		return cmp.Or(cmp.Compare(min(x.Kind, ByCwd), min(y.Kind, ByCwd)), cmp.Compare(x.PID, y.PID), cmp.Compare(x.TID, y.TID),
+			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.FD, y.FD), cmp.Compare(x.Mount.In.Ino, y.Mount.In.Ino), cmp.Compare(x.Path, y.Path))
+	})
+	return &b.Busy, nil
+}
+
+// A busy is a look for users.
+type busy struct {
+	Busy
+	snap    *Snapshot
+	left    leftBehind
+	here    ID                // the caller's mount namespace
+	byID    map[int]Mount     // all mounts
+	points  map[ID][]Mount    // those of a mount namespace, the upper ones of a stack last
+	part    bool              // only what is at or below the path counts, and not all of the file system
+	sockets map[string]string // the paths that sockets are bound to, by what links to a socket read
+}
+
+// locate finds out what the path is. A mount point is known by its name alone:
+// what is mounted there may not answer.
+func (b *busy) locate() error {
+	named := func(path string) bool {
+		for _, m := range b.points[b.here] {
+			if m.Point == path {
+				b.Mount, b.On = m, m // of several the last one is on top
+			}
+		}
+		b.Dev = b.Mount.Dev
+		return b.Mount.ID != 0
+	}
+	if named(b.Path) {
+		return nil
+	}
+	path, err := b.resolve(b.Path)
+	if err != nil {
+		return err
+	}
+	b.Path = path
+	if named(b.Path) {
+		return nil
+	}
+	b.On = b.mountOf(b.here, b.Path)
+	if near(b.On) {
+		place, err := sys.Statx(b.Path)
+		if err != nil {
+			return err
+		}
+		if place.IsBlock {
+			b.Device, b.Dev, b.On = true, Device{place.DevMajor, place.DevMinor}, Mount{}
+			for _, m := range b.points[b.here] {
+				if m.Dev == b.Dev {
+					b.On = m
+					break
+				}
+			}
+			return nil
+		}
+		if m, ok := b.byID[int(place.Mount)]; ok {
+			b.On = m
+		}
+	}
+	b.Dev, b.part = b.On.Dev, true
+	return nil
+}
+
+// nearTypes are the types of file system that answer by themselves: what lies on
+// others is not touched, as a thread that waits for a dead server cannot be
+// ended, and with it not the program.
+const nearTypes = " ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs jfs vfat exfat ntfs3 hfsplus udf iso9660 squashfs erofs overlay " +
+	"tmpfs ramfs rootfs devtmpfs devpts proc sysfs cgroup cgroup2 mqueue debugfs tracefs securityfs "
+
+func near(m Mount) bool { return m.Type != "" && strings.Contains(nearTypes, " "+m.Type+" ") }
+
+// resolve follows the links in a path, as far as they are near.
+func (b *busy) resolve(path string) (string, error) {
+	done, rest := "/", strings.TrimPrefix(path, "/")
+	for links := 0; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		if name == ".." {
+			done = filepath.Dir(done)
+			continue
+		}
+		next := filepath.Join(done, name)
+		if !near(b.mountOf(b.here, done)) || !near(b.mountOf(b.here, next)) {
+			return filepath.Join(next, rest), nil
+		}
+		text, err := os.Readlink(next)
+		switch {
+		case errors.Is(err, syscall.EINVAL): // it is none
+			done = next
+			continue
+		case err != nil:
+			return "", err
+		}
+		if links++; links > 40 {
+			return "", &fs.PathError{Op: "readlink", Path: path, Err: syscall.ELOOP}
+		}
+		if filepath.IsAbs(text) {
+			done = "/"
+		}
+		rest = strings.TrimPrefix(text, "/") + "/" + rest
+	}
+	return done, nil
+}
+
+// below reports whether path is dir or below it.
+func below(path, dir string) bool {
+	return path == dir || dir == "/" && path != "" || strings.HasPrefix(path, dir) && len(path) > len(dir) && path[len(dir)] == '/'
+}
+
+// mountOf returns the mount that a path of a mount namespace is on, by its name.
+func (b *busy) mountOf(in ID, path string) (on Mount) {
+	for _, m := range b.points[in] {
+		if below(path, m.Point) && len(m.Point) >= len(on.Point) {
+			on = m
+		}
+	}
+	return on
+}
+
+// findMounts finds other mounts of the file system, those of other mount
+// namespaces too, and what is mounted below.
+func (b *busy) findMounts() {
+	for in, mounts := range b.points {
+		for _, m := range mounts {
+			u := Use{Kind: ByOtherMount, Path: m.Point, Mount: m}
+			switch {
+			case b.Mount.ID != 0 && m.Parent == b.Mount.ID:
+				u.Kind, u.Same = ByMountBelow, true
+			case b.part && in != b.here && below(m.Point, b.Path):
+				// Here it is no mount point any more, there it is one.
+			case b.part || m.Dev != b.Dev || m.ID == b.Mount.ID:
+				continue
+			}
+			b.Uses = append(b.Uses, u)
+		}
+	}
+}
+
+// counts reports whether a path of a mount namespace is on the file system, and
+// not beside the part of it that was asked about.
+func (b *busy) counts(path string) bool {
+	if b.part {
+		return below(path, b.Path)
+	}
+	return b.mountOf(b.here, path).Dev == b.Dev
+}
+
+// findDevices finds what the kernel has made of files of the file system, or of
+// its block device.
+func (b *busy) findDevices() {
+	loops, _ := filepath.Glob("/sys/block/*/loop/backing_file")
+	for _, file := range loops {
+		text, err := os.ReadFile(file)
+		if path := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), " (deleted)"); err == nil && b.counts(path) {
+			b.Uses = append(b.Uses, Use{Kind: ByLoop, Path: "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(file))), Mount: b.mountOf(b.here, path)})
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(b.snap.proc.path, "swaps")); err == nil {
+		for line := range bytes.Lines(text) {
+			name, _, _ := bytes.Cut(line, []byte(" "))
+			path := unescape(name)
+			if !filepath.IsAbs(path) {
+				continue
+			}
+			if place, err := sys.Statx(path); err == nil && place.IsBlock && (Device{place.DevMajor, place.DevMinor}) == b.Dev || err == nil && !place.IsBlock && b.counts(path) {
+				b.Uses = append(b.Uses, Use{Kind: BySwap, Path: path, Mount: b.mountOf(b.here, path)})
+			}
+		}
+	}
+	if b.part {
+		return
+	}
+	holders, _ := os.ReadDir(fmt.Sprintf("/sys/dev/block/%s/holders", b.Dev))
+	for _, h := range holders {
+		b.Uses = append(b.Uses, Use{Kind: ByDevice, Path: "/dev/" + h.Name()})
+	}
+}
+
+// findSockets finds the unix sockets that are bound to a file, by the names that
+// they were bound by.
+func (b *busy) findSockets() {
+	b.sockets = make(map[string]string)
+	for ns := range b.snap.Namespaces(Net) {
+		leader := ns.Leader()
+		if leader == nil {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(b.snap.proc.path, strconv.Itoa(leader.PID), "net/unix"))
+		if err != nil {
+			continue
+		}
+		for line := range bytes.Lines(text) {
+			if inode, path, ok := parseUnix(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
+				b.sockets["socket:["+inode+"]"] = path
+			}
+		}
+	}
+}
+
+// parseUnix reads a line of /proc/net/unix that has the name of a file:
+//
+//	Num RefCount Protocol Flags Type St Inode Path
+func parseUnix(line string) (inode, path string, ok bool) {
+	for range 6 {
+		if _, line, ok = strings.Cut(strings.TrimLeft(line, " "), " "); !ok {
+			return "", "", false
+		}
+	}
+	inode, path, ok = strings.Cut(strings.TrimLeft(line, " "), " ")
+	if _, err := strconv.ParseUint(inode, 10, 64); err != nil || path == "" || path[0] == '@' {
+		return "", "", false
+	}
+	return inode, path, ok
+}
+
+// findProcesses finds the processes that use the file system.
+func (b *busy) findProcesses(ctx context.Context) {
+	procs := slices.Collect(b.snap.Processes())
+	type answer struct {
+		users []Use
+		err   error
+	}
+	ask := func(what string, f func(p *Process) ([]Use, error)) (silent []int) {
+		silent = patient(ctx, &b.left, len(procs),
+			func() func(int) answer {
+				return func(i int) answer {
+					users, err := f(procs[i])
+					return answer{users, err}
+				}
+			},
+			func(i int, a answer) {
+				if a.err != nil && !errors.Is(a.err, fs.ErrNotExist) && !sys.Gone(a.err) {
+					b.Gaps = append(b.Gaps, Gap{procs[i].PID, what, a.err})
+				}
+				b.Uses = append(b.Uses, a.users...)
+			}, nil)
+		for _, i := range silent {
+			b.Gaps = append(b.Gaps, Gap{procs[i].PID, what, ErrSlow})
+		}
+		return silent
+	}
+	if silent := ask("files", b.usesOf); len(silent) > 0 {
+		// The file system may be the one that does not answer. What the links
+		// say is known without it.
+		var again []*Process
+		for _, i := range silent {
+			again = append(again, procs[i])
+		}
+		whole := procs
+		procs = again
+		ask("files", b.namesOf)
+		procs = whole
+	}
+	ask("maps", b.mapsOf)
+}
+
+// directories are the links of a task to a file that it uses.
+var directories = []struct {
+	name string
+	kind UseKind
+}{{"cwd", ByCwd}, {"root", ByRoot}, {"exe", ByExe}}
+
+// usesOf finds what of the file system a process uses, threads with directories
+// of their own included.
+func (b *busy) usesOf(p *Process) (users []Use, err error) {
+	dir := b.dir(p)
+	for _, d := range directories {
+		place, e := sys.Statx(dir + "/" + d.name)
+		if e != nil {
+			err = e
+			continue
+		}
+		if u, ok := b.use(place); ok {
+			u.Kind, u.PID = d.kind, p.PID
+			u.Path, _ = os.Readlink(dir + "/" + d.name)
+			if b.wanted(u) {
+				users = append(users, u)
+			}
+		}
+	}
+	if p.Threads > 1 {
+		users = append(users, b.threadsOf(p, users)...)
+	}
+	names, e := readNames(dir + "/fd")
+	if e != nil {
+		return users, e
+	}
+	for _, name := range names {
+		fd, e := strconv.Atoi(name)
+		path, e2 := os.Readlink(dir + "/fd/" + name)
+		if e != nil || e2 != nil {
+			continue
+		}
+		if bound, ok := b.sockets[path]; ok {
+			if cwd, err := os.Readlink(dir + "/cwd"); err == nil && bound[0] != '/' {
+				bound = filepath.Join(cwd, bound) // if that is where it was bound
+			}
+			in, _ := p.Namespace(Mnt)
+			m := b.mountOf(in, bound)
+			if u := (Use{Kind: ByBound, PID: p.PID, FD: fd, Path: bound, Mount: m, Same: b.same(m)}); m.Dev == b.Dev && b.wanted(u) {
+				users = append(users, u)
+			}
+			continue
+		}
+		if path == "" || path[0] != '/' {
+			continue // a pipe, a socket, or of no file system at all
+		}
+		id := mountOfFD(dir + "/fdinfo/" + name)
+		m, known := b.byID[id]
+		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
+		if !known {
+			place, e := sys.Statx(dir + "/fd/" + name)
+			if e != nil || (Device{place.Major, place.Minor}) != b.Dev {
+				continue
+			}
+			u.Detached = true
+		} else if m.Dev != b.Dev {
+			continue
+		}
+		if b.wanted(u) {
+			users = append(users, u)
+		}
+	}
+	return users, err
+}
+
+// dir is where a process shows its files: those of one whose first thread has
+// ended are shown by another.
+func (b *busy) dir(p *Process) string {
+	dir := filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID))
+	if _, err := os.Readlink(dir + "/cwd"); p.Threads > 1 && errors.Is(err, fs.ErrNotExist) {
+		tids, _ := readNames(dir + "/task")
+		for _, tid := range tids {
+			if _, err := os.Readlink(dir + "/task/" + tid + "/cwd"); err == nil {
+				return dir + "/task/" + tid
+			}
+		}
+	}
+	return dir
+}
+
+// threadsOf finds directories that threads do not share with their process.
+func (b *busy) threadsOf(p *Process, shared []Use) (users []Use) {
+	dir := filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "task")
+	tids, _ := readNames(dir)
+	for _, name := range tids {
+		tid, err := strconv.Atoi(name)
+		if err != nil || tid == p.PID {
+			continue
+		}
+		for _, d := range directories[:2] {
+			link := dir + "/" + name + "/" + d.name
+			place, err := sys.Statx(link)
+			if err != nil {
+				continue
+			}
+			u, ok := b.use(place)
+			if !ok {
+				continue
+			}
+			u.Kind, u.PID, u.TID = d.kind, p.PID, tid
+			u.Path, _ = os.Readlink(link)
+			if b.wanted(u) && !slices.ContainsFunc(shared, func(s Use) bool { return s.Kind == u.Kind && s.Path == u.Path && s.Mount == u.Mount }) {
+				users = append(users, u)
+			}
+		}
+	}
+	return users
+}
+
+// use says whether a place is on the file system, and on which mount.
+func (b *busy) use(place sys.Place) (Use, bool) {
+	m, known := b.byID[int(place.Mount)]
+	switch {
+	case known:
+		return Use{Mount: m, Same: b.same(m)}, m.Dev == b.Dev
+	case (Device{place.Major, place.Minor}) == b.Dev:
+		return Use{Detached: place.Mount != 0}, true
+	}
+	return Use{}, false
+}
+
+func (b *busy) same(m Mount) bool { return b.Mount.ID != 0 && m.ID == b.Mount.ID }
+
+// wanted reports whether a use is of the part that was asked about.
+func (b *busy) wanted(u Use) bool {
+	return !b.part || below(strings.TrimSuffix(u.Path, " (deleted)"), b.Path)
+}
+
+// namesOf is usesOf by names alone.
+func (b *busy) namesOf(p *Process) (users []Use, err error) {
+	dir := b.dir(p)
+	in, ok := p.Namespace(Mnt)
+	if !ok {
+		return nil, nil
+	}
+	for _, d := range directories {
+		path, err := os.Readlink(dir + "/" + d.name)
+		m := b.mountOf(in, path)
+		u := Use{Kind: d.kind, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}
+		if err == nil && m.Dev == b.Dev && b.wanted(u) {
+			users = append(users, u)
+		}
+	}
+	names, err := readNames(dir + "/fd")
+	for _, name := range names {
+		fd, e := strconv.Atoi(name)
+		path, e2 := os.Readlink(dir + "/fd/" + name)
+		m := b.byID[mountOfFD(dir+"/fdinfo/"+name)]
+		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
+		if e == nil && e2 == nil && m.Dev == b.Dev && m.ID != 0 && b.wanted(u) {
+			users = append(users, u)
+		}
+	}
+	return users, err
+}
+
+// mapsOf finds the mapped files of a process, its program not among them.
+func (b *busy) mapsOf(p *Process) (users []Use, err error) {
+	text, err := os.ReadFile(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "maps"))
+	if err != nil {
+		return nil, err
+	}
+	in, _ := p.Namespace(Mnt)
+	exe, _ := os.Readlink(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "exe"))
+	seen := make(map[string]bool)
+	for line := range bytes.Lines(text) {
+		dev, path, ok := parseMap(string(bytes.TrimSuffix(line, []byte("\n"))))
+		if !ok || dev != b.Dev || seen[path] || path == exe {
+			continue
+		}
+		seen[path] = true
+		m := b.mountOf(in, path)
+		if m.Dev != b.Dev {
+			m = Mount{}
+		}
+		// The kernel says on which file system it is, and not by which mount.
+		if u := (Use{Kind: ByMapped, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}); b.wanted(u) {
+			users = append(users, u)
+		}
+	}
+	return users, nil
+}
+
+// parseMap reads a line of proc_pid_maps(5):
+//
+//	7f1c-7f1d r-xp 00000000 fe:01 1234   /usr/lib/libc.so.6
+func parseMap(line string) (dev Device, path string, ok bool) {
+	i := strings.IndexByte(line, '/')
+	if i < 0 {
+		return Device{}, "", false
+	}
+	f := strings.Fields(line[:i])
+	if len(f) != 5 {
+		return Device{}, "", false
+	}
+	major, minor, _ := strings.Cut(f[3], ":")
+	x, err := strconv.ParseUint(major, 16, 32)
+	y, err2 := strconv.ParseUint(minor, 16, 32)
+	return Device{uint32(x), uint32(y)}, strings.ReplaceAll(line[i:], `\012`, "\n"), err == nil && err2 == nil
+}
+
+// mountOfFD returns the mount that an open file is on, as a file under fdinfo
+// says, or 0.
+func mountOfFD(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for line := range bytes.Lines(text) {
+		if rest, ok := bytes.CutPrefix(line, []byte("mnt_id:")); ok {
+			id, _ := strconv.Atoi(string(bytes.TrimSpace(rest)))
+			return id
+		}
+	}
+	return 0
+}
+
+// readNames returns the names in a directory.
+func readNames(path string) ([]string, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}

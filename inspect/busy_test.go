@@ -1,0 +1,90 @@
+package inspect
+
+import (
+	"testing"
+)
+
+func TestParseMountLine(t *testing.T) {
+	for line, want := range map[string]Mount{
+		`36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`: {ID: 36, Parent: 35, Dev: Device{98, 0}, Root: "/mnt1", Point: "/mnt2", Type: "ext3", Source: "/dev/root"},
+		`1 1 0:1 / / rw - rootfs rootfs rw`:                                              {ID: 1, Parent: 1, Dev: Device{0, 1}, Root: "/", Point: "/", Type: "rootfs", Source: "rootfs"},
+		`2 1 0:4 net:[1] /a\040b\012c rw shared:1 master:2 - nsfs n\134s rw`:             {ID: 2, Parent: 1, Dev: Device{0, 4}, Root: "net:[1]", Point: "/a b\nc", Type: "nsfs", Source: `n\s`},
+		``:                                {},
+		`2 1 0:4 / /a rw`:                 {},
+		`x 1 0:4 / /a rw - a b rw`:        {},
+		`2 1 0 / /a rw - a b rw`:          {},
+		`2 1 0:99999999999 / /a rw - a b`: {},
+		`2 1 0:4 / /a rw - a`:             {},
+	} {
+		if got, ok := parseMountLine(line); got != want || ok != (want.ID != 0) {
+			t.Errorf("%q: %+v, %v", line, got, ok)
+		}
+	}
+}
+
+func FuzzParseMountLine(f *testing.F) {
+	f.Add(`36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`)
+	f.Fuzz(func(t *testing.T, line string) {
+		if m, ok := parseMountLine(line); !ok && m != (Mount{}) {
+			t.Errorf("%+v", m)
+		}
+	})
+}
+
+func TestParseMap(t *testing.T) {
+	for line, want := range map[string]struct {
+		dev  Device
+		path string
+	}{
+		"7f1c-7f1d r-xp 00000000 fe:01 1234   /usr/lib/libc.so.6": {Device{0xfe, 1}, "/usr/lib/libc.so.6"},
+		"7f1c-7f1d r-xp 00000000 00:1a 1234 /a b\\012c (deleted)": {Device{0, 0x1a}, "/a b\nc (deleted)"},
+		"7f1c-7f1d rw-p 00000000 00:00 0 [heap]":                  {},
+		"7f1c-7f1d rw-p 00000000 00:00 0":                         {},
+		"7f1c-7f1d rw-p 00000000 x:00 0 /a":                       {},
+		"7f1c /a":                                                 {},
+	} {
+		if dev, path, ok := parseMap(line); ok != (want.path != "") || ok && (dev != want.dev || path != want.path) {
+			t.Errorf("%q: %v %q %v", line, dev, path, ok)
+		}
+	}
+}
+
+func FuzzParseMap(f *testing.F) {
+	f.Add("7f1c-7f1d r-xp 00000000 fe:01 1234   /usr/lib/libc.so.6")
+	f.Fuzz(func(_ *testing.T, line string) { parseMap(line) })
+}
+
+func TestBelow(t *testing.T) {
+	for _, c := range []struct {
+		path, dir string
+		want      bool
+	}{{"/a", "/a", true}, {"/a/b", "/a", true}, {"/ab", "/a", false}, {"/", "/a", false}, {"/a", "/", true}, {"", "/a", false}} {
+		if below(c.path, c.dir) != c.want {
+			t.Errorf("below(%q, %q)", c.path, c.dir)
+		}
+	}
+}
+
+func TestParseUnix(t *testing.T) {
+	for line, want := range map[string][2]string{
+		"ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b":           {"123", "/run/a b"},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 123 sock":      {"123", "sock"},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 123 @abstract": {},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 123":           {},
+		"Num       RefCount Protocol Flags    Type St Inode Path":            {},
+		"": {},
+	} {
+		if inode, path, _ := parseUnix(line); inode != want[0] || path != want[1] {
+			t.Errorf("%q: %q %q", line, inode, path)
+		}
+	}
+}
+
+func FuzzParseUnix(f *testing.F) {
+	f.Add("ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b")
+	f.Fuzz(func(t *testing.T, line string) {
+		if _, path, ok := parseUnix(line); ok && path == "" {
+			t.Error("no path")
+		}
+	})
+}

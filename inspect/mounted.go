@@ -1,0 +1,147 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A Mount is a line of a mount table; see proc_pid_mountinfo(5).
+type Mount struct {
+	ID, Parent int    // no two mounts have the same ID at the same time, in whatever mount namespace they are
+	Dev        Device // of the file system
+	Root       string // what of the file system is mounted
+	Point      string // where, as seen from the root of the mount namespace
+	Type       string // of the file system
+	Source     string // what the file system says it is on: "/dev/sda1"
+	In         ID     // the mount namespace
+}
+
+// A Device is the number that the kernel gives a mounted file system. That of
+// one on a block device is that of the device, with few exceptions.
+type Device struct{ Major, Minor uint32 }
+
+func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
+
+// mountTables reads the mount tables of all mount namespaces of the snapshot.
+// f is called with one mount at a time.
+func (s *Snapshot) mountTables(ctx context.Context, left *leftBehind, f func(Mount)) (gaps []Gap) {
+	var all []*Namespace
+	for ns := range s.Namespaces(Mnt) {
+		all = append(all, ns)
+	}
+	type answer struct {
+		mounts []Mount
+		err    error
+	}
+	silent := patient(ctx, left, len(all),
+		func() func(int) answer {
+			return func(i int) answer {
+				mounts, err := s.mountTable(ctx, all[i])
+				return answer{mounts, err}
+			}
+		},
+		func(i int, a answer) {
+			if a.err != nil && !sys.Gone(a.err) {
+				gaps = append(gaps, Gap{What: "mounts of " + all[i].String(), Err: a.err})
+			}
+			for _, m := range a.mounts {
+				f(m)
+			}
+		}, nil)
+	for _, i := range silent {
+		gaps = append(gaps, Gap{What: "mounts of " + all[i].String(), Err: ErrSlow})
+	}
+	return gaps
+}
+
+// mountTable reads the mounts of one mount namespace, by a member that sees all
+// of it or else from inside.
+func (s *Snapshot) mountTable(ctx context.Context, ns *Namespace) (mounts []Mount, err error) {
+	for _, m := range ns.Members[:min(len(ns.Members), 8)] {
+		dir := filepath.Join(s.proc.path, strconv.Itoa(m.PID))
+		if root, e := os.Readlink(dir + "/root"); e != nil || root != "/" {
+			err = e
+			continue
+		}
+		if mounts, err = readMountTable(dir+"/mountinfo", ns.ID); err == nil && len(mounts) > 0 {
+			return mounts, nil
+		}
+	}
+	if !s.proc.real || !s.proc.ours {
+		return mounts, err
+	}
+	file, err := s.Open(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	self, err := os.Open(s.proc.path) // from inside, the path may lead elsewhere
+	if err != nil {
+		return nil, err
+	}
+	defer self.Close()
+	err = sys.InMountNamespace(int(file.Fd()), func() error {
+		mounts, err = readMountTable(fmt.Sprintf("/proc/self/fd/%d/thread-self/mountinfo", self.Fd()), ns.ID)
+		return err
+	})
+	return mounts, err
+}
+
+// mostMountTable is how much of a mount table is read: a kernel has no more
+// than 100,000 mounts in a mount namespace unless it was told to.
+const mostMountTable = 64 << 20
+
+func readMountTable(path string, in ID) ([]Mount, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, mostMountTable))
+	if err != nil {
+		return nil, err
+	}
+	var mounts []Mount
+	for line := range bytes.Lines(text) {
+		if m, ok := parseMountLine(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
+			m.In = in
+			mounts = append(mounts, m)
+		}
+	}
+	return mounts, nil
+}
+
+// parseMountLine reads a line such as
+//
+//	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+func parseMountLine(line string) (m Mount, ok bool) {
+	front, back, ok := strings.Cut(line, " - ")
+	f, b := strings.Split(front, " "), strings.SplitN(back, " ", 3)
+	if !ok || len(f) < 6 || len(b) < 2 {
+		return Mount{}, false
+	}
+	major, minor, _ := strings.Cut(f[2], ":")
+	var errs [4]error
+	var dev [2]uint64
+	m.ID, errs[0] = strconv.Atoi(f[0])
+	m.Parent, errs[1] = strconv.Atoi(f[1])
+	dev[0], errs[2] = strconv.ParseUint(major, 10, 32)
+	dev[1], errs[3] = strconv.ParseUint(minor, 10, 32)
+	for _, err := range errs {
+		if err != nil {
+			return Mount{}, false
+		}
+	}
+	m.Dev = Device{uint32(dev[0]), uint32(dev[1])}
+	m.Root, m.Point = unescape([]byte(f[3])), unescape([]byte(f[4]))
+	m.Type, m.Source = unescape([]byte(b[0])), unescape([]byte(b[1]))
+	return m, true
+}
