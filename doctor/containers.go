@@ -119,14 +119,15 @@ func (h *Host) repeated(c *container.Container) bool {
 var mighty = []struct {
 	bit  uint
 	name string
+	old  bool // every engine gives it with all others: an old one does not know the rest
 }{
-	{21, "CAP_SYS_ADMIN"},
-	{16, "CAP_SYS_MODULE"},
-	{17, "CAP_SYS_RAWIO"},
-	{2, "CAP_DAC_READ_SEARCH"},
-	{33, "CAP_MAC_ADMIN"},
-	{32, "CAP_MAC_OVERRIDE"},
-	{39, "CAP_BPF"},
+	{21, "CAP_SYS_ADMIN", true},
+	{16, "CAP_SYS_MODULE", true},
+	{17, "CAP_SYS_RAWIO", true},
+	{2, "CAP_DAC_READ_SEARCH", true},
+	{33, "CAP_MAC_ADMIN", true},
+	{32, "CAP_MAC_OVERRIDE", true},
+	{39, "CAP_BPF", false},
 }
 
 // ptrace is another, for who sees the host's processes.
@@ -200,14 +201,16 @@ func privileges(h *Host) (found []Finding) {
 // full reports whether a bounding set has all the mighty ones that the host's
 // first process has. Of the others an engine may itself lack some.
 func (h *Host) full(bounding uint64) bool {
-	any := false
+	given := false
 	for _, m := range mighty {
-		if h.Bounding>>m.bit&1 != 0 && bounding>>m.bit&1 == 0 {
+		if !m.old || h.Bounding>>m.bit&1 == 0 {
+			continue
+		}
+		if given = true; bounding>>m.bit&1 == 0 {
 			return false
 		}
-		any = any || h.Bounding>>m.bit&1 != 0
 	}
-	return any
+	return given
 }
 
 // stop is the command that ends a container, or one that ends its first process.

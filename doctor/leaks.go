@@ -37,7 +37,13 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
 	var fixes []string
 	var pids []int
-	mounts := 0
+	mounts, copies := 0, 0
+	here := make(map[string]bool) // mount points in the caller's mount namespace
+	for _, holder := range ns.Others() {
+		if holder.Kind == inspect.ByMount && holder.In == h.Mounts {
+			here[holder.Path] = true
+		}
+	}
 	for _, holder := range ns.Others() {
 		switch holder.Kind {
 		case inspect.ByFD, inspect.BySocket:
@@ -52,6 +58,10 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 		case inspect.ByMount:
 			if dead[holder.Path] {
 				return f, false
+			}
+			if holder.In != h.Mounts && here[holder.Path] {
+				copies++
+				continue
 			}
 			if mounts++; mounts > 8 {
 				continue
@@ -73,6 +83,9 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 	}
 	if mounts > 8 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("and %d more mounts", mounts-8))
+	}
+	if copies > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d of it in copies of the mount namespace, which go when the file is removed", copies))
 	}
 	f.What = ns.String() + " has no process"
 	if !f.Since.IsZero() {
