@@ -22,6 +22,8 @@ type confinement struct {
 	// user says that the user namespace of the target is joined: its
 	// capabilities are ours there, until they are given up.
 	user bool
+	// add are capabilities to have beside those of the target.
+	add Caps
 	// root is the root of that namespace, or of the caller's, as the caller
 	// sees it: whom the kernel gives all of the bounding set at exec.
 	root uint32
@@ -97,7 +99,10 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	if err != nil {
 		return err
 	}
-	f.keepCaps = c.KeepCaps
+	f.keepCaps, f.add = c.KeepCaps, c.AddCaps
+	if have, bounding := f.have(); f.add&^(have&bounding) != 0 {
+		return &CapsError{f.add &^ (have & bounding)}
+	}
 	for _, m := range f.moves {
 		s.keep(m.fd)
 	}
@@ -105,6 +110,11 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 		mask := f.target.Umask
 		s.first = append(s.first, Step{Op: Prepare, Text: fmt.Sprintf("take the umask %03o of %s", mask, s.target), calls: func(x *sys.Script) { x.Umask(mask) }})
 	}
+	uid, err := s.newUID(c, joined)
+	if err != nil {
+		return err
+	}
+	s.lacks = f.lacks(uid == 0)
 	s.first = append(s.first, f.early(s.proc)...)
 	s.lower = f.lower()
 	s.confine = f.finish()
@@ -372,6 +382,10 @@ func (c *confinement) sets() CapSets {
 		t.Permitted = t.Bounding & permitted
 		t.Effective, t.Inheritable, t.Ambient = t.Permitted, t.Permitted, t.Permitted
 	}
+	t.Permitted |= c.add
+	t.Effective |= c.add
+	t.Inheritable |= c.add
+	t.Ambient |= c.add // for who is not root
 	t.Effective &= t.Permitted
 	t.Inheritable &= t.Bounding // the kernel wants no others
 	t.Ambient &= t.Permitted & t.Inheritable
@@ -385,9 +399,22 @@ func (c *confinement) sets() CapSets {
 func (c *confinement) bounding() Caps {
 	t := c.target
 	if t.UID[1] == c.root {
-		return t.Caps.Bounding & (t.Caps.Permitted | t.Caps.Inheritable)
+		return t.Caps.Bounding&(t.Caps.Permitted|t.Caps.Inheritable) | c.add
 	}
-	return t.Caps.Bounding
+	return t.Caps.Bounding | c.add
+}
+
+// lacks returns the capabilities that the program cannot have: root gets the
+// bounding set when it is executed, unless no_new_privs forbids that.
+func (c *confinement) lacks(root bool) Caps {
+	all := Caps(1)<<len(capNames) - 1
+	switch {
+	case !c.has(PartCaps):
+		return 0
+	case root && !(c.target.NoNewPrivs && c.has(PartNNP)):
+		return all &^ c.bounding()
+	}
+	return all &^ c.sets().Permitted
 }
 
 // lower returns what comes before the credentials change: bounding set, and

@@ -100,6 +100,9 @@ type Cmd struct {
 	// to a program that is not run by its root.
 	KeepCaps bool
 
+	// Tools are brought along into the mount namespace of Target.
+	Tools *Tools
+
 	// NoFork leaves the program in the caller's PID namespace: only its
 	// children go to the one that is joined.
 	NoFork bool
@@ -118,6 +121,9 @@ type Cmd struct {
 
 	// Privileged gives a program of the target the caller's privileges.
 	Privileged bool
+	// AddCaps are capabilities that a program of the target has beside the
+	// target's.
+	AddCaps Caps
 	// AllowMissing names what may stay behind, of what is taken from the
 	// target, if it cannot be had: see [Parts].
 	AllowMissing []string

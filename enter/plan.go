@@ -28,6 +28,10 @@ type plan struct {
 	init bool
 	// kill is what the program gets when the caller ends.
 	kill syscall.Signal
+	// toolless says that tools could be brought along, and are not.
+	toolless bool
+	// lacks are the capabilities that the program cannot have.
+	lacks Caps
 	// gate is the descriptor by which the caller lets it go on.
 	gate int
 	// hold is the one that keeps it from starting anything before the caller
@@ -37,16 +41,18 @@ type plan struct {
 
 // plan decides what to do. It looks at nothing but c and s.
 func (c *Cmd) plan(s *situation) (*plan, error) {
-	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL)}
+	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks}
 	joins := s.joinSteps()
 	joined := s.differing()
 	foreign := c.entersFiles(joined) || s.chrooted
+	p.toolless = foreign && c.Target != nil && s.room == nil
 	p.early = c.New.forks(c.NoFork)
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
 	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !foreign
 
+	p.add(s.room.steps()...)
 	p.add(s.first...)
 	p.add(joins...)
 	p.add(s.makeSteps(&c.New, len(joins) > 0)...)
@@ -84,7 +90,13 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 
 	env := s.environ(c, foreign)
 	programs := s.programs(c, env)
-	p.add(Step{Op: Exec, Text: "run " + describe(c, programs), calls: func(x *sys.Script) { x.Exec(programs, env) }})
+	p.add(Step{Op: Exec, Text: "run " + describe(c, programs), calls: func(x *sys.Script) {
+		if s.room != nil { // it is known now where its programs are
+			env = s.room.environ(c, s)
+			programs = s.room.programs(c, s, env)
+		}
+		x.Exec(programs, env)
+	}})
 
 	p.here = !foreign && !p.forks && !joined.Has(inspect.User) && !joined.Has(inspect.Time) &&
 		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0 &&
@@ -115,6 +127,8 @@ func (s *situation) joinSteps() (steps []Step) {
 	rank := func(p place) int {
 		switch {
 		case p.typ == inspect.User && s.capable:
+			return 3
+		case p.room != nil:
 			return 2
 		case p.typ == inspect.User:
 			return 0
@@ -123,6 +137,10 @@ func (s *situation) joinSteps() (steps []Step) {
 	}
 	slices.SortStableFunc(joins, func(a, b place) int { return rank(a) - rank(b) })
 	for _, j := range joins {
+		if j.room != nil {
+			steps = append(steps, s.enterRoom(j.room))
+			continue
+		}
 		step := Step{
 			Op: Join, Type: j.typ, ID: j.id,
 			Text:  "join the " + j.String(),
@@ -188,6 +206,8 @@ func (s *situation) dirStep(c *Cmd, foreign bool) ([]Step, error) {
 		}
 		fd := s.dir
 		return []Step{{Op: Chdir, Text: "change the working directory to " + s.dirOf, calls: func(x *sys.Script) { x.Fchdir(x.File(fd)) }}}, nil
+	case s.room != nil && s.room.view == ViewTools:
+		return []Step{{Op: Chdir, Text: "change the working directory to " + TargetDir, calls: func(x *sys.Script) { x.ChdirPlain(TargetDir) }}}, nil
 	case s.root >= 0:
 		return []Step{{Op: Chdir, Text: "change the working directory to /", calls: func(x *sys.Script) { x.Chdir("/") }}}, nil
 	}

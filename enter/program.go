@@ -31,7 +31,7 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process, joined inspect.Types) 
 	if c.Path != "" {
 		return nil
 	}
-	if !foreign {
+	if !foreign || s.room != nil {
 		s.shell = value(s.env, "SHELL")
 		return nil
 	}

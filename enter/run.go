@@ -124,6 +124,7 @@ func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
 	if n >= 0 && n < len(p.steps) {
 		e.Step = p.steps[n]
 	}
+	e.Toolless = p.toolless && e.Step.Op == Exec
 	if errors.Is(err, fs.ErrPermission) && e.Step.denied != nil {
 		e.Denial = e.Step.denied()
 	}

@@ -52,6 +52,9 @@ type situation struct {
 	// taken, and in the last process.
 	first, lower, confine, session []Step
 
+	room  *room // for tools, or nil
+	lacks Caps  // that the program cannot have
+
 	stdio   [3]int // the caller's files for the program; -1 is closed
 	proxied bool   // the program does not get them as they are
 
@@ -64,6 +67,7 @@ type place struct {
 	fd       int
 	id       inspect.ID
 	own      inspect.ID // the caller's of this type
+	room     *room      // if it is the mount namespace of a room: that is yet to be made
 	of       string     // " of process 4242", " by /run/netns/blue"
 	byTarget bool       // setns(pidfd) joins the same
 }
@@ -96,6 +100,9 @@ func (c *Cmd) look() (s *situation, err error) {
 		s.proc, s.pidfd, s.target = self.proc.Proc, self.proc.Pidfd, self.String()
 	}
 	if err := s.lookAtNamespaces(c, self.proc); err != nil {
+		return s, err
+	}
+	if err := s.lookAtTools(c, self.proc); err != nil {
 		return s, err
 	}
 	joined := s.differing()
@@ -147,6 +154,7 @@ func (s *situation) keep(fd int) int {
 }
 
 func (s *situation) close() {
+	s.room.close()
 	sys.CloseAll(s.fds...)
 	s.fds = nil
 }
@@ -430,6 +438,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 			return err
 		}
 		s.rootOf = c.RootDir
+	case s.room != nil:
 	case c.Target != nil && (c.Root || wantsMnt && c.Files[inspect.Mnt] == nil):
 		link, err := p.Readlink("root")
 		if err != nil {

@@ -50,6 +50,8 @@ type Step struct {
 	pidfd int
 	// verify appends what checks a Join, once all are done.
 	verify func(*sys.Script)
+	// room, if it is not nil, is made before anything is started.
+	room *room
 	// denied finds out why a Join may be denied.
 	denied func() *Denial
 }
@@ -65,6 +67,9 @@ type StepError struct {
 	Err  error  // why: an errno, as a rule
 	// Denial is what is known about why a Join was not permitted, or nil.
 	Denial *Denial
+	// Toolless says that the program was looked for in the file system of a
+	// process, beside which [Tools] could be brought along.
+	Toolless bool
 }
 
 // A Denial is what bears on a namespace that may not be joined. It takes
@@ -107,6 +112,9 @@ func (e *StepError) Dead() bool { return e.Step.Op == Fork && errors.Is(e.Err, s
 type ExitError struct {
 	Code   int            // exit status, or -1
 	Signal syscall.Signal // signal that ended it, or 0
+	// Lacked are the capabilities that the program could not have, as it was
+	// confined as the target is.
+	Lacked Caps
 }
 
 func (e *ExitError) Error() string {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -18,6 +19,8 @@ type child struct {
 	forks   bool
 	started sys.Report // of the process that the first one forked, if it was read
 	failure sys.Report // of a call that failed, if it was read
+	room    *room      // that was made for the program, or nil
+	proc    int        // the root of procfs
 	stdio   *stdio
 	signals *signals
 	// last says that the caller ends when the program does: it need not get
@@ -44,12 +47,19 @@ func (c *Cmd) files(null int) (fds [3]int) {
 
 // start starts the process that carries out the plan.
 func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
-	ch = &child{plan: p, report: -1, forks: p.forks}
+	ch = &child{plan: p, report: -1, forks: p.forks, room: s.room, proc: s.proc}
 	defer func() {
 		if err != nil {
 			ch.close()
 		}
 	}()
+	for _, step := range p.steps {
+		if step.room != nil {
+			if err := step.room.build(); err != nil {
+				return ch, &StepError{Step: step, Call: "mount", Err: err}
+			}
+		}
+	}
 	if ch.stdio, err = newStdio(s.stdio, !s.proxied); err != nil {
 		return ch, err
 	}
@@ -111,6 +121,14 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	return ch, err
 }
 
+// clear ends what the program has left behind in the mount namespace that was
+// made for it: visitors do not stay.
+func (ch *child) clear() {
+	if ch.room != nil {
+		sys.KillIn(ch.proc, "mnt", inspect.FormatLink(inspect.Mnt, ch.room.id.Ino), ch.pid)
+	}
+}
+
 // close lets go of everything but the process.
 func (ch *child) close() {
 	if !ch.last {
@@ -141,6 +159,7 @@ func (ch *child) wait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ch.clear()
 	err = ch.stdio.finish()
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
@@ -160,9 +179,9 @@ func (ch *child) wait(ctx context.Context) error {
 	case err != nil:
 		return err
 	case change.Signal != 0:
-		return &ExitError{Code: -1, Signal: change.Signal}
+		return &ExitError{Code: -1, Signal: change.Signal, Lacked: ch.plan.lacks}
 	case change.Status != 0:
-		return &ExitError{Code: change.Status}
+		return &ExitError{Code: change.Status, Lacked: ch.plan.lacks}
 	}
 	return nil
 }

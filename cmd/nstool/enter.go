@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/unpack"
 )
 
 // newEnter and newRun return the commands that internal/entry describes and
@@ -51,6 +52,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 	if done, err := entry.Outcome(); done {
 		return err
 	}
+	opts.Unpacker = unpack.Open
 	runtime.LockOSThread() // for good: the program ends with the command
 	e, err := opts.Command(cmd.Context())
 	if err != nil {

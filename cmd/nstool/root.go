@@ -34,9 +34,9 @@ func Main(ctx context.Context, args []string, a *app) status {
 	if !silent(err) {
 		// "nstool: pin add: what was attempted: on what: why"
 		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(cmd.CommandPath(), " ", ": "), output.CleanText(err.Error()))
-		for _, hint := range hintsOf(err) {
-			fmt.Fprintf(a.err, "hint: %s\n", output.CleanText(hint))
-		}
+	}
+	for _, hint := range hintsOf(err) {
+		fmt.Fprintf(a.err, "hint: %s\n", output.CleanText(hint))
 	}
 	return statusOf(err)
 }

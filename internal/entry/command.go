@@ -196,7 +196,8 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
 		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KillChild: o.KillChild,
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		AddCaps: o.AddCaps,
+		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c
 	if err := o.finish(); err != nil {
@@ -272,6 +273,12 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		if t == inspect.Net && of.Netns != "" {
 			c.NetnsName = of.Netns
 		}
+	}
+	if c.Tools, err = o.tools(ctx, e); err != nil {
+		return e, err
+	}
+	if err := o.toolsCheck(c); err != nil {
+		return e, err
 	}
 	if o.NetSocket >= 0 {
 		f, err := c.Target.NetOfSocket(o.NetSocket)

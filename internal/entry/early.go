@@ -47,6 +47,9 @@ func init() {
 	}
 	ctx := context.Background()
 	e, err := o.Command(ctx)
+	if errors.Is(err, errNeedsMain) {
+		return
+	}
 	if err == nil {
 		err = e.Do(ctx, nil)
 		e.Close()
@@ -55,7 +58,7 @@ func init() {
 	if err == nil {
 		os.Exit(0)
 	}
-	if x, ok := errors.AsType[Explained](err); ok && x.Said {
+	if x, ok := errors.AsType[Explained](err); ok && x.Said && x.Advice == "" {
 		os.Exit(x.Code)
 	}
 	outcome.done, outcome.err = true, err

@@ -43,7 +43,7 @@ func (o *Options) Explain(err error) error {
 		if e.Signal != 0 {
 			return Explained{Err: err, Code: statusSignal + int(e.Signal), Said: true}
 		}
-		return Explained{Err: err, Code: e.Code, Said: true}
+		return Explained{Err: err, Code: e.Code, Said: true, Advice: o.lacking(e.Lacked)}
 	}
 	x := Explained{Err: err, Code: statusOwn}
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
@@ -83,7 +83,9 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 	switch {
 	case e.Step.Op == enter.Exec && errors.Is(e.Err, fs.ErrNotExist):
 		x.Code = statusNotFound
-		if len(o.Program) == 0 {
+		if e.Toolless {
+			o.explainToolless(x)
+		} else if len(o.Program) == 0 {
 			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
 		}
 	case e.Step.Op == enter.Exec:

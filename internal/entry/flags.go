@@ -34,6 +34,10 @@ type Options struct {
 	UserParent bool
 	NetSocket  int // a descriptor of the target, or -1
 
+	Tools    tooling
+	Unpacker Unpacker // of archives; nil if it is not there
+	AddCaps  enter.Caps
+
 	Root, Dir        bool // of the target
 	RootDir, DirPath string
 	InnerDir         string // "" is not asked for
@@ -157,6 +161,28 @@ var Flags = []Flag{
 		set: func(o *Options, _ string) error { o.NetnsFiles = true; return nil },
 	},
 	{
+		Name: "tools", Arg: "SOURCE", Optional: true, Group: "Tools, for a target that has none",
+		Help: "bring along the programs of this host, or those of a directory, an archive, an image, a container, or static ones",
+		set: func(o *Options, arg string) error {
+			o.Tools.asked, o.Tools.source = true, arg
+			return nil
+		},
+	},
+	{
+		Name: "view", Arg: "target|tools", Help: "which of both has its files in their places; the other is in /.nstool",
+		set: func(o *Options, arg string) error {
+			switch arg {
+			case "target":
+				o.Tools.view = enter.ViewTarget
+			case "tools":
+				o.Tools.view = enter.ViewTools
+			default:
+				return fmt.Errorf("%q is neither target nor tools", arg)
+			}
+			return nil
+		},
+	},
+	{
 		Name: "setuid", Short: "S", Arg: "UID|follow", Group: "Credentials",
 		Help: "become user UID, or the target's",
 		set: func(o *Options, arg string) (err error) {
@@ -170,6 +196,21 @@ var Flags = []Flag{
 		set: func(o *Options, arg string) (err error) {
 			o.GID, o.FollowGID, err = identity(arg)
 			return err
+		},
+	},
+	{
+		Name: "as", Arg: "root|target", Help: "root inside, which is the default, or who the target is, with its groups",
+		set: func(o *Options, arg string) error {
+			var root uint32
+			switch arg {
+			case "root":
+				o.UID, o.GID, o.FollowUID, o.FollowGID = &root, &root, false, false
+			case "target":
+				o.UID, o.GID, o.FollowUID, o.FollowGID = nil, nil, true, true
+			default:
+				return fmt.Errorf("%q is neither root nor target", arg)
+			}
+			return nil
 		},
 	},
 	{
@@ -219,6 +260,14 @@ var Flags = []Flag{
 	{
 		Name: "privileged", Help: "give a program of the target the privileges of the caller",
 		set: func(o *Options, _ string) error { o.Privileged = true; return nil },
+	},
+	{
+		Name: "cap-add", Arg: "LIST", Help: "give a program of the target, or the tools, these capabilities too, such as SYS_PTRACE,NET_RAW",
+		set: func(o *Options, arg string) error {
+			set, err := enter.ParseCaps(strings.Split(arg, ","))
+			o.AddCaps |= set
+			return err
+		},
 	},
 	{
 		Name: "allow-missing", Arg: "LIST",

@@ -1,0 +1,151 @@
+package entry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+)
+
+// StaticTools is where a distribution's packager may put programs that need
+// nothing else, such as a static busybox: what --tools=static brings along.
+const StaticTools = "/usr/lib/nstool/tools"
+
+// An Unpacker returns what writes the files of an archive, or of an image in a
+// directory, into an empty directory.
+type Unpacker func(file string) (func(dir string) error, error)
+
+// errNeedsMain is what [Options.Command] returns for an archive if it has no
+// Unpacker.
+var errNeedsMain = errors.New("only main can unpack it")
+
+// tooling is what the flags say about tools.
+type tooling struct {
+	asked  bool
+	source string
+	view   enter.View
+}
+
+// tools returns the tools that the options ask for, or nil. What it opens is
+// held by e.
+func (o *Options) tools(ctx context.Context, e *Entry) (*enter.Tools, error) {
+	t := &enter.Tools{View: o.Tools.view}
+	if !o.Tools.asked {
+		if t.View != enter.ViewDefault {
+			return nil, usagef("--view says where tools are, and goes with --tools")
+		}
+		return nil, nil
+	}
+	switch source := o.Tools.source; {
+	case source == "":
+	case source == "static":
+		t.Dir = StaticTools
+		if _, err := os.Stat(t.Dir); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("no static tools come with this nstool: there is no %s", t.Dir)
+		}
+	case strings.Contains(source, "/") && !strings.HasPrefix(source, "pod:") || source == "." || source == "..":
+		return t, o.toolsAt(source, t)
+	default:
+		found, err := lookUp(ctx, source)
+		if err != nil {
+			if _, serr := os.Stat(source); serr == nil {
+				return nil, fmt.Errorf("--tools=%s: %w; the file of that name is ./%s", source, err, source)
+			}
+			return nil, fmt.Errorf("--tools=%s: %w", source, err)
+		}
+		e.held = append(e.held, found)
+		if found.Process == nil {
+			return nil, fmt.Errorf("--tools=%s: it has no process whose root directory could be taken", source)
+		}
+		t.Of, t.From = found.Process, source
+	}
+	return t, nil
+}
+
+// toolsAt takes tools from a path: a directory, an archive, or an image.
+func (o *Options) toolsAt(file string, t *enter.Tools) error {
+	st, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("--tools: %w", err)
+	}
+	if _, err := os.Lstat(path.Join(file, "oci-layout")); st.IsDir() && err != nil {
+		t.Dir = file
+		return nil
+	}
+	t.From = file
+	if o.Unpacker == nil {
+		return errNeedsMain
+	}
+	t.Unpack, err = o.Unpacker(file)
+	return err
+}
+
+// toolsCheck finds what does not go together with tools.
+func (o *Options) toolsCheck(c *enter.Cmd) error {
+	switch {
+	case c.Tools == nil:
+		return nil
+	case c.Target == nil:
+		return usagef("--tools needs a process as target, to stand beside its files")
+	case !c.Types.Has(inspect.Mnt):
+		return usagef("--tools is about the files of the target: it goes with --mnt, or with no namespace flag at all")
+	case c.Root || c.RootDir != "" || c.Dir || c.DirPath != "":
+		return usagef("--tools has a root directory of its own making: --root and --wd do not go with it, --wdns=DIR does")
+	}
+	return nil
+}
+
+// explainToolless says that the target has no such program, and how to bring
+// one along.
+func (o *Options) explainToolless(x *Explained) {
+	target := "-p " + o.Target
+	switch {
+	case o.Container != "":
+		target = "-c " + o.Container
+	case o.Pod != "":
+		target = "--pod " + o.Pod
+	}
+	_, name, _ := strings.Cut(strings.TrimPrefix(target, "-"), " ")
+	what, program := "shell", ""
+	if len(o.Program) > 0 {
+		what = o.Program[0]
+		program = " " + path.Base(what)
+	}
+	x.Err = fmt.Errorf("there is no %s in %s", what, name)
+	x.Advice = fmt.Sprintf("nstool enter %s --tools%s brings this host's programs along, and changes nothing in there", target, program)
+}
+
+// wants are programs that can do little of what they are for without a
+// capability.
+var wants = [...]struct{ capability, programs string }{
+	{"SYS_PTRACE", " strace ltrace gdb gdbserver perf py-spy pstack gcore "},
+	{"NET_RAW", " tcpdump tshark dumpcap ngrep arping "},
+	{"NET_ADMIN", " iptables nft conntrack "},
+	{"SYS_ADMIN", " mount umount nsenter unshare bpftrace bpftool "},
+}
+
+// lacking says of tools that failed which rights they could not have, if they
+// are such that have little use without.
+func (o *Options) lacking(lacked enter.Caps) string {
+	if !o.Tools.asked || len(o.Program) == 0 {
+		return ""
+	}
+	program := path.Base(o.Program[0])
+	for _, w := range wants {
+		set, err := enter.ParseCaps([]string{w.capability})
+		switch {
+		case err != nil || !strings.Contains(w.programs, " "+program+" "):
+		case set&lacked == 0 && o.Tools.view == enter.ViewDefault && o.AddCaps == 0 && !o.Privileged:
+			return fmt.Sprintf("%s looks for settings, such as users, among the files of the target; --view=tools has its own in their places", program)
+		case set&lacked != 0:
+			return fmt.Sprintf("%s had no CAP_%s, as the target has none; --cap-add %[2]s gives it that, and --privileged all that you may do", program, w.capability)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,247 @@
+package sys
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Calls to compose a mount namespace of one's own, by descriptors: open_tree(2),
+// move_mount(2), fsopen(2) and fsmount(2), Linux 5.2. None but [OpenTree] looks
+// at a path that is not in an own tmpfs.
+
+// LeaveMounts gives the calling thread a mount namespace of its own, a copy of
+// the one it is in, in which nothing that is mounted gets out or in. The thread
+// must be one of [OnThread].
+func LeaveMounts() error {
+	if err := change("unshare", func() error { return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS) }); err != nil {
+		return err
+	}
+	unix.Umask(0o022)
+	return change("mount", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") })
+}
+
+// OwnMountNamespace opens the mount namespace of the calling thread.
+func OwnMountNamespace() (int, error) {
+	return openat(unix.AT_FDCWD, "/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC)
+}
+
+// TreeOf copies the mounts from root on, a directory of the mount namespace ns,
+// as a tree that is nowhere yet. It joins that namespace for a moment, on a
+// thread of its own: see [InMountNamespace] for what that takes.
+func TreeOf(ns, root int) (tree int, err error) {
+	err = InMountNamespace(ns, func() error {
+		tree, err = OpenTree(root, "")
+		return err
+	})
+	return tree, err
+}
+
+// OpenTree copies the mounts from name in dirfd on, or from dirfd if it is "",
+// as a tree that is nowhere yet. A symbolic link is not followed. dirfd must be
+// in the mount namespace of the calling thread.
+func OpenTree(dirfd int, name string) (tree int, err error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT)
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	err = change("open_tree", func() error {
+		tree, err = unix.OpenTree(dirfd, name, flags)
+		return err
+	})
+	return tree, err
+}
+
+// Attach mounts a tree on name in dirfd, or on the file of dirfd if it is "". A
+// symbolic link is not followed.
+func Attach(tree, dirfd int, name string) error {
+	flags := unix.MOVE_MOUNT_F_EMPTY_PATH
+	if name == "" {
+		flags |= unix.MOVE_MOUNT_T_EMPTY_PATH
+	}
+	return change("move_mount", func() error { return unix.MoveMount(tree, "", dirfd, name, flags) })
+}
+
+// Detach takes away what is mounted on the directory of fd, and below it.
+func Detach(fd int) error {
+	return change("umount2", func() error { return unix.Unmount(procFD(fd), unix.MNT_DETACH) })
+}
+
+// An Option is one of a new file system, as mount(8) has it.
+type Option struct{ Key, Value string }
+
+// NewFilesystem makes a file system that is mounted nowhere yet. It never obeys
+// set-user-ID bits, and device files only with devices.
+func NewFilesystem(kind string, readOnly, devices bool, options ...Option) (tree int, err error) {
+	var fs int
+	err = change("fsopen", func() error { fs, err = unix.Fsopen(kind, unix.FSOPEN_CLOEXEC); return err })
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
+	for _, o := range options {
+		set := func() error { return unix.FsconfigSetString(fs, o.Key, o.Value) }
+		if o.Value == "" {
+			set = func() error { return unix.FsconfigSetFlag(fs, o.Key) }
+		}
+		if err := set(); err != nil {
+			return -1, os.NewSyscallError("fsconfig "+o.Key, err)
+		}
+	}
+	if err := change("fsconfig", func() error { return unix.FsconfigCreate(fs) }); err != nil {
+		return -1, err
+	}
+	attr := unix.MOUNT_ATTR_NOSUID
+	if !devices {
+		attr |= unix.MOUNT_ATTR_NODEV
+	}
+	if readOnly {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	err = change("fsmount", func() error { tree, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr); return err })
+	return tree, err
+}
+
+// NewOverlay makes an overlay of directories, the first on top, that nobody can
+// write to, whatever rights he has over the mount: there is no layer that could
+// be written. At least two are needed, in the mount namespace of the calling
+// thread.
+func NewOverlay(layers ...int) (tree int, err error) {
+	var dirs []string
+	for _, fd := range layers {
+		dirs = append(dirs, procFD(fd))
+	}
+	return NewFilesystem("overlay", true, false, Option{"source", "nstool"},
+		Option{"redirect_dir", "nofollow"}, Option{"lowerdir", strings.Join(dirs, ":")})
+}
+
+// ReadOnly makes the mount whose root fd is read-only.
+func ReadOnly(fd int) error {
+	return change("mount", func() error {
+		return unix.Mount("", procFD(fd), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
+	})
+}
+
+// PivotTo makes the mount whose root fd is the root of the mount namespace of
+// the calling thread, with nothing else in it.
+func PivotTo(fd int) error {
+	if err := unix.Fchdir(fd); err != nil {
+		return os.NewSyscallError("fchdir", err)
+	}
+	err := change("pivot_root", func() error { return unix.PivotRoot(".", ".") })
+	if errors.Is(err, unix.EINVAL) {
+		// The first root file system of the kernel, which a machine may never
+		// have left, cannot be put away, but covered.
+		if err := change("mount", func() error { return unix.Mount(".", "/", "", unix.MS_MOVE, "") }); err != nil {
+			return err
+		}
+		return change("chroot", func() error { return unix.Chroot(".") })
+	}
+	if err != nil {
+		return err
+	}
+	return change("umount2", func() error { return unix.Unmount(".", unix.MNT_DETACH) })
+}
+
+// OpenInside opens path, O_PATH, as a process with that root directory would
+// see it; no magic link is followed (openat2(2), Linux 5.6).
+func OpenInside(root int, path string) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat2(root, cmp.Or(strings.TrimLeft(path, "/"), "."), &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		return err
+	})
+	return fd, os.NewSyscallError("openat2", err)
+}
+
+// A DirEntry is an entry of a directory, and what it is as far as the directory
+// says.
+type DirEntry struct {
+	Name string
+	Type uint8 // one of the constants Type
+}
+
+// What a [DirEntry] is: the types of getdents(2).
+const (
+	TypeUnknown = unix.DT_UNKNOWN
+	TypeDir     = unix.DT_DIR
+	TypeFile    = unix.DT_REG
+	TypeLink    = unix.DT_LNK
+)
+
+// List returns what is in the directory of fd, which may be open by O_PATH, up
+// to most entries, in the order of the directory. More is an error.
+func List(fd, most int) ([]DirEntry, error) {
+	dir, err := openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	var list []DirEntry
+	buf := make([]byte, 32768)
+	for {
+		var n int
+		err := retry(func() (err error) { n, err = unix.ReadDirent(dir, buf); return err })
+		if err != nil {
+			return nil, os.NewSyscallError("getdents64", err)
+		}
+		if n <= 0 {
+			return list, nil
+		}
+		for b := buf[:n]; len(b) >= 19; {
+			size := int(b[16]) | int(b[17])<<8
+			name, _, _ := strings.Cut(string(b[19:size]), "\x00")
+			if name != "." && name != ".." {
+				list = append(list, DirEntry{name, b[18]})
+			}
+			b = b[size:]
+		}
+		if len(list) > most {
+			return nil, os.NewSyscallError("getdents64", unix.EFBIG)
+		}
+	}
+}
+
+// IsProcfs reports whether fd is on a proc file system.
+func IsProcfs(fd int) bool {
+	var st unix.Statfs_t
+	return retry(func() error { return unix.Fstatfs(fd, &st) }) == nil && st.Type == unix.PROC_SUPER_MAGIC
+}
+
+// SetPrivate makes the mount whose root fd is, and those below it, private.
+func SetPrivate(fd int) error { return SetPropagation(fd, Private|Recursive) }
+
+// FDPath returns a path of the file of fd, for this process.
+func FDPath(fd int) string { return procFD(fd) }
+
+// OpenPath opens a file of the caller's, O_PATH.
+func OpenPath(path string) (int, error) {
+	return openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+}
+
+// WriteFile makes a file in dirfd, which must not be there, that everybody can
+// read.
+func WriteFile(dirfd int, name string, text []byte) error {
+	var fd int
+	err := change("openat", func() (err error) {
+		fd, err = unix.Openat(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o444)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for len(text) > 0 {
+		n, err := unix.Write(fd, text)
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("write", err)
+		}
+		text = text[max(n, 0):]
+	}
+	return nil
+}

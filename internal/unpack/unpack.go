@@ -1,0 +1,444 @@
+// Package unpack writes the files of archives and images into a directory.
+//
+// It reads tar archives, also compressed ones, and images: in the OCI image
+// layout, as a directory or an archive, and as `docker save` writes them. What
+// is in them is somebody else's: nothing is written outside of the directory,
+// whatever names and links say, devices are left out, and there are bounds.
+package unpack
+
+import (
+	"archive/tar"
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Bounds of what is written.
+const (
+	mostBytes   = 2 << 30
+	mostEntries = 1 << 18
+	mostJSON    = 8 << 20
+	mostLayers  = 256
+	mostHops    = 64 // links on the way to a file
+)
+
+// Errors of what is in an archive.
+var (
+	ErrTooLarge = errors.New("more than there is room for")
+	ErrImage    = errors.New("not an image that can be read")
+)
+
+// Open looks at an archive, or an image, and returns what writes its files into
+// an empty directory. It is read again when that is called.
+func Open(name string) (func(dir string) error, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	var parts parts = archive(name)
+	if st.IsDir() {
+		parts = directory(name)
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: neither a directory nor a regular file", name)
+	}
+	layers, err := layersOf(parts)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return func(dir string) error {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		w := &writer{root: root, bytes: mostBytes, entries: mostEntries}
+		if layers == nil {
+			return parts.read("", w.layer)
+		}
+		for _, layer := range layers {
+			if err := parts.read(layer, w.layer); err != nil {
+				return fmt.Errorf("layer %s: %w", layer, err)
+			}
+		}
+		return nil
+	}, nil
+}
+
+// parts are the files that an image is made of.
+type parts interface {
+	// read calls f with the content of the file at name, or of all of the
+	// parts if it is "". The error is an [fs.ErrNotExist] if there is none.
+	read(name string, f func(io.Reader) error) error
+}
+
+// A directory has the parts as files.
+type directory string
+
+func (d directory) read(name string, f func(io.Reader) error) error {
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("%q: %w", name, ErrImage)
+	}
+	file, err := os.OpenInRoot(string(d), name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return plain(file, f)
+}
+
+// An archive has them in a tar file.
+type archive string
+
+func (a archive) read(name string, f func(io.Reader) error) error { return a.follow(name, 0, f) }
+
+// follow is read, of a name that so many links have led to.
+func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
+	file, err := os.Open(string(a))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if name == "" {
+		return plain(file, f)
+	}
+	return plain(file, func(r io.Reader) error {
+		t := tar.NewReader(r)
+		for n := 0; ; n++ {
+			h, err := t.Next()
+			if errors.Is(err, io.EOF) {
+				return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
+			}
+			if err != nil {
+				return fmt.Errorf("not a tar archive that can be read: %w", err)
+			}
+			if n > mostEntries {
+				return ErrTooLarge
+			}
+			if clean(h.Name) != clean(name) {
+				continue
+			}
+			if h.Typeflag == tar.TypeSymlink { // docker save shares layers so
+				if clean(h.Linkname) == clean(name) || hops > mostHops {
+					return fmt.Errorf("%s: %w", name, ErrImage)
+				}
+				return a.follow(path.Join(path.Dir(clean(h.Name)), h.Linkname), hops+1, f)
+			}
+			return plain(t, f)
+		}
+	})
+}
+
+// compressions are told by how a file begins. The programs of the system read
+// them: packages that do take their time whenever any program starts that they
+// are linked into.
+var compressions = [...]struct{ magic, program string }{
+	{"\x1f\x8b", "gzip"},
+	{"\x28\xb5\x2f\xfd", "zstd"},
+	{"\xfd7zXZ\x00", "xz"},
+	{"BZh", "bzip2"},
+}
+
+// plain calls f with what r has, decompressed.
+func plain(r io.Reader, f func(io.Reader) error) error {
+	b := bufio.NewReaderSize(r, 1<<16)
+	magic, _ := b.Peek(6) //nolint:errcheck // a file may be shorter
+	for _, c := range compressions {
+		if strings.HasPrefix(string(magic), c.magic) {
+			return decompress(c.program, b, f)
+		}
+	}
+	return f(b)
+}
+
+// decompress calls f with what a program makes of r.
+func decompress(program string, r io.Reader, f func(io.Reader) error) error {
+	cmd := exec.Command(program, "-dc")
+	var said strings.Builder
+	cmd.Stdin, cmd.Stderr = r, &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("compressed by %s, which is not here: %w", program, err)
+	}
+	err = f(out)
+	if err == nil {
+		_, err = io.Copy(io.Discard, io.LimitReader(out, 1<<20)) // what pads the end
+	}
+	out.Close() // it ends, if it has not
+	if werr := cmd.Wait(); err == nil && werr != nil && said.Len() > 0 {
+		return fmt.Errorf("%s: %s", program, strings.TrimSpace(said.String()))
+	}
+	return err
+}
+
+// clean returns name relative to the root, with no dots in it.
+func clean(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
+
+// ---- images
+
+type descriptor struct {
+	MediaType string
+	Digest    string
+	Platform  struct{ OS, Architecture string }
+}
+
+// layersOf returns the names of the layers of an image, the lowest first, or
+// nil if the parts are no image.
+func layersOf(p parts) ([]string, error) {
+	var index struct{ Manifests []descriptor }
+	switch err := readJSON(p, "index.json", &index); {
+	case err == nil:
+		return layersOfIndex(p, index.Manifests, 0)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	var saved []struct{ Layers []string }
+	switch err := readJSON(p, "manifest.json", &saved); {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, ok := p.(directory); ok {
+			return nil, fmt.Errorf("no index.json: %w", ErrImage)
+		}
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(saved) != 1:
+		return nil, fmt.Errorf("%d images, and not one: %w", len(saved), ErrImage)
+	case len(saved[0].Layers) == 0 || len(saved[0].Layers) > mostLayers:
+		return nil, fmt.Errorf("%d layers: %w", len(saved[0].Layers), ErrImage)
+	}
+	return saved[0].Layers, nil
+}
+
+// layersOfIndex finds the image for this machine among several.
+func layersOfIndex(p parts, list []descriptor, depth int) ([]string, error) {
+	var fits []descriptor
+	for _, d := range list {
+		if d.Platform.Architecture == "" || d.Platform.Architecture == runtime.GOARCH && (d.Platform.OS == "linux" || d.Platform.OS == "") {
+			fits = append(fits, d)
+		}
+	}
+	if len(fits) != 1 || depth > 4 {
+		return nil, fmt.Errorf("%d images for linux/%s, and not one: %w", len(fits), runtime.GOARCH, ErrImage)
+	}
+	var manifest struct {
+		Manifests, Layers []descriptor
+	}
+	blob, err := fits[0].blob()
+	if err != nil {
+		return nil, err
+	}
+	if err := readJSON(p, blob, &manifest); err != nil {
+		return nil, err
+	}
+	if len(manifest.Manifests) > 0 {
+		return layersOfIndex(p, manifest.Manifests, depth+1)
+	}
+	if len(manifest.Layers) == 0 || len(manifest.Layers) > mostLayers {
+		return nil, fmt.Errorf("%d layers: %w", len(manifest.Layers), ErrImage)
+	}
+	var layers []string
+	for _, l := range manifest.Layers {
+		blob, err := l.blob()
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, blob)
+	}
+	return layers, nil
+}
+
+// blob returns where the file of a digest is.
+func (d descriptor) blob() (string, error) {
+	kind, sum, ok := strings.Cut(d.Digest, ":")
+	name := "blobs/" + kind + "/" + sum
+	if !ok || clean(name) != name || strings.Count(name, "/") != 2 {
+		return "", fmt.Errorf("the digest %q: %w", d.Digest, ErrImage)
+	}
+	return name, nil
+}
+
+func readJSON(p parts, name string, v any) error {
+	return p.read(name, func(r io.Reader) error {
+		b, err := io.ReadAll(io.LimitReader(r, mostJSON+1))
+		if err != nil {
+			return err
+		}
+		if len(b) > mostJSON {
+			return fmt.Errorf("%s: %w", name, ErrTooLarge)
+		}
+		if err := json.Unmarshal(b, v); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// ---- files
+
+// A writer writes layers over each other.
+type writer struct {
+	root           *os.Root
+	bytes, entries int64 // that may still be written
+}
+
+// Prefixes of names that take away what a lower layer has.
+const (
+	whiteout = ".wh."
+	opaque   = ".wh..wh..opq"
+)
+
+// layer writes the files of a tar archive.
+func (w *writer) layer(r io.Reader) error {
+	t := tar.NewReader(r)
+	own := map[string]bool{} // paths that this layer has
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if w.entries--; w.entries < 0 {
+			return ErrTooLarge
+		}
+		name := clean(h.Name)
+		if name == "" {
+			continue
+		}
+		if err := w.entry(name, h, t, own); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+}
+
+func (w *writer) entry(name string, h *tar.Header, content io.Reader, own map[string]bool) error {
+	dir, err := w.resolve(path.Dir(name), true)
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
+	switch {
+	case base == opaque:
+		return w.empty(dir, own)
+	case strings.HasPrefix(base, whiteout):
+		if base = base[len(whiteout):]; base == "" || base == "." || base == ".." {
+			return nil
+		}
+		return w.root.RemoveAll(path.Join(dir, base))
+	}
+	at := path.Join(dir, base)
+	own[at] = true
+	if st, err := w.root.Lstat(at); err == nil && !(st.IsDir() && h.Typeflag == tar.TypeDir) {
+		if err := w.root.RemoveAll(at); err != nil {
+			return err
+		}
+	}
+	perm := fs.FileMode(h.Mode).Perm()
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if err := w.root.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return w.root.Chmod(at, perm|0o700)
+	case tar.TypeReg:
+		return w.file(at, perm, content)
+	case tar.TypeSymlink:
+		return w.root.Symlink(h.Linkname, at)
+	case tar.TypeLink:
+		to, err := w.resolve(path.Dir(clean(h.Linkname)), false)
+		if err != nil {
+			return err
+		}
+		return w.root.Link(path.Join(to, path.Base(clean(h.Linkname))), at)
+	}
+	return nil // a device or a FIFO is no tool
+}
+
+func (w *writer) file(at string, perm fs.FileMode, content io.Reader) error {
+	f, err := w.root.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(f, io.LimitReader(content, w.bytes+1))
+	if w.bytes -= n; w.bytes < 0 {
+		return ErrTooLarge
+	}
+	if err != nil {
+		return err
+	}
+	return f.Chmod(perm)
+}
+
+// empty takes away what lower layers have in a directory.
+func (w *writer) empty(dir string, own map[string]bool) error {
+	list, err := fs.ReadDir(w.root.FS(), path.Join(".", dir))
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if at := path.Join(dir, e.Name()); !own[at] {
+			if err := w.root.RemoveAll(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// resolve returns the directory that name leads to, with no links in it: those
+// lead to where they would if the directory were the root. With create it is
+// made if need be.
+func (w *writer) resolve(name string, create bool) (string, error) {
+	done, rest, hops := "", strings.Split(clean(name), "/"), 0
+	for len(rest) > 0 {
+		part := rest[0]
+		rest = rest[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			done = clean(path.Dir("/" + done))
+			continue
+		}
+		at := path.Join(done, part)
+		st, err := w.root.Lstat(at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && create:
+			if err := w.root.Mkdir(at, 0o755); err != nil {
+				return "", err
+			}
+		case err != nil:
+			return "", err
+		case st.Mode()&fs.ModeSymlink != 0:
+			text, err := w.root.Readlink(at)
+			if err != nil {
+				return "", err
+			}
+			if hops++; hops > mostHops {
+				return "", errors.New("too many links")
+			}
+			if strings.HasPrefix(text, "/") {
+				done = ""
+			}
+			rest = append(strings.Split(text, "/"), rest...)
+			continue
+		case !st.IsDir():
+			return "", errors.New("below a file")
+		}
+		done = at
+	}
+	return done, nil
+}
