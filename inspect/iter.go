@@ -122,6 +122,10 @@ func (s *scanner) toldRight(self *sys.Task) bool {
 // told when its leader was, and reports whether it was. Of network namespaces
 // there is more to ask, and of owners that nothing else showed.
 func (s *scanner) recall(ns *Namespace) bool {
+	if owner, ok := s.owners[ns.NSID]; ok && ns.NSID != 0 {
+		ns.Owner, ns.Parent = Relation{ID: owner}, Relation{}
+		return true
+	}
 	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
 	if i < 0 || ns.Type == Net || s.told == nil || ns.Leader() == nil {
 		return false

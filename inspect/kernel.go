@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -11,7 +13,19 @@ import (
 // made-up systems have one of their own.
 type kernel interface {
 	// open opens the namespace with the given inode number, to which w leads.
+	// An ino of 0 stands for any.
 	open(w way, ino uint64) (nsFile, error)
+	// handle returns the handle of the namespace that w leads to.
+	handle(w way) (sys.Handle, error)
+	// list returns the identifiers of the namespaces of these types, in order:
+	// of all, or of those that a user namespace owns.
+	list(types Types, owner uint64) ([]uint64, error)
+	// listsAll reports whether the caller is shown all of them.
+	listsAll() bool
+	// mountNamespaces returns the inode numbers of the mount namespaces that the
+	// kernel can go through, and gives an open one to each; take, if it is not
+	// nil, says whether it keeps that.
+	mountNamespaces(take func(ino uint64, fd int) bool) []uint64
 	// close lets go of what the kernel was asked through.
 	close()
 }
@@ -19,6 +33,7 @@ type kernel interface {
 // nsFile is an open namespace.
 type nsFile interface {
 	id() (ID, error)
+	typ() (Type, error)
 	owner() (nsFile, error)
 	parent() (nsFile, error)
 	creator() (uint32, error)
@@ -38,8 +53,12 @@ func (p *procFS) kernel() kernel {
 // noKernel knows nothing.
 type noKernel struct{}
 
-func (noKernel) open(way, uint64) (nsFile, error) { return nil, ErrNotAsked }
-func (noKernel) close()                           {}
+func (noKernel) open(way, uint64) (nsFile, error)                { return nil, ErrNotAsked }
+func (noKernel) handle(way) (sys.Handle, error)                  { return sys.Handle{}, ErrNotAsked }
+func (noKernel) list(Types, uint64) ([]uint64, error)            { return nil, ErrNotAsked }
+func (noKernel) listsAll() bool                                  { return false }
+func (noKernel) mountNamespaces(func(uint64, int) bool) []uint64 { return nil }
+func (noKernel) close()                                          {}
 
 // realKernel asks the kernel that runs.
 type realKernel struct {
@@ -61,7 +80,7 @@ func (k *realKernel) open(w way, ino uint64) (nsFile, error) {
 		return nil, err
 	}
 	id, err := sys.Fstat(fd)
-	if err == nil && id.Ino != ino {
+	if err == nil && ino != 0 && id.Ino != ino {
 		err = ErrGone // the way leads to another namespace by now
 	}
 	if err != nil {
@@ -77,6 +96,8 @@ func (k *realKernel) openFD(w way) (int, error) {
 	switch w.kind {
 	case byTaken:
 		return w.fd, nil
+	case byHandle:
+		return sys.OpenHandle(w.handle)
 	case byLink:
 		return sys.OpenLink(int(k.proc), w.path())
 	case byFD:
@@ -95,6 +116,55 @@ func (k *realKernel) openFD(w way) (int, error) {
 		return openMount(k.proc, int(root), w.name)
 	}
 	return -1, ErrNotAsked
+}
+
+func (k *realKernel) handle(w way) (sys.Handle, error) {
+	return sys.HandleOf(k.proc, sys.NewName(w.path()))
+}
+
+func (k *realKernel) list(types Types, owner uint64) ([]uint64, error) {
+	return sys.ListNamespaces(types.Flags(), owner)
+}
+
+func (k *realKernel) listsAll() bool {
+	for _, t := range [...]Type{PID, User} {
+		ino, _ := t.InitialIno()
+		file, err := k.open(taskWay(os.Getpid(), 0, t.String()), ino)
+		if err != nil {
+			return false
+		}
+		file.close()
+	}
+	return sys.IsAdmin()
+}
+
+func (k *realKernel) mountNamespaces(take func(ino uint64, fd int) bool) (inos []uint64) {
+	own, err := sys.OpenLink(int(k.proc), "thread-self/ns/mnt")
+	if err != nil {
+		return nil
+	}
+	defer sys.CloseFD(own)
+	for _, before := range [...]bool{false, true} {
+		at, keep := own, true
+		for {
+			next, _, err := sys.NextMountNamespace(at, before)
+			if !keep {
+				sys.CloseFD(at)
+			}
+			if err != nil {
+				break
+			}
+			at, keep = next, false
+			if id, err := sys.Fstat(next); err == nil {
+				inos = append(inos, id.Ino)
+				keep = take != nil && take(id.Ino, next)
+			}
+			if keep {
+				k.taken = append(k.taken, next)
+			}
+		}
+	}
+	return inos
 }
 
 // openSocket opens the network namespace of a socket of a process.
@@ -139,6 +209,18 @@ type openNS struct {
 func (f openNS) id() (ID, error) {
 	id, err := sys.Fstat(f.fd)
 	return ID(id), err
+}
+
+func (f openNS) typ() (Type, error) {
+	flag, err := sys.NamespaceFlag(f.fd)
+	if err != nil {
+		return 0, err
+	}
+	t, ok := TypeOfFlag(flag)
+	if !ok {
+		return 0, fmt.Errorf("type %#x: %w", flag, errors.ErrUnsupported)
+	}
+	return t, nil
 }
 
 func (f openNS) owner() (nsFile, error)   { return f.kernel.opened(sys.Owner(f.fd)) }

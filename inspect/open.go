@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -51,6 +52,13 @@ func (s *Snapshot) openNow(ns *Namespace) opened {
 	defer dir.Close()
 	o := opener{snap: s, kernel: &realKernel{proc: dir}, tried: make(map[ID]bool)}
 	file, err := o.open(ns)
+	if err == nil && ns.NSID != 0 {
+		// The number of a file may be that of another by now, an identifier never.
+		if id, e := file.nsid(); e == nil && id != ns.NSID {
+			file.close()
+			err = ErrGone
+		}
+	}
 	return opened{file, err}
 }
 
@@ -85,6 +93,16 @@ func (o opener) open(ns *Namespace) (file nsFile, err error) {
 	for _, inner := range o.snap.nested[ns.ID] {
 		if file, err = o.openOuter(inner, ns); err == nil {
 			return file, nil
+		}
+	}
+	if ns.NSID != 0 {
+		handle := sys.Handle{ID: ns.NSID, Typ: uint32(ns.Type.Flag()), Ino: uint32(ns.ID.Ino)} //nolint:gosec // inode numbers of nsfs have 32 bits
+		file, e := o.kernel.open(handleWay(handle), ns.ID.Ino)
+		if e == nil {
+			return file, nil
+		}
+		if errors.Is(err, ErrNotAsked) && !errors.Is(e, errors.ErrUnsupported) {
+			err = e
 		}
 	}
 	return nil, err

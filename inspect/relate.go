@@ -134,11 +134,13 @@ type asking struct {
 // ask fills in what the kernel says of ns. Owners and parents that are not
 // known yet go to more, with all that is to be said of them.
 func (a asking) ask(ns *Namespace, file nsFile) {
-	id, err := file.nsid()
-	if err == nil {
-		ns.NSID = id
+	if ns.NSID == 0 {
+		id, err := file.nsid()
+		if err == nil {
+			ns.NSID = id
+		}
+		a.note(ns, err)
 	}
-	a.note(ns, err)
 	switch ns.Type {
 	case Net:
 		id, err := file.netnsid()

@@ -91,8 +91,10 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
 	for _, stage := range []func(context.Context, []int){
+		s.takeList,      // what the kernel says there is
 		s.readProcesses, // processes, their threads and descriptors
 		s.askSockets,    // the namespaces of sockets that were seen
+		s.compareList,   // what is held by nothing of that
 		s.readMounts,    // pins, in every mount namespace
 		s.relate,        // owners, parents, identifiers
 	} {
@@ -122,6 +124,8 @@ type scanner struct {
 	// pinned has the mount namespaces in which there is a bind mount of a
 	// namespace, if iterators told that; else nil.
 	pinned map[uint64]bool
+	list   list
+	owners map[uint64]ID // by the identifier of what is owned, as far as the kernel listed it
 	left   leftBehind
 }
 
@@ -136,6 +140,8 @@ func (s *scanner) close() {
 type found struct {
 	ns  *Namespace
 	way way // the first way to open it
+
+	listed bool // the kernel listed it, and /proc did not show it
 }
 
 func (s *scanner) gap(gaps ...Gap) {
@@ -191,6 +197,11 @@ func (s *scanner) snapshot() *Snapshot {
 		}
 		if ns.Parent.Known() && ns.Parent.ID != ns.Owner.ID {
 			snap.nested[ns.Parent.ID] = append(snap.nested[ns.Parent.ID], ns)
+		}
+	}
+	for _, f := range s.known {
+		if f.listed && len(f.ns.Members)+len(f.ns.holders)+len(snap.nested[f.ns.ID]) == 0 {
+			f.ns.holders = []Holder{{Kind: ByKernel}}
 		}
 	}
 	slices.SortStableFunc(snap.gaps, func(a, b Gap) int {

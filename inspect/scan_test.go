@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // A madeUpKernel answers for a made-up system from lines such as
@@ -66,10 +67,17 @@ func (k madeUpKernel) open(w way, ino uint64) (nsFile, error) {
 	}
 	return nil, ErrNotAsked
 }
+func (k madeUpKernel) handle(way) (sys.Handle, error)       { return sys.Handle{}, ErrNotAsked }
+func (k madeUpKernel) list(Types, uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
+func (k madeUpKernel) listsAll() bool                       { return true }
+func (k madeUpKernel) mountNamespaces(func(uint64, int) bool) []uint64 {
+	return nil
+}
 func (k madeUpKernel) close() {}
 
-func (n madeUpNS) id() (ID, error) { return ID{Ino: n.ino}, nil }
-func (n madeUpNS) close()          {}
+func (n madeUpNS) id() (ID, error)    { return ID{Ino: n.ino}, nil }
+func (n madeUpNS) typ() (Type, error) { return 0, errors.ErrUnsupported }
+func (n madeUpNS) close()             {}
 func (n madeUpNS) owner() (nsFile, error) {
 	if n.up == 0 {
 		return nil, ErrHidden

@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"strconv"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // A way leads to a namespace: it can be opened, to ask the kernel about it.
@@ -10,6 +12,7 @@ type way struct {
 	pid, tid int
 	fd       int
 	name     string // the link under ns, or the mount point
+	handle   sys.Handle
 }
 
 type wayKind uint8
@@ -21,6 +24,7 @@ const (
 	byPath           // a mount point, as seen by a process, or by us with pid 0
 	bySocket         // a descriptor of a process that is a socket
 	byTaken          // a descriptor that the scan holds itself
+	byHandle         // what the kernel calls it by: nothing need lead there
 )
 
 func taskWay(pid, tid int, link string) way { return way{kind: byLink, pid: pid, tid: tid, name: link} }
@@ -28,6 +32,7 @@ func fdWay(pid, tid, fd int) way            { return way{kind: byFD, pid: pid, t
 func socketWay(pid, tid, fd int) way        { return way{kind: bySocket, pid: pid, tid: tid, fd: fd} }
 func mountWay(pid int, path string) way     { return way{kind: byPath, pid: pid, name: path} }
 func takenWay(fd int) way                   { return way{kind: byTaken, fd: fd} }
+func handleWay(h sys.Handle) way            { return way{kind: byHandle, handle: h} }
 
 // task returns the directory of the process or thread, relative to the proc
 // file system.

@@ -1,0 +1,213 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// errUnlisted is said of a namespace that has members, and that the kernel does
+// not list.
+var errUnlisted = errors.New("it has members, and the kernel does not list it")
+
+// A list is what the kernel says by itself that there is, of the types that a
+// scan wants. It is asked before anything else is read: what comes into being
+// later is no surprise.
+type list struct {
+	ids  []uint64 // identifiers, if the kernel tells them
+	mnts []uint64 // else inode numbers of mount namespaces, if it tells those
+}
+
+// takeList asks the kernel which namespaces there are. Only a scan that looks
+// everywhere can say that nothing else holds what is on the list.
+func (s *scanner) takeList(context.Context, []int) {
+	if !s.proc.ours && s.proc.real || !s.tasks || !s.fds || !s.mounts {
+		return
+	}
+	var err error
+	if s.list.ids, err = s.kernel.list(s.wanted, 0); err == nil {
+		return
+	}
+	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, ErrNotAsked) {
+		s.gap(Gap{What: "listns", Err: err})
+	}
+	s.list.mnts = s.kernel.mountNamespaces(nil)
+}
+
+// compareList finds what is on the list and was not come by in /proc: what a
+// descriptor in a message keeps, or the kernel alone.
+func (s *scanner) compareList(ctx context.Context, _ []int) {
+	switch {
+	case len(s.list.ids) > 0:
+		s.compareIDs(ctx)
+	case len(s.list.mnts) > 0:
+		s.compareMounts()
+	}
+}
+
+func (s *scanner) compareIDs(ctx context.Context) {
+	s.nameAll(ctx)
+	named := make(map[uint64]bool, len(s.known))
+	for _, f := range s.known {
+		named[f.ns.NSID] = true
+	}
+	for _, id := range s.list.ids {
+		if named[id] {
+			continue
+		}
+		file, err := s.kernel.open(handleWay(sys.Handle{ID: id}), 0)
+		if err != nil {
+			if !sys.Gone(err) && !errors.Is(err, errors.ErrUnsupported) {
+				s.gap(Gap{What: fmt.Sprintf("nsid:%d", id), Err: err})
+			}
+			continue
+		}
+		t, ino, err := typeAndIno(file)
+		file.close()
+		if err != nil {
+			s.gap(Gap{What: fmt.Sprintf("nsid:%d", id), Err: err})
+			continue
+		}
+		f := s.find(t, ino)
+		f.ns.NSID, f.listed = id, true
+		if f.way.kind == noWay {
+			f.way = handleWay(sys.Handle{ID: id, Typ: uint32(t.Flag()), Ino: uint32(ino)}) //nolint:gosec // inode numbers of nsfs have 32 bits
+		}
+	}
+	s.missList()
+	s.askOwners()
+}
+
+func typeAndIno(file nsFile) (Type, uint64, error) {
+	id, err := file.id()
+	if err != nil {
+		return 0, 0, err
+	}
+	t, err := file.typ()
+	return t, id.Ino, err
+}
+
+// nameAll learns the identifiers of what is known, which takes one question for
+// each and no open file.
+func (s *scanner) nameAll(ctx context.Context) {
+	var todo []*found
+	for ino, f := range s.known {
+		if f.ns.NSID == 0 && s.wanted.Has(f.ns.Type) && !s.nameTold(f.ns, ino) && f.way.kind == byLink {
+			todo = append(todo, f)
+		}
+	}
+	patient(ctx, &s.left, len(todo),
+		func() func(int) sys.Handle {
+			return func(i int) sys.Handle {
+				h, err := s.kernel.handle(todo[i].way)
+				if err != nil || uint64(h.Ino) != todo[i].ns.ID.Ino {
+					return sys.Handle{} // it is asked again when it is opened
+				}
+				return h
+			}
+		},
+		func(i int, h sys.Handle) { todo[i].ns.NSID = h.ID }, nil)
+}
+
+// nameTold takes the identifier of ns from what iterators told of its leader.
+func (s *scanner) nameTold(ns *Namespace, ino uint64) bool {
+	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
+	if i < 0 || s.told == nil || ns.Leader() == nil {
+		return false
+	}
+	t, ok := taskOf(s.told, ns.Leader().PID)
+	if !ok || uint64(t.NS[i]) != ino {
+		return false
+	}
+	ns.NSID = t.NSID[i]
+	return ns.NSID != 0
+}
+
+// missList makes a gap of what has members and is not on the list, if the caller
+// is shown all. What is younger than the list is asked about again.
+func (s *scanner) missList() {
+	if !s.kernel.listsAll() {
+		return
+	}
+	var missed []*found
+	for _, f := range s.known {
+		if _, ok := slices.BinarySearch(s.list.ids, f.ns.NSID); !ok && f.ns.NSID != 0 && len(f.ns.Members) > 0 && s.wanted.Has(f.ns.Type) {
+			missed = append(missed, f)
+		}
+	}
+	if len(missed) == 0 {
+		return
+	}
+	again, err := s.kernel.list(s.wanted, 0)
+	if err != nil {
+		return
+	}
+	slices.SortFunc(missed, func(a, b *found) int { return cmp.Compare(a.ns.NSID, b.ns.NSID) })
+	for _, f := range missed {
+		if _, ok := slices.BinarySearch(again, f.ns.NSID); ok {
+			continue
+		}
+		if o := s.openAny(f); o.err == nil { // it is there still
+			o.close()
+			s.gap(Gap{What: f.ns.String(), Err: errUnlisted})
+		}
+	}
+}
+
+// askOwners asks who owns what, by user namespace, where that takes fewer
+// questions than to ask about each namespace.
+func (s *scanner) askOwners() {
+	var users []*found
+	others := 0
+	for _, f := range s.known {
+		switch {
+		case f.ns.NSID == 0 || !s.types.Has(f.ns.Type):
+		case f.ns.Type == User:
+			users = append(users, f)
+		case f.ns.Type != Net && f.ns.Type != PID:
+			others++ // of the rest there is more to ask than the owner
+		}
+	}
+	if len(users) >= others {
+		return
+	}
+	s.owners = make(map[uint64]ID, others)
+	for _, user := range users {
+		ids, err := s.kernel.list(s.types.Without(User).Without(Net).Without(PID), user.ns.NSID)
+		if err != nil {
+			return
+		}
+		for _, id := range ids {
+			s.owners[id] = user.ns.ID
+		}
+	}
+}
+
+// compareMounts finds the mount namespaces that /proc did not show, where the
+// kernel goes from one to the next and has no other list.
+func (s *scanner) compareMounts() {
+	want := make(map[uint64]bool)
+	for _, ino := range s.list.mnts {
+		if s.known[ino] == nil {
+			want[ino] = true
+		}
+	}
+	if len(want) == 0 {
+		return
+	}
+	s.kernel.mountNamespaces(func(ino uint64, fd int) bool {
+		if !want[ino] {
+			return false
+		}
+		f := s.find(Mnt, ino)
+		if f.way.kind != noWay {
+			return false
+		}
+		f.way, f.listed = takenWay(fd), true
+		return true
+	})
+}

@@ -1,0 +1,177 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A namespace whose only descriptor is in a message is nowhere in /proc: the
+// kernel tells of it, and opens it by its identifier. A kernel that does not is
+// not thought to know of it.
+func TestScanFindsWhatOnlyAMessageHolds(t *testing.T) {
+	nstest.Need(t, "root")
+	for _, typ := range []string{"net", "uts", "ipc", "mnt", "cgroup"} {
+		t.Run(typ, func(t *testing.T) {
+			ino := nstest.InFlight(t, typ)
+			s := scan(t)
+			ns, ok := s.Find(ino)
+			if !ok {
+				err := listing()
+				if err == nil {
+					t.Fatalf("%s:[%d] was not found; gaps: %v", typ, ino, s.Gaps())
+				}
+				nstest.SkipUnsupported(t, err, "6.19")
+				t.Fatal(err)
+			}
+			if ns.Type.String() != typ || len(ns.Others()) != 1 || ns.Others()[0].Kind != ByKernel || ns.Owner.ID.Ino != 0xEFFFFFFD {
+				t.Errorf("%v, owned by %v, is held by %+v", ns, ns.Owner, ns.Others())
+			}
+			f, err := s.Open(context.Background(), ns)
+			if err != nil {
+				if ns.NSID == 0 { // a mount namespace, found by going from one to the next
+					nstest.SkipUnsupported(t, listing(), "6.19")
+				}
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if id, err := sys.Fstat(int(f.Fd())); err != nil || id.Ino != ino {
+				t.Errorf("%v is opened as %+v: %v", ns, id, err)
+			}
+		})
+	}
+}
+
+func listing() error {
+	_, err := sys.ListNamespaces(0, 0)
+	return err
+}
+
+// What the kernel lists and what /proc shows are one and the same, for all that
+// sits still.
+func TestListAgreesWithProc(t *testing.T) {
+	nstest.Need(t, "root")
+	if err := listing(); err != nil {
+		nstest.SkipUnsupported(t, err, "6.19")
+		t.Fatal(err)
+	}
+	box := hidden.Start(t)
+	with := scan(t)
+	without := scan(t, func(o *options) { o.kernel = unlisted{realKernelHere(t)} })
+	own := func(s *Snapshot) (all []string) {
+		for ns := range s.Namespaces() {
+			all = append(all, fmt.Sprint(ns, ns.NSID, ns.Owner, ns.Parent, ns.Creator, len(ns.Members), ns.Others()))
+		}
+		return all
+	}
+	a, b := own(with), own(without)
+	for _, line := range a {
+		if !slices.Contains(b, line) {
+			t.Errorf("only with the kernel's list: %s", line)
+		}
+	}
+	for _, line := range b {
+		if !slices.Contains(a, line) {
+			t.Errorf("only without the kernel's list: %s", line)
+		}
+	}
+	if len(with.Gaps()) != len(without.Gaps()) {
+		t.Errorf("gaps %v, and without the list %v", with.Gaps(), without.Gaps())
+	}
+	_ = box
+}
+
+// unlisted is a kernel that has no list.
+type unlisted struct{ *realKernel }
+
+func (unlisted) list(Types, uint64) ([]uint64, error)            { return nil, errors.ErrUnsupported }
+func (unlisted) mountNamespaces(func(uint64, int) bool) []uint64 { return nil }
+
+func realKernelHere(t *testing.T) *realKernel {
+	t.Helper()
+	proc, err := sys.OpenProc("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { proc.Close() })
+	return &realKernel{proc: proc}
+}
+
+// Where the kernel opens handles, one that is made of an identifier, type and
+// inode number leads to the namespace, and one of a namespace that is gone
+// nowhere.
+func TestOpenHandle(t *testing.T) {
+	nstest.Need(t, "root")
+	box := nstest.Sandbox(t, "uts")
+	s := scan(t)
+	ns, ok := s.Find(box.Ino["uts"])
+	if !ok {
+		t.Fatal("not found")
+	}
+	if ns.NSID == 0 {
+		nstest.SkipUnsupported(t, errors.ErrUnsupported, "6.18")
+	}
+	full := sys.Handle{ID: ns.NSID, Typ: uint32(UTS.Flag()), Ino: uint32(ns.ID.Ino)}
+	for since, h := range map[string]sys.Handle{"6.18": full, "6.19": {ID: ns.NSID}} {
+		fd, err := sys.OpenHandle(h)
+		if errors.Is(err, errors.ErrUnsupported) && since == "6.19" && listing() != nil {
+			continue
+		}
+		nstest.SkipUnsupported(t, err, since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := sys.Fstat(fd)
+		sys.CloseFD(fd)
+		if err != nil || id.Ino != ns.ID.Ino {
+			t.Errorf("%+v leads to %v: %v", h, id, err)
+		}
+	}
+	box.Close()
+	until := func() error {
+		var err error
+		for range 1000 {
+			var fd int
+			if fd, err = sys.OpenHandle(full); err != nil {
+				return err
+			}
+			sys.CloseFD(fd)
+		}
+		return nil
+	}
+	if err := until(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the handle of a namespace that is no more: %v", err)
+	}
+}
+
+// Handles are found without opening anything, and are those of what is opened.
+func TestHandleOf(t *testing.T) {
+	proc, err := sys.OpenProc("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	for typ := range AllTypes.All() {
+		h, err := sys.HandleOf(proc, sys.NewName("self/ns/"+typ.String()))
+		nstest.SkipUnsupported(t, err, "6.18")
+		if err != nil {
+			t.Fatal(typ, err)
+		}
+		fd, err := sys.OpenLink(int(proc), "self/ns/"+typ.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := sys.Fstat(fd)
+		nsid, _ := sys.NamespaceID(fd)
+		sys.CloseFD(fd)
+		if uint64(h.Ino) != id.Ino || h.ID != nsid || int(h.Typ) != typ.Flag() {
+			t.Errorf("%v: %+v, and opened it is %v with identifier %d", typ, h, id, nsid)
+		}
+	}
+}
