@@ -25,26 +25,26 @@ type list struct {
 // takeList asks the kernel which namespaces there are. Only a scan that looks
 // everywhere can say that nothing else holds what is on the list.
 func (s *scanner) takeList(context.Context, []int) {
-	if !s.proc.ours && s.proc.real || !s.tasks || !s.fds || !s.mounts {
+	if !s.proc.ours && s.proc.real || !s.list || !s.tasks || !s.fds || !s.mounts {
 		return
 	}
 	var err error
-	if s.list.ids, err = s.kernel.list(s.wanted, 0); err == nil {
+	if s.all.ids, err = s.kernel.list(s.wanted, 0); err == nil {
 		return
 	}
 	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, ErrNotAsked) {
 		s.gap(Gap{What: "listns", Err: err})
 	}
-	s.list.mnts = s.kernel.mountNamespaces(nil)
+	s.all.mnts = s.kernel.mountNamespaces(nil)
 }
 
 // compareList finds what is on the list and was not come by in /proc: what a
 // descriptor in a message keeps, or the kernel alone.
 func (s *scanner) compareList(ctx context.Context, _ []int) {
 	switch {
-	case len(s.list.ids) > 0:
+	case len(s.all.ids) > 0:
 		s.compareIDs(ctx)
-	case len(s.list.mnts) > 0:
+	case len(s.all.mnts) > 0:
 		s.compareMounts()
 	}
 }
@@ -55,7 +55,7 @@ func (s *scanner) compareIDs(ctx context.Context) {
 	for _, f := range s.known {
 		named[f.ns.NSID] = true
 	}
-	for _, id := range s.list.ids {
+	for _, id := range s.all.ids {
 		if named[id] {
 			continue
 		}
@@ -135,7 +135,7 @@ func (s *scanner) missList() {
 	}
 	var missed []*found
 	for _, f := range s.known {
-		if _, ok := slices.BinarySearch(s.list.ids, f.ns.NSID); !ok && f.ns.NSID != 0 && len(f.ns.Members) > 0 && s.wanted.Has(f.ns.Type) {
+		if _, ok := slices.BinarySearch(s.all.ids, f.ns.NSID); !ok && f.ns.NSID != 0 && len(f.ns.Members) > 0 && s.wanted.Has(f.ns.Type) {
 			missed = append(missed, f)
 		}
 	}
@@ -191,7 +191,7 @@ func (s *scanner) askOwners() {
 // kernel goes from one to the next and has no other list.
 func (s *scanner) compareMounts() {
 	want := make(map[uint64]bool)
-	for _, ino := range s.list.mnts {
+	for _, ino := range s.all.mnts {
 		if s.known[ino] == nil {
 			want[ino] = true
 		}

@@ -22,6 +22,7 @@ type options struct {
 	fds    bool
 	mounts bool
 	hidden bool
+	list   bool   // ask the kernel what there is
 	kernel kernel // what is asked about namespaces; nil for the real one
 
 	iterFrom int // the number of processes from which on iterators are used
@@ -63,7 +64,7 @@ func WithHidden() Option { return func(o *options) { o.hidden = true } }
 //
 // It returns an error only if nothing could be scanned, or if ctx is done.
 func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
-	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, iterFrom: iterFrom}
+	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, list: true, iterFrom: iterFrom}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -124,7 +125,7 @@ type scanner struct {
 	// pinned has the mount namespaces in which there is a bind mount of a
 	// namespace, if iterators told that; else nil.
 	pinned map[uint64]bool
-	list   list
+	all    list
 	owners map[uint64]ID // by the identifier of what is owned, as far as the kernel listed it
 	left   leftBehind
 }
