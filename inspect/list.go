@@ -18,8 +18,9 @@ var errUnlisted = errors.New("it has members, and the kernel does not list it")
 // scan wants. It is asked before anything else is read: what comes into being
 // later is no surprise.
 type list struct {
-	ids  []uint64 // identifiers, if the kernel tells them
-	mnts []uint64 // else inode numbers of mount namespaces, if it tells those
+	ids   []uint64 // identifiers, if the kernel tells them
+	whole bool     // the caller is told of all
+	mnts  []uint64 // else inode numbers of mount namespaces, if it tells those
 }
 
 // takeList asks the kernel which namespaces there are. Only a scan that looks
@@ -30,6 +31,7 @@ func (s *scanner) takeList(context.Context, []int) {
 	}
 	var err error
 	if s.all.ids, err = s.kernel.list(s.wanted, 0); err == nil {
+		s.all.whole = s.kernel.listsAll()
 		return
 	}
 	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, ErrNotAsked) {
@@ -130,7 +132,7 @@ func (s *scanner) nameTold(ns *Namespace, ino uint64) bool {
 // missList makes a gap of what has members and is not on the list, if the caller
 // is shown all. What is younger than the list is asked about again.
 func (s *scanner) missList() {
-	if !s.kernel.listsAll() {
+	if !s.all.whole {
 		return
 	}
 	var missed []*found

@@ -125,7 +125,7 @@ const (
 	BySocket                         // a socket of a network namespace, open in a process that is not in it
 	ByMount                          // a bind mount: the namespace is pinned
 	ByNested                         // a child namespace, or one it owns
-	ByKernel                         // the kernel itself, for a reason that /proc does not show
+	ByKernel                         // the kernel, for a reason that /proc does not show: a descriptor in a message, for one
 )
 
 var holderNames = [...]string{
@@ -243,6 +243,7 @@ type Snapshot struct {
 	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
 	gaps       []Gap
 	iterErr    error // why iterators were not used; nil if they were
+	listed     bool
 	containers containers
 }
 
@@ -356,6 +357,10 @@ func findProcess(processes []Process, pid int) (*Process, bool) {
 
 // Gaps returns what the scan could not read, by PID.
 func (s *Snapshot) Gaps() []Gap { return s.gaps }
+
+// Listed reports whether the kernel told which namespaces there are: then none
+// that is in use is missing, whatever holds it. See [ByKernel].
+func (s *Snapshot) Listed() bool { return s.listed }
 
 // Proc returns the path of the proc file system that was read.
 func (s *Snapshot) Proc() string { return s.proc.path }

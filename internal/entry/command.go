@@ -100,8 +100,27 @@ func known(ref target.Ref) (*Found, error) {
 		return f, err
 	case target.Pin:
 		return pinned(ref)
+	case target.NSID:
+		return identified(ref), nil
 	}
 	return nil, nil
+}
+
+// identified opens a namespace by its identifier, where the kernel does that
+// (Linux 6.19) and for the caller. Else it may be open to a scan.
+func identified(ref target.Ref) *Found {
+	fd, err := sys.OpenHandle(sys.Handle{ID: ref.Ino})
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), ref.Text)
+	flag, err := sys.NamespaceFlag(fd)
+	t, ok := inspect.TypeOfFlag(flag)
+	if err != nil || !ok {
+		f.Close()
+		return nil
+	}
+	return &Found{Files: map[inspect.Type]*os.File{t: f}}
 }
 
 func process(ref target.Ref) (*Found, error) {

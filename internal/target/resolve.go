@@ -91,7 +91,7 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 				return Found{Namespace: ns}, nil
 			}
 		}
-		return Found{}, missing("no namespace has the identifier %d", ref.Ino)
+		return Found{}, noNSID(snap, ref)
 	case File:
 		return findFile(snap, ref.Path)
 	case Netns:
@@ -102,6 +102,21 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		return findContainer(snap, ref)
 	}
 	return Found{}, fmt.Errorf("target %q: %w", ref.Text, errors.ErrUnsupported)
+}
+
+// noNSID says that no namespace has an identifier, and what was not looked at.
+func noNSID(snap *inspect.Snapshot, ref Ref) error {
+	numbered := false
+	for ns := range snap.Namespaces() {
+		numbered = numbered || ns.NSID != 0
+	}
+	switch {
+	case !numbered:
+		return missing("no namespace has the identifier %d: this kernel gives none, as Linux does from 6.18 on", ref.Ino)
+	case !snap.Listed():
+		return missing("no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino)
+	}
+	return missing("no namespace has the identifier %d", ref.Ino)
 }
 
 func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
