@@ -38,6 +38,12 @@ var Pins = []Column[*Pin]{
 		}
 		return numberValue(p.Ino)
 	}},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, p *Pin) Value {
+		if p.Namespace == nil || p.Namespace.NSID == 0 {
+			return Value{}
+		}
+		return numberValue(p.Namespace.NSID)
+	}},
 	{"STATE", "alive, or dead: the namespace cannot be entered any more", Text, 0, func(_ *View, p *Pin) Value {
 		if p.Why != "" {
 			return textValue("dead")

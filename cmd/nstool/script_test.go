@@ -47,6 +47,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"host":      host,
+			"inflight":  inflight,
 			"need":      need,
 			"sandbox":   sandbox,
 			"status":    exitStatus,
@@ -66,6 +67,17 @@ func host(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile("../../inspect/container/testdata/host/" + args[0] + ".txtar")
 	ts.Check(err)
 	ts.Setenv("PROC", nstest.MakeHost(ts.Value("t").(testing.TB), string(text)).Proc)
+}
+
+// inflight TYPE...: namespaces that nothing but a message holds. It sets
+// $FLIGHT_net and so on.
+func inflight(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: inflight TYPE...")
+	}
+	for _, typ := range args {
+		ts.Setenv("FLIGHT_"+typ, strconv.FormatUint(nstest.InFlight(ts.Value("t").(testing.TB), typ), 10))
+	}
 }
 
 // need NAME...: nstest.Need.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/nstool/nstool/internal/kernels"
 )
 
 // NeedVar names the environment variable that lists what this machine has:
@@ -60,12 +62,17 @@ var (
 // Need skips the test unless everything that is named is there: "root" (every
 // privilege on this machine), "user" (the lack of them), "userns" (user
 // namespaces for ordinary users), "docker", "containerd" (daemons that answer),
-// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", "apparmor" (active, and
-// its parser), or the name of a program, such as "lsns".
+// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", "apparmor"
+// (active, and its parser), what a newer kernel adds, by its name in package
+// kernels, or the name of a program, such as "lsns". A kernel that is new enough
+// has to have what it adds.
 func Need(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if err := Lacks(name); err != nil {
+			if a, ok := kernels.Find(name); ok {
+				SkipUnsupported(t, err, a.Since) // and fails it where it must be there
+			}
 			skip(t, name, err)
 		}
 	}
@@ -79,6 +86,8 @@ func Lacks(name string) error {
 	if !known {
 		if check := needs[name]; check != nil {
 			err = check()
+		} else if a, ok := kernels.Find(name); ok {
+			err = a.Probe()
 		} else {
 			_, err = exec.LookPath(name)
 		}

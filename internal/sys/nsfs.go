@@ -127,6 +127,19 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 	return -1, os.NewSyscallError("openat2", err)
 }
 
+// ProbeCached reports by its error whether [OpenNamespaceCached] can work here.
+func ProbeCached() error {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
+	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &how)
+	switch err {
+	case nil:
+		unix.Close(fd)
+	case unix.EINVAL, unix.ENOSYS:
+		return fmt.Errorf("openat2 with RESOLVE_CACHED: %w", errors.ErrUnsupported)
+	}
+	return nil
+}
+
 // reopen opens for real what probe, an O_PATH descriptor, refers to, if it is a
 // namespace. It closes probe.
 func reopen(probe int) (int, error) {

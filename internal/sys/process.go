@@ -214,6 +214,17 @@ func (p *Process) PidfdInode() (uint64, error) {
 	return id.Ino, err
 }
 
+// ProbePidfs reports by its error whether pidfds have inode numbers here.
+func ProbePidfs() error {
+	p, err := OpenProcess(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	_, err = p.PidfdInode()
+	return err
+}
+
 // Getfd returns a copy of descriptor fd of the process (pidfd_getfd(2), Linux
 // 5.6). It needs ptrace access to the process (PTRACE_MODE_ATTACH_REALCREDS).
 func (p *Process) Getfd(fd int) (int, error) {
