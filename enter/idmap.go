@@ -67,6 +67,16 @@ func (m idMap) inside(outside uint32) (uint32, bool) {
 	return 0, false
 }
 
+// outside returns what an id inside is to the caller.
+func (m idMap) outside(inside uint32) (uint32, bool) {
+	for _, r := range m {
+		if inside >= r.inside && inside-r.inside < r.count {
+			return r.outside + (inside - r.inside), true
+		}
+	}
+	return 0, false
+}
+
 // root returns 0, or the smallest id there is inside if that is not mapped. It
 // is false for a map with nothing in it.
 func (m idMap) root() (uint32, bool) {

@@ -82,6 +82,7 @@ func newRoot(a *app) *cobra.Command {
 	)
 	root.AddCommand(
 		newContainers(a),
+		newCp(a),
 		newDoctor(a),
 		newDiff(a),
 		newEnter(a),

@@ -1,7 +1,9 @@
 package sys
 
 import (
+	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,4 +35,227 @@ func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 		return -1, os.NewSyscallError("openat2", err)
 	}
 	return fd, nil
+}
+
+// OpenWay opens what path leads to, O_PATH, for the caller as everything else
+// does. Without follow a link at the end is itself what is opened.
+func OpenWay(path string, follow bool) (int, error) {
+	flags := unix.O_PATH | unix.O_CLOEXEC
+	if !follow {
+		flags |= unix.O_NOFOLLOW
+	}
+	return openat(unix.AT_FDCWD, path, flags)
+}
+
+// IsMountPoint reports whether something is mounted on name in dirfd, in the
+// mount namespace that dirfd is of. The kernel lets who is in another one rename
+// it and unlink it, and takes the mount away. See RESOLVE_NO_XDEV in openat2(2).
+func IsMountPoint(dirfd int, name string) (bool, error) {
+	fd, err := openSame(dirfd, name, unix.O_PATH)
+	if errors.Is(err, unix.EXDEV) {
+		return true, nil
+	}
+	if err == nil {
+		unix.Close(fd)
+	}
+	return false, err
+}
+
+// OpenSameMount opens the directory name in dirfd, which must be neither a link
+// nor on another mount.
+func OpenSameMount(dirfd int, name string) (int, error) {
+	return openSame(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+func openSame(dirfd int, name string, flags uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH}
+	if flags&unix.O_PATH != 0 {
+		how.Resolve &^= unix.RESOLVE_NO_SYMLINKS // a link is looked at
+	}
+	err = retry(func() error {
+		fd, err = unix.Openat2(dirfd, name, &how)
+		return err
+	})
+	return fd, os.NewSyscallError("openat2", err)
+}
+
+// Reopen opens for reading the file that fd is open on by O_PATH: the very same,
+// whatever its name leads to by now. What is not a regular file or a directory
+// is not opened. It does not wait.
+func Reopen(fd int) (*os.File, error) { return reopenFile(fd, unix.O_RDONLY) }
+
+// Overwrite opens the regular file that fd is open on by O_PATH for writing, and
+// empties it.
+func Overwrite(fd int) (*os.File, error) { return reopenFile(fd, unix.O_WRONLY|unix.O_TRUNC) }
+
+func reopenFile(fd, flags int) (*os.File, error) {
+	st, err := StatFD(fd)
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsRegular() && !st.IsDir() {
+		return nil, os.NewSyscallError("open", unix.EINVAL)
+	}
+	n, err := openat(unix.AT_FDCWD, procFD(fd), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(n), "file"), nil
+}
+
+// CreateFile makes an empty file at name in dirfd, which must not exist, and
+// opens it for writing.
+func CreateFile(dirfd int, name string) (f *os.File, err error) {
+	var fd int
+	err = retry(func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		return err
+	})
+	if err != nil {
+		return nil, os.NewSyscallError("openat", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// RenameOver renames from to to in dirfd, in the place of what has that name.
+func RenameOver(dirfd int, from, to string) error {
+	return os.NewSyscallError("renameat", retry(func() error { return unix.Renameat(dirfd, from, dirfd, to) }))
+}
+
+// RenameNew renames from to to in dirfd. The name to must not exist; on a file
+// system that cannot promise it, it is looked for before.
+func RenameNew(dirfd int, from, to string) error {
+	err := Rename(dirfd, from, to)
+	if errors.Is(err, unix.EINVAL) {
+		if _, e := StatAt(dirfd, to); e == nil {
+			return os.NewSyscallError("renameat", unix.EEXIST)
+		}
+		return RenameOver(dirfd, from, to)
+	}
+	return err
+}
+
+// HardLink gives the file from in fromDir, which is not followed, another name.
+func HardLink(fromDir int, from string, dirfd int, name string) error {
+	return os.NewSyscallError("linkat", retry(func() error { return unix.Linkat(fromDir, from, dirfd, name, 0) }))
+}
+
+// Chown sets whose the file of fd is.
+func Chown(fd int, uid, gid uint32) error {
+	return os.NewSyscallError("fchown", retry(func() error { return unix.Fchown(fd, int(uid), int(gid)) }))
+}
+
+// ChownLink sets whose name in dirfd is, which is not followed.
+func ChownLink(dirfd int, name string, uid, gid uint32) error {
+	return os.NewSyscallError("fchownat", retry(func() error {
+		return unix.Fchownat(dirfd, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
+	}))
+}
+
+// SetLinkTime sets when name in dirfd, which is not followed, was changed.
+func SetLinkTime(dirfd int, name string, t time.Time) error {
+	ts := unix.NsecToTimespec(t.UnixNano())
+	return os.NewSyscallError("utimensat", retry(func() error {
+		return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+	}))
+}
+
+// NextData returns where in a file, from offset on, there is data again, and
+// where it ends. It is false if there is only a hole. What a file system cannot
+// tell is data.
+func NextData(fd int, offset, size int64) (from, to int64, ok bool) {
+	from, err := unix.Seek(fd, offset, unix.SEEK_DATA)
+	switch {
+	case err == unix.ENXIO:
+		return 0, 0, false
+	case err != nil || from < offset:
+		return offset, size, true
+	}
+	to, err = unix.Seek(fd, from, unix.SEEK_HOLE)
+	if err != nil || to <= from {
+		to = size
+	}
+	return from, to, true
+}
+
+// kernelFiles are file systems that hold no files but what the kernel has to
+// say.
+var kernelFiles = map[int64]string{
+	unix.PROC_SUPER_MAGIC:    "proc",
+	unix.SYSFS_MAGIC:         "sysfs",
+	unix.CGROUP_SUPER_MAGIC:  "cgroup",
+	unix.CGROUP2_SUPER_MAGIC: "cgroup2",
+	unix.DEVPTS_SUPER_MAGIC:  "devpts",
+	unix.DEBUGFS_MAGIC:       "debugfs",
+	unix.TRACEFS_MAGIC:       "tracefs",
+	unix.SECURITYFS_MAGIC:    "securityfs",
+	unix.BPF_FS_MAGIC:        "bpf",
+	unix.PSTOREFS_MAGIC:      "pstore",
+	unix.EFIVARFS_MAGIC:      "efivarfs",
+	unix.SELINUX_MAGIC:       "selinuxfs",
+	unix.BINFMTFS_MAGIC:      "binfmt_misc",
+	unix.NSFS_MAGIC:          "nsfs",
+	0x62656570:               "configfs",
+	0x19800202:               "mqueue",
+}
+
+// KernelFiles returns the name of the file system that fd is on if that is one
+// without real files, such as proc, and else "".
+func KernelFiles(fd int) string {
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return ""
+	}
+	return kernelFiles[int64(st.Type)]
+}
+
+// ActAs makes what the calling thread creates belong to a user and a group, as
+// far as it may, and takes from it all privileges but those over files: quotas
+// and reserved space hold for it. The thread must be locked, and is not to be
+// given back. See setfsuid(2).
+func ActAs(uid, gid uint32) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	had := unix.Capget(&hdr, &caps[0]) == nil
+	_, _ = unix.SetfsgidRetGid(int(gid))
+	_, _ = unix.SetfsuidRetUid(int(uid)) // which takes CAP_DAC_OVERRIDE and its like away
+	if had {
+		const files = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID
+		caps[0].Effective = caps[0].Permitted & files
+		caps[1].Effective = 0
+		_ = unix.Capset(&hdr, &caps[0])
+	}
+}
+
+// IsFull reports whether err says that no more can be written to a file system:
+// it is full, a quota is used up, or it is read-only.
+func IsFull(err error) bool {
+	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EFBIG} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// IsReadOnly reports whether err says that a file system is read-only.
+func IsReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
+// KindOf names the kind of file that a mode of stat(2) has: "a FIFO".
+func KindOf(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "a regular file"
+	case unix.S_IFDIR:
+		return "a directory"
+	case unix.S_IFLNK:
+		return "a symbolic link"
+	case unix.S_IFIFO:
+		return "a FIFO"
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFBLK, unix.S_IFCHR:
+		return "a device"
+	}
+	return "a file of a kind that is not known"
 }

@@ -1,0 +1,556 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/copy"
+	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+type cpOptions struct {
+	*app
+	from     []target.Path
+	to       target.Path
+	archive  bool
+	noFollow bool
+	tar      bool
+	owner    string
+	wait     time.Duration
+}
+
+func newCp(a *app) *cobra.Command {
+	o := &cpOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "cp [FLAGS] SOURCE... DEST",
+		GroupID: groupDo,
+		Short:   "Copy files out of a container, or into one",
+		Long: `Copy files and directories between the caller and a target. One of the two is
+TARGET:PATH; the other is a path here, or - for standard input or output. No
+program runs in the target, so it needs neither a shell nor tar.
+
+What is copied out belongs to the caller, what is copied in to the user that the
+target runs as. A file takes the place of an older one when it is whole.`,
+		Example: `  nstool cp web:/etc/app.yaml .
+  nstool cp app.yaml web:/tmp/
+  nstool cp --wait=1m web:/var/log/app.log .     out of a container that crashes
+  nstool cp pod:shop/cart/app:/var/log logs       a directory, with all that is in it
+  nstool cp 4242:/proc/net/tcp -
+  nstool cp web:/srv - | tar -tv                  a directory, as an archive`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usagef("from where to where? see nstool cp --help")
+			}
+			return nil
+		},
+		ValidArgsFunction: completePaths,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.parse(args); err != nil {
+				return usageError{err}
+			}
+			return runCp(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVarP(&o.archive, "archive", "a", false, "keep owners, as the target numbers them; into a target, set-ID bits too")
+	f.StringVar(&o.owner, "owner", "", "give what is copied to `UID[:GID]`, as the target numbers them")
+	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named, and not what it leads to")
+	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also of a file")
+	f.VarPF(&waitValue{&o.wait}, "wait", "w", "wait for the target to run, `TIME` such as 30s at most, or forever").NoOptDefVal = "forever"
+	f.BoolP("recursive", "r", true, "directories too; they always are")
+	f.Lookup("recursive").Hidden = true
+	return cmd
+}
+
+// forever is how long --wait waits if nothing else is said.
+const forever = time.Duration(1<<63 - 1)
+
+// A waitValue is a time, or for ever.
+type waitValue struct{ d *time.Duration }
+
+func (v *waitValue) String() string { return "" }
+func (v *waitValue) Type() string   { return "time" }
+func (v *waitValue) Set(s string) error {
+	if s == "forever" {
+		*v.d = forever
+		return nil
+	}
+	d, err := time.ParseDuration(s)
+	if n, e := strconv.ParseUint(s, 10, 31); e == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d <= 0 {
+		return errors.New("a time is written 30s, 5m or 1h")
+	}
+	*v.d = d
+	return nil
+}
+
+// completePaths offers targets, and files of the caller's.
+func completePaths(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if p, err := target.ParsePath(word); word != "" && (err != nil || !p.Local || strings.ContainsAny(word[:1], "./")) {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	list, _ := completeTargets(cmd, args, word)
+	for i, offer := range list {
+		name, what, described := strings.Cut(offer, "\t")
+		if list[i] = name + ":/"; described {
+			list[i] += "\t" + what
+		}
+	}
+	return list, cobra.ShellCompDirectiveNoSpace
+}
+
+// parse reads the words.
+func (o *cpOptions) parse(args []string) error {
+	var inTarget, streams int
+	for i, word := range args {
+		p, err := target.ParsePath(word)
+		if err != nil {
+			return o.withLocalHint(word, err)
+		}
+		if !p.Local {
+			inTarget++
+		} else if word == "-" {
+			streams++
+		}
+		if i == len(args)-1 {
+			o.to = p
+		} else {
+			o.from = append(o.from, p)
+		}
+	}
+	switch {
+	case inTarget == 0:
+		return errors.New("neither is in a target: one of them is written TARGET:PATH")
+	case streams > 1 || streams == 1 && len(args) > 2:
+		return errors.New("- is the only source, or with one source the destination")
+	case o.owner != "" && o.archive:
+		return errors.New("--owner and --archive exclude each other")
+	}
+	_, _, err := parseOwner(o.owner)
+	return err
+}
+
+// withLocalHint adds how a file of the caller's is written that looks like one
+// of a target.
+func (o *cpOptions) withLocalHint(word string, err error) error {
+	if _, e := os.Lstat(word); e == nil && strings.Contains(word, ":") {
+		return withHint(err, "the file here is written ./%s", word)
+	}
+	return err
+}
+
+// parseOwner reads UID[:GID]. Without GID it is the same number.
+func parseOwner(s string) (uid, gid uint32, err error) {
+	if s == "" {
+		return 0, 0, nil
+	}
+	u, g, both := strings.Cut(s, ":")
+	if !both {
+		g = u
+	}
+	var n [2]uint32
+	for i, word := range []string{u, g} {
+		x, err := strconv.ParseUint(word, 10, 32)
+		if err != nil || x == 1<<32-1 {
+			return 0, 0, fmt.Errorf("bad owner %q: it is written UID or UID:GID, in numbers", s)
+		}
+		n[i] = uint32(x)
+	}
+	return n[0], n[1], nil
+}
+
+// An end is where files are copied from or to: the caller's own, or a target
+// that is held, with its files, even if it ends.
+type end struct {
+	name  string // "" is the caller
+	found *entry.Found
+	root  *os.File
+	mnt   *os.File // keeps what is mounted
+	who   enter.Identity
+}
+
+func (e *end) close() {
+	for _, f := range []*os.File{e.root, e.mnt} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if e.found != nil {
+		e.found.Close()
+	}
+}
+
+func (e *end) place(path string) copy.Place {
+	return copy.Place{Root: e.root, Name: e.name, Path: path}
+}
+
+// openEnd takes hold of a target and its root directory.
+func (o *cpOptions) openEnd(ctx context.Context, p target.Path) (*end, error) {
+	if p.Local {
+		return &end{}, nil
+	}
+	e := &end{name: p.Ref.Text}
+	err := o.hold(ctx, e, p.Ref)
+	if err != nil {
+		e.close()
+		if errors.Is(err, fs.ErrNotExist) && p.Ref.Kind == target.Word {
+			err = o.withLocalHint(p.Ref.Text+":"+p.Path, err)
+		}
+		return nil, err
+	}
+	return e, nil
+}
+
+func (o *cpOptions) hold(ctx context.Context, e *end, ref target.Ref) (err error) {
+	if e.found, err = entry.Find(ctx, ref); err != nil {
+		return err
+	}
+	if e.root, err = openRoot(e.found, ref.Text); err != nil {
+		return err
+	}
+	p := e.found.Process
+	if p == nil {
+		st, err := sys.StatFD(int(e.root.Fd()))
+		e.who = enter.Whoever(st.UID, st.GID)
+		return err
+	}
+	// The mounts would go with the last process. Who may not have it does
+	// without.
+	e.mnt, _ = p.Namespace(inspect.Mnt)
+	e.who, err = p.Identity() // and it was alive until here
+	return err
+}
+
+// await is openEnd for as long as it may take until the target runs.
+func (o *cpOptions) await(ctx context.Context, p target.Path) (*end, error) {
+	if o.wait == 0 {
+		return o.openEnd(ctx, p)
+	}
+	stop := o.progress("waiting for " + p.Ref.Text)
+	defer stop()
+	for begin := time.Now(); ; {
+		before := time.Now()
+		e, err := o.openEnd(ctx, p)
+		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, inspect.ErrGone)
+		if err == nil || !gone || time.Since(begin) > o.wait {
+			return e, err
+		}
+		// Looking is to take a fifth of the time.
+		pause := min(max(4*time.Since(before), 5*time.Millisecond), 200*time.Millisecond)
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// errInterrupted says which signal ended it.
+type errInterrupted struct{ signal syscall.Signal }
+
+func (e errInterrupted) Error() string { return "interrupted" }
+
+func runCp(ctx context.Context, o *cpOptions) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(errInterrupted{s.(syscall.Signal)})
+		case <-ctx.Done():
+		}
+	}()
+
+	work := &copying{o: o}
+	done := make(chan error, 1)
+	go func() { done <- work.run(ctx) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		// What waits for something that does not answer is left to wait.
+		select {
+		case err = <-done:
+		case <-time.After(time.Second):
+			work.abort(2 * time.Second)
+			err = context.Cause(ctx)
+		}
+	}
+	if e, ok := errors.AsType[errInterrupted](context.Cause(ctx)); ok && err != nil {
+		return statusError{statusSignal + status(e.signal), e}
+	}
+	if err == nil && work.failed {
+		return statusError{status: statusFailed}
+	}
+	return err
+}
+
+// A copying is one call of the command.
+type copying struct {
+	o      *cpOptions
+	copier copy.Copier
+	failed bool
+}
+
+// abort removes what is not whole, and does not wait for longer than that.
+func (c *copying) abort(limit time.Duration) {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		c.copier.Abort()
+	}()
+	select {
+	case <-gone:
+	case <-time.After(limit):
+	}
+}
+
+func (c *copying) run(ctx context.Context) error {
+	o := c.o
+	c.copier.NoFollow = o.noFollow
+	c.copier.Failed = func(where string, err error) {
+		c.failed = c.failed || !errors.Is(err, copy.ErrSpecial)
+		fmt.Fprintf(o.err, "nstool: cp: %s: %s\n", output.Clean(where), output.CleanText(err.Error()))
+	}
+	to, err := o.await(ctx, o.to)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	if len(o.from) > 1 {
+		if dir, err := to.place(o.to.Path).IsDir(); err != nil {
+			return err
+		} else if !dir {
+			return fmt.Errorf("%s is not a directory, and there are %d to be copied to it", to.place(o.to.Path), len(o.from))
+		}
+	}
+	ends := make(map[string]*end)
+	for _, p := range o.from {
+		from := ends[p.Ref.Text]
+		if from == nil {
+			if from, err = o.await(ctx, p); err != nil {
+				return err
+			}
+			defer from.close()
+			ends[p.Ref.Text] = from
+		}
+		if err := c.one(ctx, from, p.Path, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one copies one source.
+func (c *copying) one(ctx context.Context, from *end, path string, to *end) error {
+	o := c.o
+	uid, gid, err := c.owners(from, to)
+	if err != nil {
+		return err
+	}
+	stop := o.progressOf(func() string {
+		return fmt.Sprintf("copied %s in %d files", size(c.copier.Bytes.Load()), c.copier.Files.Load())
+	})
+	defer stop()
+	src, dst := from.place(path), to.place(o.to.Path)
+	do := func() error {
+		switch {
+		case from.name == "" && path == "-":
+			dir, err := dst.IsDir()
+			if err == nil && dir {
+				return c.copier.FromTar(ctx, o.in, dst)
+			}
+			return c.copier.FromReader(ctx, o.in, dst, 0o644)
+		case to.name == "" && o.to.Path == "-":
+			return c.toStdout(ctx, src)
+		}
+		return c.copier.Copy(ctx, src, dst)
+	}
+	if to.name == "" {
+		return do()
+	}
+	err = sys.OnThread(func() error {
+		sys.ActAs(uid, gid)
+		return do()
+	})
+	if sys.IsReadOnly(err) {
+		if dirs := writable(to); len(dirs) > 0 {
+			err = withHint(err, "%s can be written to there", strings.Join(dirs, ", "))
+		}
+	}
+	return err
+}
+
+// toStdout writes a file as it is, and a directory as an archive.
+func (c *copying) toStdout(ctx context.Context, src copy.Place) error {
+	terminal := width(c.o.out) > 0
+	dir, err := src.IsDir()
+	if err != nil {
+		return err
+	}
+	if dir || c.o.tar {
+		if terminal {
+			return usagef("an archive is not written to a terminal; | tar -t lists it")
+		}
+		return c.copier.ToTar(ctx, c.o.out, src)
+	}
+	if terminal {
+		return c.copier.ToWriter(ctx, cleaned{c.o.out}, src)
+	}
+	return c.copier.ToWriter(ctx, c.o.out, src)
+}
+
+// owners says whose copies are to be, and as whom they are made.
+func (c *copying) owners(from, to *end) (uid, gid uint32, err error) {
+	o := c.o
+	uid, gid = to.who.UID, to.who.GID
+	inside := func(u, g uint32) (uint32, uint32, bool) {
+		if from.name == "" {
+			return u, g, true
+		}
+		return from.who.Inside(u, g)
+	}
+	switch {
+	case o.owner != "":
+		u, g, _ := parseOwner(o.owner)
+		if to.name != "" {
+			outU, outG, ok := to.who.Outside(u, g)
+			if !ok {
+				return 0, 0, fmt.Errorf("there is no user or group %d:%d in %s", u, g, to.name)
+			}
+			u, g = outU, outG
+		}
+		uid, gid = u, g
+		c.copier.Owner = func(uint32, uint32) (uint32, uint32, bool) { return u, g, true }
+	case to.name == "" && o.to.Path == "-":
+		// An archive names them. Who has no number there is nobody.
+		c.copier.KeepSetID = o.archive
+		c.copier.Owner = func(u, g uint32) (uint32, uint32, bool) {
+			if u, g, ok := inside(u, g); ok {
+				return u, g, true
+			}
+			return 65534, 65534, true
+		}
+	case o.archive && to.name == "":
+		c.copier.Owner = inside
+	case o.archive:
+		c.copier.KeepSetID = true
+		c.copier.Owner = func(u, g uint32) (uint32, uint32, bool) {
+			u, g, ok := inside(u, g)
+			if !ok {
+				return 0, 0, false
+			}
+			return to.who.Outside(u, g)
+		}
+	}
+	return uid, gid, nil
+}
+
+// writable lists directories of a target that can be written to although its
+// root cannot: those on a tmpfs.
+func writable(e *end) (dirs []string) {
+	if e.found == nil || e.found.Process == nil {
+		return nil
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", e.found.Process.PID()))
+	if err != nil || e.found.Process.Alive() != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		mount, of, ok := strings.Cut(line, " - ")
+		m, f := strings.Fields(mount), strings.Fields(of)
+		if !ok || len(m) < 6 || len(f) < 3 || f[0] != "tmpfs" || strings.Contains(m[4], `\`) {
+			continue
+		}
+		rw := strings.HasPrefix(m[5]+",", "rw,") && strings.HasPrefix(f[2]+",", "rw,")
+		kernels := strings.HasPrefix(m[4], "/dev") || strings.HasPrefix(m[4], "/proc") || strings.HasPrefix(m[4], "/sys")
+		if rw && !kernels && len(dirs) < 4 {
+			dirs = append(dirs, m[4])
+		}
+	}
+	return dirs
+}
+
+// A cleaned writer lets nothing through that a terminal would act upon.
+type cleaned struct{ w io.Writer }
+
+func (c cleaned) Write(p []byte) (int, error) {
+	for line := range strings.SplitAfterSeq(string(p), "\n") {
+		text, ended := strings.CutSuffix(line, "\n")
+		cells := strings.Split(strings.TrimSuffix(text, "\r"), "\t")
+		for i := range cells {
+			cells[i] = output.CleanText(cells[i])
+		}
+		text = strings.Join(cells, "\t")
+		if ended {
+			text += "\n"
+		}
+		if _, err := io.WriteString(c.w, text); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// progressOf says on a terminal how far something is, while it takes long, until
+// stop is called.
+func (a *app) progressOf(how func() string) (stop func()) {
+	if width(a.err) == 0 {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause, said := time.Second, false; ; pause = time.Second / 4 {
+			select {
+			case <-quit:
+				if said {
+					fmt.Fprint(a.err, "\r\x1b[K")
+				}
+				return
+			case <-time.After(pause):
+				said = true
+				fmt.Fprintf(a.err, "\r%s ...\x1b[K", how())
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+// size says a number of bytes in few letters.
+func size(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	f, unit := float64(n)/1024, 0
+	for f >= 1024 && unit < len(units)-1 {
+		f, unit = f/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[unit])
+}

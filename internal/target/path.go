@@ -1,0 +1,82 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// A Path is a file as nstool-cp(1) names it: in a target, or the caller's own.
+type Path struct {
+	Local bool // it is the caller's
+	Ref   Ref
+	Path  string
+}
+
+// ParsePath reads TARGET:PATH, or the path of a file of the caller's. A word
+// without a colon, and one that begins with a slash or a dot, is the caller's:
+// a name with a colon in it is written ./a:b.
+//
+// The path begins behind the colon that ends the TARGET, which may have some
+// itself: "pod:shop/cart:/etc/hosts", "1234:5678:/etc/hosts". A path that is not
+// absolute begins at the root directory of the target too.
+func ParsePath(word string) (Path, error) {
+	bad := func(why string) (Path, error) { return Path{}, fmt.Errorf("bad path %q: %s", word, why) }
+	switch {
+	case word == "":
+		return bad("it is empty")
+	case strings.ContainsRune(word, 0):
+		return bad("it has a zero byte")
+	case word[0] == '/' || word[0] == '.' || word == "-" || !strings.Contains(word, ":"):
+		return Path{Local: true, Path: word}, nil
+	}
+	name, path, found := cutTarget(word)
+	if !found || path == "" {
+		return bad("no path stands behind the target; " + name + ":/ is its root directory")
+	}
+	ref, err := Parse(name)
+	if err != nil {
+		return Path{}, err
+	}
+	return Path{Ref: ref, Path: path}, nil
+}
+
+// cutTarget cuts a word behind the TARGET that it begins with.
+func cutTarget(word string) (name, path string, found bool) {
+	prefix, rest, _ := strings.Cut(word, ":")
+	switch {
+	case prefix == "file":
+		// A path itself: to the next colon.
+	case strings.HasPrefix(rest, "/"):
+		return prefix, rest, true // no name begins so: a container may be called "docker"
+	case isPrefix(prefix):
+	case isType(prefix) && strings.HasPrefix(rest, "["):
+	case strings.Trim(prefix, "0123456789") == "" && prefix != "":
+		// PID:PIDFDINODE:PATH
+		if ino, path, ok := strings.Cut(rest, ":"); ok && ino != "" && strings.Trim(ino, "0123456789/") == "" {
+			return prefix + ":" + ino, path, true
+		}
+		return prefix, rest, true
+	default:
+		return prefix, rest, true
+	}
+	middle, path, found := strings.Cut(rest, ":")
+	// "pid:1234:5678:/path", as above.
+	if prefix == "pid" && found {
+		if ino, more, ok := strings.Cut(path, ":"); ok && ino != "" && strings.Trim(ino, "0123456789/") == "" {
+			return prefix + ":" + middle + ":" + ino, more, true
+		}
+	}
+	return prefix + ":" + middle, path, found
+}
+
+func isPrefix(s string) bool {
+	return slices.Contains([]string{"pid", "file", "container", "pod", "pin", "netns", "nsid"}, s) || slices.Contains(engines, s)
+}
+
+func isType(s string) bool {
+	_, err := inspect.ParseType(s)
+	return err == nil
+}
