@@ -36,7 +36,7 @@ func (s *scanner) iterate(processes int) (*part, error) {
 	if initial, _ := PID.InitialIno(); own.ino[PID] != initial {
 		return nil, ErrNotAsked
 	}
-	all, err := sys.ReadTasks(s.fds)
+	all, err := sys.ReadTasks(s.fds, s.fds && s.holds)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +183,9 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 			h.Kind = BySocket
 			if s.types.Has(Net) && proc.ino[Net] != ino {
 				p.sightings = append(p.sightings, sighting{Net, ino, h, h.way(Net)})
+			}
+			if s.holds {
+				p.held = append(p.held, socketRef{h.PID, h.TID, h.FD, proc.ino[Net], uint64(f.Socket)})
 			}
 			continue
 		}

@@ -202,6 +202,65 @@ func TestIteratorsAgreeWithProc(t *testing.T) {
 	}
 }
 
+// The descriptors of sockets are the same by both, and the first one is what
+// made the socket.
+func TestSocketsOfDescriptors(t *testing.T) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := syscall.Dup(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.CloseOnExec(twice)
+	child := exec.Command("cat")
+	child.Stderr = os.NewFile(uintptr(fds[1]), "socket") // inherited
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		child.Wait()
+		child.Stderr.(*os.File).Close()
+		syscall.Close(fds[0])
+		syscall.Close(twice)
+	})
+	ino := func(fd int) uint64 {
+		var st syscall.Stat_t
+		if err := syscall.Fstat(fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Ino
+	}
+	check := func(t *testing.T, s *Snapshot) {
+		self := os.Getpid()
+		for fd, want := range map[int][]Holder{
+			fds[0]: {{Kind: BySocket, PID: self, FD: fds[0]}, {Kind: BySocket, PID: self, FD: twice}},
+			fds[1]: {{Kind: BySocket, PID: self, FD: fds[1]}, {Kind: BySocket, PID: child.Process.Pid, FD: 2}},
+		} {
+			if got := slices.Collect(s.Sockets(ino(fd))); !slices.Equal(got, want) {
+				t.Errorf("socket %d: %+v, want %+v", fd, got, want)
+			}
+		}
+		if got := slices.Collect(s.Sockets(1)); got != nil {
+			t.Errorf("no socket: %+v", got)
+		}
+	}
+	t.Run("proc", func(t *testing.T) {
+		s := scan(t, WithSockets(), WithoutBPF())
+		check(t, s)
+		if got := slices.Collect(scan(t).Sockets(ino(fds[0]))); got != nil {
+			t.Errorf("not asked for: %+v", got)
+		}
+	})
+	t.Run("iterators", func(t *testing.T) { check(t, scanByIterators(t, WithSockets())) })
+}
+
 func TestIteratorsFindEveryKindOfHolder(t *testing.T) {
 	nstest.Need(t, "root", "bpf")
 	everyKindOfHolder(t, func() *Snapshot { return scanByIterators(t) })

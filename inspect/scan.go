@@ -23,6 +23,7 @@ type options struct {
 	mounts bool
 	hidden bool
 	list   bool   // ask the kernel what there is
+	holds  bool   // which descriptors are which sockets is kept
 	kernel kernel // what is asked about namespaces; nil for the real one
 
 	iterFrom int // the number of processes from which on iterators are used
@@ -52,6 +53,9 @@ func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 // kernel go through them, in programs that are gone when it ends. The result is
 // the same. Where loading any is an alarm, this is for silence.
 func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } }
+
+// WithSockets keeps which descriptors are which sockets, for [Snapshot.Sockets].
+func WithSockets() Option { return func(o *options) { o.holds = true } }
 
 // WithHidden looks in [Snapshot.Containers] also for containers whose processes
 // could not be read, as those of others are to an ordinary user.
@@ -118,7 +122,8 @@ type scanner struct {
 	mu        sync.Mutex
 	processes []Process
 	known     map[uint64]*found // by inode number
-	sockets   []socketRef
+	sockets   []socketRef       // of which the namespace is to be asked
+	held      []socketRef       // others, for WithSockets
 	gaps      []Gap
 	told      []sys.Task // what iterators told of the processes, by PID, or nil
 	iterErr   error      // why they did not tell of any
@@ -182,6 +187,10 @@ func (s *scanner) snapshot() *Snapshot {
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),
+	}
+	if s.holds {
+		snap.sockets = append(s.held, s.sockets...)
+		slices.SortFunc(snap.sockets, compareSockets)
 	}
 	for _, f := range s.known {
 		slices.SortFunc(f.ns.holders, compareHolders)

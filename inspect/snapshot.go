@@ -245,6 +245,7 @@ type Snapshot struct {
 	iterErr    error // why iterators were not used; nil if they were
 	listed     bool
 	containers containers
+	sockets    []socketRef // by inode number, with WithSockets
 }
 
 // Namespaces yields the namespaces of the given types, or of all types if none
@@ -321,6 +322,21 @@ func (s *Snapshot) Holders(ns *Namespace) iter.Seq[Holder] {
 		}
 		for _, n := range s.nested[ns.ID] {
 			if !yield(Holder{Kind: ByNested, Nested: n}) {
+				return
+			}
+		}
+	}
+}
+
+// Sockets yields the descriptors that are the socket with the given inode number,
+// by PID and descriptor: a socket may be inherited by several processes. It needs
+// a scan [WithSockets], and yields those of the processes whose descriptors could
+// be read.
+func (s *Snapshot) Sockets(ino uint64) iter.Seq[Holder] {
+	return func(yield func(Holder) bool) {
+		first, _ := slices.BinarySearchFunc(s.sockets, ino, func(r socketRef, ino uint64) int { return cmp.Compare(r.ino, ino) })
+		for _, r := range s.sockets[first:] {
+			if r.ino != ino || !yield(Holder{Kind: BySocket, PID: r.pid, TID: r.tid, FD: r.fd}) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,10 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 			s.hold(Net, ino, Holder{Kind: BySocket, PID: r.pid, TID: r.tid, FD: r.fd}, way{})
 		}
 	}
+}
+
+func compareSockets(a, b socketRef) int {
+	return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.pid, b.pid), cmp.Compare(a.tid, b.tid), cmp.Compare(a.fd, b.fd))
 }
 
 // keep takes fd as the way to a network namespace.

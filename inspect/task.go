@@ -15,6 +15,7 @@ type part struct {
 	processes []Process
 	sightings []sighting
 	sockets   []socketRef
+	held      []socketRef
 	gaps      []Gap
 
 	// Buffers, and what is worked on.
@@ -69,6 +70,7 @@ func (s *scanner) join(p *part) {
 	s.processes = append(s.processes, p.processes...)
 	s.gaps = append(s.gaps, p.gaps...)
 	s.sockets = append(s.sockets, p.sockets...)
+	s.held = append(s.held, p.held...)
 	for _, g := range p.sightings {
 		s.hold(g.typ, g.ino, g.holder, g.way)
 	}

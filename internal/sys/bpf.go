@@ -149,6 +149,11 @@ func (a *assembler) copy(at int, src bpfReg, typ uint32, path string) {
 	a.emit(unix.BPF_STX|unix.BPF_MEM|a.width(t), fp, r0, at, 0)
 }
 
+// store4 stores the lower 4 bytes of a register on the stack.
+func (a *assembler) store4(at int, src bpfReg) {
+	a.emit(unix.BPF_STX|unix.BPF_MEM|unix.BPF_W, fp, src, at, 0)
+}
+
 // clear stores zeroes from at up to the end of the stack.
 func (a *assembler) clear(at int) {
 	for ; at < 0; at += 8 {

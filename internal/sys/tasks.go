@@ -42,11 +42,11 @@ const (
 type TaskFile struct {
 	TID, PID, FD int32 // TID is not PID if the thread has a table of its own
 	// Flag is the CLONE_NEW* flag of the type of the namespace if the file is
-	// one. It is 0 if it is a socket of another network namespace than the
-	// thread is in.
+	// one. It is 0 if it is a socket.
 	Flag uint32
 	Ino  uint32
-	_    uint32
+	// Socket is the inode number of a socket.
+	Socket uint32
 }
 
 // Tasks are what the kernel tells of all tasks.
@@ -54,8 +54,8 @@ type Tasks struct {
 	// Processes are the threads that processes are named for, Threads those of
 	// the others that are in other namespaces than that one.
 	Processes, Threads []Task
-	// Files are the descriptors that are namespaces, and the sockets of network
-	// namespaces that their thread is not in.
+	// Files are the descriptors that are namespaces, and those that are sockets:
+	// of network namespaces that their thread is not in, or all.
 	Files []TaskFile
 	// Pinned are the mount namespaces in which namespaces are bind-mounted, if
 	// PinnedKnown; else any can be.
@@ -64,14 +64,14 @@ type Tasks struct {
 }
 
 // ReadTasks asks the kernel about all of its tasks, and with files about their
-// descriptors and about bind mounts of namespaces. The numbers are those of the
+// descriptors and about bind mounts of namespaces, with sockets about all sockets. The numbers are those of the
 // initial PID namespace if the caller is in it. There is no order.
 //
 // It has BPF programs go through the tasks, which takes a tenth of the time that
 // reading /proc does. It needs CAP_BPF and CAP_PERFMON in the initial user
 // namespace, Linux 5.8, and a kernel that describes its types
 // (CONFIG_DEBUG_INFO_BTF). Whatever it lacks is an error.
-func ReadTasks(files bool) (*Tasks, error) {
+func ReadTasks(files, sockets bool) (*Tasks, error) {
 	if err := canIter(); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func ReadTasks(files bool) (*Tasks, error) {
 	err = kernelBTF(roots, func(k *btf) (err error) {
 		ids = k.found
 		if taskCode, err = taskProgram(k, ids[task]); err == nil && files {
-			fileCode, err = fileProgram(k, ids[file], ids[socket], ids[mount], os.Getpid(), nsfs)
+			fileCode, err = fileProgram(k, ids[file], ids[socket], ids[mount], os.Getpid(), nsfs, sockets)
 		}
 		return err
 	})
@@ -228,8 +228,9 @@ const (
 
 // fileProgram writes the program that makes a [TaskFile] of a descriptor. When it
 // comes by the descriptor nsfs of process pid it tells of the mounts of its file
-// system instead.
-func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int) ([]bpfInsn, error) {
+// system instead. With sockets it tells of those too that are of the network
+// namespace of their thread, and of the inode number of each.
+func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int, sockets bool) ([]bpfInsn, error) {
 	a := &assembler{btf: k}
 	a.mov(r6, r1)
 	task := a.arg(r7, r6, iter, 1)
@@ -275,13 +276,20 @@ func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int) ([]bpfInsn, 
 		a.jumpToEnd()
 	})
 	a.endUnless(r9, unix.SOCKFS_MAGIC)
+	if sockets {
+		a.load(r1, r8, file, "f_inode")
+		a.load(r1, r1, inode, "i_ino") // of 8 bytes, of which sockfs uses 4
+		a.store4(fileAt+int(unsafe.Offsetof(TaskFile{}.Socket)), r1)
+	}
 	a.read(r8, file, "private_data", fileTmp) // the socket
 	sock := a.follow(r8, socket, "sk", fileTmp)
 	a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
 	a.endIf(r8, 0)
 	a.follow(r7, task, "nsproxy", fileTmp)
 	a.follow(r7, proxy, "net_ns", fileTmp)
-	a.endIfSame(r7, r8)
+	if !sockets {
+		a.endIfSame(r7, r8)
+	}
 	a.probeField(fileInoAt, r8, netns, "ns.inum")
 	a.write(fileAt, -fileAt, r6)
 	return a.end()

@@ -32,7 +32,7 @@ func TestReadTasks(t *testing.T) {
 	needIterators(t)
 	bpfLog = make([]byte, 1<<20)
 	defer func() { bpfLog = nil }()
-	all, err := ReadTasks(false)
+	all, err := ReadTasks(false, false)
 	if err != nil {
 		said, _, _ := bytes.Cut(bpfLog, []byte{0})
 		t.Fatalf("%v\n%s", err, said[max(0, len(said)-4000):])
@@ -64,21 +64,27 @@ func TestReadTasksFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	// A socket of our own namespace is none of the things to be told.
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	all, err := ReadTasks(true)
+	socket, err := l.(*net.TCPListener).File()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var own []TaskFile
-	for _, f := range all.Files {
-		if int(f.PID) == os.Getpid() {
-			own = append(own, f)
+	defer socket.Close()
+	ask := func(sockets bool) (own []TaskFile) {
+		all, err := ReadTasks(true, sockets)
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, f := range all.Files {
+			if int(f.PID) == os.Getpid() {
+				own = append(own, f)
+			}
+		}
+		return own
 	}
 	id, err := Fstat(int(ns.Fd()))
 	if err != nil {
@@ -86,8 +92,29 @@ func TestReadTasksFiles(t *testing.T) {
 	}
 	pid := int32(os.Getpid())
 	want := TaskFile{TID: pid, PID: pid, FD: int32(ns.Fd()), Flag: CLONE_NEWUTS, Ino: uint32(id.Ino)}
-	if len(own) != 1 || own[0] != want {
+	// A socket of our own namespace is told only if all are asked for.
+	if own := ask(false); len(own) != 1 || own[0] != want {
 		t.Errorf("%+v, want %+v alone", own, want)
+	}
+	own := ask(true)
+	if !slices.Contains(own, want) {
+		t.Errorf("%+v, want %+v", own, want)
+	}
+	sock, err := Fstat(int(socket.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	netns, err := OwnNetns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer netns.Close()
+	if id, err = Fstat(int(netns.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	want = TaskFile{TID: pid, PID: pid, FD: int32(socket.Fd()), Ino: uint32(id.Ino), Socket: uint32(sock.Ino)}
+	if !slices.Contains(own, want) {
+		t.Errorf("%+v, want %+v", own, want)
 	}
 }
 
@@ -107,7 +134,7 @@ func TestReadTasksLeavesNothing(t *testing.T) {
 		return n
 	}
 	before := lastProgram()
-	if _, err := ReadTasks(true); err != nil {
+	if _, err := ReadTasks(true, true); err != nil {
 		t.Fatal(err)
 	}
 	last := lastProgram() // others may run and load theirs, but above this
@@ -167,14 +194,14 @@ func TestReadTasksUnprivileged(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may")
 	}
-	if _, err := ReadTasks(true); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := ReadTasks(true, true); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v", err)
 	}
 }
 
 func BenchmarkReadTasks(b *testing.B) {
 	for b.Loop() {
-		if _, err := ReadTasks(true); err != nil {
+		if _, err := ReadTasks(true, true); err != nil {
 			b.Skip(err)
 		}
 	}
@@ -197,7 +224,7 @@ func TestReadTasksPinned(t *testing.T) {
 	}
 	var told []bool // before there is a bind mount, with it, and without it again
 	ask := func(ns uint64) error {
-		all, err := ReadTasks(true)
+		all, err := ReadTasks(true, true)
 		if err == nil && !all.PinnedKnown {
 			err = fmt.Errorf("not known: %d mounts were told", len(all.Pinned))
 		}
