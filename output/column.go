@@ -36,7 +36,10 @@ type View struct {
 	// Now is the time that ages are counted to.
 	Now time.Time
 
-	counts map[*container.Container]int // processes, made when it is needed
+	// What is found out when it is needed, once.
+	counts map[*container.Container]int  // processes
+	places map[*inspect.Namespace]string // see [View.place]
+	unread *bool                         // see [View.unreadFDs]
 }
 
 // A Status is what a process says of itself at length; package inspect/process

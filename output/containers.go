@@ -145,19 +145,7 @@ const ContainerSchema = "nstool/containers/1"
 // A type of namespace is an object: {"ns": 4026532184, "of": "own"}, where of is
 // "own", "host", "other" or the name of a container.
 func ContainersJSON(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], gaps []inspect.Gap) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":`)
-	e.string(ContainerSchema)
-	if len(gaps) > 0 {
-		e.raw(`,"partial":true`)
-	} else {
-		e.raw(`,"partial":false`)
-	}
-	e.raw(`,"containers":[`)
-	encodeRows(e, v, rows, cols)
-	e.raw(`]`)
-	e.gaps(gaps)
-	return e.flush()
+	return rowsJSON(w, ContainerSchema, "containers", v, rows, cols, gaps)
 }
 
 // ContainerTree writes a table of containers below their engine, their pod and

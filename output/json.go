@@ -58,6 +58,18 @@ func JSON(w io.Writer, l Listing) error {
 	return e.flush()
 }
 
+// rowsJSON writes an object with one list of rows, below key.
+func rowsJSON[R any](w io.Writer, schema, key string, v *View, rows []R, cols []Column[R], gaps []inspect.Gap) error {
+	e := &encoder{w: w}
+	e.raw(`{"schema":`)
+	e.string(schema)
+	e.raw(`,"partial":` + strconv.FormatBool(len(gaps) > 0) + `,"` + key + `":[`)
+	encodeRows(e, v, rows, cols)
+	e.raw(`]`)
+	e.gaps(gaps)
+	return e.flush()
+}
+
 // gaps ends the object with what could not be read.
 func (e *encoder) gaps(gaps []inspect.Gap) {
 	e.raw(`,"gaps":[`)

@@ -162,7 +162,7 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []tar
 		found, err := target.Resolve(snap, ref)
 		if err != nil && ref.Kind == target.Word {
 			// The name of an interface is a word too.
-			ns, e := behind(snap, ref.Name)
+			ns, e := behind(ctx, snap, ref.Name)
 			if found.Namespace = ns; e == nil || !errors.Is(e, fs.ErrNotExist) {
 				err = e
 			}

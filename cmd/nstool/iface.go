@@ -1,24 +1,42 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
+	"io/fs"
+	"slices"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/inspect/network"
 )
 
 // behind returns the network namespace at the other end of an interface of the
 // caller's network namespace, as of the host's end of a veth(4) pair.
-func behind(snap *inspect.Snapshot, name string) (*inspect.Namespace, error) {
-	nsid, err := sys.LinkNetNSID(name)
-	if err != nil {
-		return nil, fmt.Errorf("interface %s: %w", name, err)
-	}
-	for ns := range snap.Namespaces(inspect.Net) {
-		if ns.NetNSID == nsid {
-			return ns, nil
+func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.Namespace, error) {
+	own := ownNetwork(snap)
+	all, gaps := network.Interfaces(ctx, snap, slices.Collect(snap.Namespaces(inspect.Net)))
+	for _, i := range all {
+		switch {
+		case i.NS != own || !i.Named(name):
+			continue
+		case i.Far == nil || i.Far.NS == own:
+			return nil, fmt.Errorf("interface %s: its other end is in no other network namespace", name)
+		case i.Far.NS == nil:
+			return nil, fmt.Errorf("the other end of %s is in a network namespace that was not found", name)
 		}
+		return i.Far.NS, nil
 	}
-	return nil, fmt.Errorf("the other end of %s is in a network namespace that was not found: %w", name, errors.ErrUnsupported)
+	if own == nil || len(all) == 0 && len(gaps) > 0 {
+		return nil, fmt.Errorf("interface %s: the interfaces of this network namespace cannot be read", name)
+	}
+	return nil, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
+}
+
+// ownNetwork returns the network namespace of the caller, or nil.
+func ownNetwork(snap *inspect.Snapshot) *inspect.Namespace {
+	if self, ok := snap.Process(snap.Self()); ok {
+		ns, _ := snap.Of(self, inspect.Net)
+		return ns
+	}
+	return nil
 }

@@ -133,20 +133,7 @@ func (o lsOptions) check() error {
 	if len(o.targets) > 0 {
 		return nil
 	}
-	for _, spec := range []string{o.columns, strings.TrimPrefix(o.sort, "-")} {
-		if spec == "" {
-			continue
-		}
-		if _, err := output.Select(output.Namespaces, spec, nil); err != nil {
-			return usageError{err}
-		}
-	}
-	if o.filter != "" {
-		if _, err := output.NewFilter(output.Namespaces, o.filter); err != nil {
-			return filterError(err)
-		}
-	}
-	return nil
+	return checkColumns(o.columns, o.sort, o.filter, output.Namespaces)
 }
 
 // runLs lists what the options say.

@@ -167,6 +167,8 @@ func TestManualHasAllColumns(t *testing.T) {
 	columns(t, "nstool-ls", "columns", output.Namespaces)
 	columns(t, "nstool-ls", "process columns", output.Processes)
 	columns(t, "nstool-containers", "columns", output.Containers)
+	columns(t, "nstool-net", "columns", output.Interfaces)
+	columns(t, "nstool-ports", "columns", output.Listeners)
 }
 
 func columns[R any](t *testing.T, name, mark string, table []output.Column[R]) {

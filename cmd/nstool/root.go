@@ -88,6 +88,8 @@ func newRoot(a *app) *cobra.Command {
 		newEnter(a),
 		newForward(a),
 		newLs(a),
+		newNet(a),
+		newPorts(a),
 		newRun(a),
 		newPid(a),
 		newPin(a),

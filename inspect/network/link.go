@@ -171,6 +171,15 @@ func (c *Conn) Link(name string) (Link, error) {
 	return parseLink(b)
 }
 
+// link returns the interface with the given index.
+func (c *Conn) link(index int) (Link, error) {
+	b, err := ask(c.route, rtmGetLink, linkRequest(index, ""))
+	if err != nil {
+		return Link{}, err
+	}
+	return parseLink(b)
+}
+
 // remote asks for the interface with the given index in the namespace that this
 // one has the given number for. It needs CAP_NET_ADMIN in the user namespace that
 // owns that one; Linux 4.15 (IFLA_TARGET_NETNSID, at first IFLA_IF_NETNSID).

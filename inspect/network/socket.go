@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/mdlayher/netlink"
@@ -52,6 +53,8 @@ type Socket struct {
 	Link int
 	// V6Only says that a socket of IPv6 does not take IPv4 as well.
 	V6Only bool
+	// MPTCP says that a socket of TCP takes connections of MPTCP as well.
+	MPTCP bool
 
 	// Name is that of a unix socket: the path it was given, which may be
 	// relative to where its process was; with Abstract any bytes, without the
@@ -73,6 +76,9 @@ type Socket struct {
 	// or how many connections may wait.
 	Recv, Send uint32
 }
+
+// HasPort reports whether s has a port.
+func (s *Socket) HasPort() bool { return s.Local.IsValid() && s.Protocol != Raw }
 
 // Messages and attributes of sock_diag(7), from the kernel's
 // include/uapi/linux/sock_diag.h, inet_diag.h, unix_diag.h and packet_diag.h.
@@ -195,7 +201,7 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 		}
 		all = append(all, found...)
 	}
-	return withoutSubflows(all), nil
+	return mergeMPTCP(all), nil
 }
 
 // inet returns the sockets of a protocol and a family. Where the kernel has no
@@ -238,28 +244,26 @@ func absent(err error) bool {
 	return isErrno(err, enoent) || isErrno(err, eopnotsupp) || isErrno(err, eprotonosupport) || isErrno(err, eafnosupport)
 }
 
-// withoutSubflows leaves out the TCP sockets by which the kernel serves those of
-// MPTCP: they have the same inode.
-func withoutSubflows(all []Socket) []Socket {
-	var mptcp map[uint64]bool
+// mergeMPTCP marks the TCP sockets by which the kernel serves those of MPTCP, which
+// have the same inode, and leaves out the latter: whoever asks for TCP means them
+// too. Every server written in Go has them.
+func mergeMPTCP(all []Socket) []Socket {
+	mptcp := make(map[uint64]bool)
 	for _, s := range all {
 		if s.Protocol == MPTCP && s.Inode != 0 {
-			if mptcp == nil {
-				mptcp = make(map[uint64]bool)
-			}
 			mptcp[s.Inode] = true
 		}
 	}
-	if mptcp == nil {
+	if len(mptcp) == 0 {
 		return all
 	}
-	kept := all[:0]
-	for _, s := range all {
-		if s.Protocol != TCP || !mptcp[s.Inode] {
-			kept = append(kept, s)
+	served := make(map[uint64]bool)
+	for i := range all {
+		if s := &all[i]; s.Protocol == TCP && mptcp[s.Inode] {
+			s.MPTCP, served[s.Inode] = true, true
 		}
 	}
-	return kept
+	return slices.DeleteFunc(all, func(s Socket) bool { return s.Protocol == MPTCP && served[s.Inode] })
 }
 
 // inetRequest is a struct inet_diag_req_v2 that asks for sockets in a state, or

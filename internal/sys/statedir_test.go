@@ -81,24 +81,3 @@ func TestStateDir(t *testing.T) {
 		}
 	}
 }
-
-// The loop-back interface has no other end, and what is no interface is none.
-func TestLinkNetNSID(t *testing.T) {
-	for name, want := range map[string]error{
-		"lo": ErrNoPeer, "nosuch0": fs.ErrNotExist, "": fs.ErrNotExist, "longer-than-any-name": fs.ErrNotExist,
-	} {
-		if id, err := LinkNetNSID(name); !errors.Is(err, want) {
-			t.Errorf("%q: %d, %v, want %v", name, id, err, want)
-		}
-	}
-}
-
-func FuzzLinkNetNSID(f *testing.F) {
-	f.Add(make([]byte, 64))
-	f.Add([]byte{40, 0, 0, 0, 16, 0})
-	f.Fuzz(func(t *testing.T, msg []byte) {
-		if id, err := parseLinkNetNSID(msg); err != nil && id != -1 {
-			t.Errorf("%x: %d, %v", msg, id, err)
-		}
-	})
-}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/network"
+	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// netOptions is what the words of nstool-net(1) say.
+type netOptions struct {
+	rowOptions
+	targets []target.Ref
+}
+
+func newNet(a *app) *cobra.Command {
+	var o netOptions
+	cmd := &cobra.Command{
+		Use:     "net [flags] [TARGET...]",
+		Short:   "List network interfaces, and what each is connected to",
+		GroupID: groupSee,
+		Long: `List the interfaces of every network namespace: kind, state, addresses, and the
+interface at the other end of each, or below it, with the namespace and the
+container that it is in.
+
+With an interface as TARGET, list it and what it is connected to; with a
+namespace, process, container or pod, the interfaces that are there.`,
+		Example: `  nstool net                     every interface
+  nstool net veth5c617a7         which container is behind it
+  nstool net docker0             a bridge, its ports and who is behind them
+  nstool net web                 the interfaces of a container
+  nstool net -Q 'state == "no-carrier"'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if o.targets, err = parseTargets(args); err != nil {
+				return err
+			}
+			if err := checkRows(o.rowOptions, output.Interfaces); err != nil {
+				return err
+			}
+			return runNet(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completeInterfaces,
+	}
+	cmd.Flags().SortFlags = false
+	rowFlags(cmd, &o.rowOptions, output.Interfaces)
+	return cmd
+}
+
+// parseTargets reads the TARGETs of a command.
+func parseTargets(words []string) (refs []target.Ref, err error) {
+	for _, word := range words {
+		ref, err := target.Parse(word)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+// networkScan are the options of a scan for network namespaces and whose they are.
+func networkScan(o rowOptions, targets []target.Ref) []inspect.Option {
+	opts := []inspect.Option{inspect.WithProc(o.proc)}
+	if !slices.ContainsFunc(targets, hardToFind) {
+		opts = append(opts, inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.Net, inspect.PID, inspect.User)))
+	}
+	if slices.ContainsFunc(targets, entry.Named) {
+		opts = append(opts, inspect.WithHidden())
+	}
+	return opts
+}
+
+// networks returns the network namespaces, in the order in which they are shown.
+func networks(snap *inspect.Snapshot) []*inspect.Namespace {
+	spaces := slices.Collect(snap.Namespaces(inspect.Net))
+	output.Group(spaces)
+	return spaces
+}
+
+func runNet(ctx context.Context, a *app, o netOptions) error {
+	if o.list {
+		return writeColumns(a, output.Interfaces)
+	}
+	stop := a.progress("still reading network namespaces")
+	defer stop()
+	snap, err := inspect.Scan(ctx, networkScan(o.rowOptions, o.targets)...)
+	if err != nil {
+		return err
+	}
+	l := newListing(o.rowOptions, snap)
+	rows, gaps := network.Interfaces(ctx, snap, networks(snap))
+	l.gaps = gaps
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if rows, err = chooseInterfaces(snap, rows, o.targets); err != nil {
+		return err
+	}
+	for _, i := range rows {
+		if n := len(l.namespaces); n == 0 || l.namespaces[n-1] != i.NS {
+			l.namespaces = append(l.namespaces, i.NS)
+		}
+	}
+	defaults := output.InterfaceDefaults()
+	if o.json {
+		defaults = output.Interfaces
+	}
+	cols, err := arrange(ctx, l, &rows, output.Interfaces, defaults)
+	if err != nil {
+		return err
+	}
+	stop()
+	if o.json {
+		err = output.InterfacesJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+	} else {
+		err = draw(a, l, rows, cols, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return a.reportGaps(snap, l.gaps, o.strict)
+}
+
+// chooseInterfaces returns the interfaces that the targets name, and what these
+// are connected to, or all if there are none.
+func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets []target.Ref) ([]*network.Interface, error) {
+	if len(targets) == 0 {
+		return all, nil
+	}
+	chosen := make(map[*network.Interface]bool)
+	for _, ref := range targets {
+		found, err := target.Resolve(snap, ref)
+		missing := errors.Is(err, fs.ErrNotExist)
+		if ref.Kind == target.Word && (err == nil || missing) {
+			named := interfacesNamed(all, ref.Name)
+			switch {
+			case len(named) > 0 && err == nil:
+				return nil, withHint(fmt.Errorf("%q fits an interface and a container", ref.Text),
+					"write container:%s for the container, or -Q 'name == %q' for the interface", ref.Name, ref.Name)
+			case len(named) > 0:
+				for _, i := range named {
+					choose(chosen, i)
+				}
+				continue
+			case missing:
+				err = fmt.Errorf("no interface %q, and %w", ref.Name, err)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		spaces, err := networksOf(snap, found, ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range all {
+			chosen[i] = chosen[i] || slices.Contains(spaces, i.NS)
+		}
+	}
+	return slices.DeleteFunc(all, func(i *network.Interface) bool { return !chosen[i] }), nil
+}
+
+// interfacesNamed returns the interfaces with a name: also if it was copied with
+// what ip-link(8) writes behind it, as veth5c617a7@if2.
+func interfacesNamed(all []*network.Interface, name string) (named []*network.Interface) {
+	for _, name := range []string{name, strings.SplitN(name, "@", 2)[0]} {
+		for _, i := range all {
+			if i.Named(name) {
+				named = append(named, i)
+			}
+		}
+		if named != nil {
+			break
+		}
+	}
+	return named
+}
+
+// choose notes an interface and what it is connected to: the other end, what is
+// on top of it, such as the ports of a bridge, and their other ends.
+func choose(chosen map[*network.Interface]bool, i *network.Interface) {
+	add := func(i *network.Interface) {
+		chosen[i] = true
+		if i.Far != nil && i.Far.Interface != nil {
+			chosen[i.Far.Interface] = true
+		}
+	}
+	add(i)
+	for _, upper := range i.Uppers {
+		add(upper)
+	}
+}
+
+// networksOf returns the network namespaces of what was found.
+func networksOf(snap *inspect.Snapshot, found target.Found, ref target.Ref) (spaces []*inspect.Namespace, err error) {
+	for _, ns := range found.Namespaces(snap) {
+		if ns.Type == inspect.Net {
+			spaces = append(spaces, ns)
+		}
+	}
+	switch {
+	case len(spaces) > 0:
+		return spaces, nil
+	case found.Namespace != nil:
+		return nil, fmt.Errorf("%s is a namespace of type %s, not net", ref.Text, found.Namespace.Type)
+	case found.Pinned != nil:
+		return nil, fmt.Errorf("%s has no network namespace", ref.Text)
+	}
+	return nil, fmt.Errorf("the network namespace of %s cannot be read: %w", ref.Text, fs.ErrPermission)
+}
+
+// completeInterfaces offers the interfaces of the caller's network namespace, and
+// what else can be a TARGET.
+func completeInterfaces(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	list, directive := completeTargets(cmd, args, word)
+	o := offers{word: word, list: list}
+	c, err := network.Dial(nil)
+	if err != nil {
+		return list, directive
+	}
+	defer c.Close()
+	links, _ := c.Links() // what there is can be offered
+	for _, l := range links {
+		o.add(l.Name, l.Kind)
+	}
+	return o.list, directive
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/inspect/network"
+	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/output"
+)
+
+// portsOptions is what the words of nstool-ports(1) say.
+type portsOptions struct {
+	rowOptions
+	ports   []portRange
+	targets []target.Ref
+	unix    bool
+	rawIP   bool
+}
+
+// A portRange is a PORT as it was written.
+type portRange struct {
+	text     string
+	protocol network.Protocol // or "" for any
+	from, to uint16
+}
+
+func newPorts(a *app) *cobra.Command {
+	var o portsOptions
+	cmd := &cobra.Command{
+		Use:     "ports [flags] [PORT|TARGET...]",
+		Aliases: []string{"listen"},
+		Short:   "List listening sockets, with process and container",
+		GroupID: groupSee,
+		Long: `List the sockets of every network namespace that wait for others: TCP sockets
+that listen and UDP sockets that are bound, with all processes that have each
+open, their user and their container.
+
+A PORT is a number, a range such as 8000-8080, or either with a protocol before
+it: tcp/8080. With a process or container as TARGET, list the sockets that it
+has open, and all of its network namespace unless that is the host's; with a
+namespace, those that are there.`,
+		Example: `  nstool ports                   every listening socket
+  nstool ports 8080              who listens there, in which namespace
+  nstool ports udp/53 tcp/53     who answers for names
+  nstool ports web               what a container listens on
+  nstool ports pid:4242          what a process listens on
+  nstool ports --unix -Q 'local contains "docker"'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var words []string
+			for _, word := range args {
+				p, ok, err := parsePort(word)
+				switch {
+				case err != nil:
+					return usageError{err}
+				case ok:
+					o.ports = append(o.ports, p)
+				default:
+					words = append(words, word)
+				}
+			}
+			var err error
+			if o.targets, err = parseTargets(words); err != nil {
+				return err
+			}
+			if err := checkRows(o.rowOptions, output.Listeners); err != nil {
+				return err
+			}
+			return runPorts(cmd.Context(), a, o)
+		},
+		ValidArgsFunction: completeTargets,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVarP(&o.unix, "unix", "x", false, "list unix sockets too")
+	f.BoolVarP(&o.rawIP, "raw-sockets", "w", false, "list raw and packet sockets too")
+	rowFlags(cmd, &o.rowOptions, output.Listeners)
+	return cmd
+}
+
+// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080. It reports
+// whether the word is one, and not a TARGET.
+func parsePort(word string) (p portRange, ok bool, err error) {
+	p.text = word
+	rest := word
+	if i := strings.IndexAny(word, "/:"); i >= 0 {
+		switch proto := network.Protocol(word[:i]); proto {
+		case network.TCP, network.UDP, network.UDPLite, network.SCTP, network.MPTCP:
+			p.protocol = proto
+		case "":
+			if word[i] == '/' {
+				return p, false, nil // a path
+			}
+		default:
+			return p, false, nil
+		}
+		rest = word[i+1:]
+	}
+	explicit := rest != word
+	first, last, isRange := strings.Cut(rest, "-")
+	if !isRange {
+		last = first
+	}
+	digits := func(s string) bool {
+		return s != "" && strings.Trim(s, "0123456789") == ""
+	}
+	if !digits(first) || !digits(last) {
+		if explicit {
+			return p, false, badPort(word)
+		}
+		return p, false, nil
+	}
+	from, err1 := strconv.ParseUint(first, 10, 16)
+	to, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil {
+		if explicit || isRange {
+			return p, false, badPort(word)
+		}
+		return p, false, nil // a process or a namespace
+	}
+	if from == 0 || to < from {
+		return p, false, badPort(word)
+	}
+	p.from, p.to = uint16(from), uint16(to)
+	return p, true, nil
+}
+
+func badPort(word string) error {
+	return fmt.Errorf("bad port %q: a port is a number from 1 to 65535, or two with a dash between, the smaller first", word)
+}
+
+// has reports whether a socket is at one of the ports.
+func (p portRange) has(l *network.Listener) bool {
+	if !l.HasPort() || l.Local.Port() < p.from || l.Local.Port() > p.to {
+		return false
+	}
+	return p.protocol == "" || p.protocol == l.Protocol || p.protocol == network.MPTCP && l.MPTCP
+}
+
+func (o portsOptions) which() network.Which {
+	which := network.Internet
+	if o.unix {
+		which |= network.Unix
+	}
+	if o.rawIP {
+		which |= network.RawSockets
+	}
+	return which
+}
+
+func runPorts(ctx context.Context, a *app, o portsOptions) error {
+	if o.list {
+		return writeColumns(a, output.Listeners)
+	}
+	stop := a.progress("still reading network namespaces")
+	defer stop()
+	snap, err := inspect.Scan(ctx, append(networkScan(o.rowOptions, o.targets), inspect.WithSockets())...)
+	if err != nil {
+		return err
+	}
+	wanted, err := choosePorts(snap, o.targets)
+	if err != nil {
+		return err
+	}
+	l := newListing(o.rowOptions, snap)
+	rows, gaps := network.Sockets(ctx, snap, networks(snap), o.which())
+	l.gaps = gaps
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	rows = slices.DeleteFunc(rows, func(r *network.Listener) bool {
+		return len(o.ports) > 0 && !slices.ContainsFunc(o.ports, func(p portRange) bool { return p.has(r) }) || !wanted.has(r)
+	})
+	unheard := unheard(rows, o.ports)
+	for _, r := range rows {
+		for _, h := range r.Holders {
+			if p, ok := snap.Process(h.PID); ok {
+				l.processes = append(l.processes, p)
+			}
+		}
+	}
+	defaults := output.Listeners
+	if !o.json {
+		defaults = output.ListenerDefaults(l.containers())
+	}
+	cols, err := arrange(ctx, l, &rows, output.Listeners, defaults)
+	if err != nil {
+		return err
+	}
+	stop()
+	if o.json {
+		err = output.ListenersJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+	} else if len(rows) > 0 || len(unheard) == 0 {
+		err = draw(a, l, rows, cols, nil)
+	}
+	if err != nil {
+		return err
+	}
+	err = a.reportGaps(snap, l.gaps, o.strict)
+	if len(unheard) > 0 {
+		return nobodyListens(snap, unheard, o.targets)
+	}
+	return err
+}
+
+// unheard returns the ports on which nobody listens.
+func unheard(rows []*network.Listener, ports []portRange) (none []portRange) {
+	for _, p := range ports {
+		if !slices.ContainsFunc(rows, p.has) {
+			none = append(none, p)
+		}
+	}
+	return none
+}
+
+// nobodyListens says so. A number may have been meant to be that of a process.
+func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.Ref) error {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = p.text
+	}
+	where := ""
+	if len(targets) > 0 {
+		where = " there"
+	}
+	err := fmt.Errorf("nobody listens%s on %s", where, strings.Join(words, ", "))
+	for _, p := range ports {
+		if n, e := strconv.Atoi(p.text); e == nil {
+			if _, ok := snap.Process(n); ok {
+				err = withHint(err, "process %d is written pid:%d", n, n)
+			}
+		}
+	}
+	return err
+}
+
+// wantedSockets says which sockets the targets ask for: those in namespaces, and
+// those that processes have open. A nil one wants all.
+type wantedSockets struct {
+	spaces map[*inspect.Namespace]bool
+	pids   map[int]bool
+}
+
+func (w *wantedSockets) has(l *network.Listener) bool {
+	return w == nil || w.spaces[l.NS] || slices.ContainsFunc(l.Holders, func(h inspect.Holder) bool { return w.pids[h.PID] })
+}
+
+// choosePorts finds what the targets ask for.
+func choosePorts(snap *inspect.Snapshot, targets []target.Ref) (*wantedSockets, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	w := &wantedSockets{spaces: make(map[*inspect.Namespace]bool), pids: make(map[int]bool)}
+	for _, ref := range targets {
+		found, err := target.Resolve(snap, ref)
+		if err != nil {
+			return nil, err
+		}
+		spaces, err := networksOf(snap, found, ref)
+		if err != nil && (found.Process == nil || !errors.Is(err, fs.ErrPermission)) {
+			return nil, err
+		}
+		if found.Process != nil {
+			// All of the host's are not those of a process or container.
+			spaces = slices.DeleteFunc(spaces, func(ns *inspect.Namespace) bool {
+				return ns == ownNetwork(snap) || ns.ID.Ino == snap.Containers().Host[inspect.Net]
+			})
+			maps.Copy(w.pids, processesOf(snap, found))
+		}
+		for _, ns := range spaces {
+			w.spaces[ns] = true
+		}
+	}
+	return w, nil
+}
+
+// processesOf returns the process that was found, or all that are in the
+// containers.
+func processesOf(snap *inspect.Snapshot, found target.Found) map[int]bool {
+	pids := map[int]bool{found.Process.PID: true}
+	if len(found.Match.Containers) == 0 {
+		return pids
+	}
+	for p := range snap.Processes() {
+		if c := snap.ContainerOf(p).Container; c != nil && slices.ContainsFunc(found.Match.Containers, func(m *container.Container) bool { return m == c }) {
+			pids[p.PID] = true
+		}
+	}
+	return pids
+}

@@ -1,0 +1,498 @@
+package network
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// patience is how long a survey waits for the next of its answers. The lock that
+// the kernel has for all of its interfaces may be held for long.
+const patience = 5 * time.Second
+
+// survey calls read for each of the namespaces, with a Conn to it, and got with
+// what it returned, one after the other and in no order. A namespace that cannot
+// be read, or does not answer, is a gap: what it would have had is lost, and
+// nothing else.
+func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
+	type reply struct {
+		i      int
+		answer T
+		err    error
+	}
+	var (
+		next    atomic.Int64
+		replies = make(chan reply, len(spaces)) // who comes late finds room
+	)
+	work := func() error {
+		for i := int(next.Add(1)) - 1; i < len(spaces) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			r := reply{i: i}
+			r.answer, r.err = readOne(ctx, snap, spaces[i], read)
+			replies <- r
+		}
+		return nil
+	}
+	for range min(max(runtime.GOMAXPROCS(0), 2), len(spaces)) {
+		go sys.OnThread(work) //nolint:errcheck // it has none
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	answered := make([]bool, len(spaces))
+	for range spaces {
+		var err error
+		select {
+		case r := <-replies:
+			answered[r.i] = true
+			if r.err != nil {
+				gaps = append(gaps, inspect.Gap{What: what + " of " + spaces[r.i].String(), Err: r.err})
+			}
+			got(spaces[r.i], r.answer)
+			timer.Reset(patience)
+			continue
+		case <-timer.C:
+			err = inspect.ErrSlow
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		next.Store(int64(len(spaces))) // nobody begins anything more
+		for i, ok := range answered {
+			if !ok {
+				gaps = append(gaps, inspect.Gap{What: what + " of " + spaces[i].String(), Err: err})
+			}
+		}
+		break
+	}
+	slices.SortFunc(gaps, func(a, b inspect.Gap) int { return cmp.Compare(a.What, b.What) })
+	return gaps
+}
+
+// readOne has the calling thread join a namespace and read it.
+func readOne[T any](ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace, read func(*Conn) (T, error)) (answer T, err error) {
+	file, err := snap.Open(ctx, ns)
+	if err != nil {
+		return answer, err
+	}
+	defer file.Close()
+	c, err := join(file)
+	if err != nil {
+		return answer, err
+	}
+	defer c.Close()
+	return read(c)
+}
+
+// A Listener is a socket of a snapshot.
+type Listener struct {
+	Socket
+	NS       *inspect.Namespace
+	LinkName string // the name of the interface that it is bound to, or ""
+	// Holders are the descriptors that are the socket, by PID. There are none
+	// if those of its process could not be read, and if it has none: it is the
+	// kernel's own, or under way from one process to another.
+	Holders []inspect.Holder
+}
+
+// Named reports whether name is that of i, or an alternative one.
+func (i *Interface) Named(name string) bool {
+	return i.Link.Name == name || slices.Contains(i.AltNames, name)
+}
+
+// Sockets returns the sockets that wait for others in network namespaces of a
+// snapshot, which must be of a scan [inspect.WithSockets] to know their holders.
+// They are in the order of the namespaces, then by protocol and place.
+//
+// A namespace that cannot be read is a gap.
+func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace, which Which) ([]*Listener, []inspect.Gap) {
+	type found struct {
+		sockets []Socket
+		names   map[int]string
+	}
+	lister := List(which)
+	of := make(map[*inspect.Namespace]found)
+	gaps := survey(ctx, snap, "sockets", spaces,
+		func(c *Conn) (f found, err error) {
+			if f.sockets, err = lister.Sockets(c); err != nil {
+				return f, err
+			}
+			f.names, err = c.names(f.sockets)
+			return f, err
+		},
+		func(ns *inspect.Namespace, f found) { of[ns] = f })
+	var all []*Listener
+	for _, ns := range spaces {
+		f := of[ns]
+		slices.SortStableFunc(f.sockets, compareSockets)
+		for _, s := range f.sockets {
+			l := &Listener{Socket: s, NS: ns, LinkName: f.names[s.Link]}
+			if s.Inode != 0 {
+				l.Holders = slices.Collect(snap.Sockets(s.Inode))
+			}
+			all = append(all, l)
+		}
+	}
+	return all, gaps
+}
+
+// order is that of protocols, in lists.
+var order = []Protocol{TCP, MPTCP, SCTP, UDP, UDPLite, Raw, Packet, UnixStream, UnixSeqpacket, UnixDatagram}
+
+func compareSockets(a, b Socket) int {
+	return cmp.Or(cmp.Compare(slices.Index(order, a.Protocol), slices.Index(order, b.Protocol)),
+		cmp.Compare(a.Local.Port(), b.Local.Port()), a.Local.Addr().Compare(b.Local.Addr()),
+		cmp.Compare(a.Link, b.Link), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Inode, b.Inode))
+}
+
+// names returns the names of the interfaces that sockets are bound to.
+func (c *Conn) names(sockets []Socket) (map[int]string, error) {
+	var names map[int]string
+	for _, s := range sockets {
+		if s.Link == 0 || names[s.Link] != "" {
+			continue
+		}
+		if names == nil {
+			names = make(map[int]string)
+		}
+		l, err := c.link(s.Link)
+		if err != nil && !isErrno(err, enodev) { // that is: it has gone
+			return names, err
+		}
+		names[s.Link] = l.Name
+	}
+	return names, nil
+}
+
+// An Interface is a network interface of a snapshot.
+type Interface struct {
+	Link
+	NS     *inspect.Namespace
+	Master *Interface // what it is a port of, or nil
+	// Far is what Lower leads to: the other end of a pair, or the interface
+	// that this one is on top of. It is nil if there is none.
+	Far *End
+	// Uppers are the interfaces on top of this one, in any namespace, and the
+	// ports of a bridge or its like.
+	Uppers []*Interface
+}
+
+// An End is where an interface leads.
+type End struct {
+	// NS is the namespace, or nil if it cannot be told: nothing that is known
+	// leads to it.
+	NS *inspect.Namespace
+	// Interface is the interface there, or nil. Its Name may be known where NS
+	// is not.
+	Interface *Interface
+	Name      string
+}
+
+// Interfaces returns the interfaces of network namespaces of a snapshot, and finds
+// which of them belong together. They are in the order of the namespaces, and by
+// index.
+//
+// The kernel says where the other end of an interface is by a number that only
+// the namespace of that interface has for the other one. The numbers that the
+// caller's namespace has for all others, and these have for the caller's, are
+// asked for; of other numbers it is asked whether they are those of a namespace
+// that has an interface that fits. What the kernel does not confirm is not told.
+//
+// A namespace that cannot be read is a gap.
+func Interfaces(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace) ([]*Interface, []inspect.Gap) {
+	s := &surveyor{
+		ctx: ctx, snap: snap, of: make(map[*inspect.Namespace]*space),
+	}
+	gaps := s.read(spaces)
+	var all []*Interface
+	for _, ns := range spaces {
+		if f := s.of[ns]; f != nil {
+			all = append(all, f.links...)
+		}
+	}
+	s.connect(all)
+	return all, gaps
+}
+
+// A surveyor finds out what is connected with what.
+type surveyor struct {
+	ctx  context.Context
+	snap *inspect.Snapshot
+	of   map[*inspect.Namespace]*space
+}
+
+// A space is what is known of a network namespace.
+type space struct {
+	ns      *inspect.Namespace
+	links   []*Interface
+	byIndex map[int]*Interface
+	numbers map[int]*inspect.Namespace // those it has for others
+	names   map[remote]string          // of interfaces in namespaces that are not known
+}
+
+// A remote is an interface in a namespace with a number.
+type remote struct{ nsid, index int }
+
+// read reads the interfaces of the namespaces.
+func (s *surveyor) read(spaces []*inspect.Namespace) []inspect.Gap {
+	own, numbers := s.dialOwn()
+	if own != nil {
+		defer own.close()
+	}
+	type found struct {
+		links   []Link
+		forOwn  int // the number that it has for the caller's namespace
+		fromOwn int // the number that the caller's has for it
+	}
+	var mu sync.Mutex
+	gaps := survey(s.ctx, s.snap, "interfaces", spaces,
+		func(c *Conn) (found, error) {
+			f := found{forOwn: NoNumber, fromOwn: NoNumber}
+			var err error
+			if f.links, err = c.Links(); err != nil || own == nil {
+				return f, err
+			}
+			if f.forOwn, err = c.ID(own.file); err != nil {
+				f.forOwn = NoNumber
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if f.fromOwn, err = own.ID(c.ns); err != nil {
+				f.fromOwn = NoNumber
+			}
+			return f, nil
+		},
+		func(ns *inspect.Namespace, f found) {
+			sp := &space{ns: ns, byIndex: make(map[int]*Interface, len(f.links)), numbers: make(map[int]*inspect.Namespace)}
+			for _, l := range f.links {
+				i := &Interface{Link: l, NS: ns}
+				sp.links = append(sp.links, i)
+				sp.byIndex[l.Index] = i
+			}
+			if own != nil && f.forOwn != NoNumber {
+				sp.numbers[f.forOwn] = own.ns
+			}
+			if f.fromOwn != NoNumber {
+				numbers[f.fromOwn] = ns
+			}
+			s.of[ns] = sp
+		})
+	if own != nil && s.of[own.ns] != nil {
+		s.of[own.ns].numbers = numbers
+	}
+	return gaps
+}
+
+// An ownConn is a Conn to the caller's own network namespace.
+type ownConn struct {
+	*Conn
+	ns   *inspect.Namespace
+	file *os.File
+}
+
+func (o *ownConn) close() {
+	o.Conn.Close()
+	o.file.Close()
+}
+
+// dialOwn returns a Conn to the caller's own namespace, or nil, and has that
+// number the namespaces that its interfaces lead to.
+func (s *surveyor) dialOwn() (*ownConn, map[int]*inspect.Namespace) {
+	numbers := make(map[int]*inspect.Namespace)
+	file, err := sys.OwnNetns()
+	if err != nil {
+		return nil, numbers
+	}
+	id, err := sys.Fstat(int(file.Fd()))
+	if err != nil {
+		file.Close()
+		return nil, numbers
+	}
+	ns, ok := s.snap.Namespace(inspect.ID(id))
+	c, err := Dial(nil)
+	if err != nil || !ok {
+		file.Close()
+		return nil, numbers
+	}
+	_, _ = c.Links() // what is wrong with it shows when it is read with the others
+	return &ownConn{c, ns, file}, numbers
+}
+
+// connect finds masters and other ends.
+func (s *surveyor) connect(all []*Interface) {
+	for _, i := range all {
+		if i.Link.Master != 0 {
+			i.Master = s.of[i.NS].byIndex[i.Link.Master]
+		}
+	}
+	s.askRest(all)
+	for _, i := range all {
+		i.Far = s.far(i)
+	}
+	// What one end does not tell the other may: both ends of a pair name each
+	// other.
+	other := make(map[*Interface]*Interface)
+	for _, i := range all {
+		if i.Paired() && i.Far != nil && i.Far.Interface != nil {
+			other[i.Far.Interface] = i
+		}
+	}
+	for _, i := range all {
+		if i.Paired() && i.Far != nil && i.Far.NS == nil {
+			if o := other[i]; o != nil && o.Index == i.Lower && o.Lower == i.Index && o.Kind == i.Kind {
+				i.Far = &End{NS: o.NS, Interface: o, Name: o.Name}
+			}
+		}
+	}
+	for _, i := range all {
+		if i.Master != nil {
+			i.Master.Uppers = append(i.Master.Uppers, i)
+		}
+		if !i.Paired() && i.Far != nil && i.Far.Interface != nil {
+			i.Far.Interface.Uppers = append(i.Far.Interface.Uppers, i)
+		}
+	}
+}
+
+// far returns where an interface leads.
+func (s *surveyor) far(i *Interface) *End {
+	sp := s.of[i.NS]
+	switch {
+	case i.NetNSID == SameNamespace && i.Lower == 0, i.NetNSID == SameNamespace && i.Lower == i.Index:
+		return nil
+	case i.NetNSID == SameNamespace:
+		if o := sp.byIndex[i.Lower]; o != nil {
+			return &End{NS: i.NS, Interface: o, Name: o.Name}
+		}
+		return &End{}
+	case i.NetNSID == NoNumber:
+		return &End{}
+	}
+	ns := sp.numbers[i.NetNSID]
+	if ns == nil {
+		return &End{Name: sp.names[remote{i.NetNSID, i.Lower}]}
+	}
+	end := &End{NS: ns}
+	if there := s.of[ns]; there != nil && i.Lower != 0 {
+		if o := there.byIndex[i.Lower]; o != nil {
+			end.Interface, end.Name = o, o.Name
+		}
+	}
+	return end
+}
+
+// askRest asks namespaces for the numbers that are not known yet.
+func (s *surveyor) askRest(all []*Interface) {
+	var spaces []*inspect.Namespace
+	unknown := make(map[*inspect.Namespace][]*Interface)
+	for _, i := range all {
+		if i.NetNSID < 0 || s.of[i.NS].numbers[i.NetNSID] != nil {
+			continue
+		}
+		if unknown[i.NS] == nil {
+			spaces = append(spaces, i.NS)
+		}
+		unknown[i.NS] = append(unknown[i.NS], i)
+	}
+	if len(spaces) == 0 {
+		return
+	}
+	fits := make(map[fit][]*Interface)
+	for _, i := range all {
+		for _, f := range fitsOf(i) {
+			fits[f] = append(fits[f], i)
+		}
+	}
+	type found struct {
+		ns      *inspect.Namespace
+		numbers map[int]*inspect.Namespace
+		names   map[remote]string
+	}
+	survey(s.ctx, s.snap, "numbers", spaces,
+		func(c *Conn) (found, error) {
+			f := found{numbers: make(map[int]*inspect.Namespace), names: make(map[remote]string)}
+			id, err := sys.Fstat(int(c.ns.Fd()))
+			if err != nil {
+				return f, err
+			}
+			ns, _ := s.snap.Namespace(inspect.ID(id))
+			for _, i := range unknown[ns] {
+				if f.numbers[i.NetNSID] != nil {
+					continue
+				}
+				far, err := c.remote(i.NetNSID, i.Lower)
+				if err == nil {
+					f.names[remote{i.NetNSID, i.Lower}] = far.Name
+				}
+				if there := s.confirm(c, i, candidates(fits, i, far, err == nil)); there != nil {
+					f.numbers[i.NetNSID] = there
+				}
+			}
+			return f, nil
+		},
+		func(ns *inspect.Namespace, f found) {
+			sp := s.of[ns]
+			for n, there := range f.numbers {
+				sp.numbers[n] = there
+			}
+			sp.names = f.names
+		})
+}
+
+// A fit is what one interface tells of another, or an interface of itself. Two
+// with the same fit may belong together.
+type fit struct {
+	index, lower int
+	kind         string // of a pair
+	name, mac    string // of what was asked from afar
+}
+
+// fitsOf returns the fits by which an interface may be looked for.
+func fitsOf(i *Interface) []fit {
+	fits := []fit{{index: i.Index, name: i.Name, mac: string(i.Hardware)}}
+	if i.Paired() {
+		fits = append(fits, fit{index: i.Index, lower: i.Lower, kind: i.Kind})
+	}
+	return fits
+}
+
+// candidates returns the interfaces that may be the other end of i. What was
+// asked from afar says most.
+func candidates(fits map[fit][]*Interface, i *Interface, far Link, asked bool) []*Interface {
+	switch {
+	case asked:
+		return fits[fit{index: far.Index, name: far.Name, mac: string(far.Hardware)}]
+	case i.Paired():
+		return fits[fit{index: i.Lower, lower: i.Index, kind: i.Kind}]
+	}
+	return nil
+}
+
+// mostCandidates is how many candidates are asked about: more than a few fit only
+// where somebody has made them alike.
+const mostCandidates = 64
+
+// confirm returns the namespace of the candidate for which c has the number that
+// leads to the other end of i.
+func (s *surveyor) confirm(c *Conn, i *Interface, candidates []*Interface) *inspect.Namespace {
+	for _, o := range candidates[:min(len(candidates), mostCandidates)] {
+		if o.NS == i.NS {
+			continue
+		}
+		file, err := s.snap.Open(s.ctx, o.NS)
+		if err != nil {
+			continue
+		}
+		n, err := c.ID(file)
+		file.Close()
+		if err == nil && n == i.NetNSID {
+			return o.NS
+		}
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package output
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/inspect/network"
+)
+
+// Listeners is the table of columns that say something of a socket that waits for
+// others.
+var Listeners = []Column[*network.Listener]{
+	{"PROTO", "protocol: tcp, sctp, udp, udplite, raw, packet, unix-stream, unix-seqpacket or unix-dgram", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(string(l.Protocol)) }},
+	{"LOCAL", "where it waits: address and port, with the interface it is bound to; of a unix socket its path, or @ and its abstract name", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(localOf(l)) }},
+	{"ADDRESS", "address", Text, 0, func(_ *View, l *network.Listener) Value {
+		if !l.Local.IsValid() {
+			return Value{}
+		}
+		return textValue(l.Local.Addr().String())
+	}},
+	{"PORT", "port", Number, 0, func(_ *View, l *network.Listener) Value {
+		if !l.HasPort() {
+			return Value{}
+		}
+		return numberValue(int(l.Local.Port()))
+	}},
+	{"FAMILY", "ipv4, ipv6, unix or packet; \"both\" for a socket of IPv6 that takes IPv4 as well", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(familyOf(l)) }},
+	{"MPTCP", "\"mptcp\" for a socket of TCP that takes connections of MPTCP as well", Text, 0, func(_ *View, l *network.Listener) Value {
+		if l.MPTCP {
+			return textValue("mptcp")
+		}
+		return Value{}
+	}},
+	{"LINK", "interface that it is bound to", Text, 0, func(_ *View, l *network.Listener) Value {
+		if l.Link != 0 && l.LinkName == "" {
+			return Value{state: hidden}
+		}
+		return textValue(l.LinkName)
+	}},
+	{"PATH", "name of a unix socket, as the process gave it; an abstract one without @", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(l.Name) }},
+	{"ABSTRACT", "\"abstract\" for a unix socket whose name is no path", Text, 0, func(_ *View, l *network.Listener) Value {
+		if l.Abstract {
+			return textValue("abstract")
+		}
+		return Value{}
+	}},
+	{"PROCESSES", "all processes that have it open, and as which descriptor", Holders, Detail, holdersOfListener},
+	{"PID", "the one with the lowest PID", Number, 0, ofFirst(func(_ *View, h inspect.Holder) Value { return numberValue(h.PID) })},
+	{"FD", "its descriptor", Number, 0, ofFirst(func(_ *View, h inspect.Holder) Value { return numberValue(h.FD) })},
+	{"COMM", "name of its command, as the kernel cuts it", Text, Detail, ofFirst(func(v *View, h inspect.Holder) Value {
+		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Comm) })
+	})},
+	{"COMMAND", "its command line", Text, Detail | Args, ofFirst(func(v *View, h inspect.Holder) Value {
+		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })
+	})},
+	{"USER", "user that it runs as; of a socket without a process, who made it", Text, Detail, func(v *View, l *network.Listener) Value {
+		if h, ok := first(l); ok {
+			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })
+		}
+		return v.makerOf(l)
+	}},
+	{"OWNER", "user that made the socket", Text, 0, func(v *View, l *network.Listener) Value { return v.makerOf(l) }},
+	{"UID", "its number", Number, 0, func(_ *View, l *network.Listener) Value {
+		if l.UID < 0 {
+			return Value{}
+		}
+		return numberValue(l.UID)
+	}},
+	{"RECVQ", "connections that wait to be accepted, or bytes to be read", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Recv) }},
+	{"SENDQ", "connections that may wait, or bytes to be sent", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Send) }},
+	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value {
+		if l.Inode == 0 {
+			return Value{}
+		}
+		return numberValue(l.Inode)
+	}},
+	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.NS.ID.Ino) }},
+	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.place(l.NS)) }},
+	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return listValue(v.ownMounts(l.NS)) }},
+	ofListener("CONTAINER", containerName),
+	ofListener("ENGINE", containerEngine),
+	ofListener("CID", containerID),
+	ofListener("IMAGE", containerImage),
+	ofListener("POD", containerPod),
+}
+
+// ListenerDefaults returns the columns of sockets that are shown when none are
+// asked for.
+func ListenerDefaults(containers bool) []Column[*network.Listener] {
+	names := []string{"PROTO", "LOCAL", "NS", "WHERE"}
+	if containers {
+		names = append(names, "CONTAINER")
+	}
+	return Pick(Listeners, append(names, "USER", "PROCESSES")...)
+}
+
+// ofListener makes a column of what there is to say of the container of a socket:
+// that of its process, or where there is none that of its namespace.
+func ofListener(name string, f containerField) Column[*network.Listener] {
+	return Column[*network.Listener]{name, f.help, Text, Identity, func(v *View, l *network.Listener) Value { return f.value(v.containerOfListener(l)) }}
+}
+
+func (v *View) containerOfListener(l *network.Listener) *container.Container {
+	if !v.Identified {
+		return nil
+	}
+	if h, ok := first(l); ok {
+		if p, ok := v.Snapshot.Process(h.PID); ok {
+			return v.Snapshot.ContainerOf(p).Container
+		}
+	}
+	return v.Snapshot.ContainerWith(l.NS)
+}
+
+// first returns the holder with the lowest PID.
+func first(l *network.Listener) (inspect.Holder, bool) {
+	if len(l.Holders) == 0 {
+		return inspect.Holder{}, false
+	}
+	return l.Holders[0], true
+}
+
+// ofFirst makes a column of the first process that has a socket open.
+func ofFirst(f func(*View, inspect.Holder) Value) func(*View, *network.Listener) Value {
+	return func(v *View, l *network.Listener) Value {
+		if h, ok := first(l); ok {
+			return f(v, h)
+		}
+		return v.nobody(l)
+	}
+}
+
+// nobody is the value of a socket of which no process was found: there is none, or
+// it is one whose descriptors could not be read.
+func (v *View) nobody(l *network.Listener) Value {
+	if l.Inode != 0 && v.unreadFDs() {
+		return Value{state: hidden}
+	}
+	return Value{}
+}
+
+// unreadFDs reports whether there are processes whose descriptors could not be
+// read.
+func (v *View) unreadFDs() bool {
+	if v.unread == nil {
+		unread := slices.ContainsFunc(v.Snapshot.Gaps(), func(g inspect.Gap) bool { return g.PID != 0 && (g.What == "ns" || g.What == "fd") })
+		v.unread = &unread
+	}
+	return *v.unread
+}
+
+func (v *View) makerOf(l *network.Listener) Value {
+	if l.UID < 0 {
+		return Value{state: hidden}
+	}
+	return textValue(v.userName(uint32(l.UID)))
+}
+
+// holdersOfListener lists who has a socket open: "nginx (812 fd 6)". That nobody
+// has is said in words.
+func holdersOfListener(v *View, l *network.Listener) Value {
+	if len(l.Holders) == 0 {
+		if n := v.nobody(l); n.state == hidden {
+			return n
+		}
+		return Value{state: known, list: []string{"no process"}, holders: slices.Values(l.Holders)}
+	}
+	val := Value{state: known, holders: slices.Values(l.Holders)}
+	for _, h := range l.Holders {
+		comm := "process"
+		if d, ok := v.Details[h.PID]; ok && d.Comm != "" {
+			comm = d.Comm
+		}
+		pid := strconv.Itoa(h.PID)
+		if h.TID != 0 {
+			pid += "/" + strconv.Itoa(h.TID)
+		}
+		val.list = append(val.list, fmt.Sprintf("%s (%s fd %d)", comm, pid, h.FD))
+	}
+	return val
+}
+
+// localOf says where a socket waits.
+func localOf(l *network.Listener) string {
+	link := ""
+	switch {
+	case l.LinkName != "":
+		link = "%" + l.LinkName
+	case l.Link != 0:
+		link = "%" + strconv.Itoa(l.Link)
+	}
+	switch {
+	case l.Protocol == network.Raw:
+		return hostOf(l.Local.Addr()) + link + ":" + strconv.Itoa(int(l.Local.Port()))
+	case l.Protocol == network.Packet:
+		return "*" + link
+	case l.Local.IsValid():
+		return hostOf(l.Local.Addr()) + link + ":" + strconv.Itoa(int(l.Local.Port()))
+	case l.Abstract:
+		return "@" + l.Name
+	}
+	return l.Name
+}
+
+// hostOf returns an address as it stands before a port.
+func hostOf(a netip.Addr) string {
+	if a.Is4() {
+		return a.String()
+	}
+	return "[" + a.String() + "]"
+}
+
+// familyOf says which family of addresses a socket takes.
+func familyOf(l *network.Listener) string {
+	switch {
+	case strings.HasPrefix(string(l.Protocol), "unix"):
+		return "unix"
+	case l.Protocol == network.Packet:
+		return "packet"
+	case l.Local.Addr().Is4():
+		return "ipv4"
+	case l.Local.Addr().IsUnspecified() && !l.V6Only && l.Protocol != network.Raw:
+		return "both"
+	}
+	return "ipv6"
+}
+
+// ListenerSchema names the form of what [ListenersJSON] writes.
+const ListenerSchema = "nstool/ports/1"
+
+// ListenersJSON writes one object, as [JSON] does:
+//
+//	{"schema": "nstool/ports/1", "partial": false, "sockets": [{...}, ...], "gaps": [{...}, ...]}
+func ListenersJSON(w io.Writer, v *View, rows []*network.Listener, cols []Column[*network.Listener], gaps []inspect.Gap) error {
+	return rowsJSON(w, ListenerSchema, "sockets", v, rows, cols, gaps)
+}
