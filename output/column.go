@@ -37,9 +37,9 @@ type View struct {
 	Now time.Time
 
 	// What is found out when it is needed, once.
-	counts map[*container.Container]int  // processes
-	places map[*inspect.Namespace]string // see [View.place]
-	unread *bool                         // see [View.unreadFDs]
+	counts   map[*container.Container]int  // processes
+	places   map[*inspect.Namespace]string // see [View.place]
+	hidesFDs *bool                         // see [View.unreadFDs]
 }
 
 // A Status is what a process says of itself at length; package inspect/process

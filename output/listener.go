@@ -148,11 +148,11 @@ func (v *View) nobody(l *network.Listener) Value {
 // unreadFDs reports whether there are processes whose descriptors could not be
 // read.
 func (v *View) unreadFDs() bool {
-	if v.unread == nil {
+	if v.hidesFDs == nil {
 		unread := slices.ContainsFunc(v.Snapshot.Gaps(), func(g inspect.Gap) bool { return g.PID != 0 && (g.What == "ns" || g.What == "fd") })
-		v.unread = &unread
+		v.hidesFDs = &unread
 	}
-	return *v.unread
+	return *v.hidesFDs
 }
 
 func (v *View) makerOf(l *network.Listener) Value {

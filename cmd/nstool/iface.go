@@ -11,10 +11,11 @@ import (
 )
 
 // behind returns the network namespace at the other end of an interface of the
-// caller's network namespace, as of the host's end of a veth(4) pair.
+// caller's network namespace, as of the host's end of a veth(4) pair. The error
+// answers [fs.ErrNotExist] if no such interface can be seen.
 func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.Namespace, error) {
 	own := ownNetwork(snap)
-	all, gaps := network.Interfaces(ctx, snap, slices.Collect(snap.Namespaces(inspect.Net)))
+	all, _ := network.Interfaces(ctx, snap, slices.Collect(snap.Namespaces(inspect.Net)))
 	for _, i := range all {
 		switch {
 		case i.NS != own || !i.Named(name):
@@ -25,9 +26,6 @@ func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.
 			return nil, fmt.Errorf("the other end of %s is in a network namespace that was not found", name)
 		}
 		return i.Far.NS, nil
-	}
-	if own == nil || len(all) == 0 && len(gaps) > 0 {
-		return nil, fmt.Errorf("interface %s: the interfaces of this network namespace cannot be read", name)
 	}
 	return nil, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
 }

@@ -57,18 +57,6 @@ namespace, process, container or pod, the interfaces that are there.`,
 	return cmd
 }
 
-// parseTargets reads the TARGETs of a command.
-func parseTargets(words []string) (refs []target.Ref, err error) {
-	for _, word := range words {
-		ref, err := target.Parse(word)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		refs = append(refs, ref)
-	}
-	return refs, nil
-}
-
 // networkScan are the options of a scan for network namespaces and whose they are.
 func networkScan(o rowOptions, targets []target.Ref) []inspect.Option {
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
