@@ -199,13 +199,15 @@ func newExplanation(snap *inspect.Snapshot) *explanation {
 func (e *explanation) allGaps() []inspect.Gap { return append(slices.Clone(e.snap.Gaps()), e.gaps...) }
 
 // find finds what a TARGET stands for. A process of which the caller may see
-// nothing is one with no namespaces.
+// nothing, or that does not answer, is one with no namespaces.
 func (e *explanation) find(ref target.Ref) (target.Found, error) {
 	found, err := target.Resolve(e.snap, ref)
-	if ref.Kind == target.Process && errors.Is(err, fs.ErrPermission) {
-		if p, ok := e.snap.Process(ref.PID); ok {
-			return target.Found{Process: p, TID: ref.TID}, nil
+	if ref.Kind == target.Process && err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p, ok := e.snap.Process(ref.PID)
+		if !ok {
+			p = &inspect.Process{PID: ref.PID}
 		}
+		return target.Found{Process: p, TID: ref.TID}, nil
 	}
 	return found, err
 }

@@ -186,21 +186,46 @@ func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]
 var errElsewhere = errors.New("not in the namespace by now")
 
 // of reads files of a process, if its link under ns leads to the namespace and
-// accept, if not nil, says that it will do.
+// accept, if not nil, says that it will do. One that does not answer soon is left
+// behind: there are other ways.
 func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
+	type answer struct {
+		texts [][]byte
+		err   error
+	}
+	answers := make(chan answer, 1)
+	want := r.ns.String()
+	go func() {
+		texts, err := readOf(pid, link, want, accept, names)
+		answers <- answer{texts, err}
+	}()
+	timer := time.NewTimer(patience / 10)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.texts, a.err
+	case <-timer.C:
+		return nil, inspect.ErrSlow
+	}
+}
+
+func readOf(pid int, link, want string, accept func(*sys.Process) bool, names []string) ([][]byte, error) {
 	p, err := sys.OpenProcess(pid, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	in := func() bool {
+	in := func() error {
 		text, err := p.Readlink("ns/" + link)
-		return err == nil && text == r.ns.String()
+		if err == nil && text != want {
+			err = errElsewhere
+		}
+		return err
 	}
-	if _, err := p.Readlink("ns/" + link); err != nil {
+	if err := in(); err != nil {
 		return nil, err
 	}
-	if !in() || accept != nil && !accept(p) {
+	if accept != nil && !accept(p) {
 		return nil, errElsewhere
 	}
 	texts := make([][]byte, len(names))
@@ -212,8 +237,5 @@ func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names 
 	if err := p.Alive(); err != nil {
 		return nil, err
 	}
-	if !in() {
-		return nil, errElsewhere
-	}
-	return texts, nil
+	return texts, in()
 }

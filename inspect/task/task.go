@@ -17,6 +17,7 @@
 package task
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -128,33 +129,51 @@ type Cgroup struct {
 const patience = time.Second
 
 // Read reads a process, or thread tid of it if that is not 0. It needs no
-// privileges for most; Root, Cwd and Exe take the right to look into the
-// process (PTRACE_MODE_READ of ptrace(2)). What could not be read is in Gaps.
-// The error answers [fs.ErrNotExist] if there is no such process or thread, and
-// [inspect.ErrSlow] if it does not answer.
+// privileges for most; Root, Cwd, Exe and Namespaces take the right to look into
+// the process (PTRACE_MODE_READ of ptrace(2)). What could not be read is in Gaps.
+// Of a process that does not answer it is what it said until then, with a gap
+// that is [inspect.ErrSlow]. The error answers [fs.ErrNotExist] if there is no
+// such process or thread.
 func Read(ctx context.Context, pid, tid int) (*Task, error) {
 	type answer struct {
-		t   *Task
-		err error
+		t    *Task
+		err  error
+		last bool
 	}
-	answers := make(chan answer, 1)
+	answers := make(chan answer, len(parts)+1) // who comes late finds room
 	go func() {
-		t, err := read(pid, tid)
-		answers <- answer{t, err}
+		t, err := read(pid, tid, func(so *Task) { answers <- answer{t: so} })
+		answers <- answer{t, err, true}
 	}()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	select {
-	case a := <-answers:
-		return a.t, a.err
-	case <-timer.C:
-		return nil, fmt.Errorf("process %d: %w", pid, inspect.ErrSlow)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	slow := fmt.Errorf("process %d: %w", pid, inspect.ErrSlow)
+	var so *Task // as far as it has got
+	for {
+		select {
+		case a := <-answers:
+			if a.last {
+				return a.t, a.err
+			}
+			so = a.t
+		case <-timer.C:
+			if so == nil {
+				return nil, slow
+			}
+			so.Gaps = append(so.Gaps, inspect.Gap{PID: pid, What: "status", Err: inspect.ErrSlow})
+			return so, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 }
 
-func read(pid, tid int) (*Task, error) {
+// parts are what is read of a task besides its status, those last that may take
+// for ever.
+var parts = []func(*Task, *sys.Process) error{readMaps, readGroups, readLabel, readLinks, readNamespaces, readTicks}
+
+// read reads a task, and calls so with what it has got after each part.
+func read(pid, tid int, so func(*Task)) (*Task, error) {
 	p, err := sys.OpenProcess(pid, tid)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -172,54 +191,117 @@ func read(pid, tid int) (*Task, error) {
 		return nil, fmt.Errorf("%s: %w", p.Path("status"), err)
 	}
 	t.PID, t.TID = pid, tid
-	note := func(what string, err error) {
-		if err != nil && t.State != 'Z' {
-			t.Gaps = append(t.Gaps, inspect.Gap{PID: pid, What: what, Err: err})
+	t.Root.Err, t.Cwd.Err, t.Exe.Err = inspect.ErrSlow, inspect.ErrSlow, inspect.ErrSlow // until they are read
+	for _, part := range parts {
+		copied := *t
+		copied.Gaps = slices.Clone(t.Gaps)
+		so(&copied)
+		if err := part(t, p); err != nil {
+			return nil, ended(p, err)
 		}
-	}
-	for name, to := range map[string]*IDMap{"uid_map": &t.UIDMap, "gid_map": &t.GIDMap} {
-		text, err := p.ReadFile(name, 64<<10)
-		if err == nil {
-			*to, err = ParseIDMap(string(text))
-		}
-		note(name, err)
-	}
-	t.Namespaces = make(map[inspect.Type]uint64)
-	for typ := range inspect.AllTypes.All() {
-		if link, err := p.Readlink("ns/" + typ.String()); err == nil {
-			_, t.Namespaces[typ], _ = inspect.ParseLink(link)
-		}
-	}
-	if t.Ticks, err = ticks(p); err != nil {
-		return nil, ended(p, err)
-	}
-	if theirs, err := p.Readlink("ns/user"); err == nil {
-		if own, err := p.Own("ns/user"); err == nil && own == theirs {
-			// Then the maps are about the parent, and the IDs are as they are.
-			t.UIDMap, t.GIDMap = identity, identity
-		}
-	}
-	text, err = p.ReadFile("cgroup", 1<<20)
-	if err == nil {
-		t.Cgroups, err = ParseCgroups(string(text))
-	}
-	if !errors.Is(err, fs.ErrNotExist) { // a kernel without control groups has no such file
-		note("cgroup", err)
-	}
-	t.Label, err = label(p)
-	note("attr/current", err)
-	for name, to := range map[string]*Link{"root": &t.Root, "cwd": &t.Cwd, "exe": &t.Exe} {
-		to.Path, to.Err = p.Readlink(name)
-		if name == "exe" && errors.Is(to.Err, fs.ErrNotExist) {
-			to.Err = nil // a kernel thread has none
-		}
-		note(name, to.Err)
 	}
 	slices.SortFunc(t.Gaps, func(a, b inspect.Gap) int { return strings.Compare(a.What, b.What) })
 	if err := p.Alive(); err != nil {
 		return nil, ended(p, err)
 	}
 	return t, nil
+}
+
+// note makes a gap of an error. What a zombie has no more is none.
+func (t *Task) note(what string, err error) {
+	if err != nil && t.State != 'Z' {
+		t.Gaps = append(t.Gaps, inspect.Gap{PID: t.PID, What: what, Err: err})
+	}
+}
+
+func readMaps(t *Task, p *sys.Process) error {
+	for _, m := range []struct {
+		name string
+		to   *IDMap
+	}{{"uid_map", &t.UIDMap}, {"gid_map", &t.GIDMap}} {
+		text, err := p.ReadFile(m.name, 64<<10)
+		if err == nil {
+			*m.to, err = ParseIDMap(string(text))
+		}
+		t.note(m.name, err)
+	}
+	return nil
+}
+
+func readGroups(t *Task, p *sys.Process) error {
+	text, err := p.ReadFile("cgroup", 1<<20)
+	if err == nil {
+		t.Cgroups, err = ParseCgroups(string(text))
+	}
+	if !errors.Is(err, fs.ErrNotExist) { // a kernel without control groups has no such file
+		t.note("cgroup", err)
+	}
+	return nil
+}
+
+// readLabel reads what a security module calls the task. AppArmor has a
+// directory of its own since Linux 5.8; before, and for SELinux and Smack, the
+// file is one that all modules share.
+func readLabel(t *Task, p *sys.Process) error {
+	for _, name := range []string{"attr/apparmor/current", "attr/current"} {
+		text, err := p.ReadFile(name, 64<<10)
+		switch {
+		case err == nil:
+			if t.Label = strings.TrimRight(string(text), "\n\x00"); t.Label != "" {
+				return nil
+			}
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
+		default:
+			t.note("attr/current", err)
+			return nil
+		}
+	}
+	return nil
+}
+
+func readLinks(t *Task, p *sys.Process) error {
+	for _, l := range []struct {
+		name string
+		to   *Link
+	}{{"root", &t.Root}, {"cwd", &t.Cwd}, {"exe", &t.Exe}} {
+		l.to.Path, l.to.Err = p.Readlink(l.name)
+		if l.name == "exe" && errors.Is(l.to.Err, fs.ErrNotExist) {
+			l.to.Err = nil // a kernel thread has none
+		}
+		t.note(l.name, l.to.Err)
+	}
+	return nil
+}
+
+func readNamespaces(t *Task, p *sys.Process) error {
+	namespaces := make(map[inspect.Type]uint64)
+	for typ := range inspect.AllTypes.All() {
+		if link, err := p.Readlink("ns/" + typ.String()); err == nil {
+			_, namespaces[typ], _ = inspect.ParseLink(link)
+		}
+	}
+	t.Namespaces = namespaces
+	if own, err := p.Own("ns/user"); err == nil && own == inspect.FormatLink(inspect.User, namespaces[inspect.User]) {
+		// Then the maps are about the parent, and the IDs are as they are.
+		t.UIDMap, t.GIDMap = identity, identity
+	}
+	return nil
+}
+
+// readTicks reads the start time. The name of the command stands in parentheses
+// and may hold anything: what counts begins behind the last one.
+func readTicks(t *Task, p *sys.Process) error {
+	text, err := p.ReadFile("stat", 4096)
+	if err != nil {
+		return err
+	}
+	const start = 19 // 22 in proc_pid_stat(5): from 1, and two are gone
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) <= start {
+		return fmt.Errorf("%s: too few fields", p.Path("stat"))
+	}
+	t.Ticks, err = strconv.ParseUint(fields[start], 10, 64)
+	return err
 }
 
 // ProcessOf returns the process that a thread is of: itself, if it is the one
@@ -273,21 +355,6 @@ func Threads(pid int) ([]int, error) {
 	return tids, nil
 }
 
-// ticks reads the start time. The name of the command stands in parentheses and
-// may hold anything: what counts begins behind the last one.
-func ticks(p *sys.Process) (uint64, error) {
-	text, err := p.ReadFile("stat", 4096)
-	if err != nil {
-		return 0, err
-	}
-	const start = 19 // 22 in proc_pid_stat(5): from 1, and two are gone
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	if len(fields) <= start {
-		return 0, fmt.Errorf("%s: too few fields", p.Path("stat"))
-	}
-	return strconv.ParseUint(fields[start], 10, 64)
-}
-
 // ended turns the errors of a process that is not there any more into one.
 func ended(p *sys.Process, err error) error {
 	if sys.Gone(err) {
@@ -301,25 +368,6 @@ func gone(pid, tid int) error {
 		return fmt.Errorf("thread %d of process %d: %w", tid, pid, fs.ErrNotExist)
 	}
 	return fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
-}
-
-// label reads what a security module calls the task. AppArmor has a directory
-// of its own since Linux 5.8; before, and for SELinux and Smack, the file is one
-// that all modules share.
-func label(p *sys.Process) (string, error) {
-	for _, name := range []string{"attr/apparmor/current", "attr/current"} {
-		text, err := p.ReadFile(name, 64<<10)
-		switch {
-		case err == nil:
-			if text := strings.TrimRight(string(text), "\n\x00"); text != "" {
-				return text, nil
-			}
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
-		default:
-			return "", err
-		}
-	}
-	return "", nil
 }
 
 // parseStatus reads /proc/pid/status. The name of the command, which a task may

@@ -126,21 +126,42 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 			return Found{}, errors.New("this proc file system does not show the caller")
 		}
 	}
+	for _, g := range snap.Gaps() {
+		if g.PID == pid && g.What == "ns" {
+			return Found{}, fmt.Errorf("the namespaces of process %d cannot be read: %w", pid, g.Err)
+		}
+	}
 	p, ok := snap.Process(pid)
 	if !ok {
 		return Found{}, missing("no process %d", pid)
+	}
+	if ref.PidfdIno != 0 {
+		if err := holds(ref); err != nil {
+			return Found{}, err
+		}
 	}
 	if ref.TID != 0 {
 		if _, err := os.Stat(fmt.Sprintf("%s/%d/task/%d", snap.Proc(), pid, ref.TID)); errors.Is(err, fs.ErrNotExist) {
 			return Found{}, missing("no thread %d of process %d", ref.TID, pid)
 		}
 	}
-	for _, g := range snap.Gaps() {
-		if g.PID == pid && g.What == "ns" {
-			return Found{}, fmt.Errorf("the namespaces of process %d cannot be read: %w", pid, g.Err)
-		}
-	}
 	return Found{Process: p, TID: ref.TID}, nil
+}
+
+// holds returns nil if the process has the pidfd inode number that ref says.
+func holds(ref Ref) error {
+	p, err := sys.OpenProcess(ref.PID, 0)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ref.Text, err)
+	}
+	defer p.Close()
+	switch ino, err := p.PidfdInode(); {
+	case err != nil:
+		return fmt.Errorf("%s: %w", ref.Text, err)
+	case ino != ref.PidfdIno:
+		return missing("no process %s: process %d is another one", ref.Text, ref.PID)
+	}
+	return nil
 }
 
 // findPin finds the namespaces of a set that package pin keeps, or one of them.
