@@ -133,6 +133,11 @@ type Cmd struct {
 	// and a pipe in the place of a file.
 	RawStdio bool
 
+	// KeepFDs leaves the caller's other descriptors open to a program of the
+	// caller's own. They can be had only where the caller becomes the program;
+	// else none but 0, 1 and 2 are.
+	KeepFDs bool
+
 	// KillChild is what the program gets when the caller ends; 0 is SIGKILL.
 	KillChild syscall.Signal
 

@@ -65,7 +65,7 @@ func (c *Cmd) Exec() error {
 		var p *plan
 		if p, err = c.plan(s); err == nil {
 			if p.here {
-				return p.exec()
+				return p.exec(c)
 			}
 			err = ErrNotHere
 		}
@@ -88,7 +88,7 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 		return err
 	}
 	if p.here {
-		return p.exec()
+		return p.exec(c)
 	}
 	child, err := p.start(c, s)
 	if err != nil {
@@ -103,7 +103,12 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 var ErrNotHere = errors.New("the plan needs a process of its own")
 
 // exec carries out the plan on the calling thread.
-func (p *plan) exec() error {
+func (p *plan) exec(c *Cmd) error {
+	if !c.KeepFDs {
+		if err := sys.CloseOnExecFrom(3); err != nil {
+			return err
+		}
+	}
 	x := sys.NewScript()
 	x.Here()
 	for fd, closed := range sys.WereClosed() {

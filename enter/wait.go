@@ -3,6 +3,7 @@ package enter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 
@@ -45,9 +46,15 @@ func (c *Cmd) files(null int) (fds [3]int) {
 	return fds
 }
 
+// errKeepFDs is that of [Cmd.KeepFDs] where it cannot be had.
+var errKeepFDs = fmt.Errorf("keep descriptors open: the program gets a process of its own here, and none but 0, 1 and 2: %w", errors.ErrUnsupported)
+
 // start starts the process that carries out the plan.
 func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	ch = &child{plan: p, report: -1, forks: p.forks, room: s.room, proc: s.proc}
+	if c.KeepFDs {
+		return ch, errKeepFDs
+	}
 	defer func() {
 		if err != nil {
 			ch.close()

@@ -214,7 +214,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		PreserveCredentials: o.Preserve, KeepCaps: o.KeepCaps,
 		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
-		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KillChild: o.KillChild,
+		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KeepFDs: o.KeepFDs, KillChild: o.KillChild,
 		AddCaps: o.AddCaps,
 		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}

@@ -56,6 +56,7 @@ type Options struct {
 	Privileged       bool
 	AllowMissing     []string
 	RawStdio         bool
+	KeepFDs          bool
 	KillChild        syscall.Signal
 	DryRun           bool
 	Help             bool
@@ -282,6 +283,10 @@ var Flags = []Flag{
 	{
 		Name: "raw-stdio", Help: "hand redirected files over as they are, and the terminal too",
 		set: func(o *Options, _ string) error { o.RawStdio = true; return nil },
+	},
+	{
+		Name: "keep-fds", Help: "leave descriptors above 2 open to a program of the caller's own",
+		set: func(o *Options, _ string) error { o.KeepFDs = true; return nil },
 	},
 	{
 		Name: "help", Short: "h", Help: "this help",

@@ -172,6 +172,10 @@ var RunFlags = []Flag{
 		set: func(o *Options, _ string) error { o.KeepCaps = true; return nil },
 	},
 	{
+		Name: "keep-fds", Help: "leave descriptors above 2 open to a program of the caller's own",
+		set: func(o *Options, _ string) error { o.KeepFDs = true; return nil },
+	},
+	{
 		Name: "init", Help: "a process that reaps comes first in the PID namespace; this is the default",
 		set: func(o *Options, _ string) error { o.Make.noInit = false; return nil },
 	},

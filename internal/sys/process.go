@@ -297,6 +297,24 @@ func CloseAll(fds ...int) {
 	}
 }
 
+// CloseOnExecFrom makes all descriptors from first on close-on-exec, at once
+// (Linux 5.11) or one by one.
+func CloseOnExecFrom(first int) error {
+	if err := unix.CloseRange(uint(first), uint(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
 // Pipe returns the two ends of a pipe, close-on-exec.
 func Pipe() (r, w int, err error) {
 	var p [2]int
