@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nstool/nstool/internal/nstest"
@@ -156,5 +157,58 @@ func TestHandleOf(t *testing.T) {
 		if uint64(h.Ino) != id.Ino || h.ID != nsid || int(h.Typ) != typ.Flag() {
 			t.Errorf("%v: %+v, and opened it is %v with identifier %d", typ, h, id, nsid)
 		}
+	}
+}
+
+// The mounts of a mount namespace without a process are the same, whether the
+// kernel tells them or a thread joins it and reads.
+func TestMountsFromOutside(t *testing.T) {
+	nstest.Need(t, "root", "mntns")
+	box := nstest.Spec{Types: []string{"user", "mnt"}, Hidden: []string{"net", "uts"}}.Start(t)
+	s := scan(t)
+	proc, err := sys.OpenProc("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	sc := &scanner{proc: &s.proc, known: map[uint64]*found{}}
+	sc.proc.dir = proc
+	found := 0
+	for _, held := range box.Held {
+		if held.Type != "mnt" {
+			continue
+		}
+		ns, ok := s.Find(held.Ino)
+		if !ok {
+			t.Fatalf("no mnt:[%d]", held.Ino)
+		}
+		f, err := s.Open(context.Background(), ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		mnt := sc.find(Mnt, held.Ino)
+		outside, err := sc.pinsListed(mnt, int(f.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside, err := sc.pinsInside(mnt, int(f.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range inside {
+			sys.CloseAll(p.taken)
+			inside[i].taken = -1
+		}
+		byPath := func(a, b pin) int { return strings.Compare(a.path, b.path) }
+		slices.SortFunc(outside, byPath)
+		slices.SortFunc(inside, byPath)
+		if !slices.Equal(outside, inside) {
+			t.Errorf("told from outside: %+v\nread inside: %+v", outside, inside)
+		}
+		found += len(outside)
+	}
+	if found < 2 {
+		t.Errorf("%d mounts of namespaces were found", found)
 	}
 }

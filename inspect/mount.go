@@ -137,8 +137,9 @@ func (s *scanner) readPins(dir sys.ProcDir, buf []byte) ([]pin, error) {
 }
 
 // visitMounts reads the mounts of the mount namespaces that no process is in, or
-// none that sees all: then part is what it sees. That takes a thread that joins
-// them, which is given up afterwards.
+// none that sees all: then part is what it sees. Where the kernel does not tell
+// them (before Linux 6.12), that takes a thread that joins them, which is given
+// up afterwards.
 func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part map[uint64][]pin) {
 	if !s.proc.real || !s.proc.ours {
 		return
@@ -184,8 +185,39 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 	if !ok {
 		return ErrNotAsked
 	}
-	var pins []pin
-	err := sys.InMountNamespace(ns.fd, func() error {
+	pins, err := s.pinsListed(f, ns.fd)
+	if err == nil && !slices.ContainsFunc(pins, func(p pin) bool { return s.known[p.ino] == nil }) {
+		s.holdPins(pins)
+		return nil
+	}
+	joined, joinErr := s.pinsInside(f, ns.fd)
+	if joinErr == nil || err != nil {
+		pins, err = joined, joinErr
+	}
+	s.holdPins(pins)
+	return err
+}
+
+// pinsListed reads the mounts of the mount namespace of fd from outside, if the
+// kernel tells them.
+func (s *scanner) pinsListed(f *found, fd int) (pins []pin, err error) {
+	info, err := sys.MountInfoOf(fd)
+	if err != nil {
+		return nil, err
+	}
+	err = sys.NamespaceMounts(info.ID, func(root, point string) {
+		if t, ino, ok := ParseLink(root); ok {
+			pins = append(pins, pin{typ: t, ino: ino, path: point, in: f.ns.ID.Ino, taken: -1})
+		}
+	})
+	return pins, err
+}
+
+// pinsInside reads the mounts of the mount namespace of fd on a thread that
+// joins it. What nothing else leads to is opened there: only from inside does
+// the path do so.
+func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
+	err = sys.InMountNamespace(fd, func() error {
 		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
 		if err != nil {
 			return err
@@ -197,7 +229,6 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 		for i, p := range pins {
 			pins[i].in = f.ns.ID.Ino
 			if s.known[p.ino] == nil {
-				// Only from here does the path lead there.
 				if fd, err := openMount(s.proc.dir, sys.CurrentDir, p.path); err == nil {
 					pins[i].taken = fd
 				}
@@ -205,13 +236,16 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 		}
 		return nil
 	})
+	return pins, err
+}
+
+func (s *scanner) holdPins(pins []pin) {
 	for _, p := range pins {
 		s.holdPin(p)
 		if k, ok := s.kernel.(*realKernel); ok && p.taken >= 0 {
 			k.taken = append(k.taken, p.taken)
 		}
 	}
-	return err
 }
 
 // parseMountinfo calls f for each namespace that is bind-mounted, as the lines
