@@ -21,7 +21,9 @@
 // child namespaces and owned ones. [Snapshot.Holders] lists them for one
 // namespace. What /proc cannot show is a descriptor in flight in a message of a
 // Unix socket, a reference that only the kernel has, and the descriptors of a
-// thread that has a table of its own while its process still runs.
+// thread that has a table of its own while its process still runs. The kernel
+// tells by listns(2) that there is such a namespace (Linux 6.19), to who may see
+// all: then [ByKernel] holds it. Of mount namespaces it does so since Linux 6.12.
 //
 // Where there are many processes, and the caller may use bpf(2) as root may, the
 // kernel goes through them by a program that is loaded for the time of the scan

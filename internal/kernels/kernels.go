@@ -42,6 +42,12 @@ enough.`,
 		Probe: sys.ProbeCached,
 	},
 	{
+		Name: "netnscookie", Since: "5.14",
+		Adds:    `Sockets are told apart without a descriptor of their network namespace.`,
+		Without: `Before, each is asked for one.`,
+		Probe:   sys.ProbeSocketCookie,
+	},
+	{
 		Name: "pidfs", Since: "6.9",
 		Adds: `Processes by
 .Ar PID:INODE ,

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"unsafe"
 
@@ -91,3 +92,16 @@ func SocketCookie(fd int) (uint64, error) {
 
 // CloseFD closes a descriptor that a function of this package returned.
 func CloseFD(fd int) { _ = unix.Close(fd) }
+
+// ProbeSocketCookie reports by its error whether [SocketCookie] works here.
+func ProbeSocketCookie() error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if _, err = SocketCookie(fd); errors.Is(err, unix.ENOPROTOOPT) {
+		err = fmt.Errorf("SO_NETNS_COOKIE: %w", errors.ErrUnsupported)
+	}
+	return err
+}
