@@ -26,9 +26,12 @@ type Comparison struct {
 	Differs []Difference
 }
 
-// A Difference is a fact that is not the same in two namespaces. One that is not
-// known is "?".
-type Difference struct{ What, A, B string }
+// A Difference is a fact that is not the same in two namespaces. Of a list it is
+// what only one has, which may be nothing. What is not known is "?".
+type Difference struct {
+	What string
+	A, B []string
+}
 
 // Same reports whether both have the same namespace.
 func (c Comparison) Same() bool { return c.Err == nil && c.A != nil && c.A == c.B }
@@ -52,7 +55,7 @@ func Differences(v *View, a, b NamespaceReport) []Difference {
 	for i := range min(len(fa), len(fb)) {
 		onlyA, onlyB := without(fa[i].Lines, fb[i].Lines), without(fb[i].Lines, fa[i].Lines)
 		if len(onlyA)+len(onlyB) > 0 {
-			differs = append(differs, Difference{fa[i].Key, strings.Join(orNothing(onlyA), "; "), strings.Join(orNothing(onlyB), "; ")})
+			differs = append(differs, Difference{fa[i].Key, onlyA, onlyB})
 		}
 	}
 	return differs
@@ -62,11 +65,19 @@ func without(list, other []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }
 
-func orNothing(list []string) []string {
-	if len(list) == 0 {
-		return []string{"nothing"}
+// lines says what differs, in a line if that is short, else in one for each side.
+func (d Difference) lines(a, b string) []string {
+	const short = 60
+	if len(d.A) == 1 && len(d.B) == 1 && len(d.A[0])+len(d.B[0]) <= short {
+		return []string{d.What + ": " + d.A[0] + " vs " + d.B[0]}
 	}
-	return list
+	side := func(name string, list []string) string {
+		if len(list) == 0 {
+			return d.What + " of " + name + ": no others"
+		}
+		return d.What + " of " + name + ": " + strings.Join(list, ", ")
+	}
+	return []string{side(a, d.A), side(b, d.B)}
 }
 
 // comparable says in short what is inside a namespace, always the same facts for
@@ -127,9 +138,9 @@ func (v *View) comparable(r NamespaceReport) []Fact {
 			return f(r.Net)
 		}
 		s.Facts = []Fact{
-			{"interfaces", list(func(n *Network) []string { return n.Interfaces })},
-			{"routes", list(func(n *Network) []string { return n.Routes })},
-			{"listens", list(func(n *Network) []string { return n.Listening })},
+			{"interfaces", list(func(n *Network) []string { return v.interfaceLines(n) })},
+			{"routes", list(func(n *Network) []string { return routeLines(n) })},
+			{"listens", list(func(n *Network) []string { return v.listenerLines(n) })},
 		}
 	}
 	return s.Facts
@@ -149,8 +160,7 @@ func orUnread(ok bool, f func() string) string {
 // Diff writes a line for each type of namespace, and below those that differ
 // what is different inside. a and b are what the user calls the two.
 func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
-	a, b = Clean(a), Clean(b)
-	grid := [][4]string{{"", a, b, ""}}
+	grid := [][4]string{{"", Clean(a), Clean(b), ""}}
 	for _, c := range list {
 		row := [4]string{c.Type.String(), inode(c, c.A), inode(c, c.B), c.verdict()}
 		if c.Same() {
@@ -181,8 +191,10 @@ func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
 		}
 		indent := widths[0] + len(gap)
 		for _, d := range list[n-1].Differs {
-			for _, part := range broken(Clean(d.What+": "+d.A+" vs "+d.B), style.Width-indent) {
-				_, _ = out.WriteString(strings.Repeat(" ", indent) + part + "\n")
+			for _, line := range d.lines(a, b) {
+				for _, part := range broken(Clean(line), style.Width-indent) {
+					_, _ = out.WriteString(strings.Repeat(" ", indent) + part + "\n")
+				}
 			}
 		}
 	}
@@ -203,7 +215,7 @@ func inode(c Comparison, ns *inspect.Namespace) string {
 //
 //	{"schema": "nstool/diff/1", "partial": false, "same": false, "a": "web", "b": "db",
 //	 "types": [{"type": "net", "a": 4026532184, "b": 4026532284, "verdict": "different",
-//	            "differs": [{"what": "host name", "a": "web", "b": "db"}]}], "gaps": []}
+//	            "differs": [{"what": "host name", "a": ["web"], "b": ["db"]}]}], "gaps": []}
 func DiffJSON(w io.Writer, a, b string, list []Comparison, gaps []inspect.Gap) error {
 	same := !slices.ContainsFunc(list, func(c Comparison) bool { return !c.Same() })
 	types := []Object{}
@@ -216,9 +228,17 @@ func DiffJSON(w io.Writer, a, b string, list []Comparison, gaps []inspect.Gap) e
 	for _, c := range list {
 		differs := []Object{}
 		for _, d := range c.Differs {
-			differs = append(differs, Object{{"what", d.What}, {"a", d.A}, {"b", d.B}})
+			differs = append(differs, Object{{"what", d.What}, {"a", unlessUnknown(d.A)}, {"b", unlessUnknown(d.B)}})
 		}
 		types = append(types, Object{{"type", c.Type.String()}, {"a", number(c.A)}, {"b", number(c.B)}, {"verdict", c.verdict()}, {"differs", differs}})
 	}
 	return Objects(w, DiffSchema, Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, gaps)
+}
+
+// unlessUnknown is list, or null where it is not known.
+func unlessUnknown(list []string) any {
+	if slices.Equal(list, []string{"?"}) {
+		return nil
+	}
+	return append([]string{}, list...)
 }

@@ -15,12 +15,6 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 )
 
-// Network is what is inside a network namespace, in words.
-type Network struct {
-	Interfaces, Routes, Listening []string
-	Objects                       Object // the same for JSON
-}
-
 // InsideFacts says what is inside a namespace.
 func (v *View) InsideFacts(r NamespaceReport) []Fact {
 	var s Sheet
@@ -30,9 +24,9 @@ func (v *View) InsideFacts(r NamespaceReport) []Fact {
 	}
 	switch {
 	case r.Net != nil:
-		s.Add("interfaces", orNone(r.Net.Interfaces)...)
-		s.Add("routes", orNone(r.Net.Routes)...)
-		s.Add("listens", orNone(r.Net.Listening)...)
+		s.Add("interfaces", orNone(v.interfaceLines(r.Net))...)
+		s.Add("routes", orNone(routeLines(r.Net))...)
+		s.Add("listens", orNone(v.listenerLines(r.Net))...)
 	case in.UTS != nil:
 		s.Add("host name", orNone(words(in.UTS.Host))...)
 		s.Add("domain", orNone(words(in.UTS.Domain))...)

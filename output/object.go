@@ -34,6 +34,9 @@ func Objects(w io.Writer, schema string, top Object, gaps []inspect.Gap) error {
 	return e.flush()
 }
 
+// encoded is a value that writes itself.
+type encoded func(*encoder)
+
 func (e *encoder) object(o Object) {
 	e.raw("{")
 	for i, p := range o {
@@ -66,8 +69,8 @@ func (e *encoder) pair(p Pair, top bool) {
 		e.buf = strconv.AppendUint(e.buf, v, 10)
 	case inspect.Relation:
 		e.relation(Value{state: relationState(v), rel: v, num: int64(v.ID.Ino)})
-	case holderList:
-		e.holderList(v)
+	case encoded:
+		v(e)
 	case Object:
 		e.object(v)
 	case []string:

@@ -72,33 +72,39 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 		m = append(m, Pair{"container", textOr(v.Snapshot.ContainerOf(p).Container.String())})
 		members = append(members, m)
 	}
-	o = append(o, Pair{"members", members}, Pair{"holders", holderList{v, ns}}, Pair{"goes", v.goes(ns, r.Inside)})
+	o = append(o, Pair{"members", members}, Pair{"holders", v.holdersValue(ns)}, Pair{"goes", v.goes(ns, r.Inside)})
 	return append(o, Pair{"inside", v.insideObject(r)})
 }
 
-// A holderList is the holders of a namespace, as `nstool ls --json` has them.
-type holderList struct {
-	v  *View
-	ns *inspect.Namespace
+// holdersValue is the holders of a namespace, as `nstool ls --json` has them.
+func (v *View) holdersValue(ns *inspect.Namespace) encoded {
+	return func(e *encoder) {
+		e.raw("[")
+		first := true
+		for h := range v.Snapshot.Holders(ns) {
+			if !first {
+				e.raw(",")
+			}
+			first = false
+			e.holder(v, h)
+		}
+		e.raw("]")
+	}
 }
 
-func (e *encoder) holderList(l holderList) {
-	e.raw("[")
-	first := true
-	for h := range l.v.Snapshot.Holders(l.ns) {
-		if !first {
-			e.raw(",")
-		}
-		first = false
-		e.holder(l.v, h)
+// rowsValue is a list of rows, as a listing has them.
+func rowsValue[R any](v *View, rows []R, cols []Column[R]) encoded {
+	return func(e *encoder) {
+		e.raw("[")
+		encodeRows(e, v, rows, cols)
+		e.raw("]")
 	}
-	e.raw("]")
 }
 
 // insideObject is what is inside, or nil.
 func (v *View) insideObject(r NamespaceReport) any {
 	if r.Net != nil {
-		return r.Net.Objects
+		return v.networkObject(r.Net)
 	}
 	in := r.Inside
 	switch {

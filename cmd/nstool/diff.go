@@ -74,7 +74,7 @@ trouble, or something could not be read.`,
 func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	stop := a.progress("still reading")
 	defer stop()
-	snap, err := inspect.Scan(ctx, inspect.WithHidden())
+	snap, err := inspect.Scan(ctx, inspect.WithHidden(), inspect.WithSockets())
 	if err != nil {
 		return err
 	}

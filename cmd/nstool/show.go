@@ -13,6 +13,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
+	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
@@ -127,7 +128,7 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 func explain(ctx context.Context, o showOptions) (e *explanation, failed []error, err error) {
 	const tries = 3
 	for range tries {
-		snap, err := inspect.Scan(ctx, inspect.WithHidden())
+		snap, err := inspect.Scan(ctx, o.scan()...)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -143,6 +144,16 @@ func explain(ctx context.Context, o showOptions) (e *explanation, failed []error
 	}
 	e.describe(ctx)
 	return e, failed, nil
+}
+
+// scan returns what to scan: who holds sockets only where a network namespace
+// may be shown.
+func (o showOptions) scan() []inspect.Option {
+	opts := []inspect.Option{inspect.WithHidden()}
+	if o.types.Has(inspect.Net) || o.types == 0 && slices.ContainsFunc(o.targets, hardToFind) {
+		opts = append(opts, inspect.WithSockets())
+	}
+	return opts
 }
 
 // errChanged says that a process is not what the scan saw.
@@ -169,6 +180,9 @@ type explanation struct {
 	namespaces []output.NamespaceReport
 	processes  []output.ProcessReport
 	gaps       []inspect.Gap
+
+	interfaces []*network.Interface   // of all network namespaces, when they were needed
+	unread     map[string]inspect.Gap // which of these could not be read
 }
 
 // A subject is a process or a namespace: an index, the other is -1. A pin is
@@ -260,12 +274,60 @@ func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
 		return
 	}
 	r := output.NamespaceReport{NS: ns}
-	if ns.Type != inspect.Net {
+	if ns.Type == inspect.Net {
+		r.Net = e.network(ctx, ns)
+	} else {
 		r.Inside = inside.Read(ctx, e.snap, ns)
 		e.gaps = append(e.gaps, r.Inside.Gaps...)
 	}
 	e.subjects = append(e.subjects, subject{-1, len(e.namespaces), nil})
 	e.namespaces = append(e.namespaces, r)
+}
+
+// network reads what is inside a network namespace; nil if that cannot be read.
+// The interfaces of all others are read too, once: some are the other ends.
+func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *output.Network {
+	if e.interfaces == nil {
+		var gaps []inspect.Gap
+		e.interfaces, gaps = network.Interfaces(ctx, e.snap, networks(e.snap))
+		e.unread = make(map[string]inspect.Gap)
+		for _, g := range gaps {
+			e.unread[g.What] = g
+		}
+	}
+	// Of others it costs a name at most, which is shown as not known.
+	if g, ok := e.unread["interfaces of "+ns.String()]; ok {
+		e.gaps = append(e.gaps, g)
+		return nil
+	}
+	n := &output.Network{}
+	for _, i := range e.interfaces {
+		if i.NS == ns {
+			n.Interfaces = append(n.Interfaces, i)
+		}
+	}
+	var gaps []inspect.Gap
+	n.Listeners, gaps = network.Sockets(ctx, e.snap, []*inspect.Namespace{ns}, network.Internet)
+	e.gaps = append(e.gaps, gaps...)
+	var err error
+	if n.Routes, err = routes(ctx, e.snap, ns); err != nil {
+		e.gaps = append(e.gaps, inspect.Gap{What: "routes of " + ns.String(), Err: err})
+	}
+	return n
+}
+
+func routes(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) ([]network.Route, error) {
+	file, err := snap.Open(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	c, err := network.Dial(file)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.Routes()
 }
 
 func (e *explanation) process(ctx context.Context, found target.Found, c *container.Container) error {
@@ -354,6 +416,13 @@ func (e *explanation) describe(ctx context.Context) {
 		around(r.NS)
 		if r.Inside != nil && r.Inside.PID != nil {
 			want(r.Inside.PID.Init)
+		}
+		if r.Net != nil {
+			for _, l := range r.Net.Listeners {
+				for _, h := range l.Holders {
+					want(h.PID)
+				}
+			}
 		}
 	}
 	for _, r := range e.processes {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -208,5 +209,52 @@ func TestShowShared(t *testing.T) {
 	nstool(t, &diff, 0, "diff", "--json", a.Name, fmt.Sprint(a.PID))
 	if !diff.Same {
 		t.Errorf("a container differs from its process: %+v", diff)
+	}
+}
+
+// TestShowNetwork compares with what Docker and ss(8) say of a network.
+func TestShowNetwork(t *testing.T) {
+	nstest.Need(t, "ss")
+	c := engine.Start(t, engine.Docker, engine.Options{Command: []string{"/bin/nc", "-l", "-p", "8080"}})
+	var s struct {
+		Namespaces []struct {
+			Inside struct {
+				Interfaces []struct {
+					Name, State string
+					Addresses   []string
+					Peer        string
+				}
+				Routes  []struct{ Dst, Gateway string }
+				Sockets []struct {
+					Proto string
+					Port  int
+					PID   int
+				}
+			}
+		}
+	}
+	var ss []byte
+	for !strings.Contains(string(ss), ":8080") { // until nc(1) has got so far
+		var err error
+		if ss, err = exec.Command("nsenter", "-t", fmt.Sprint(c.PID), "-n", "ss", "-Hltn").Output(); err != nil {
+			t.Fatalf("ss: %v", err)
+		}
+	}
+	nstool(t, &s, 0, "show", "--json", "-t", "net", c.Name)
+	out, err := exec.Command("docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}/{{.NetworkSettings.IPPrefixLen}} {{.NetworkSettings.Gateway}}", c.Name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Fields(string(out))
+	in := s.Namespaces[0].Inside
+	found := false
+	for _, i := range in.Interfaces {
+		found = found || i.Name == "eth0" && slices.Contains(i.Addresses, want[0]) && strings.HasSuffix(i.Peer, "@host")
+	}
+	if !found || len(in.Routes) == 0 || in.Routes[0].Gateway != want[1] {
+		t.Errorf("got %+v; want %v", in, want)
+	}
+	if len(in.Sockets) != strings.Count(string(ss), "\n") || in.Sockets[0].Port != 8080 || in.Sockets[0].PID != c.PID {
+		t.Errorf("got %+v; ss says %s", in.Sockets, ss)
 	}
 }

@@ -1,0 +1,133 @@
+package output
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect/network"
+)
+
+// A Network is what is inside a network namespace.
+type Network struct {
+	Interfaces []*network.Interface
+	Routes     []network.Route
+	Listeners  []*network.Listener
+}
+
+// interfaceLines says of interfaces their state, addresses and what they lead to.
+func (v *View) interfaceLines(n *Network) []string {
+	var lines []string
+	for _, i := range n.Interfaces {
+		words := []string{i.Link.Name, i.State()}
+		words = append(words, addresses(i)...)
+		if i.Kind != "" && i.Kind != "loopback" && i.Kind != "ether" && i.Kind != "veth" {
+			words = append(words, "("+i.Kind+")")
+		}
+		if i.Far != nil {
+			name := i.Far.Name
+			if name == "" {
+				name = "?"
+			}
+			if i.Far.NS != i.NS && (i.Far.NS != nil || i.Far.Name != "") {
+				name += "@" + v.place(i.Far.NS)
+			}
+			word := "on"
+			if i.Paired() {
+				word = "↔"
+			}
+			words = append(words, word, name)
+		}
+		if i.Master != nil {
+			words = append(words, "port of", i.Master.Link.Name)
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return lines
+}
+
+// routeLines says routes as ip-route(8) does.
+func routeLines(n *Network) []string {
+	names := make(map[int]string)
+	for _, i := range n.Interfaces {
+		names[i.Index] = i.Link.Name
+	}
+	var lines []string
+	for _, r := range n.Routes {
+		words := []string{r.Dst.String()}
+		if r.Dst.Bits() == 0 {
+			words[0] = "default"
+		}
+		if r.Type != "unicast" {
+			words = append([]string{r.Type}, words...)
+		}
+		if r.Gateway.IsValid() {
+			words = append(words, "via", r.Gateway.String())
+		}
+		if r.Link != 0 {
+			name := names[r.Link]
+			if name == "" {
+				name = "interface " + strconv.Itoa(r.Link)
+			}
+			words = append(words, "dev", name)
+		}
+		if r.Metric != 0 {
+			words = append(words, "metric", strconv.FormatUint(uint64(r.Metric), 10))
+		}
+		if r.Hops > 1 {
+			words = append(words, fmt.Sprintf("and %d more hops", r.Hops-1))
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return lines
+}
+
+// listenerLines says who waits where.
+func (v *View) listenerLines(n *Network) []string {
+	var lines []string
+	for _, l := range n.Listeners {
+		line := string(l.Protocol) + " " + localOf(l) + " of "
+		seen := make(map[int]bool)
+		var who []string
+		for _, h := range l.Holders {
+			if !seen[h.PID] {
+				seen[h.PID] = true
+				who = append(who, v.process(h.PID))
+			}
+		}
+		const few = 3
+		switch {
+		case len(who) == 0:
+			line += "no process that can be seen"
+		case len(who) > few:
+			line += strings.Join(who[:few], ", ") + fmt.Sprintf(" and %d more", len(who)-few)
+		default:
+			line += strings.Join(who, ", ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (v *View) networkObject(n *Network) Object {
+	routes := []Object{}
+	for _, r := range n.Routes {
+		o := Object{{"dst", r.Dst.String()}, {"gateway", nil}, {"link", numberOr(r.Link, 1)}, {"metric", r.Metric}, {"type", r.Type}, {"hops", r.Hops}}
+		if r.Gateway.IsValid() {
+			o[1].Value = r.Gateway.String()
+		}
+		routes = append(routes, o)
+	}
+	return Object{
+		{"interfaces", rowsValue(v, n.Interfaces, ofItself(Interfaces))}, {"routes", routes},
+		{"sockets", rowsValue(v, n.Listeners, ofItself(Listeners))},
+	}
+}
+
+// ofItself returns the columns that are not about the namespace that a row is in,
+// of which all is said elsewhere, and take no more reading.
+func ofItself[R any](cols []Column[R]) []Column[R] {
+	at := slices.IndexFunc(cols, func(c Column[R]) bool { return c.Name == "NS" })
+	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c Column[R]) bool { return c.Needs&Args != 0 })
+}
