@@ -3,7 +3,6 @@ package enter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 
@@ -47,7 +46,7 @@ func (c *Cmd) files(null int) (fds [3]int) {
 }
 
 // errKeepFDs is that of [Cmd.KeepFDs] where it cannot be had.
-var errKeepFDs = fmt.Errorf("keep descriptors open: the program gets a process of its own here, and none but 0, 1 and 2: %w", errors.ErrUnsupported)
+var errKeepFDs = sys.ErrorOf(errors.ErrUnsupported, "keep descriptors open: the program gets a process of its own here, and none but 0, 1 and 2")
 
 // start starts the process that carries out the plan.
 func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {

@@ -15,11 +15,11 @@ package copy
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path"
 	"strings"
@@ -530,7 +530,7 @@ func (c *Copier) ToWriter(ctx context.Context, w io.Writer, from Place) error {
 }
 
 // newName returns a name that nothing has.
-func newName() string { return ".nstool-" + rand.Text()[:12] }
+func newName() string { return fmt.Sprintf(".nstool-%016x", rand.Uint64()) }
 
 // baseName returns the name that a copy gets, or "" if there is none: then what
 // is in it is meant.
