@@ -127,6 +127,9 @@ const (
 
 // Links returns the interfaces of the namespace, by index, with addresses.
 func (c *Conn) Links() ([]Link, error) {
+	if err := c.openRoute(); err != nil {
+		return nil, err
+	}
 	var links []Link
 	err := dump(c.route, rtmGetLink, linkRequest(0, ""), func() { links = links[:0] }, func(b []byte) error {
 		l, err := parseLink(b)
@@ -161,6 +164,9 @@ func (c *Conn) Link(name string) (Link, error) {
 	if name == "" || strings.IndexByte(name, 0) >= 0 || len(name) >= altIfNameSize {
 		return Link{}, fmt.Errorf("interface %q: %w", name, fs.ErrNotExist)
 	}
+	if err := c.openRoute(); err != nil {
+		return Link{}, err
+	}
 	b, err := ask(c.route, rtmGetLink, linkRequest(0, name))
 	if err != nil {
 		if isErrno(err, enodev) {
@@ -173,6 +179,9 @@ func (c *Conn) Link(name string) (Link, error) {
 
 // link returns the interface with the given index.
 func (c *Conn) link(index int) (Link, error) {
+	if err := c.openRoute(); err != nil {
+		return Link{}, err
+	}
 	b, err := ask(c.route, rtmGetLink, linkRequest(index, ""))
 	if err != nil {
 		return Link{}, err
@@ -184,6 +193,9 @@ func (c *Conn) link(index int) (Link, error) {
 // one has the given number for. It needs CAP_NET_ADMIN in the user namespace that
 // owns that one; Linux 4.15 (IFLA_TARGET_NETNSID, at first IFLA_IF_NETNSID).
 func (c *Conn) remote(nsid, index int) (Link, error) {
+	if err := c.openRoute(); err != nil {
+		return Link{}, err
+	}
 	body := linkRequest(index, "")
 	b, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: iflaTargetNetnsid, Data: binary.NativeEndian.AppendUint32(nil, uint32(nsid))}})
 	if err != nil {

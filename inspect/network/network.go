@@ -37,9 +37,10 @@ import (
 
 // A Conn reads one network namespace. It is for one goroutine at a time.
 type Conn struct {
-	route *netlink.Conn // interfaces, addresses, routes: rtnetlink(7)
-	diag  *netlink.Conn // sockets: sock_diag(7)
-	ns    *os.File      // the namespace, or nil for the caller's own
+	route  *netlink.Conn // interfaces, addresses, routes: rtnetlink(7)
+	diag   *netlink.Conn // sockets: sock_diag(7)
+	counts *os.File      // how many sockets there are: /proc/net/protocols
+	ns     *os.File      // the namespace, or nil for the caller's own
 }
 
 // Families of netlink(7).
@@ -51,49 +52,54 @@ const (
 // Dial returns a Conn to the network namespace that ns is open on, or to the
 // caller's own if it is nil. The file must stay open for as long as the Conn is
 // used.
-func Dial(ns *os.File) (c *Conn, err error) {
-	if ns == nil {
-		return dial()
-	}
-	err = sys.OnThread(func() error {
-		c, err = join(ns)
-		return err
+func Dial(ns *os.File) (*Conn, error) {
+	c := &Conn{ns: ns}
+	err := sys.OnThread(func() error {
+		if ns != nil {
+			if err := sys.JoinNetns(int(ns.Fd())); err != nil {
+				return err
+			}
+		}
+		return errors.Join(c.openRoute(), c.openDiag())
 	})
-	return c, err
-}
-
-// join has the calling thread join ns, and dials there.
-func join(ns *os.File) (*Conn, error) {
-	if err := sys.JoinNetns(int(ns.Fd())); err != nil {
+	if err != nil {
+		c.Close()
 		return nil, err
 	}
-	c, err := dial()
-	if err == nil {
-		c.ns = ns
-	}
-	return c, err
+	return c, nil
 }
 
-// dial returns a Conn to the network namespace of the calling thread.
-func dial() (*Conn, error) {
-	// Strict: the kernel refuses what it does not understand, instead of
-	// answering something else, and says why.
-	route, err := netlink.Dial(netlinkRoute, &netlink.Config{Strict: true})
-	if err != nil {
-		return nil, fmt.Errorf("rtnetlink socket: %w", err)
+// openRoute and openDiag open what c reads through, unless that is done. The
+// calling thread is in the namespace, or all of it is open.
+func (c *Conn) openRoute() (err error) {
+	if c.route == nil {
+		// Strict: the kernel refuses what it does not understand, instead of
+		// answering something else, and says why.
+		if c.route, err = netlink.Dial(netlinkRoute, &netlink.Config{Strict: true}); err != nil {
+			return fmt.Errorf("rtnetlink socket: %w", err)
+		}
 	}
-	diag, err := netlink.Dial(netlinkSockDiag, nil)
-	if err != nil {
-		route.Close()
-		return nil, fmt.Errorf("sock_diag socket: %w", err)
+	return nil
+}
+
+func (c *Conn) openDiag() (err error) {
+	if c.diag == nil {
+		if c.diag, err = netlink.Dial(netlinkSockDiag, nil); err != nil {
+			return fmt.Errorf("sock_diag socket: %w", err)
+		}
+		c.counts, _ = os.Open("/proc/thread-self/net/protocols") // without it more is asked for
 	}
-	return &Conn{route: route, diag: diag}, nil
+	return nil
 }
 
 // Close closes the connection.
 func (c *Conn) Close() {
-	c.route.Close()
-	c.diag.Close()
+	for _, open := range []*netlink.Conn{c.route, c.diag} {
+		if open != nil {
+			open.Close()
+		}
+	}
+	c.counts.Close() // which may be nil
 }
 
 // most is how often a dump is tried anew that was interrupted by a change.

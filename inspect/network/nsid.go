@@ -20,6 +20,9 @@ const (
 // on, or [NoNumber] if it has none. The number says nothing in another namespace,
 // and nothing of the number in the other direction. See ip-netns(8), list-id.
 func (c *Conn) ID(ns *os.File) (int, error) {
+	if err := c.openRoute(); err != nil {
+		return NoNumber, err
+	}
 	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: netnsaFD, Data: binary.NativeEndian.AppendUint32(nil, uint32(ns.Fd()))}})
 	if err != nil {
 		return NoNumber, err

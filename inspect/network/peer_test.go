@@ -27,8 +27,8 @@ func in(t *testing.T, pid int, args ...string) string {
 	return string(out)
 }
 
-// open opens the network namespace of a process.
-func open(t *testing.T, pid int) *os.File {
+// openOf opens the network namespace of a process.
+func openOf(t *testing.T, pid int) *os.File {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
@@ -40,7 +40,7 @@ func open(t *testing.T, pid int) *os.File {
 
 func connect(t *testing.T, pid int) *Conn {
 	t.Helper()
-	c, err := Dial(open(t, pid))
+	c, err := Dial(openOf(t, pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -13,16 +14,26 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// protocols returns the protocols that the kernel has: those of modules are there
-// when the module is. They are the same in all namespaces.
-func protocols() map[string]bool {
-	names := make(map[string]bool)
-	b, _ := os.ReadFile("/proc/net/protocols") // if it cannot be read, nothing seldom is asked for
-	for line := range strings.Lines(string(b)) {
-		name, _, _ := strings.Cut(line, " ")
-		names[name] = true
+// inUse returns how many sockets of each protocol the namespace of c has: those
+// of modules are there when the module is. It is nil if that cannot be read.
+func (c *Conn) inUse() map[string]int {
+	if c.counts == nil {
+		return nil
 	}
-	return names
+	b := make([]byte, 8<<10)
+	n, err := c.counts.ReadAt(b, 0)
+	if err != nil && err != io.EOF || n == len(b) {
+		return nil
+	}
+	counts := make(map[string]int)
+	for line := range strings.Lines(string(b[:n])) {
+		if f := strings.Fields(line); len(f) > 2 {
+			if n, err := strconv.Atoi(f[2]); err == nil {
+				counts[f[0]] = n
+			}
+		}
+	}
+	return counts
 }
 
 // readProc reads the sockets of a protocol from /proc/net/NAME, where the kernel

@@ -42,6 +42,9 @@ const (
 
 // Routes returns the main routing table, IPv4 first, by destination and metric.
 func (c *Conn) Routes() ([]Route, error) {
+	if err := c.openRoute(); err != nil {
+		return nil, err
+	}
 	var routes []Route
 	for _, family := range []byte{afInet, afInet6} {
 		body := make([]byte, sizeofRtmsg)

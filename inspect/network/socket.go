@@ -125,12 +125,12 @@ const (
 // inet are the protocols of internet sockets, and the states in which these wait
 // for others.
 var inet = []inetProtocol{
-	{TCP, ipprotoTCP, tcpListen, Internet, "", "tcp"},
-	{MPTCP, ipprotoMPTCP, tcpListen, Internet, "MPTCP", ""},
-	{SCTP, ipprotoSCTP, tcpListen, Internet, "SCTP", ""},
-	{UDP, ipprotoUDP, tcpClose, Internet, "", "udp"},
-	{UDPLite, ipprotoUDPLite, tcpClose, Internet, "UDP-Lite", "udplite"},
-	{Raw, ipprotoRaw, anyState, RawSockets, "", "raw"},
+	{TCP, ipprotoTCP, tcpListen, Internet, "TCP", "TCPv6", "tcp", false},
+	{MPTCP, ipprotoMPTCP, tcpListen, Internet, "MPTCP", "MPTCPv6", "", true},
+	{SCTP, ipprotoSCTP, tcpListen, Internet, "SCTP", "SCTPv6", "", true},
+	{UDP, ipprotoUDP, tcpClose, Internet, "UDP", "UDPv6", "udp", false},
+	{UDPLite, ipprotoUDPLite, tcpClose, Internet, "UDP-Lite", "UDPLITEv6", "udplite", true},
+	{Raw, ipprotoRaw, anyState, RawSockets, "RAW", "RAWv6", "raw", false},
 }
 
 const anyState = -1
@@ -140,34 +140,50 @@ type inetProtocol struct {
 	number int
 	state  int
 	which  Which
-	// loaded is how /proc/net/protocols has a protocol that is seldom there:
-	// the kernel is not asked about it, and does not look for a module, unless
-	// it is. Others are always there.
-	loaded string
+	v4, v6 string // the names in /proc/net/protocols
 	file   string // under /proc/net, for IPv4, or ""
+	seldom bool   // it is not in every kernel
 }
 
-// A Lister lists sockets. It remembers what the kernel has none of, and so is
+// A Lister lists sockets. It remembers what the kernel cannot tell of, and so is
 // for many namespaces, one after the other or at once.
 type Lister struct {
 	which  Which
-	loaded map[string]bool // protocols
-	absent sync.Map        // what the kernel need not be asked again
+	absent sync.Map // what the kernel need not be asked again
 }
 
 // List returns a Lister of some sockets.
-func List(which Which) *Lister { return &Lister{which: which, loaded: protocols()} }
+func List(which Which) *Lister { return &Lister{which: which} }
 
 // Sockets returns the sockets of the namespace of c that wait for others. No
 // process is looked for; see [inspect.Snapshot.Sockets]. With an error comes what
 // was read until then.
 func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
+	if err := c.openDiag(); err != nil {
+		return nil, err
+	}
+	// The kernel goes through the sockets of all namespaces, and looks for a
+	// module that it does not have: it is asked for what is there.
+	counts := c.inUse()
+	none := func(seldom bool, names ...string) bool {
+		n, listed := 0, false
+		for _, name := range names {
+			if more, ok := counts[name]; ok {
+				n, listed = n+more, true
+			}
+		}
+		return listed && n == 0 || !listed && (seldom || counts != nil)
+	}
 	var all []Socket
 	for _, p := range inet {
-		if li.which&p.which == 0 || p.loaded != "" && !li.loaded[p.loaded] {
-			continue
-		}
 		for _, family := range []byte{afInet, afInet6} {
+			name := p.v4
+			if family == afInet6 {
+				name = p.v6
+			}
+			if li.which&p.which == 0 || none(p.seldom, name) {
+				continue
+			}
 			found, err := li.inet(c, p, family)
 			if err != nil {
 				return all, fmt.Errorf("%s sockets: %w", p.Protocol, err)
@@ -175,7 +191,7 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 			all = append(all, found...)
 		}
 	}
-	if li.which&Unix != 0 {
+	if li.which&Unix != 0 && !none(false, "UNIX", "UNIX-STREAM") {
 		var found []Socket
 		err := dump(c.diag, sockDiagByFamily, unixRequest(), func() { found = found[:0] }, func(b []byte) error {
 			s, waits, err := parseUnix(b)
@@ -189,7 +205,7 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 		}
 		all = append(all, found...)
 	}
-	if li.which&RawSockets != 0 {
+	if li.which&RawSockets != 0 && !none(false, "PACKET") {
 		var found []Socket
 		err := dump(c.diag, sockDiagByFamily, packetRequest(), func() { found = found[:0] }, func(b []byte) error {
 			s, err := parsePacket(b)

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -22,20 +21,22 @@ const patience = 5 * time.Second
 // what it returned, one after the other and in no order. A namespace that cannot
 // be read, or does not answer, is a gap: what it would have had is lost, and
 // nothing else.
-func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
+func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
 	type reply struct {
 		i      int
 		answer T
 		err    error
 	}
-	var (
-		next    atomic.Int64
-		replies = make(chan reply, len(spaces)) // who comes late finds room
-	)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // who is left behind begins nothing more
+	files := open(ctx, snap, spaces)
+	replies := make(chan reply, len(spaces)) // who comes late finds room
 	work := func() error {
-		for i := int(next.Add(1)) - 1; i < len(spaces) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-			r := reply{i: i}
-			r.answer, r.err = readOne(ctx, snap, spaces[i], read)
+		for f := range files {
+			r := reply{i: f.i, err: f.err}
+			if f.err == nil {
+				r.answer, r.err = readOne(f.file, spaces[f.i], read)
+			}
 			replies <- r
 		}
 		return nil
@@ -43,16 +44,19 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 	for range min(max(runtime.GOMAXPROCS(0), 2), len(spaces)) {
 		go sys.OnThread(work) //nolint:errcheck // it has none
 	}
+	answered := make([]bool, len(spaces))
+	miss := func(i int, err error) {
+		gaps = append(gaps, inspect.Gap{What: what + " of " + spaces[i].String(), Err: err})
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	answered := make([]bool, len(spaces))
-	for range spaces {
+	for n := 0; n < len(spaces); n++ {
 		var err error
 		select {
 		case r := <-replies:
 			answered[r.i] = true
 			if r.err != nil {
-				gaps = append(gaps, inspect.Gap{What: what + " of " + spaces[r.i].String(), Err: r.err})
+				miss(r.i, r.err)
 			}
 			got(spaces[r.i], r.answer)
 			timer.Reset(patience)
@@ -62,10 +66,9 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		next.Store(int64(len(spaces))) // nobody begins anything more
 		for i, ok := range answered {
 			if !ok {
-				gaps = append(gaps, inspect.Gap{What: what + " of " + spaces[i].String(), Err: err})
+				miss(i, err)
 			}
 		}
 		break
@@ -74,19 +77,44 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 	return gaps
 }
 
+// An opened is a namespace that was opened, or why it was not.
+type opened struct {
+	i    int
+	file *os.File
+	err  error
+}
+
+// open opens namespaces, a few more than are taken from it, until ctx is done.
+func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace) <-chan opened {
+	files := make(chan opened, 8)
+	go func() {
+		defer close(files)
+		for i, ns := range spaces {
+			o := opened{i: i}
+			if o.file, o.err = snap.Open(ctx, ns); ctx.Err() != nil {
+				o.file.Close() // which may be nil
+				return
+			}
+			select {
+			case files <- o:
+			case <-ctx.Done():
+				o.file.Close()
+				return
+			}
+		}
+	}()
+	return files
+}
+
 // readOne has the calling thread join a namespace and read it.
-func readOne[T any](ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace, read func(*Conn) (T, error)) (answer T, err error) {
-	file, err := snap.Open(ctx, ns)
-	if err != nil {
-		return answer, err
-	}
+func readOne[T any](file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error)) (answer T, err error) {
 	defer file.Close()
-	c, err := join(file)
-	if err != nil {
+	if err := sys.JoinNetns(int(file.Fd())); err != nil {
 		return answer, err
 	}
+	c := &Conn{ns: file}
 	defer c.Close()
-	return read(c)
+	return read(c, ns)
 }
 
 // A Listener is a socket of a snapshot.
@@ -118,7 +146,7 @@ func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Name
 	lister := List(which)
 	of := make(map[*inspect.Namespace]found)
 	gaps := survey(ctx, snap, "sockets", spaces,
-		func(c *Conn) (f found, err error) {
+		func(c *Conn, _ *inspect.Namespace) (f found, err error) {
 			if f.sockets, err = lister.Sockets(c); err != nil {
 				return f, err
 			}
@@ -251,7 +279,7 @@ func (s *surveyor) read(spaces []*inspect.Namespace) []inspect.Gap {
 	}
 	var mu sync.Mutex
 	gaps := survey(s.ctx, s.snap, "interfaces", spaces,
-		func(c *Conn) (found, error) {
+		func(c *Conn, _ *inspect.Namespace) (found, error) {
 			f := found{forOwn: NoNumber, fromOwn: NoNumber}
 			var err error
 			if f.links, err = c.Links(); err != nil || own == nil {
@@ -414,13 +442,8 @@ func (s *surveyor) askRest(all []*Interface) {
 		names   map[remote]string
 	}
 	survey(s.ctx, s.snap, "numbers", spaces,
-		func(c *Conn) (found, error) {
+		func(c *Conn, ns *inspect.Namespace) (found, error) {
 			f := found{numbers: make(map[int]*inspect.Namespace), names: make(map[remote]string)}
-			id, err := sys.Fstat(int(c.ns.Fd()))
-			if err != nil {
-				return f, err
-			}
-			ns, _ := s.snap.Namespace(inspect.ID(id))
 			for _, i := range unknown[ns] {
 				if f.numbers[i.NetNSID] != nil {
 					continue

@@ -122,6 +122,9 @@ func run(sizes string, runs int, only string) error {
 	if err := b.protect(); err != nil {
 		return err
 	}
+	if err := b.network(); err != nil {
+		return err
+	}
 	for word := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(word)
 		if err != nil {
@@ -181,7 +184,7 @@ func (b *bench) idle() error {
 	}
 	fmt.Fprintln(b.out, "as it is")
 	for _, it := range items {
-		if err := b.beside(it, strings.TrimSpace(string(children))); err != nil {
+		if _, err := b.beside(it, strings.TrimSpace(string(children))); err != nil {
 			return err
 		}
 	}
@@ -198,7 +201,7 @@ func (b *bench) crowded(c crowd) error {
 	fmt.Fprintf(b.out, "%d processes in %d groups\n", c.processes, c.groups)
 	for _, it := range items {
 		if it.crowds {
-			if err := b.beside(it, "1"); err != nil {
+			if _, err := b.beside(it, "1"); err != nil {
 				return err
 			}
 		}
@@ -265,13 +268,12 @@ func (b *bench) gather(c crowd) (end func(), err error) {
 type result struct{ us, kib, status int }
 
 // beside prints one row.
-func (b *bench) beside(it item, pid string) error {
+func (b *bench) beside(it item, pid string) (r [2]result, err error) {
 	if !strings.Contains(it.name, b.only) {
-		return nil
+		return r, nil
 	}
-	r, err := b.best(b.runs, it.nstool, it.peer, "pid="+pid)
-	if err != nil {
-		return err
+	if r, err = b.best(b.runs, it.nstool, it.peer, "pid="+pid); err != nil {
+		return r, err
 	}
 	fmt.Fprintf(b.out, "  %-22s %12.1f %12.1f %7.3f %12d %12d", it.name, ms(r[0].us), ms(r[1].us), float64(r[0].us)/float64(r[1].us), r[0].kib, r[1].kib)
 	for i, name := range []string{"nstool", "peer"} {
@@ -280,7 +282,7 @@ func (b *bench) beside(it item, pid string) error {
 		}
 	}
 	fmt.Fprintln(b.out)
-	return nil
+	return r, nil
 }
 
 func ms(us int) float64 { return float64(us) / 1000 }
