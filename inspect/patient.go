@@ -18,6 +18,10 @@ const mostSilent = 512
 // may be a machine with much else to do.
 const mostIdle = 2
 
+// mostLate is how often in a row this process may itself be late, because it was
+// not run: then it cannot know whether others would have answered.
+const mostLate = 20
+
 // patient asks n questions that may never be answered, and returns those that
 // were not. Each goroutine asks with what asker made for it; got is called with
 // one answer at a time, and late, if not nil, with what comes too late.
@@ -26,7 +30,7 @@ const mostIdle = 2
 // all of them may be stuck, so as many again are started, as long as there is
 // something left to ask, and in the end those that are stuck are left behind:
 // an asker must touch nothing that others change.
-func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() func(i int) T, got func(i int, answer T), late func(T)) (silent []int) {
+func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() func(i int) T, got func(i int, answer T), tooLate func(T)) (silent []int) {
 	type reply struct {
 		i      int
 		answer T
@@ -48,8 +52,8 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 					select {
 					case replies <- r:
 					case <-over:
-						if late != nil {
-							late(r.answer)
+						if tooLate != nil {
+							tooLate(r.answer)
 						}
 						return
 					}
@@ -61,14 +65,20 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	answered := make([]bool, n)
+	late := 0
 	for open, idle := n, 0; open > 0; timer.Reset(patience) {
+		due := time.Now().Add(patience)
 		select {
 		case r := <-replies:
 			answered[r.i] = true
 			got(r.i, r.answer)
-			open, idle = open-1, 0
+			open, idle, late = open-1, 0, 0
 			continue
 		case <-timer.C:
+			if time.Since(due) > patience/4 && late < mostLate {
+				late++
+				continue
+			}
 		case <-ctx.Done():
 		}
 		switch {
