@@ -35,7 +35,7 @@ func TestLsUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := finish(t, shell(t, newNS, script+` exec "$NSTOOL" ls --json`, nstest.Dir(t)))
 			printable(t, r)
-			if r.took > 3*time.Second {
+			if r.took > soon {
 				t.Errorf("it took %v", r.took)
 			}
 			ns := decode(t, r).find(t, n)
@@ -218,7 +218,7 @@ func TestLsDeadFiles(t *testing.T) {
 		look := func() {
 			defer close(ran)
 			for _, args := range [][]string{{}, {"-o", "+HOLDERS,PATH,NSFS"}, {"--tree"}} {
-				if r := ls(t, args...); r.took > 3*time.Second {
+				if r := ls(t, args...); r.took > soon {
 					t.Errorf("%v took %v", args, r.took)
 				}
 			}

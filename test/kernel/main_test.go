@@ -79,6 +79,10 @@ type run struct {
 // enough is more than any listing may take, however busy the machine is.
 const enough = 15 * time.Second
 
+// soon is how long a listing may take that meets things which never answer. It
+// gives up on each after tenths of a second; the rest is for slow machines.
+const soon = 8 * time.Second
+
 // finish runs cmd to its end, which must come.
 func finish(t testing.TB, cmd *exec.Cmd) run {
 	t.Helper()
