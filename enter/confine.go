@@ -182,7 +182,7 @@ func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined boo
 		}
 	}()
 	if c.target, err = readBounds(p); err != nil {
-		return c, err
+		return c, lacking(p, "read the confinement", of, err)
 	}
 	if c.own, err = ownBounds(p); err != nil {
 		return c, err

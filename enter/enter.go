@@ -138,6 +138,11 @@ type Cmd struct {
 	// else none but 0, 1 and 2 are.
 	KeepFDs bool
 
+	// Looked, if it is not nil, is called when the target has been looked at,
+	// and before anything is done. Of a target in an execve(2) that does not end
+	// that may be never, and only to end the caller helps.
+	Looked func()
+
 	// KillChild is what the program gets when the caller ends; 0 is SIGKILL.
 	KillChild syscall.Signal
 

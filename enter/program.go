@@ -2,7 +2,6 @@ package enter
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -25,7 +24,7 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process, joined inspect.Types) 
 		b, err := p.ReadFile("environ", 4<<20)
 		s.targetEnv, s.envErr = splitEnviron(b), err
 		if err != nil && c.TargetEnv {
-			return fmt.Errorf("read the environment of %s: %w", s.target, pathCause(err))
+			return s.lacking(p, "read the environment", err)
 		}
 	}
 	if c.Path != "" {
@@ -39,7 +38,7 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process, joined inspect.Types) 
 	if root < 0 && c.Target != nil && c.Files[inspect.Mnt] == nil {
 		var err error
 		if root, err = p.Open("root"); err != nil {
-			return fmt.Errorf("open the root directory of %s: %w", s.target, pathCause(err))
+			return s.lacking(p, "open the root directory", err)
 		}
 		s.keep(root)
 	}

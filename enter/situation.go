@@ -1,6 +1,7 @@
 package enter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -128,6 +129,9 @@ func (c *Cmd) look() (s *situation, err error) {
 		if err := self.proc.Alive(); err != nil {
 			return s, &NoProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
 		}
+	}
+	if c.Looked != nil {
+		c.Looked()
 	}
 	return s, nil
 }
@@ -286,12 +290,44 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 		}
 		return e
 	}
-	if end := strings.LastIndexByte(string(stat), ')'); end > 0 {
-		fields := strings.Fields(string(stat)[end+1:])
-		e.Zombie = len(fields) > 0 && (fields[0] == "Z" || fields[0] == "X")
-	}
+	e.Zombie, _ = parseKind(stat)
 	e.UID, _ = p.Owner()
 	return e
+}
+
+// parseKind reads from /proc/pid/stat whether a process has ended and waits for
+// its parent, and whether it is a thread of the kernel's (PF_KTHREAD).
+func parseKind(stat []byte) (zombie, kernel bool) {
+	end := bytes.LastIndexByte(stat, ')')
+	if end < 0 {
+		return false, false
+	}
+	fields := strings.Fields(string(stat[end+1:]))
+	const state, flags = 0, 6 // 3 and 9 in proc_pid_stat(5)
+	if len(fields) <= flags {
+		return false, false
+	}
+	n, _ := strconv.ParseUint(fields[flags], 10, 64)
+	return fields[state] == "Z" || fields[state] == "X", n&0x00200000 != 0
+}
+
+// lacking says that the target could not be asked for what it would have if it
+// were another kind of process.
+func (s *situation) lacking(p *sys.Process, what string, err error) error {
+	return lacking(p, what, s.target, err)
+}
+
+func lacking(p *sys.Process, what, of string, err error) error {
+	why := pathCause(err)
+	if stat, e := p.ReadFile("stat", 4096); e == nil {
+		switch zombie, kernel := parseKind(stat); {
+		case zombie:
+			why = errors.New("it is a zombie and has none any more")
+		case kernel:
+			why = errors.New("it is a thread of the kernel and has none")
+		}
+	}
+	return fmt.Errorf("%s of %s: %w", what, of, why)
 }
 
 // A NamespaceError says that a namespace of the target cannot be looked at.
@@ -442,14 +478,14 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 	case c.Target != nil && (c.Root || wantsMnt && c.Files[inspect.Mnt] == nil):
 		link, err := p.Readlink("root")
 		if err != nil {
-			return fmt.Errorf("look at the root directory of %s: %w", s.target, pathCause(err))
+			return s.lacking(p, "look at the root directory", err)
 		}
 		s.chrooted = link != "/"
 		if !s.chrooted && !c.Root {
 			break
 		}
 		if s.root, err = p.Open("root"); err != nil {
-			return fmt.Errorf("open the root directory of %s: %w", s.target, pathCause(err))
+			return s.lacking(p, "open the root directory", err)
 		}
 		s.rootOf = "that of " + s.target
 	case c.Root:
@@ -467,7 +503,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 		return errors.New("no target whose working directory could be taken")
 	case c.Dir:
 		if s.dir, err = p.Open("cwd"); err != nil {
-			return fmt.Errorf("open the working directory of %s: %w", s.target, pathCause(err))
+			return s.lacking(p, "open the working directory", err)
 		}
 		s.dirOf = "that of " + s.target
 	}

@@ -182,10 +182,15 @@ type Entry struct {
 	opts   *Options
 	target string // as it was written
 	held   []*Found
+
+	answered func() // the target has told what there is to know
 }
 
 // Close lets go of everything that was opened.
 func (e *Entry) Close() {
+	if e.answered != nil {
+		e.answered()
+	}
 	for _, f := range e.held {
 		f.Close()
 	}
@@ -205,6 +210,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		return e, err
 	}
 	e.target = ref.Text
+	e.answered = Impatient(o.command(), cmp.Or(ref.Text, "the target"), 125)
 	c := &enter.Cmd{
 		Files:      map[inspect.Type]*os.File{},
 		UserParent: o.UserParent,
@@ -215,8 +221,8 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
 		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KeepFDs: o.KeepFDs, KillChild: o.KillChild,
-		AddCaps: o.AddCaps,
-		Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		AddCaps: o.AddCaps, Looked: e.answered,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c
 	if err := o.finish(); err != nil {

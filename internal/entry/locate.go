@@ -79,6 +79,7 @@ func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 // as it has them. Of a process they are those that its children will be in, and
 // of a pod those that its containers share.
 func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
+	defer Impatient("pin: add", ref.Text, 1)()
 	found, err := known(ref)
 	if err != nil {
 		return nil, err

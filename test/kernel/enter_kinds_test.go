@@ -1,0 +1,119 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+// tryEnter runs nstool and returns its status and what it wrote.
+func tryEnter(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	out, err := exec.Command(program(t), args...).CombinedOutput()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if err != nil && !ok {
+		t.Fatal(err)
+	}
+	if ok {
+		return exit.ExitCode(), string(out)
+	}
+	return 0, string(out)
+}
+
+// A process that has ended, and one that never was a program, are told so,
+// whatever is asked of them.
+func TestEnterZombieAndKernelThread(t *testing.T) {
+	nstest.Need(t, "root")
+	zombie := exec.Command("true")
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer zombie.Wait() //nolint:errcheck // it is the point that nobody has waited yet
+	pid := fmt.Sprint(zombie.Process.Pid)
+	until(t, "it has ended", func() bool { return strings.Contains(read("/proc/"+pid+"/stat"), ") Z ") })
+	for _, flags := range []string{"--all", "--net", "--mnt", "--user --root", "--user --wd", "--user --env", "--user --join-cgroup"} {
+		args := append([]string{"enter", "-p", pid}, append(strings.Fields(flags), "true")...)
+		if status, out := tryEnter(t, args...); status != 125 || !strings.Contains(out, "it is a zombie and has none any more") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: status %d: %s", args, status, out)
+		}
+	}
+	if !strings.HasPrefix(read("/proc/2/stat"), "2 (kthreadd)") {
+		t.Skip("the kernel's threads are not to be seen")
+	}
+	for _, flags := range []string{"--net --env", "--net --env=TERM"} {
+		args := append([]string{"enter", "-p", "2"}, append(strings.Fields(flags), "true")...)
+		if status, out := tryEnter(t, args...); status != 125 || !strings.Contains(out, "it is a thread of the kernel and has none") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: status %d: %s", args, status, out)
+		}
+	}
+	// It is in the namespaces of the host, as nsenter has it.
+	if status, out := tryEnter(t, "enter", "-p", "2", "--net", "--uts", "readlink", "/proc/self/ns/net"); status != 0 || strings.TrimSpace(out) == "" {
+		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+// A target that answers nothing, for it is in an execve(2) that does not end,
+// is given up with a line that says so.
+func TestEnterLockedExec(t *testing.T) {
+	nstest.Need(t, "root", "gcc")
+	if testing.Short() {
+		t.Skip("waits for long")
+	}
+	program(t)
+	exe := filepath.Join(t.TempDir(), "hangexec")
+	if out, err := exec.Command("gcc", "-static", "-pthread", "-O1", "-Wall", "-Werror", "-o", exe, "testdata/hangexec.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	procs := hung(t, 1, func(args ...string) *exec.Cmd { return exec.Command(exe, args...) })
+	child := 0
+	until(t, "the child waits in execve", func() bool {
+		_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", procs[0].Process.Pid)), &child)
+		return err == nil
+	})
+	time.Sleep(300 * time.Millisecond)
+	hangs(t, "cat", fmt.Sprintf("/proc/%d/environ", child))
+	type answer struct {
+		args   []string
+		status int
+		out    string
+		took   time.Duration
+	}
+	pid := fmt.Sprint(child)
+	all := [][]string{
+		{"enter", "-p", pid, "true"},
+		{"enter", "-p", pid, "--net", "--env", "true"},
+		{"enter", "-p", pid, "--net-socket", "4", "true"},
+		{"enter", "--net=" + pid, "true"},
+		{"enter", "-p", pid, "--dry-run", "--mnt", "--env", "true"},
+		{"run", "--uts", "--join", "net=" + pid, "true"},
+		{"pin", "add", "nstool-locked-test", "-p", pid, "--net"},
+	}
+	answers := make(chan answer)
+	for _, args := range all {
+		go func() {
+			began := time.Now()
+			status, out := tryEnter(t, args...)
+			answers <- answer{args, status, out, time.Since(began)}
+		}()
+	}
+	for range all {
+		a := <-answers
+		t.Logf("%v: status %d after %v: %s", a.args, a.status, a.took, a.out)
+		if a.took > 40*time.Second {
+			t.Errorf("%v took %v", a.args, a.took)
+		}
+		if a.took > 5*time.Second && !strings.Contains(a.out, " has not answered for 10s") {
+			t.Errorf("%v: %s", a.args, a.out)
+		}
+		if want := map[bool]int{true: 1, false: 125}[a.args[0] == "pin"]; a.status != want && a.status != 0 {
+			t.Errorf("%v: status %d", a.args, a.status)
+		}
+	}
+	_ = exec.Command(program(t), "pin", "rm", "nstool-locked-test").Run() // on a kernel where it could be had
+}
