@@ -103,8 +103,12 @@ func (v *View) whose(ns *inspect.Namespace) string {
 	if c := v.Snapshot.ContainerWith(ns); c != nil {
 		return c.String()
 	}
-	set := v.Snapshot.Containers()
-	if set.Host[ns.Type] == ns.ID.Ino {
+	if self, ok := v.Snapshot.Process(v.Snapshot.Self()); ok {
+		if own, ok := self.Namespace(ns.Type); ok && own == ns.ID {
+			return "the caller's"
+		}
+	}
+	if v.Snapshot.Containers().Host[ns.Type] == ns.ID.Ino {
 		return "the host's"
 	}
 	if l := ns.Leader(); l != nil {

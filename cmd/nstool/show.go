@@ -127,12 +127,13 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 // namespaces, all is read anew.
 func explain(ctx context.Context, o showOptions) (e *explanation, failed []error, err error) {
 	const tries = 3
-	for range tries {
+	for try := range tries {
 		snap, err := inspect.Scan(ctx, o.scan()...)
 		if err != nil {
 			return nil, nil, err
 		}
 		e, failed = newExplanation(snap), nil
+		e.last = try == tries-1
 		for _, ref := range o.targets {
 			if err := e.target(ctx, ref, o.types); err != nil {
 				failed = append(failed, err)
@@ -180,6 +181,7 @@ type explanation struct {
 	namespaces []output.NamespaceReport
 	processes  []output.ProcessReport
 	gaps       []inspect.Gap
+	last       bool // what changes meanwhile is taken as it is
 
 	interfaces []*network.Interface   // of all network namespaces, when they were needed
 	unread     map[string]inspect.Gap // which of these could not be read
@@ -345,9 +347,18 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 		return err
 	case err != nil:
 		e.gaps = append(e.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
-	case !e.same(r.Namespaces, t):
+	case !same(r.Namespaces, t) && !e.last:
 		return fmt.Errorf("process %d: %w", p.PID, errChanged)
 	default:
+		if !same(r.Namespaces, t) {
+			e.gaps = append(e.gaps, inspect.Gap{PID: p.PID, What: "namespaces", Err: errChanged})
+			clear(r.Namespaces)
+			for typ, ino := range t.Namespaces {
+				if ns, ok := e.snap.Find(ino); ok {
+					r.Namespaces[typ] = ns
+				}
+			}
+		}
 		r.Task = t
 		e.gaps = append(e.gaps, t.Gaps...)
 	}
@@ -357,7 +368,7 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 }
 
 // same reports whether a task is in the namespaces that the scan saw it in.
-func (e *explanation) same(seen map[inspect.Type]*inspect.Namespace, t *task.Task) bool {
+func same(seen map[inspect.Type]*inspect.Namespace, t *task.Task) bool {
 	for typ, ino := range t.Namespaces {
 		if ns := seen[typ]; ns != nil && ns.ID.Ino != ino {
 			return false

@@ -38,8 +38,13 @@ func (r *reader) pid() *PID {
 		in.Init = init
 	}
 	dead, err := sys.PIDNamespaceDead(fd)
-	if err == nil {
+	switch {
+	case err == nil:
 		in.Dead = dead
+	case errors.Is(err, errors.ErrUnsupported):
+		// The kernel shows no namespace that never had a process, and all end
+		// with the first.
+		in.Dead = len(r.ns.Members) == 0 && r.snap.Nested(r.ns) == 0 && len(r.snap.Gaps()) == 0
 	}
 	const enough = 1000
 	for i, p := range r.ns.Members {

@@ -258,3 +258,34 @@ func TestShowNetwork(t *testing.T) {
 		t.Errorf("got %+v; ss says %s", in.Sockets, ss)
 	}
 }
+
+// TestShowPod shows a pod, whose containers share a network but no PIDs.
+func TestShowPod(t *testing.T) {
+	p := engine.StartPod(t, false, "web", "side")
+	pod := fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name)
+	s := show(t, pod)
+	if len(s.Processes) != 1+len(p.Containers) {
+		t.Fatalf("%d processes", len(s.Processes))
+	}
+	for _, proc := range s.Processes {
+		for _, ns := range proc.Namespaces {
+			if ns.Type == "net" && len(ns.SharedWith) != len(p.Containers) {
+				t.Errorf("net of %s is shared with %v", proc.Container.Container, ns.SharedWith)
+			}
+		}
+	}
+	// Which of them is meant is asked, where it matters.
+	for _, args := range [][]string{{"diff", pod, "self"}, {"pid", "--in", pod, "1"}} {
+		out, err := exec.Command(engine.Nstool(t), args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), pod+"/web") || !strings.Contains(string(out), pod+"/side") {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
+	}
+	for _, c := range p.Containers {
+		var pid struct{ Tasks []struct{ PID int } }
+		nstool(t, &pid, 0, "pid", "--json", "--in", pod+"/"+c.Name, "1")
+		if pid.Tasks[0].PID != c.PID {
+			t.Errorf("%s: %+v; want %d", c.Name, pid, c.PID)
+		}
+	}
+}
