@@ -28,6 +28,11 @@ type plan struct {
 	init bool
 	// kill is what the program gets when the caller ends.
 	kill syscall.Signal
+	// keeper says that the program has a parent inside that reaps what it leaves
+	// behind.
+	keeper bool
+	// over is the descriptor that it closes when the program has ended.
+	over int
 	// toolless says that tools could be brought along, and are not.
 	toolless bool
 	// lacks are the capabilities that the program cannot have.
@@ -50,6 +55,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
+	p.keeper = s.room != nil && p.forks && !p.early
 	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !foreign
 
 	p.add(s.room.steps()...)
@@ -85,6 +91,12 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.add(s.confine...)
 	if p.forks && !p.early {
 		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
+	}
+	if p.keeper {
+		p.add(Step{
+			Op: Init, Type: inspect.PID, Text: "start another, and have the first one reap what that leaves behind",
+			calls: func(x *sys.Script) { x.Keeper(p.over) },
+		})
 	}
 	p.add(s.session...)
 

@@ -185,7 +185,7 @@ func (p *plan) script(x *sys.Script, report int) {
 			})
 			x.DieWithParent(p.kill, report)
 		default:
-			if step.Op == Exec && (!p.forks || p.early && !p.init) && report >= 0 {
+			if step.Op == Exec && (!p.forks || p.early && !p.init || p.keeper) && report >= 0 {
 				x.DieWithParent(p.kill, report)
 			}
 			step.calls(x)

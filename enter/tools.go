@@ -34,6 +34,11 @@ type Tools struct {
 	Unpack func(dir string) error
 	// From says in messages where they are from; "" is told from the others.
 	From string
+	// Sweeper are words by which the program that calls this package can be run
+	// to call [Sweep] with one more word. A process of a few kilobytes waits to
+	// do so if the caller is killed; without it, what the program itself has
+	// started may stay then.
+	Sweeper []string
 	// View is what the program has as its root directory.
 	View View
 }

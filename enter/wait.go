@@ -6,7 +6,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -21,6 +20,7 @@ type child struct {
 	failure sys.Report // of a call that failed, if it was read
 	room    *room      // that was made for the program, or nil
 	proc    int        // the root of procfs
+	guests  *guests    // who is in a room, or nil
 	stdio   *stdio
 	signals *signals
 	// last says that the caller ends when the program does: it need not get
@@ -50,7 +50,7 @@ var errKeepFDs = sys.ErrorOf(errors.ErrUnsupported, "keep descriptors open: the 
 
 // start starts the process that carries out the plan.
 func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
-	ch = &child{plan: p, report: -1, forks: p.forks, room: s.room, proc: s.proc}
+	ch = &child{plan: p, report: -1, forks: p.forks}
 	if c.KeepFDs {
 		return ch, errKeepFDs
 	}
@@ -59,12 +59,8 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 			ch.close()
 		}
 	}()
-	for _, step := range p.steps {
-		if step.room != nil {
-			if err := step.room.build(); err != nil {
-				return ch, &StepError{Step: step, Call: "mount", Err: err}
-			}
-		}
+	if ch.guests, err = p.makeRoom(c, s); err != nil {
+		return ch, err
 	}
 	if ch.stdio, err = newStdio(s.stdio, !s.proxied); err != nil {
 		return ch, err
@@ -93,11 +89,17 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if gate >= 0 {
 		p.gate = x.File(gate)
 	}
+	if p.keeper {
+		p.over = x.File(ch.guests.overW)
+	}
 	report := x.File(w)
 	p.hold = x.File(hold)
 	x.Step(-1)
 	x.CloseOnExec(report)
 	x.CloseOnExec(p.hold)
+	if p.keeper {
+		x.CloseOnExec(p.over)
+	}
 	if gate >= 0 {
 		x.CloseOnExec(p.gate)
 	}
@@ -117,6 +119,9 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if err != nil {
 		return ch, err
 	}
+	if p.keeper {
+		ch.guests.watch()
+	}
 	if err := sys.WriteByte(goOn); err != nil {
 		ch.abandon()
 		return ch, err
@@ -127,19 +132,12 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	return ch, err
 }
 
-// clear ends what the program has left behind in the mount namespace that was
-// made for it: visitors do not stay.
-func (ch *child) clear() {
-	if ch.room != nil {
-		sys.KillIn(ch.proc, "mnt", inspect.FormatLink(inspect.Mnt, ch.room.id.Ino), ch.pid)
-	}
-}
-
 // close lets go of everything but the process.
 func (ch *child) close() {
 	if !ch.last {
 		ch.signals.stop()
 	}
+	ch.guests.end()
 	sys.CloseAll(ch.report)
 	if ch.stdio != nil {
 		ch.stdio.close()
@@ -165,7 +163,7 @@ func (ch *child) wait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ch.clear()
+	ch.guests.end()
 	err = ch.stdio.finish()
 	if err := sys.Reap(ch.pid); err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path"
+
+	"github.com/nstool/nstool/enter"
 )
 
 // outcome is what came of a command that was carried out early.
@@ -24,6 +26,12 @@ func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 // What it does not understand it leaves to main, which does the same by the
 // same table.
 func init() {
+	if len(os.Args) == 2 && os.Args[0] == sweeper {
+		if enter.Sweep(os.Args[1]) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) < 3 || path.Base(os.Args[0]) != "nstool" {
 		return
 	}

@@ -17,6 +17,10 @@ import (
 // nothing else, such as a static busybox: what --tools=static brings along.
 const StaticTools = "/usr/lib/nstool/tools"
 
+// sweeper is what nstool calls itself when it ends those whom a nstool that was
+// killed has left in a container.
+const sweeper = "nstool-sweep"
+
 // An Unpacker returns what writes the files of an archive, or of an image in a
 // directory, into an empty directory.
 type Unpacker func(file string) (func(dir string) error, error)
@@ -35,7 +39,7 @@ type tooling struct {
 // tools returns the tools that the options ask for, or nil. What it opens is
 // held by e.
 func (o *Options) tools(ctx context.Context, e *Entry) (*enter.Tools, error) {
-	t := &enter.Tools{View: o.Tools.view}
+	t := &enter.Tools{View: o.Tools.view, Sweeper: []string{sweeper}}
 	if !o.Tools.asked {
 		if t.View != enter.ViewDefault {
 			return nil, usagef("--view says where tools are, and goes with --tools")

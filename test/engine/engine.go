@@ -56,6 +56,10 @@ type Options struct {
 	// Bare takes an image with one static program, /sleep, and no shell.
 	// Docker, podman and containerd have it.
 	Bare bool
+	// Server takes an image with a server, /server, on port 8080 of the loopback
+	// interface, and its settings, /etc/app.yaml. Docker, podman and containerd
+	// have it.
+	Server bool
 }
 
 // A Container is running.
@@ -121,6 +125,8 @@ func (o Options) command() []string {
 		return o.Command
 	case o.Bare:
 		return []string{"/sleep", "10000"}
+	case o.Server:
+		return []string{"/server"}
 	}
 	return []string{"/bin/sleep", "10000"}
 }
@@ -128,6 +134,9 @@ func (o Options) command() []string {
 func (o Options) image(t testing.TB, load ...string) string {
 	if o.Bare {
 		return image(t, "bare", load...)
+	}
+	if o.Server {
+		return image(t, "server", load...)
 	}
 	return image(t, "latest", load...)
 }

@@ -29,7 +29,7 @@ func image(t testing.TB, tag string, load ...string) string {
 	t.Helper()
 	name := imageName + ":" + tag
 	f, _ := loaded.LoadOrStore(strings.Join(load, " ")+" "+tag, sync.OnceValue(func() error {
-		root := nstest.Busybox(t)
+		root, user := nstest.Busybox(t), ""
 		if tag == "bare" {
 			program, err := os.ReadFile(filepath.Join(root, "bin/busybox"))
 			if err != nil {
@@ -40,8 +40,26 @@ func image(t testing.TB, tag string, load ...string) string {
 				return err
 			}
 		}
+		if tag == "server" {
+			program, err := os.ReadFile(build(t, "server", "../engine/server"))
+			if err != nil {
+				return err
+			}
+			root, user = nstest.Dir(t), "65532:65532"
+			if err := os.WriteFile(filepath.Join(root, "server"), program, 0o755); err != nil { //nolint:gosec // a program
+				return err
+			}
+			for _, dir := range []string{"etc", "data"} {
+				if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil { //nolint:gosec // of an image
+					return err
+				}
+			}
+			if err := os.WriteFile(filepath.Join(root, "etc/app.yaml"), []byte("port: 8080\n"), 0o644); err != nil { //nolint:gosec // of an image
+				return err
+			}
+		}
 		archive := filepath.Join(nstest.Dir(t), "image.tar")
-		if err := writeImage(archive, root, name); err != nil {
+		if err := writeImage(archive, root, name, user); err != nil {
 			return err
 		}
 		return run(load[0], append(load[1:], archive)...)
@@ -53,8 +71,8 @@ func image(t testing.TB, tag string, load ...string) string {
 }
 
 // writeImage writes an archive as `docker save` does, of one layer with the
-// files of root. Every engine reads it.
-func writeImage(path, root, name string) error {
+// files of root, whose programs are run by user. Every engine reads it.
+func writeImage(path, root, name, user string) error {
 	layer, err := tarOf(root)
 	if err != nil {
 		return err
@@ -62,7 +80,7 @@ func writeImage(path, root, name string) error {
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH,
 		"os":           "linux",
-		"config":       map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"/bin/sleep", "100000"}},
+		"config":       map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"/bin/sleep", "100000"}, "User": user},
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
 	})
 	if err != nil {

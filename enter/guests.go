@@ -1,0 +1,92 @@
+package enter
+
+import (
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// guests are the processes in a room. None of them stays when the program has
+// ended, or this process, however that comes about.
+type guests struct {
+	proc int    // the root of procfs
+	link string // of the room, in /proc/pid/ns/mnt
+
+	overR, overW int // what the keeper closes when the program has ended
+	cleared      chan struct{}
+	alarm        int // what the watchman reads: a byte is that all is well
+	watchman     int // PID of the process that sees to it if this one is killed
+}
+
+// makeRoom makes the room of a plan, if it has one.
+func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
+	for _, step := range p.steps {
+		if step.room == nil {
+			continue
+		}
+		if err := step.room.build(); err != nil {
+			return nil, &StepError{Step: step, Call: "mount", Err: err}
+		}
+		g = &guests{proc: s.proc, link: inspect.FormatLink(inspect.Mnt, step.room.id.Ino), overR: -1, overW: -1, alarm: -1}
+		if g.overR, g.overW, err = sys.Pipe(); err != nil {
+			return g, err
+		}
+		if len(c.Tools.Sweeper) > 0 {
+			r, w, err := sys.Pipe()
+			if err != nil {
+				return g, err
+			}
+			defer sys.CloseAll(r)
+			g.alarm = w
+			words := append(c.Tools.Sweeper[:len(c.Tools.Sweeper):len(c.Tools.Sweeper)], g.link)
+			if g.watchman, err = sys.Watch(r, "/proc/self/exe", words); err != nil {
+				return g, err
+			}
+		}
+	}
+	return g, nil
+}
+
+// watch waits for the end of the program, to end those it has left behind.
+func (g *guests) watch() {
+	sys.CloseAll(g.overW)
+	g.overW = -1
+	g.cleared = make(chan struct{})
+	go func() {
+		defer close(g.cleared)
+		sys.WaitEnd(g.overR)
+		sys.KillIn(g.proc, "mnt", g.link)
+	}()
+}
+
+// end is called when the program has ended, or was never started.
+func (g *guests) end() {
+	if g == nil || g.overR < 0 {
+		return
+	}
+	if g.cleared != nil {
+		<-g.cleared
+	} else {
+		sys.KillIn(g.proc, "mnt", g.link)
+	}
+	if g.alarm >= 0 {
+		_ = sys.WriteByte(g.alarm) //nolint:errcheck // then the watchman is dead
+		sys.CloseAll(g.alarm)
+	}
+	if g.watchman != 0 {
+		_ = sys.Reap(g.watchman) //nolint:errcheck // it is our child
+	}
+	sys.CloseAll(g.overR, g.overW)
+	g.overR, g.overW = -1, -1
+}
+
+// Sweep ends those who are in the mount namespace that was made for tools, of
+// which link is the text in /proc/pid/ns/mnt: see [Tools.Sweeper].
+func Sweep(link string) error {
+	self, err := Self()
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	sys.KillIn(self.proc.Proc, "mnt", link)
+	return nil
+}
