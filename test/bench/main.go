@@ -119,6 +119,9 @@ func run(sizes string, runs int, only string) error {
 	if err := b.idle(); err != nil {
 		return err
 	}
+	if err := b.forward(); err != nil {
+		return err
+	}
 	if err := b.protect(); err != nil {
 		return err
 	}
