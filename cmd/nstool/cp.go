@@ -64,6 +64,9 @@ target runs as. A file takes the place of an older one when it is whole.`,
 			if err := o.parse(args); err != nil {
 				return usageError{err}
 			}
+			if !o.apart && o.in == os.Stdin {
+				return runApart()
+			}
 			return runCp(cmd.Context(), o)
 		},
 	}

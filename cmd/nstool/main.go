@@ -8,5 +8,13 @@ import (
 )
 
 func main() {
-	os.Exit(int(Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv})))
+	report, apart := isApart()
+	code := Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, apart: apart})
+	if apart {
+		_, _ = report.Write([]byte{byte(code)})
+		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+			f.Close() // who reads from it is not to wait for us to be gone
+		}
+	}
+	os.Exit(int(code))
 }

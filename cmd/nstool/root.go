@@ -16,6 +16,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
+	apart    bool // this process is beside the one that the caller waits for
 }
 
 // Main runs the command that args name and returns what to exit with.
