@@ -65,20 +65,35 @@ func without(list, other []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }
 
-// lines says what differs, in a line if that is short, else in one for each side.
-func (d Difference) lines(a, b string) []string {
+// lines says what differs: in a line if that is short, else one side below the
+// other, and of a list each in a line.
+func (d Difference) lines(a, b string) (lines []string) {
 	const short = 60
 	if len(d.A) == 1 && len(d.B) == 1 && len(d.A[0])+len(d.B[0]) <= short {
 		return []string{d.What + ": " + d.A[0] + " vs " + d.B[0]}
 	}
-	side := func(name string, list []string) string {
-		if len(list) == 0 {
-			return d.What + " of " + name + ": no others"
+	for _, side := range []struct {
+		name string
+		list []string
+	}{{a, d.A}, {b, d.B}} {
+		head := d.What + " of " + side.name + ":"
+		switch len(side.list) {
+		case 0:
+			lines = append(lines, head+" no others")
+		case 1:
+			lines = append(lines, head+" "+side.list[0])
+		default:
+			lines = append(lines, head)
+			for _, item := range cutLines(side.list) {
+				lines = append(lines, indented+item)
+			}
 		}
-		return d.What + " of " + name + ": " + strings.Join(list, ", ")
 	}
-	return []string{side(a, d.A), side(b, d.B)}
+	return lines
 }
+
+// indented stands before what is below a line.
+const indented = "  "
 
 // comparable says in short what is inside a namespace, always the same facts for
 // a type, one line each.
@@ -140,7 +155,7 @@ func (v *View) comparable(r NamespaceReport) []Fact {
 		s.Facts = []Fact{
 			{"interfaces", list(func(n *Network) []string { return v.interfaceLines(n) })},
 			{"routes", list(func(n *Network) []string { return routeLines(n) })},
-			{"listens", list(func(n *Network) []string { return v.listenerLines(n) })},
+			{"listening sockets", list(func(n *Network) []string { return v.listenerLines(n) })},
 		}
 	}
 	return s.Facts

@@ -136,3 +136,21 @@ func TestSize(t *testing.T) {
 		}
 	}
 }
+
+func TestDifferenceLines(t *testing.T) {
+	for _, test := range []struct {
+		d    Difference
+		want []string
+	}{
+		{Difference{"host name", []string{"a"}, []string{"b"}}, []string{"host name: a vs b"}},
+		{Difference{"routes", nil, []string{"x", "y"}}, []string{"routes of web: no others", "routes of db:", "  x", "  y"}},
+		{
+			Difference{"mounts", []string{strings.Repeat("a", 50)}, []string{strings.Repeat("b", 50)}},
+			[]string{"mounts of web: " + strings.Repeat("a", 50), "mounts of db: " + strings.Repeat("b", 50)},
+		},
+	} {
+		if got := test.d.lines("web", "db"); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %q; want %q", test.d, got, test.want)
+		}
+	}
+}
