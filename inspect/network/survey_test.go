@@ -1,0 +1,294 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+func TestAsUser(t *testing.T) { nstest.AsUser(t) }
+
+func scan(t *testing.T) *inspect.Snapshot {
+	t.Helper()
+	snap, err := inspect.Scan(t.Context(), inspect.WithSockets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snap
+}
+
+// survey1 returns the interfaces of the namespaces of some sandboxes, by
+// "number of the sandbox/name", as found with the given ones of all namespaces.
+func survey1(t *testing.T, boxes []*nstest.Box, but ...uint64) map[string]*Interface {
+	t.Helper()
+	snap := scan(t)
+	spaces := slices.DeleteFunc(slices.Collect(snap.Namespaces(inspect.Net)), func(ns *inspect.Namespace) bool { return slices.Contains(but, ns.ID.Ino) })
+	all, gaps := Interfaces(t.Context(), snap, spaces)
+	found := make(map[string]*Interface)
+	for n, box := range boxes {
+		for _, g := range gaps {
+			if strings.Contains(g.What, fmt.Sprint(box.Ino["net"])) {
+				t.Errorf("%+v", g)
+			}
+		}
+		for _, i := range all {
+			if i.NS.ID.Ino == box.Ino["net"] {
+				found[fmt.Sprint(n, "/", i.Link.Name)] = i
+			}
+		}
+	}
+	return found
+}
+
+// far says where an interface leads: "1/eth0", with the name alone for what is in
+// no sandbox.
+func far(boxes []*nstest.Box, i *Interface) string {
+	switch {
+	case i == nil:
+		return "no interface"
+	case i.Far == nil:
+		return "-"
+	case i.Far.NS == nil:
+		return "?/" + i.Far.Name
+	}
+	for n, box := range boxes {
+		if box.Ino["net"] == i.Far.NS.ID.Ino {
+			return fmt.Sprint(n, "/", i.Far.Name)
+		}
+	}
+	return i.Far.Name
+}
+
+func ip(t *testing.T, box *nstest.Box, words string) {
+	t.Helper()
+	in(t, box.PID, append([]string{"ip"}, strings.Fields(words)...)...)
+}
+
+func TestInterfacesLeadWhere(t *testing.T) {
+	nstest.Need(t, "root", "ip", "nsenter")
+	var boxes []*nstest.Box
+	for range 6 {
+		boxes = append(boxes, nstest.Sandbox(t, "net"))
+	}
+	// Numbers differ by direction: 5 is told of three others before 0 is.
+	for _, other := range []int{1, 2, 3} {
+		ip(t, boxes[5], fmt.Sprintf("link add t%d type veth peer name t5 netns %d", other, boxes[other].PID))
+	}
+	// Pairs that look alike: the indexes are the same at all ends.
+	ip(t, boxes[0], fmt.Sprintf("link add eth9 index 9 type veth peer name eth9 index 9 netns %d", boxes[1].PID))
+	ip(t, boxes[2], fmt.Sprintf("link add eth9 index 9 type veth peer name eth9 index 9 netns %d", boxes[3].PID))
+	ip(t, boxes[4], fmt.Sprintf("link add eth9 index 9 type veth peer name eth9 index 9 netns %d", boxes[5].PID))
+	// Both ends in one, and an interface on top of another's.
+	ip(t, boxes[0], "link add a0 type veth peer name b0")
+	ip(t, boxes[0], "link add low type ifb")
+	ip(t, boxes[0], fmt.Sprintf("link add mac0 link low netns %d type macvlan", boxes[2].PID))
+	ip(t, boxes[0], "link add br0 type bridge")
+	ip(t, boxes[0], "link set a0 master br0")
+
+	want := map[string]string{
+		"0/eth9": "1/eth9", "1/eth9": "0/eth9", "2/eth9": "3/eth9", "3/eth9": "2/eth9", "4/eth9": "5/eth9", "5/eth9": "4/eth9",
+		"5/t1": "1/t5", "5/t2": "2/t5", "5/t3": "3/t5", "1/t5": "5/t1", "2/t5": "5/t2", "3/t5": "5/t3",
+		"0/a0": "0/b0", "0/b0": "0/a0", "2/mac0": "0/low", "0/low": "-", "0/br0": "-", "0/lo": "-",
+	}
+	found := survey1(t, boxes)
+	for name, place := range want {
+		if got := far(boxes, found[name]); got != place {
+			t.Errorf("%s leads to %s, want %s", name, got, place)
+		}
+	}
+	for name, uppers := range map[string]string{"0/low": "mac0", "0/br0": "a0", "0/a0": "", "2/mac0": ""} {
+		var have []string
+		for _, u := range found[name].Uppers {
+			have = append(have, u.Link.Name)
+		}
+		if strings.Join(have, " ") != uppers {
+			t.Errorf("on top of %s: %q, want %q", name, have, uppers)
+		}
+	}
+	if m := found["0/a0"].Master; m != found["0/br0"] {
+		t.Errorf("a0 is a port of %v", m)
+	}
+
+	// To a namespace that is not known nothing leads, but its interface tells
+	// its name.
+	found = survey1(t, boxes, boxes[1].Ino["net"])
+	for name, place := range map[string]string{"0/eth9": "?/eth9", "5/t1": "?/t5", "2/eth9": "3/eth9"} {
+		if got := far(boxes, found[name]); got != place {
+			t.Errorf("%s leads to %s, want %s", name, got, place)
+		}
+	}
+}
+
+// The namespace with the other end may have no process, only a mount or a socket.
+func TestInterfacesLeadToWhatIsHeld(t *testing.T) {
+	nstest.Need(t, "root", "ip", "nsenter")
+	box := nstest.Sandbox(t, "net")
+	holder := nstest.Spec{Types: []string{"mnt"}, Files: []string{"net"}, Sockets: []string{"net"}, Pins: []string{"net"}, Hidden: []string{"net"}}.Start(t)
+	snap := scan(t)
+	want := make(map[string]uint64)
+	for n, h := range holder.Held {
+		ns, ok := snap.Find(h.Ino)
+		if !ok || ns.Type != inspect.Net {
+			continue
+		}
+		file, err := snap.Open(t.Context(), ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, fd := os.Getpid(), file.Fd()
+		name := fmt.Sprint("to", n)
+		ip(t, box, fmt.Sprintf("link add %s type veth peer name eth0 netns /proc/%d/fd/%d", name, pid, fd))
+		file.Close()
+		want[name] = h.Ino
+	}
+	if len(want) != 4 {
+		t.Fatalf("%+v", holder.Held)
+	}
+	found := survey1(t, []*nstest.Box{box})
+	for name, ino := range want {
+		i := found["0/"+name]
+		if i == nil || i.Far == nil || i.Far.NS == nil || i.Far.NS.ID.Ino != ino || i.Far.Name != "eth0" {
+			t.Errorf("%s: %+v, want net:[%d]", name, i, ino)
+		}
+	}
+}
+
+// What one end cannot say the other may.
+func TestInterfacesTellOfEachOther(t *testing.T) {
+	a, b := &inspect.Namespace{ID: inspect.ID{Ino: 1}}, &inspect.Namespace{ID: inspect.ID{Ino: 2}}
+	for _, tt := range []struct {
+		name       string
+		link, peer Link
+		want       *inspect.Namespace
+	}{
+		{"a pair", Link{Index: 2, Kind: "veth", Lower: 3, NetNSID: NoNumber}, Link{Index: 3, Kind: "veth", Lower: 2, NetNSID: 0}, b},
+		{"a number that is not known", Link{Index: 2, Kind: "veth", Lower: 3, NetNSID: 7}, Link{Index: 3, Kind: "veth", Lower: 2, NetNSID: 0}, b},
+		{"another index", Link{Index: 2, Kind: "veth", Lower: 4, NetNSID: NoNumber}, Link{Index: 3, Kind: "veth", Lower: 2, NetNSID: 0}, nil},
+		{"neither says", Link{Index: 2, Kind: "veth", Lower: 3, NetNSID: NoNumber}, Link{Index: 3, Kind: "veth", Lower: 2, NetNSID: NoNumber}, nil},
+		{"no pair", Link{Index: 2, Kind: "macvlan", Lower: 3, NetNSID: NoNumber}, Link{Index: 3, Kind: "ifb", NetNSID: SameNamespace}, nil},
+	} {
+		link, peer := &Interface{Link: tt.link, NS: a}, &Interface{Link: tt.peer, NS: b}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // the kernel is not asked
+		s := &surveyor{ctx: ctx, of: map[*inspect.Namespace]*space{
+			a: {ns: a, byIndex: map[int]*Interface{2: link}, numbers: map[int]*inspect.Namespace{}},
+			b: {ns: b, byIndex: map[int]*Interface{3: peer}, numbers: map[int]*inspect.Namespace{0: a}},
+		}}
+		s.snap = &inspect.Snapshot{}
+		s.connect([]*Interface{link, peer})
+		if link.Far == nil || link.Far.NS != tt.want {
+			t.Errorf("%s: %+v, want %v", tt.name, link.Far, tt.want)
+		}
+	}
+}
+
+// A socket has all its processes, wherever they are, and one without a process
+// has none.
+func TestSocketsHaveTheirProcesses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	snap := scan(t)
+	self, _ := snap.Process(os.Getpid())
+	own, ok := snap.Of(self, inspect.Net)
+	if !ok {
+		t.Fatal("no network namespace")
+	}
+	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{own}, Internet|Unix|RawSockets)
+	if len(gaps) > 0 {
+		t.Errorf("%v", gaps)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	i := slices.IndexFunc(all, func(s *Listener) bool { return s.Protocol == TCP && int(s.Local.Port()) == port })
+	if i < 0 || len(all[i].Holders) != 1 || all[i].Holders[0].PID != os.Getpid() {
+		t.Errorf("port %d: %+v", port, all)
+	}
+}
+
+// A namespace that cannot be read, or is no more, costs its rows only.
+func TestSurveyLosesWhatItCannotRead(t *testing.T) {
+	box := nstest.Sandbox(t, "user", "net")
+	nstest.Need(t, "userns")
+	snap := scan(t)
+	gone, ok := snap.Find(box.Ino["net"])
+	if !ok {
+		t.Fatal("the sandbox is not there")
+	}
+	box.Close()
+	self, _ := snap.Process(os.Getpid())
+	own, _ := snap.Of(self, inspect.Net)
+	all, gaps := Interfaces(t.Context(), snap, []*inspect.Namespace{gone, own})
+	if len(gaps) != 1 || gaps[0].What != "interfaces of "+gone.String() || gaps[0].Err == nil {
+		t.Errorf("gaps: %v", gaps)
+	}
+	if !slices.ContainsFunc(all, func(i *Interface) bool { return i.Link.Name == "lo" && i.NS == own }) {
+		t.Errorf("without lo: %v", all)
+	}
+	if _, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{gone}, Internet); len(gaps) != 1 {
+		t.Errorf("gaps of sockets: %v", gaps)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, gaps := Interfaces(ctx, snap, []*inspect.Namespace{own}); len(gaps) != 1 || !errors.Is(gaps[0].Err, context.Canceled) {
+		t.Errorf("cancelled: %v", gaps)
+	}
+}
+
+func TestOrdinaryUserReadsHisOwn(t *testing.T) {
+	nstest.Need(t, "user")
+	c, err := Dial(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if links, err := c.Links(); err != nil || len(links) == 0 {
+		t.Errorf("%v, %v", links, err)
+	}
+	if _, err := c.Routes(); err != nil {
+		t.Error(err)
+	}
+	if _, err := List(Internet | Unix | RawSockets).Sockets(c); err != nil {
+		t.Error(err)
+	}
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if c, err := Dial(own); err != nil {
+		t.Errorf("his own, by a file: %v", err)
+	} else {
+		c.Close()
+	}
+	box := nstest.Sandbox(t, "user", "net")
+	if c, err := Dial(openOf(t, box.PID)); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("another's: %v, %v", c, err)
+	}
+}
+
+func TestLinkByName(t *testing.T) {
+	c, err := Dial(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if l, err := c.Link("lo"); err != nil || l.Index != 1 || l.Kind != "loopback" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for _, name := range []string{"nosuch0", "", "longer-than-a-name-of-an-interface", strings.Repeat("x", 200), "a\x00b"} {
+		if l, err := c.Link(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: %+v, %v", name, l, err)
+		}
+	}
+}
