@@ -20,12 +20,17 @@ type CapSets struct {
 
 // capNames are the names of capabilities(7), by number: include/uapi/linux/capability.h.
 var capNames = [...]string{
-	"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
-	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
-	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
-	"sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
-	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
-	"checkpoint_restore",
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER",
+	"CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+	"CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+	"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
+	"CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD",
+	"CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
+	"CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
 }
 
 // Len returns how many capabilities are in the set.
@@ -34,9 +39,8 @@ func (c Caps) Len() int { return bits.OnesCount64(uint64(c)) }
 // Has reports whether capability n is in the set.
 func (c Caps) Has(n int) bool { return c>>n&1 != 0 }
 
-// Names returns the names of the capabilities in the set, by number, without
-// "CAP_" and in lower case: "net_admin". One that is newer than this program is
-// its number.
+// Names returns the names of the capabilities in the set, such as
+// "CAP_NET_ADMIN", by number. One that is newer than this program is its number.
 func (c Caps) Names() []string {
 	names := make([]string, 0, c.Len())
 	for n := range 64 {
@@ -55,7 +59,7 @@ func (c Caps) Names() []string {
 func (c Caps) String() string { return fmt.Sprintf("%016x", uint64(c)) }
 
 // Words returns the set in words, where all are the capabilities that the
-// kernel has: "none", "all 41", "all but mknod, syslog" or a list of names.
+// kernel has: "none", "all 41", "all but CAP_MKNOD, CAP_SYSLOG" or a list of names.
 func (c Caps) Words(all Caps) string {
 	switch missing := all &^ c; {
 	case c == 0:

@@ -51,8 +51,8 @@ func TestCapsWords(t *testing.T) {
 	}{
 		{0, all, "none"},
 		{all, all, "all 41"},
-		{all &^ (1 << 24), all, "all but sys_resource"},
-		{1<<0 | 1<<12 | 1<<40, all, "chown, net_admin, checkpoint_restore"},
+		{all &^ (1 << 24), all, "all but CAP_SYS_RESOURCE"},
+		{1<<0 | 1<<12 | 1<<40, all, "CAP_CHOWN, CAP_NET_ADMIN, CAP_CHECKPOINT_RESTORE"},
 		{1 << 41, all, "41"}, // newer than this program
 		{all, 0, strings.Join(all.Names(), ", ")},
 	} {

@@ -119,7 +119,7 @@ func TestShow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := len(p.Task.Capabilities.Effective); n != popcount(mask) || slices.Contains(p.Task.Capabilities.Effective, "net_admin") != (mask>>12&1 == 1) {
+			if n := len(p.Task.Capabilities.Effective); n != popcount(mask) || slices.Contains(p.Task.Capabilities.Effective, "CAP_NET_ADMIN") != (mask>>12&1 == 1) {
 				t.Errorf("capabilities %v; want %x", p.Task.Capabilities.Effective, mask)
 			}
 			if want := map[string]string{"0": "none", "1": "strict", "2": "filter"}[field(t, c.PID, "Seccomp")]; p.Task.Seccomp != want {
@@ -182,7 +182,7 @@ func TestShowShared(t *testing.T) {
 			t.Errorf("net of %s, shared with %v", ns.Of, ns.SharedWith)
 		}
 	}
-	if !slices.Contains(p.Task.Capabilities.Effective, "net_admin") || slices.Contains(p.Task.Capabilities.Effective, "sys_admin") || !p.Task.NoNewPrivs || p.Task.Seccomp != "filter" {
+	if !slices.Contains(p.Task.Capabilities.Effective, "CAP_NET_ADMIN") || slices.Contains(p.Task.Capabilities.Effective, "CAP_SYS_ADMIN") || !p.Task.NoNewPrivs || p.Task.Seccomp != "filter" {
 		t.Errorf("got %+v", p.Task)
 	}
 
@@ -190,7 +190,10 @@ func TestShowShared(t *testing.T) {
 		Same  bool
 		Types []struct {
 			Type, Verdict string
-			Differs       []struct{ What, A, B string }
+			Differs       []struct {
+				What string
+				A, B []string
+			}
 		}
 	}
 	nstool(t, &diff, 1, "diff", "--json", a.Name, b.Name)
