@@ -9,6 +9,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -90,6 +91,9 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		}
 	case e.Step.Op == enter.Exec:
 		x.Code = statusNotInvoked
+		if o.Tools.asked && errors.Is(e.Err, sys.ErrNoInterpreter) && o.Tools.view != enter.ViewTools {
+			x.Advice = "--view=tools has all in its place that the tools want to find"
+		}
 	case e.Dead():
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
 	case e.Denial != nil:
