@@ -66,8 +66,10 @@ func links(t *testing.T) map[string]bool {
 // that is inside, and no thread stays there.
 func TestReadOfMembers(t *testing.T) {
 	nstest.Need(t, "userns")
-	types := []string{"user", "pid", "mnt", "uts", "ipc", "cgroup", "time"}
-	box := nstest.Sandbox(t, types...)
+	types := []string{"user", "pid", "mnt", "uts", "ipc", "cgroup"}
+	box := nstest.Spec{Types: types, Children: []string{"time"}}.Start(t)
+	box.Ino["time"] = box.ChildrenIno["time"]
+	types = append(types, "time")
 	before := links(t)
 	snap := scan(t)
 	for _, typ := range types {
