@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,8 +47,8 @@ func newPorts(a *app) *cobra.Command {
 that listen and UDP sockets that are bound, with all processes that have each
 open, their user and their container.
 
-A PORT is a number, a range such as 8000-8080, or either with a protocol before
-it: tcp/8080. With a process or container as TARGET, list the sockets that it
+A PORT is a number, a range such as 8000-8080, either with a protocol before it,
+as tcp/8080, or a protocol alone. With a process or container as TARGET, list the sockets that it
 has open, and all of its network namespace unless that is the host's; with a
 namespace, those that are there.`,
 		Example: `  nstool ports                   every listening socket
@@ -88,20 +89,20 @@ namespace, those that are there.`,
 	return cmd
 }
 
-// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080. It reports
-// whether the word is one, and not a TARGET.
+// portProtocols are the protocols that have ports.
+var portProtocols = []network.Protocol{network.TCP, network.MPTCP, network.SCTP, network.UDP, network.UDPLite}
+
+// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080, tcp. It
+// reports whether the word is one, and not a TARGET.
 func parsePort(word string) (p portRange, ok bool, err error) {
 	p.text = word
+	if slices.Contains(portProtocols, network.Protocol(word)) {
+		return portRange{word, network.Protocol(word), 0, math.MaxUint16}, true, nil
+	}
 	rest := word
 	if i := strings.IndexAny(word, "/:"); i >= 0 {
-		switch proto := network.Protocol(word[:i]); proto {
-		case network.TCP, network.UDP, network.UDPLite, network.SCTP, network.MPTCP:
-			p.protocol = proto
-		case "":
-			if word[i] == '/' {
-				return p, false, nil // a path
-			}
-		default:
+		p.protocol = network.Protocol(word[:i])
+		if !slices.Contains(portProtocols, p.protocol) && word[:i+1] != ":" {
 			return p, false, nil
 		}
 		rest = word[i+1:]

@@ -444,6 +444,7 @@ func (s *surveyor) askRest(all []*Interface) {
 	survey(s.ctx, s.snap, "numbers", spaces,
 		func(c *Conn, ns *inspect.Namespace) (found, error) {
 			f := found{numbers: make(map[int]*inspect.Namespace), names: make(map[remote]string)}
+			q := questions{tried: make(map[question]bool), left: mostQuestions * len(unknown[ns])}
 			for _, i := range unknown[ns] {
 				if f.numbers[i.NetNSID] != nil {
 					continue
@@ -452,7 +453,7 @@ func (s *surveyor) askRest(all []*Interface) {
 				if err == nil {
 					f.names[remote{i.NetNSID, i.Lower}] = far.Name
 				}
-				if there := s.confirm(c, i, candidates(fits, i, far, err == nil)); there != nil {
+				if there := s.confirm(c, i, candidates(fits, i, far, err == nil), &q); there != nil {
 					f.numbers[i.NetNSID] = there
 				}
 			}
@@ -496,17 +497,35 @@ func candidates(fits map[fit][]*Interface, i *Interface, far Link, asked bool) [
 	return nil
 }
 
-// mostCandidates is how many candidates are asked about: more than a few fit only
-// where somebody has made them alike.
-const mostCandidates = 64
+// mostQuestions is how many questions are asked for each interface of a namespace,
+// on the average. More than one or two candidates there are only where somebody
+// has made interfaces alike.
+const mostQuestions = 8
+
+// questions are what was asked in a namespace, and how often may be asked still.
+type questions struct {
+	tried map[question]bool
+	left  int
+}
+
+// A question is whether a number is that of a namespace.
+type question struct {
+	number int
+	ns     *inspect.Namespace
+}
 
 // confirm returns the namespace of the candidate for which c has the number that
 // leads to the other end of i.
-func (s *surveyor) confirm(c *Conn, i *Interface, candidates []*Interface) *inspect.Namespace {
-	for _, o := range candidates[:min(len(candidates), mostCandidates)] {
-		if o.NS == i.NS {
+func (s *surveyor) confirm(c *Conn, i *Interface, candidates []*Interface, asked *questions) *inspect.Namespace {
+	for _, o := range candidates {
+		q := question{i.NetNSID, o.NS}
+		if o.NS == i.NS || asked.tried[q] {
 			continue
 		}
+		if asked.left--; asked.left < 0 {
+			return nil
+		}
+		asked.tried[q] = true
 		file, err := s.snap.Open(s.ctx, o.NS)
 		if err != nil {
 			continue
