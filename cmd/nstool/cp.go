@@ -76,7 +76,7 @@ target runs as. A file takes the place of an older one when it is whole.`,
 	f.StringVar(&o.owner, "owner", "", "give what is copied to `UID[:GID]`, as the target numbers them")
 	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named, and not what it leads to")
 	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also of a file")
-	f.VarPF(&waitValue{&o.wait}, "wait", "w", "wait for the target to run, `TIME` such as 30s at most, or forever").NoOptDefVal = "forever"
+	f.VarPF(&waitValue{&o.wait}, "wait", "w", "wait for the target to run and the source to be there, `TIME` such as 30s at most, or forever").NoOptDefVal = "forever"
 	f.BoolP("recursive", "r", true, "directories too; they always are")
 	f.Lookup("recursive").Hidden = true
 	return cmd
@@ -243,16 +243,27 @@ func (o *cpOptions) hold(ctx context.Context, e *end, ref target.Ref) (err error
 	return err
 }
 
-// await is openEnd for as long as it may take until the target runs.
-func (o *cpOptions) await(ctx context.Context, p target.Path) (*end, error) {
-	if o.wait == 0 {
+// await is openEnd for as long as it may take until the target runs, and if
+// something is to be copied out of it until that is there.
+func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end, error) {
+	if o.wait == 0 || p.Local {
 		return o.openEnd(ctx, p)
 	}
-	stop := o.progress("waiting for " + p.Ref.Text)
+	what := p.Ref.Text
+	if source {
+		what += ":" + p.Path
+	}
+	stop := o.progress("waiting for " + output.Clean(what))
 	defer stop()
 	for begin := time.Now(); ; {
 		before := time.Now()
 		e, err := o.openEnd(ctx, p)
+		if err == nil && source {
+			if err = e.place(p.Path).Look(); err != nil {
+				e.close()
+				e = nil
+			}
+		}
 		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, inspect.ErrGone)
 		if err == nil || !gone || time.Since(begin) > o.wait {
 			return e, err
@@ -337,7 +348,7 @@ func (c *copying) run(ctx context.Context) error {
 		c.failed = c.failed || !errors.Is(err, copy.ErrSpecial)
 		fmt.Fprintf(o.err, "nstool: cp: %s: %s\n", output.Clean(where), output.CleanText(err.Error()))
 	}
-	to, err := o.await(ctx, o.to)
+	to, err := o.await(ctx, o.to, false)
 	if err != nil {
 		return err
 	}
@@ -353,7 +364,7 @@ func (c *copying) run(ctx context.Context) error {
 	for _, p := range o.from {
 		from := ends[p.Ref.Text]
 		if from == nil {
-			if from, err = o.await(ctx, p); err != nil {
+			if from, err = o.await(ctx, p, true); err != nil {
 				return err
 			}
 			defer from.close()
@@ -425,10 +436,19 @@ func (c *copying) toStdout(ctx context.Context, src copy.Place) error {
 	return c.copier.ToWriter(ctx, c.o.out, src)
 }
 
-// owners says whose copies are to be, and as whom they are made.
+// owners says whose copies are to be, and as whom they are made: by the root of
+// the target, so that nobody in there has them before they are whole.
 func (c *copying) owners(from, to *end) (uid, gid uint32, err error) {
 	o := c.o
 	uid, gid = to.who.UID, to.who.GID
+	if u, g, ok := to.who.Outside(0, 0); ok {
+		uid, gid = u, g
+	}
+	if to.name != "" {
+		c.copier.Heir = &[2]uint32{to.who.UID, to.who.GID}
+	} else if !o.archive {
+		c.copier.Umask = umask()
+	}
 	inside := func(u, g uint32) (uint32, uint32, bool) {
 		if from.name == "" {
 			return u, g, true
@@ -445,7 +465,6 @@ func (c *copying) owners(from, to *end) (uid, gid uint32, err error) {
 			}
 			u, g = outU, outG
 		}
-		uid, gid = u, g
 		c.copier.Owner = func(uint32, uint32) (uint32, uint32, bool) { return u, g, true }
 	case to.name == "" && o.to.Path == "-":
 		// An archive names them. Who has no number there is nobody.
@@ -469,6 +488,13 @@ func (c *copying) owners(from, to *end) (uid, gid uint32, err error) {
 		}
 	}
 	return uid, gid, nil
+}
+
+// umask returns what the caller does not want others to be permitted.
+func umask() uint32 {
+	mask := syscall.Umask(0o077)
+	syscall.Umask(mask)
+	return uint32(mask)
 }
 
 // writable lists directories of a target that can be written to although its

@@ -50,9 +50,17 @@ type Owner func(uid, gid uint32) (u, g uint32, ok bool)
 
 // A Copier copies. Its fields are not changed any more when it has begun.
 type Copier struct {
-	// Owner says whose copies are. nil leaves them to whom the kernel says:
-	// who makes them.
+	// Owner says whose copies are. nil leaves a file that takes the place of
+	// another to the owner of that one, and what is new to Heir.
 	Owner Owner
+	// Heir is the user and the group that what is new is given to, as far as
+	// that is permitted. nil leaves it to who makes it.
+	//
+	// It is given away when it is whole: who owns a file before could open it,
+	// and go on writing when it has become another's.
+	Heir *[2]uint32
+	// Umask takes these permissions away from what is new.
+	Umask uint32
 	// KeepSetID keeps set-user-ID and set-group-ID bits.
 	KeepSetID bool
 	// NoFollow copies a link that is named, and not what it leads to.
@@ -252,18 +260,12 @@ func (c *Copier) overwrite(at spot, write func(*os.File) error) error {
 // the place of an older file those of that one.
 func (c *Copier) dress(f *os.File, st sys.FileStat, old *present) error {
 	fd := int(f.Fd())
-	perm := c.perm(st)
-	switch {
-	case c.Owner == nil && old != nil && old.stat.IsRegular():
+	perm := c.perm(st) &^ c.Umask
+	if c.Owner == nil && old != nil && old.stat.IsRegular() {
 		perm = old.stat.Perm() & 0o777
-		// Who may not give files away keeps it.
-		if err := sys.Chown(fd, old.stat.UID, old.stat.GID); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return err
-		}
-	case c.Owner != nil:
-		if err := c.chown(st, func(u, g uint32) error { return sys.Chown(fd, u, g) }); err != nil {
-			return err
-		}
+	}
+	if err := c.chown(st, old, func(u, g uint32) error { return sys.Chown(fd, u, g) }); err != nil {
+		return err
 	}
 	if err := sys.Chmod(fd, perm); err != nil {
 		return err
@@ -274,12 +276,25 @@ func (c *Copier) dress(f *os.File, st sys.FileStat, old *present) error {
 	return sys.SetTime(fd, st.Changed)
 }
 
-func (c *Copier) chown(st sys.FileStat, set func(uid, gid uint32) error) error {
-	u, g, ok := c.Owner(st.UID, st.GID)
-	if !ok {
-		return fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", st.UID, st.GID)
+// chown gives a copy to whom it is to belong.
+func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) error) error {
+	var err error
+	switch {
+	case c.Owner != nil:
+		u, g, ok := c.Owner(st.UID, st.GID)
+		if !ok {
+			return fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", st.UID, st.GID)
+		}
+		return set(u, g)
+	case old != nil && old.stat.IsRegular():
+		err = set(old.stat.UID, old.stat.GID)
+	case c.Heir != nil:
+		err = set(c.Heir[0], c.Heir[1])
 	}
-	return set(u, g)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // who may not give files away keeps them
+	}
+	return err
 }
 
 // perm returns the permissions of a copy. Set-ID bits mean the power of an
@@ -308,10 +323,8 @@ func (c *Copier) putLink(text string, st sys.FileStat, at spot) error {
 		return at.failed(err)
 	}
 	defer done()
-	if c.Owner != nil {
-		if err := c.chown(st, func(u, g uint32) error { return sys.ChownLink(at.dir, name, u, g) }); err != nil {
-			return at.failed(err)
-		}
+	if err := c.chown(st, nil, func(u, g uint32) error { return sys.ChownLink(at.dir, name, u, g) }); err != nil {
+		return at.failed(err)
 	}
 	if !st.Changed.IsZero() {
 		if err := sys.SetLinkTime(at.dir, name, st.Changed); err != nil {

@@ -30,6 +30,16 @@ func (p Place) IsDir() (bool, error) {
 	return st.IsDir(), err
 }
 
+// Look returns nil if there is something at the place.
+func (p Place) Look() error {
+	fd, err := p.open(true)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p, cause(err))
+	}
+	sys.CloseFD(fd)
+	return nil
+}
+
 // A spot is where one copy is to be: a name in an open directory, or with no
 // name the directory itself.
 type spot struct {

@@ -224,8 +224,12 @@ func (c *Copier) walk(top *os.File, parts []string, create bool) (*os.File, erro
 		}
 		next, e := openDir(int(dir.Fd()), part)
 		if errors.Is(e, fs.ErrNotExist) && create {
-			if e = sys.Mkdir(int(dir.Fd()), part, 0o755); e == nil || errors.Is(e, fs.ErrExist) {
+			made := sys.Mkdir(int(dir.Fd()), part, 0o755)
+			if e = made; made == nil || errors.Is(made, fs.ErrExist) {
 				next, e = openDir(int(dir.Fd()), part)
+			}
+			if e == nil && made == nil && c.Heir != nil {
+				_ = sys.Chown(int(next.Fd()), c.Heir[0], c.Heir[1]) // as far as it is permitted
 			}
 		}
 		dir.Close()
