@@ -386,7 +386,11 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			reached := [2]int{}
-			for at := 1; ; at++ {
+			step := 1
+			if testing.Short() {
+				step = 3
+			}
+			for at := 1; ; at += step {
 				s := newStore(t)
 				if c.before != nil {
 					if out, err := act(s, 0, "", c.before...).CombinedOutput(); err != nil {
