@@ -37,6 +37,31 @@ func TestParseProc(t *testing.T) {
 	}
 }
 
+func TestParseProcUnix(t *testing.T) {
+	for line, want := range map[string]Socket{
+		"0000000000000000: 00000002 00000000 00010000 0001 01 14782097 /run/a b\n": {Protocol: UnixStream, Inode: 14782097, Name: "/run/a b"},
+		"0000000000000000: 00000002 00000000 00010000 0005 01   123 @seq\n":        {Protocol: UnixSeqpacket, Inode: 123, Name: "seq", Abstract: true},
+		"0000000000000000: 00000002 00000000 00000000 0002 01 7 /dev/log\n":        {Protocol: UnixDatagram, Inode: 7, Name: "/dev/log"},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 8\n":                 {Protocol: UnixStream, Inode: 8},
+	} {
+		want.UID = -1
+		s, ok := parseProcUnix(line)
+		if diff := cmp.Diff(want, s, cmpopts.EquateComparable(netip.AddrPort{})); !ok || diff != "" {
+			t.Errorf("%q: %v %s", line, ok, diff)
+		}
+	}
+	for _, line := range []string{
+		"", "Num       RefCount Protocol Flags    Type St Inode Path\n",
+		"0000000000000000: 00000003 00000000 00000000 0001 03 14560 /run/connected\n",
+		"0000000000000000: 00000002 00000000 00000000 0002 01 14561\n",
+		"0000000000000000: 00000003 00000000 00000000 0002 03 14562 /connected\n",
+	} {
+		if s, ok := parseProcUnix(line); ok {
+			t.Errorf("%q: %+v", line, s)
+		}
+	}
+}
+
 // FuzzParse has every parser read what nobody sent.
 func FuzzParse(f *testing.F) {
 	f.Add(linkRequest(1, "eth0"))
@@ -62,6 +87,7 @@ func FuzzParse(f *testing.F) {
 		}
 		parsePacket(b) //nolint:errcheck // it need only not panic
 		parseProc(string(b))
+		parseProcUnix(string(b))
 		if id, err := parseNSID(b); err == nil && id < NoNumber {
 			t.Errorf("number %d", id)
 		}

@@ -54,15 +54,12 @@ func furnish(t *testing.T, pid, other int) {
 	t.Helper()
 	for _, words := range []string{
 		"link set lo up",
-		"link add br0 type bridge",
 		"link add port0 type veth peer name port1",
-		"link set port0 master br0 up",
+		"link set port0 up",
 		"link set port1 up",
-		"link set br0 up",
 		"link add away0 type veth peer name here0 netns " + strconv.Itoa(other),
 		"link set away0 up",
-		"link add dummy0 type ifb",
-		"link add mac0 link dummy0 netns " + strconv.Itoa(other) + " type macvlan mode bridge",
+		"link add dummy0 type " + plain(t, pid),
 		"link set dummy0 alias what\\sfor",
 		"link property add dev dummy0 altname a-name-that-is-longer-than-15-bytes",
 		"addr add 10.9.8.7/24 dev dummy0",
@@ -80,6 +77,10 @@ func furnish(t *testing.T, pid, other int) {
 		in(t, pid, append([]string{"ip"}, strings.Fields(words)...)...)
 	}
 	for _, words := range []string{ // what not every kernel has
+		"link add br0 type bridge",
+		"link set port0 master br0",
+		"link set br0 up",
+		"link add mac0 link dummy0 netns " + strconv.Itoa(other) + " type macvlan mode bridge",
 		"link add vlan7 link dummy0 type vlan id 7",
 		"link add ipv0 link dummy0 type ipvlan mode l2",
 		"link add nk0 type netkit peer name nk1",
@@ -90,6 +91,27 @@ func furnish(t *testing.T, pid, other int) {
 			t.Logf("ip %s: %v: %s", words, err, out)
 		}
 	}
+}
+
+// can reports whether the kernel has a kind of interface.
+func can(t *testing.T, pid int, kind string) bool {
+	t.Helper()
+	words := []string{"nsenter", "-t", strconv.Itoa(pid), "-n", "--", "ip", "link", "add", "try0", "type", kind}
+	if exec.Command(words[0], words[1:]...).Run() != nil {
+		t.Logf("the kernel has no %s", kind)
+		return false
+	}
+	in(t, pid, "ip", "link", "del", "try0")
+	return true
+}
+
+// plain returns a kind of interface that stands alone.
+func plain(t *testing.T, pid int) string {
+	t.Helper()
+	if can(t, pid, "dummy") {
+		return "dummy"
+	}
+	return "ifb"
 }
 
 func TestLinksLikeIP(t *testing.T) {
@@ -348,6 +370,32 @@ sys.stdin.read()
 		slices.Sort(have[kind])
 		if !slices.Equal(have[kind], want) || len(want) == 0 {
 			t.Errorf("%s: got %q\nss %s has %q", kind, have[kind], args, want)
+		}
+	}
+	// What /proc has is the same, where the kernel has no sock_diag(7).
+	inodes := func(sockets []Socket, keep func(Socket) bool) (list []uint64) {
+		for _, s := range sockets {
+			if keep(s) {
+				list = append(list, s.Inode)
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	all := func(Socket) bool { return true }
+	for file, keep := range map[string]func(Socket) bool{
+		"tcp":  func(s Socket) bool { return s.Protocol == TCP && s.Local.Addr().Is4() },
+		"tcp6": func(s Socket) bool { return s.Protocol == TCP && s.Local.Addr().Is6() },
+		"udp":  func(s Socket) bool { return s.Protocol == UDP && s.Local.Addr().Is4() },
+		"udp6": func(s Socket) bool { return s.Protocol == UDP && s.Local.Addr().Is6() },
+		"unix": func(s Socket) bool { return strings.HasPrefix(string(s.Protocol), "unix") },
+	} {
+		theirs, err := c.readProcUnix()
+		if file != "unix" {
+			theirs, err = c.readProc(file, map[string]int{"tcp": tcpListen, "udp": tcpClose}[strings.TrimSuffix(file, "6")])
+		}
+		if have, want := inodes(theirs, all), inodes(ours, keep); err != nil || !slices.Equal(have, want) || len(want) == 0 {
+			t.Errorf("/proc/net/%s: %d, %v, want %d", file, have, err, want)
 		}
 	}
 	found := func(want Socket) {

@@ -36,37 +36,38 @@ func (c *Conn) inUse() map[string]int {
 	return counts
 }
 
-// readProc reads the sockets of a protocol from /proc/net/NAME, where the kernel
-// has no sock_diag(7) for it: that of raw sockets is seldom there. The link
-// /proc/net leads to the namespace of the process: it is read on a thread.
-func (c *Conn) readProc(name string, state int) (all []Socket, err error) {
+// procNet calls f with each line of /proc/net/NAME of the namespace of c. The link
+// /proc/net leads to that of the process: it is read on a thread. Where there is
+// no such file, the kernel is without the protocol.
+func (c *Conn) procNet(name string, f func(line string)) error {
 	var b []byte
-	read := func() error {
-		b, err = os.ReadFile("/proc/thread-self/net/" + name)
-		return err
-	}
-	if c.ns == nil {
-		err = read()
-	} else {
-		err = sys.OnThread(func() error {
+	err := sys.OnThread(func() (err error) {
+		if c.ns != nil {
 			if err := sys.JoinNetns(int(c.ns.Fd())); err != nil {
 				return err
 			}
-			return read()
-		})
-	}
+		}
+		b, err = os.ReadFile("/proc/thread-self/net/" + name)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // the kernel is without the protocol
-	}
-	if err != nil {
-		return nil, err
+		return nil
 	}
 	for line := range strings.Lines(string(b)) {
+		f(line)
+	}
+	return err
+}
+
+// readProc reads the sockets of a protocol from /proc/net/NAME, where the kernel
+// has no sock_diag(7) for it: that of raw sockets is seldom there.
+func (c *Conn) readProc(name string, state int) (all []Socket, err error) {
+	err = c.procNet(name, func(line string) {
 		if s, st, ok := parseProc(line); ok && (state < 0 || st == state) {
 			all = append(all, s)
 		}
-	}
-	return all, nil
+	})
+	return all, err
 }
 
 // parseProc reads a line of /proc/net/tcp and its like, see proc_net(5), and
@@ -104,4 +105,40 @@ func parseProc(line string) (s Socket, state int, ok bool) {
 		Local: netip.AddrPortFrom(addr, uint16(numbers[0])), Send: uint32(numbers[2]), Recv: uint32(numbers[3]),
 		UID: int64(numbers[4]), Inode: numbers[5],
 	}, int(numbers[1]), true
+}
+
+// readProcUnix reads the unix sockets that wait for others from /proc/net/unix.
+func (c *Conn) readProcUnix() (all []Socket, err error) {
+	err = c.procNet("unix", func(line string) {
+		if s, ok := parseProcUnix(line); ok {
+			all = append(all, s)
+		}
+	})
+	return all, err
+}
+
+// parseProcUnix reads a line of /proc/net/unix, see proc_net(5), and reports
+// whether others can come to the socket.
+func parseProcUnix(line string) (s Socket, waits bool) {
+	const acceptsConnections = 1 << 16 // __SO_ACCEPTCON
+	f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 8)
+	// The inode number stands to the right in its field.
+	for len(f) == 8 && f[6] == "" {
+		f = append(f[:6], strings.SplitN(f[7], " ", 2)...)
+	}
+	if len(f) < 7 {
+		return s, false
+	}
+	flags, err1 := strconv.ParseUint(f[3], 16, 32)
+	typ, err2 := strconv.ParseUint(f[4], 16, 8)
+	inode, err3 := strconv.ParseUint(f[6], 10, 64)
+	if errors.Join(err1, err2, err3) != nil {
+		return s, false
+	}
+	s = Socket{Protocol: unixProtocol(byte(typ)), Inode: inode, UID: -1}
+	if len(f) > 7 {
+		s.Name, s.Abstract = strings.CutPrefix(f[7], "@")
+	}
+	const unconnected = "01"
+	return s, flags&acceptsConnections != 0 || typ == sockDgram && len(f) > 7 && f[5] == unconnected
 }

@@ -200,6 +200,9 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 			}
 			return err
 		})
+		if absent(err) {
+			found, err = c.readProcUnix()
+		}
 		if err != nil {
 			return all, fmt.Errorf("unix sockets: %w", err)
 		}
