@@ -3,6 +3,7 @@ package network
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -91,7 +92,11 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 		defer close(files)
 		for i, ns := range spaces {
 			o := opened{i: i}
-			if o.file, o.err = snap.Open(ctx, ns); ctx.Err() != nil {
+			if o.file, o.err = snap.Open(ctx, ns); o.err != nil {
+				// The gap names the namespace, and what was wanted of it.
+				o.err = cmp.Or(errors.Unwrap(o.err), o.err)
+			}
+			if ctx.Err() != nil {
 				o.file.Close() // which may be nil
 				return
 			}
@@ -437,7 +442,6 @@ func (s *surveyor) askRest(all []*Interface) {
 		}
 	}
 	type found struct {
-		ns      *inspect.Namespace
 		numbers map[int]*inspect.Namespace
 		names   map[remote]string
 	}

@@ -10,10 +10,12 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/sys"
 )
 
 func TestAsUser(t *testing.T) { nstest.AsUser(t) }
@@ -125,6 +127,34 @@ func TestInterfacesLeadWhere(t *testing.T) {
 		t.Errorf("a0 is a port of %v", m)
 	}
 
+	// The numbers are those of ip-netns(8), which knows whose they are where the
+	// namespaces have names.
+	for n, box := range boxes {
+		name := fmt.Sprintf("nstool-test-%d-%d", os.Getpid(), n)
+		if out, err := exec.Command("ip", "netns", "attach", name, fmt.Sprint(box.PID)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Cleanup(func() { exec.Command("ip", "netns", "delete", name).Run() })
+	}
+	compared := 0
+	for n, box := range boxes {
+		listed := in(t, box.PID, "ip", "netns", "list-id")
+		for name, i := range found {
+			if !strings.HasPrefix(name, fmt.Sprint(n, "/")) || i.NetNSID < 0 {
+				continue
+			}
+			other := slices.IndexFunc(boxes, func(b *nstest.Box) bool { return b.Ino["net"] == i.Far.NS.ID.Ino })
+			want := fmt.Sprintf("nsid %d (iproute2 netns name: nstool-test-%d-%d)", i.NetNSID, os.Getpid(), other)
+			if !strings.Contains(listed, want) {
+				t.Errorf("%s: ip netns list-id has %q, want %q", name, listed, want)
+			}
+			compared++
+		}
+	}
+	if compared < 12 {
+		t.Errorf("%d numbers were compared", compared)
+	}
+
 	// To a namespace that is not known nothing leads, but its interface tells
 	// its name.
 	found = survey1(t, boxes, boxes[1].Ino["net"])
@@ -220,6 +250,56 @@ func TestSocketsHaveTheirProcesses(t *testing.T) {
 	i := slices.IndexFunc(all, func(s *Listener) bool { return s.Protocol == TCP && int(s.Local.Port()) == port })
 	if i < 0 || len(all[i].Holders) != 1 || all[i].Holders[0].PID != os.Getpid() {
 		t.Errorf("port %d: %+v", port, all)
+	}
+}
+
+// A process need not be in the namespace of its socket, and a socket need not
+// have a process.
+func TestSocketsOfOthersAndOfNobody(t *testing.T) {
+	nstest.Need(t, "root")
+	box := nstest.Sandbox(t, "net")
+	ns := openOf(t, box.PID)
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(pair[0])
+	defer syscall.Close(pair[1])
+	listen := func(port int) (fd int) {
+		if err := sys.OnThread(func() (err error) {
+			if err := sys.JoinNetns(int(ns.Fd())); err != nil {
+				return err
+			}
+			if fd, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0); err != nil {
+				return err
+			}
+			return errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Port: port}), syscall.Listen(fd, 1))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	ours, sent := listen(80), listen(81)
+	defer syscall.Close(ours)
+	if err := syscall.Sendmsg(pair[0], []byte{0}, syscall.UnixRights(sent), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Close(sent) // it is under way now
+
+	snap := scan(t)
+	space, ok := snap.Find(box.Ino["net"])
+	if !ok {
+		t.Fatal("the sandbox is not there")
+	}
+	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{space}, Internet)
+	if len(all) != 2 || len(gaps) > 0 {
+		t.Fatalf("%+v, %v", all, gaps)
+	}
+	if h := all[0].Holders; all[0].Local.Port() != 80 || len(h) != 1 || h[0].PID != os.Getpid() || h[0].FD != ours {
+		t.Errorf("a socket of ours: %+v", all[0])
+	}
+	if all[1].Local.Port() != 81 || len(all[1].Holders) != 0 || all[1].Inode == 0 {
+		t.Errorf("a socket of nobody: %+v", all[1])
 	}
 }
 
