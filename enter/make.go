@@ -143,7 +143,6 @@ func (n *New) forkSteps(init bool) []Step {
 	if init {
 		steps = append(steps, Step{
 			Op: Init, Type: inspect.PID, Text: "reap in it, as its first process, and start another",
-			calls: func(x *sys.Script) { x.Init() },
 		})
 	}
 	return steps

@@ -184,6 +184,8 @@ func (p *plan) script(x *sys.Script, report int) {
 				x.Exit(0)
 			})
 			x.DieWithParent(p.kill, report)
+		case step.Op == Init:
+			x.Init(report)
 		default:
 			if step.Op == Exec && (!p.forks || p.early && !p.init || p.keeper) && report >= 0 {
 				x.DieWithParent(p.kill, report)

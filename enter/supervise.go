@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -48,10 +49,32 @@ func (s *signals) stop() {
 	}
 }
 
+// stops yields what the init tells, where there is one between the caller and
+// the program: that the program was stopped. It is closed when the init has
+// ended.
+func (ch *child) stops() <-chan struct{} {
+	if !ch.plan.init {
+		return nil
+	}
+	c := make(chan struct{})
+	go func() {
+		defer close(c)
+		for r, ok := (sys.Report{Stopped: ch.stopped}), true; ok; r, ok = sys.ReadReport(ch.report) {
+			switch {
+			case r.Err != nil:
+				ch.failure = r
+			case r.Stopped && sys.HasStoppedChild(ch.pid): // else it has been continued since
+				c <- struct{}{}
+			}
+		}
+	}()
+	return c
+}
+
 // supervise waits until the program ends, but does not reap it. Meanwhile it
 // passes signals on, stops the caller when the program is stopped, and kills
 // the program when ctx is done.
-func (ch *child) supervise(ctx context.Context) (sys.Change, error) {
+func (ch *child) supervise(ctx context.Context, stops <-chan struct{}) (sys.Change, error) {
 	type event struct {
 		sys.Change
 		err error
@@ -75,8 +98,17 @@ func (ch *child) supervise(ctx context.Context) (sys.Change, error) {
 		case <-done:
 			done = nil
 			_ = sys.Kill(ch.pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+		case _, more := <-stops:
+			if !more {
+				stops = nil
+				continue
+			}
+			ch.suspend()
 		case e := <-changes:
 			if e.err != nil || !e.Stopped {
+				for more := stops != nil; more; { // until all that it told is known
+					_, more = <-stops
+				}
 				return e.Change, e.err
 			}
 			ch.suspend()
@@ -126,6 +158,20 @@ func (ch *child) kill(s syscall.Signal) {
 func (ch *child) suspend() {
 	ch.stdio.restore()
 	sys.StopSelf()
+	// What continued us was a SIGCONT, which is caught too: to pass it on once
+	// more, later, could continue a program that has stopped again by then. As
+	// the first process of a PID namespace we were not stopped at all.
+	over := time.After(100 * time.Millisecond)
+	for woken := signal.Ignored(syscall.SIGCONT); !woken; {
+		select {
+		case s := <-ch.signals.c:
+			if woken = s == syscall.SIGCONT; !woken {
+				ch.pass(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
+			}
+		case <-over:
+			woken = true
+		}
+	}
 	ch.stdio.resume()
 	ch.kill(syscall.SIGCONT)
 }

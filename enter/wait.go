@@ -18,6 +18,7 @@ type child struct {
 	forks   bool
 	started sys.Report // of the process that the first one forked, if it was read
 	failure sys.Report // of a call that failed, if it was read
+	stopped bool       // the init has told that the program was stopped
 	room    *room      // that was made for the program, or nil
 	proc    int        // the root of procfs
 	guests  *guests    // who is in a room, or nil
@@ -70,6 +71,12 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		return ch, err
 	}
 	defer sys.CloseAll(w)
+	if p.init {
+		// It is not to wait for a reader who is stopped.
+		if err = sys.SetNonblock(w); err != nil {
+			return ch, err
+		}
+	}
 	gate, open := -1, -1
 	if p.waits() {
 		if gate, open, err = sys.Pipe(); err != nil {
@@ -159,7 +166,7 @@ func (ch *child) wait(ctx context.Context) error {
 		}
 	}
 	ch.stdio.start()
-	change, err := ch.supervise(ctx)
+	change, err := ch.supervise(ctx, ch.stops())
 	if err != nil {
 		return err
 	}
@@ -216,6 +223,8 @@ func (ch *child) passOn() error {
 			return nil
 		case r.Err != nil:
 			ch.failure = r
+		case r.Stopped:
+			ch.stopped = true // the program is quicker still
 		}
 		var ok bool
 		if change != (sys.Change{}) && ch.failure.Err != nil {

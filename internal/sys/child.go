@@ -1,9 +1,11 @@
 package sys
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -16,6 +18,8 @@ type Report struct {
 	Started int
 	// Ready says that the process waits at a [Script.Wait].
 	Ready bool
+	// Stopped says that the child of a [Script.Init] was stopped.
+	Stopped bool
 	// Failed and Err are the call that failed, if Err is not nil.
 	Failed Index
 	Err    error
@@ -40,8 +44,12 @@ func ReadReport(fd int) (r Report, ok bool) {
 		r.Started = int(value)
 		return r, true
 	}
-	if index == readyIndex {
+	switch index {
+	case readyIndex:
 		r.Ready = true
+		return r, true
+	case stoppedIndex:
+		r.Stopped = true
 		return r, true
 	}
 	r.Failed, r.Err = Index(index), unix.Errno(value)
@@ -134,4 +142,21 @@ func StopSelf() {
 func WriteByte(fd int) error {
 	err := retry(func() error { _, err := unix.Write(fd, []byte{0}); return err })
 	return os.NewSyscallError("write", err)
+}
+
+// HasStoppedChild reports whether the first child of a process is stopped by a
+// signal.
+func HasStoppedChild(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	text, err := os.ReadFile(dir + "/task/" + strconv.Itoa(pid) + "/children")
+	if err != nil {
+		return false
+	}
+	for _, child := range bytes.Fields(text) {
+		stat, err := os.ReadFile("/proc/" + string(child) + "/stat")
+		if end := bytes.LastIndexByte(stat, ')'); err == nil && end >= 0 && bytes.HasPrefix(stat[end:], []byte(") T")) {
+			return true
+		}
+	}
+	return false
 }

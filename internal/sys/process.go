@@ -297,6 +297,19 @@ func CloseAll(fds ...int) {
 	}
 }
 
+// SpareFDs reports whether n more descriptors could be opened.
+func SpareFDs(n int) bool {
+	if n == 0 {
+		return true
+	}
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return !errors.Is(err, unix.EMFILE) // standard input may be closed
+	}
+	defer unix.Close(fd)
+	return SpareFDs(n - 1)
+}
+
 // CloseOnExecFrom makes all descriptors from first on close-on-exec, at once
 // (Linux 5.11) or one by one.
 func CloseOnExecFrom(first int) error {

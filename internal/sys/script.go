@@ -220,6 +220,7 @@ const (
 	recordSize   = 16
 	startedIndex = 1 << 32
 	readyIndex   = startedIndex + 1
+	stoppedIndex = startedIndex + 2
 )
 
 // Started appends a report that a process was started, of which the PID is at

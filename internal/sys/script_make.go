@@ -58,9 +58,10 @@ func (s *Script) LinkUp(name string) {
 // whoever ends, and ends as the child did: with its status, or 128 and the
 // number of the signal.
 //
-// It holds no descriptor. A signal that the kernel sent, as for a key of the
-// terminal, has reached the child too and is not passed on.
-func (s *Script) Init() {
+// It holds no descriptor but report, the last of the numbers in use or -1, by
+// which it tells when the child is stopped. A signal that the kernel sent, as
+// for a key of the terminal, has reached the child too and is not passed on.
+func (s *Script) Init(report int) {
 	const siCode, siPID, siStatus = 8, 16, 24 // of siginfo_t, on 64 bits
 	word := func(n uint32) uint64 { return uint64(s.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&n)), 4))) }
 	all := uint64(s.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
@@ -76,7 +77,10 @@ func (s *Script) Init() {
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool-init")))
 	mask(all, old)
 	child := s.clone(0)
-	s.CloseFrom(0)
+	if report > 0 {
+		s.Ignore(s.Call("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(report-1), 0), unix.ENOSYS)
+	}
+	s.CloseFrom(report + 1)
 
 	loop := s.next()
 	signal := s.Call("rt_sigtimedwait", unix.SYS_RT_SIGTIMEDWAIT, all, info, 0, 8)
@@ -94,7 +98,7 @@ func (s *Script) Init() {
 
 	to(isChild)
 	reap := s.next()
-	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WNOHANG|unix.WALL, 0)
+	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WALL, 0)
 	s.IgnoreAll(wait)
 	s.calls[wait][wordOnError/8] = loop
 	none := equal(info+siPID, word(0))
@@ -103,7 +107,8 @@ func (s *Script) Init() {
 	back(ours, reap)
 
 	to(ours)
-	const exited = 1 // CLD_EXITED
+	const exited, trapped, stopped = 1, 4, 5 // CLD_EXITED and the like
+	stops := []Index{equal(info+siCode, word(stopped)), equal(info+siCode, word(trapped))}
 	status := equal(info+siCode, word(exited))
 	end := func(plus uint64) {
 		load := s.own("init", ownLoad, info+siStatus, plus)
@@ -112,6 +117,14 @@ func (s *Script) Init() {
 	end(128)
 	to(status)
 	end(0)
+
+	for _, stop := range stops {
+		to(stop)
+	}
+	tell := s.Call("write", unix.SYS_WRITE, uint64(max(report, 0)), uint64(s.Pointers(stoppedIndex, 0)), recordSize)
+	s.IgnoreAll(tell)
+	s.calls[tell][wordOnError/8] = reap
+	back(tell, reap)
 
 	to(child)
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))

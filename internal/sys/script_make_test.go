@@ -19,7 +19,7 @@ func startInit(t *testing.T, child func(x *Script), meanwhile func(pid int)) sys
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	x := NewScript()
-	x.Init()
+	x.Init(-1)
 	child(x)
 	x.OnFailure(func(Addr) { x.Exit(99) })
 	pid, err := x.Start()
