@@ -160,6 +160,132 @@ func TestHandleOf(t *testing.T) {
 	}
 }
 
+// listingKernel is a made-up kernel that lists namespaces, by identifier.
+type listingKernel struct {
+	madeUpKernel
+	ids  []uint64
+	lost map[uint64]error // identifiers that lead nowhere
+	all  bool
+}
+
+func (k listingKernel) listsAll() bool { return k.all }
+
+func (k listingKernel) list(types Types, owner uint64) (ids []uint64, err error) {
+	for _, id := range k.ids {
+		ns, ok := k.byID(id)
+		if (!ok || types.Has(ns.is)) && (owner == 0 || ok && uint64(k.madeUpKernel[ns.up].number) == owner) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (k listingKernel) byID(id uint64) (madeUpNS, bool) {
+	for _, ns := range k.madeUpKernel {
+		if uint64(ns.number) == id {
+			return ns, true
+		}
+	}
+	return madeUpNS{}, false
+}
+
+func (k listingKernel) handle(w way) (sys.Handle, error) {
+	for _, ns := range k.madeUpKernel {
+		if w.kind == byLink && w.pid == 1 && ns.number < 100 && w.name == ns.is.String() {
+			return sys.Handle{ID: uint64(ns.number), Ino: uint32(ns.ino)}, nil
+		}
+	}
+	return sys.Handle{}, ErrNotAsked
+}
+
+func (k listingKernel) open(w way, ino uint64) (nsFile, error) {
+	if w.kind != byHandle {
+		return k.madeUpKernel.open(w, ino)
+	}
+	if err := k.lost[w.handle.ID]; err != nil {
+		return nil, err
+	}
+	if ns, ok := k.byID(w.handle.ID); ok {
+		return ns, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+// What the list and /proc say is held against each other.
+func TestListAgainstProc(t *testing.T) {
+	made := kernelOf(t, `
+		net:[4026531840] owner user:[4026531837] id 5
+		uts:[4026531838] owner user:[4026531837] id 4
+		user:[4026531837] owner - id 3
+		net:[4026532281] owner user:[4026531837] id 101
+		user:[4026532300] owner user:[4026531837] uid 1000 id 102
+		uts:[4026532301] owner user:[4026532300] id 103
+	`)
+	proc := "-- 1/ns/links --\nnet -> net:[4026531840]\nuts -> uts:[4026531838]\nuser -> user:[4026531837]\n-- 1/task/1/ --\n"
+	for _, c := range []struct {
+		name  string
+		ids   []uint64
+		lost  map[uint64]error
+		all   bool
+		found []uint64 // by the list alone
+		gaps  int
+	}{
+		{"the same", []uint64{3, 4, 5}, nil, true, nil, 0},
+		{"one more", []uint64{3, 4, 5, 101}, nil, true, []uint64{4026532281}, 0},
+		{"one that another holds", []uint64{3, 4, 5, 102, 103}, nil, true, []uint64{4026532301}, 0},
+		{"gone meanwhile", []uint64{3, 4, 5, 999}, nil, true, nil, 0},
+		{"not to be opened", []uint64{3, 4, 5, 101}, map[uint64]error{101: fs.ErrPermission}, true, nil, 1},
+		{"not listed", []uint64{3, 5}, nil, true, nil, 1},
+		{"not listed to the caller", []uint64{3, 5}, nil, false, nil, 0},
+		{"none", nil, nil, true, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := nstest.Proc(t, proc)
+			s := scan(t, WithProc(dir), func(o *options) {
+				o.kernel = listingKernel{made, c.ids, c.lost, c.all}
+			})
+			gaps := 0
+			for _, g := range s.Gaps() {
+				if g.What != dir {
+					gaps++
+				}
+			}
+			var found []uint64
+			for ns := range s.Namespaces() {
+				for _, h := range ns.Others() {
+					if h.Kind == ByKernel {
+						found = append(found, ns.ID.Ino)
+					}
+				}
+			}
+			if !slices.Equal(found, c.found) || gaps != c.gaps {
+				t.Errorf("found %v with gaps %v, want %v with %d", found, s.Gaps(), c.found, c.gaps)
+			}
+			for _, ino := range found {
+				if ns, _ := s.Find(ino); !ns.Owner.Known() || ns.NSID == 0 {
+					t.Errorf("%v: owner %v, identifier %d", ns, ns.Owner, ns.NSID)
+				}
+			}
+		})
+	}
+}
+
+// A namespace that came to have the inode number of another is not taken for it.
+func TestOpenRefusesWhatIsAnotherByNow(t *testing.T) {
+	nstest.Need(t, "userns", "nsid")
+	box := nstest.Sandbox(t, "user", "uts")
+	s := scan(t)
+	ns, ok := s.Find(box.Ino["uts"])
+	if !ok || ns.NSID == 0 {
+		t.Fatalf("not found, or without an identifier: %+v", ns)
+	}
+	before := *ns
+	before.NSID-- // as if that one had gone since the scan
+	if f, err := s.Open(context.Background(), &before); !errors.Is(err, ErrGone) {
+		t.Errorf("%v is opened as %v: %v", ns, f, err)
+	}
+}
+
 // The mounts of a mount namespace without a process are the same, whether the
 // kernel tells them or a thread joins it and reads.
 func TestMountsFromOutside(t *testing.T) {

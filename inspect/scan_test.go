@@ -26,6 +26,7 @@ type madeUpKernel map[uint64]madeUpNS
 
 type madeUpNS struct {
 	kernel             madeUpKernel
+	is                 Type
 	ino, up, enclosing uint64
 	uid, number        int
 }
@@ -38,11 +39,11 @@ func kernelOf(t *testing.T, text string) madeUpKernel {
 		if len(f) == 0 {
 			continue
 		}
-		_, ino, ok := ParseLink(f[0])
+		typ, ino, ok := ParseLink(f[0])
 		if !ok {
 			t.Fatalf("bad line %q", line)
 		}
-		ns := madeUpNS{kernel: k, ino: ino, uid: -1}
+		ns := madeUpNS{kernel: k, is: typ, ino: ino, uid: -1}
 		for i := 1; i+1 < len(f); i += 2 {
 			_, to, _ := ParseLink(f[i+1])
 			switch f[i] {
@@ -76,7 +77,7 @@ func (k madeUpKernel) mountNamespaces(func(uint64, int) bool) []uint64 {
 func (k madeUpKernel) close() {}
 
 func (n madeUpNS) id() (ID, error)    { return ID{Ino: n.ino}, nil }
-func (n madeUpNS) typ() (Type, error) { return 0, errors.ErrUnsupported }
+func (n madeUpNS) typ() (Type, error) { return n.is, nil }
 func (n madeUpNS) close()             {}
 func (n madeUpNS) owner() (nsFile, error) {
 	if n.up == 0 {
