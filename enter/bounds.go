@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -67,19 +68,11 @@ func (p Part) noun() string {
 }
 
 // A Caps is a set of capabilities, bit N for capability N of capabilities(7).
-type Caps uint64
+type Caps = task.Caps
 
-// Has reports whether capability n is in the set.
-func (c Caps) Has(n int) bool { return c>>n&1 != 0 }
-
-// String returns the set as /proc/pid/status has it.
-func (c Caps) String() string { return fmt.Sprintf("%016x", uint64(c)) }
-
-// CapSets are the capability sets of a process. They hold in the user
-// namespace that it is in.
-type CapSets struct {
-	Bounding, Permitted, Effective, Inheritable, Ambient Caps
-}
+// CapSets are the capability sets of a process. They hold in the user namespace
+// that it is in.
+type CapSets = task.CapSets
 
 // A Limit is a resource limit of getrlimit(2). Unlimited is the largest value.
 type Limit struct{ Soft, Hard uint64 }
@@ -90,13 +83,7 @@ type Limits [16]Limit
 const unlimited = ^uint64(0)
 
 // A Cgroup is a control group of a process, in one hierarchy.
-type Cgroup struct {
-	// Controllers is empty for cgroup v2, else "cpu,cpuacct", "name=systemd"
-	// and the like: the second field of /proc/pid/cgroup.
-	Controllers string
-	// Path is relative to the root of the reader's cgroup namespace.
-	Path string
-}
+type Cgroup = task.Cgroup
 
 // bounds are what limits a process beside its namespaces: what a program must
 // have too that is to be no more powerful than it.
@@ -190,7 +177,7 @@ func ownBounds(p *sys.Process) (b bounds, err error) {
 func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
 	text, err := read("cgroup", 1<<20)
 	if err == nil {
-		b.Cgroups, err = parseCgroups(text)
+		b.Cgroups, err = task.ParseCgroups(string(text))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without cgroups has no such file
 		b.miss(PartCgroup, err)
@@ -300,21 +287,6 @@ func parseIDs(value string) (ids [4]uint32, err error) {
 		ids[i] = uint32(n)
 	}
 	return ids, nil
-}
-
-// parseCgroups reads /proc/pid/cgroup: "ID:CONTROLLERS:PATH", where both
-// controllers and path may have colons of their own only after the second.
-func parseCgroups(text []byte) ([]Cgroup, error) {
-	var list []Cgroup
-	for line := range strings.Lines(string(text)) {
-		_, rest, ok1 := strings.Cut(strings.TrimRight(line, "\n"), ":")
-		controllers, p, ok2 := strings.Cut(rest, ":")
-		if !ok1 || !ok2 || !strings.HasPrefix(p, "/") {
-			return nil, fmt.Errorf("a line of /proc/pid/cgroup says %q", line)
-		}
-		list = append(list, Cgroup{controllers, p})
-	}
-	return list, nil
 }
 
 // limitNames are the names of /proc/pid/limits, by the numbers of getrlimit(2).

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nstool/nstool/inspect/task"
 )
 
 const statusText = "Name:\tCapBnd:\\nx\nUmask:\t0027\nState:\tS (sleeping)\nTracerPid:\t77\nUid:\t0\t1000\t2\t3\nGid:\t4\t5\t6\t7\n" +
@@ -48,13 +50,13 @@ func FuzzParseStatus(f *testing.F) {
 }
 
 func TestParseCgroups(t *testing.T) {
-	got, err := parseCgroups([]byte("9:name=systemd:/a\n2:cpu,cpuacct:/x:y:z/docker-1.scope\n0::/system.slice:docker:abc\n"))
-	want := []Cgroup{{"name=systemd", "/a"}, {"cpu,cpuacct", "/x:y:z/docker-1.scope"}, {"", "/system.slice:docker:abc"}}
+	got, err := task.ParseCgroups(string("9:name=systemd:/a\n2:cpu,cpuacct:/x:y:z/docker-1.scope\n0::/system.slice:docker:abc\n"))
+	want := []Cgroup{{Controllers: "name=systemd", Path: "/a"}, {Controllers: "cpu,cpuacct", Path: "/x:y:z/docker-1.scope"}, {Controllers: "", Path: "/system.slice:docker:abc"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for _, bad := range []string{"x\n", "1:a\n", "1:a:relative\n", "\n"} {
-		if _, err := parseCgroups([]byte(bad)); err == nil {
+		if _, err := task.ParseCgroups(bad); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
 	}
@@ -86,7 +88,7 @@ func TestDirOf(t *testing.T) {
 		{"", "/a/../../x", ""},
 		{"", "/x (deleted)", ""},
 	} {
-		got, err := dirOf(Cgroup{tc.controllers, tc.path}, mounts)
+		got, err := dirOf(Cgroup{Controllers: tc.controllers, Path: tc.path}, mounts)
 		if got != tc.want || (err != nil) != (tc.want == "") {
 			t.Errorf("%s:%s: got %q, %v", tc.controllers, tc.path, got, err)
 		}
@@ -209,7 +211,7 @@ func TestLimitsAndScore(t *testing.T) {
 
 func TestForeignNamesAreEscaped(t *testing.T) {
 	c := docker()
-	c.moves = []move{{Cgroup: Cgroup{"", "/a\x1b[31m\nb\u202e"}, dir: "/x", fd: -1}}
+	c.moves = []move{{Cgroup: Cgroup{Controllers: "", Path: "/a\x1b[31m\nb\u202e"}, dir: "/x", fd: -1}}
 	c.target.Label = Label{Text: "l\x1b", File: "attr/exec", Exec: "exec l\x1b"}
 	for _, s := range c.early(-1) {
 		for _, r := range s.Text {
@@ -226,7 +228,7 @@ func FuzzDirOf(f *testing.F) {
 	f.Add("4:pids:/sub/x\n", "/sub")
 	f.Add("0::/../x\n", "/..")
 	f.Fuzz(func(t *testing.T, text, root string) {
-		groups, err := parseCgroups([]byte(text))
+		groups, err := task.ParseCgroups(text)
 		if err != nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -232,8 +233,8 @@ func rootOf(p *sys.Process, joined bool) (uint32, error) {
 		return 0, err
 	}
 	for _, r := range m {
-		if r.inside == 0 && r.count > 0 {
-			return r.outside, nil
+		if r.Inside == 0 && r.Count > 0 {
+			return r.Outside, nil
 		}
 	}
 	return ^uint32(0), nil // nobody
@@ -407,7 +408,7 @@ func (c *confinement) bounding() Caps {
 // lacks returns the capabilities that the program cannot have: root gets the
 // bounding set when it is executed, unless no_new_privs forbids that.
 func (c *confinement) lacks(root bool) Caps {
-	all := Caps(1)<<len(capNames) - 1
+	const all = task.KnownCaps
 	switch {
 	case !c.has(PartCaps):
 		return 0

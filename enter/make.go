@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -164,18 +165,18 @@ func (s *situation) newUserSteps(c *Cmd) ([]Step, error) {
 	var text []string
 	pick := func(what string, m idMap, asked *uint32, own uint32) (*uint32, error) {
 		if asked != nil {
-			if !m.has(*asked) {
+			if !m.Has(*asked) {
 				return nil, fmt.Errorf("%s %d does not exist in the new user namespace", what, *asked)
 			}
 			text = append(text, fmt.Sprintf("%s %d", what, *asked))
 			return asked, nil
 		}
-		if in, ok := m.inside(own); ok {
+		if in, ok := m.Inside(own); ok {
 			// The caller has it already. It is set all the same if the real one
 			// or the saved one may be another: only these are then his.
 			return &in, nil
 		}
-		if id, ok := m.root(); ok {
+		if id, ok := m.Root(); ok {
 			text = append(text, fmt.Sprintf("%s %d", what, id))
 			return &id, nil
 		}
@@ -224,7 +225,7 @@ func (s *situation) newUserSteps(c *Cmd) ([]Step, error) {
 func ranges(list []Range) idMap {
 	m := idMap{}
 	for _, r := range list {
-		m = append(m, idRange{r.Inside, r.Outside, r.Count})
+		m = append(m, task.IDRange{Inside: r.Inside, Outside: r.Outside, Count: r.Count})
 	}
 	return m
 }

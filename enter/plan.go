@@ -244,7 +244,7 @@ func (s *situation) newUID(c *Cmd, joined inspect.Types) (uint32, error) {
 	case c.PreserveCredentials:
 		return s.uid, nil
 	case joined.Has(inspect.User):
-		id, _ := s.uids.root()
+		id, _ := s.uids.Root()
 		return id, nil
 	}
 	return s.uid, nil
@@ -255,7 +255,7 @@ func (s *situation) inside(m idMap, id uint32, what string) (uint32, error) {
 	if m == nil {
 		return id, nil
 	}
-	in, ok := m.inside(id)
+	in, ok := m.Inside(id)
 	if !ok {
 		return 0, fmt.Errorf("%s %d of %s does not exist in the user namespace to join", what, id, s.target)
 	}
@@ -272,7 +272,7 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 	setGroups := false
 
 	// With a map that has nothing in it nobody can become anybody.
-	_, mapped := s.uids.root()
+	_, mapped := s.uids.Root()
 	if inUser && s.uids != nil && !mapped {
 		if asked {
 			return nil, errors.New("the user namespace to join has no users: its uid_map is empty")
@@ -287,7 +287,7 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 		if err != nil {
 			return nil, err
 		}
-		if s.uids != nil && !s.uids.has(id) {
+		if s.uids != nil && !s.uids.Has(id) {
 			return nil, fmt.Errorf("user %d does not exist in the user namespace to join", id)
 		}
 		uid = &id
@@ -307,14 +307,14 @@ func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) 
 			}
 		}
 	case inUser:
-		if id, ok := s.gids.root(); ok || s.gids == nil {
+		if id, ok := s.gids.Root(); ok || s.gids == nil {
 			gid = &id
 		}
 		setGroups = true
 	case foreign && !c.Privileged && !c.PreserveCredentials && s.capable:
 		setGroups = true // the caller's groups are nothing to the target's program
 	}
-	if gid != nil && s.gids != nil && !s.gids.has(*gid) {
+	if gid != nil && s.gids != nil && !s.gids.Has(*gid) {
 		return nil, fmt.Errorf("group %d does not exist in the user namespace to join", *gid)
 	}
 	// Where setgroups(2) is denied nobody can change them.

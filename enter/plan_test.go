@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 )
 
 // at is a namespace of the target, which is the caller's own if own is the
@@ -16,7 +17,7 @@ func at(t inspect.Type, ino, own uint64) place {
 
 func TestPlan(t *testing.T) {
 	id := func(n uint32) *uint32 { return &n }
-	rootMap := idMap{{0, 100000, 65536}}
+	rootMap := idMap{{Inside: 0, Outside: 100000, Count: 65536}}
 	for _, tc := range []struct {
 		name string
 		cmd  Cmd
@@ -53,7 +54,7 @@ func TestPlan(t *testing.T) {
 		}, {
 			name: "the others join it first",
 			s: situation{
-				setgroups: false, uid: 1000, uids: idMap{{0, 1000, 1}}, gids: idMap{{0, 1000, 1}},
+				setgroups: false, uid: 1000, uids: idMap{{Inside: 0, Outside: 1000, Count: 1}}, gids: idMap{{Inside: 0, Outside: 1000, Count: 1}},
 				joins: []place{at(inspect.Net, 7, 1), at(inspect.User, 8, 3)},
 			},
 			want: []string{
@@ -63,7 +64,7 @@ func TestPlan(t *testing.T) {
 		}, {
 			name: "a user namespace without root has a first user",
 			s: situation{
-				uid: 1000, uids: idMap{{1000, 1000, 1}}, gids: idMap{{100, 1000, 1}},
+				uid: 1000, uids: idMap{{Inside: 1000, Outside: 1000, Count: 1}}, gids: idMap{{Inside: 100, Outside: 1000, Count: 1}},
 				joins: []place{at(inspect.User, 8, 3)},
 			},
 			want: []string{"join the user namespace 8 of process 42", "take group 100, user 1000", "run prog from the PATH"},
@@ -174,7 +175,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestIDMap(t *testing.T) {
-	m, err := parseMap("         0     100000      65536\n     70000       5000          2\n")
+	m, err := task.ParseIDMap("         0     100000      65536\n     70000       5000          2\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,15 +183,15 @@ func TestIDMap(t *testing.T) {
 		outside, inside uint32
 		ok              bool
 	}{{100000, 0, true}, {165535, 65535, true}, {165536, 0, false}, {5001, 70001, true}, {5002, 0, false}, {0, 0, false}} {
-		if in, ok := m.inside(tc.outside); in != tc.inside || ok != tc.ok {
+		if in, ok := m.Inside(tc.outside); in != tc.inside || ok != tc.ok {
 			t.Errorf("%d is %d, %v inside; want %d, %v", tc.outside, in, ok, tc.inside, tc.ok)
 		}
 	}
-	if root, ok := (idMap{{7, 0, 1}, {3, 9, 1}}).root(); root != 3 || !ok {
+	if root, ok := (idMap{{Inside: 7, Count: 1}, {Inside: 3, Outside: 9, Count: 1}}).Root(); root != 3 || !ok {
 		t.Errorf("first user %d, %v", root, ok)
 	}
 	for _, bad := range []string{"1 2\n", "a 0 1\n", "0 0 4294967296\n", "1 2 3 4\n", "-1 0 1\n"} {
-		if _, err := parseMap(bad); err == nil {
+		if _, err := task.ParseIDMap(bad); err == nil {
 			t.Errorf("%q was read", bad)
 		}
 	}

@@ -279,15 +279,15 @@ func (t *Target) Identity() (id Identity, err error) {
 // Outside returns what a user and a group of the target are to the caller, if
 // there are such in its user namespace.
 func (id Identity) Outside(uid, gid uint32) (u, g uint32, ok bool) {
-	u, okU := id.uids.outside(uid)
-	g, okG := id.gids.outside(gid)
+	u, okU := id.uids.Outside(uid)
+	g, okG := id.gids.Outside(gid)
 	return u, g, okU && okG
 }
 
 // Inside returns what a user and a group of the caller are to the target.
 func (id Identity) Inside(uid, gid uint32) (u, g uint32, ok bool) {
-	u, okU := id.uids.inside(uid)
-	g, okG := id.gids.inside(gid)
+	u, okU := id.uids.Inside(uid)
+	g, okG := id.gids.Inside(gid)
 	return u, g, okU && okG
 }
 
@@ -297,6 +297,6 @@ func TypeOf(f *os.File) (inspect.Type, error) { return typeOf(int(f.Fd())) }
 // Whoever is the identity of one who numbers users and groups as the caller
 // does.
 func Whoever(uid, gid uint32) Identity {
-	all := idMap{{0, 0, 1<<32 - 1}}
+	all := idMap{{Count: 1<<32 - 1}}
 	return Identity{UID: uid, GID: gid, uids: all, gids: all}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,9 @@ type Mount struct {
 	Point      string // where, as seen from the root of the mount namespace
 	Type       string // of the file system
 	Source     string // what the file system says it is on: "/dev/sda1"
+	Options    string // of the mount: "rw,nosuid"
+	Super      string // of the file system
+	Shared     string // what it shares mounts with: "shared:2 master:1"; see mount_namespaces(7)
 	In         ID     // the mount namespace
 }
 
@@ -111,7 +115,7 @@ func readMountTable(path string, in ID) ([]Mount, error) {
 	}
 	var mounts []Mount
 	for line := range bytes.Lines(text) {
-		if m, ok := parseMountLine(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
+		if m, ok := ParseMount(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
 			m.In = in
 			mounts = append(mounts, m)
 		}
@@ -119,10 +123,21 @@ func readMountTable(path string, in ID) ([]Mount, error) {
 	return mounts, nil
 }
 
-// parseMountLine reads a line such as
+// ReadOnly reports whether nothing can be written through the mount.
+func (m Mount) ReadOnly() bool { return slices.Contains(strings.Split(m.Options, ","), "ro") }
+
+// Namespace returns the namespace that is mounted, if it is one.
+func (m Mount) Namespace() (t Type, ino uint64, ok bool) {
+	if m.Type != "nsfs" {
+		return 0, 0, false
+	}
+	return ParseLink(m.Root)
+}
+
+// ParseMount reads a line of a mount table, such as
 //
 //	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-func parseMountLine(line string) (m Mount, ok bool) {
+func ParseMount(line string) (m Mount, ok bool) {
 	front, back, ok := strings.Cut(line, " - ")
 	f, b := strings.Split(front, " "), strings.SplitN(back, " ", 3)
 	if !ok || len(f) < 6 || len(b) < 2 {
@@ -143,5 +158,9 @@ func parseMountLine(line string) (m Mount, ok bool) {
 	m.Dev = Device{uint32(dev[0]), uint32(dev[1])}
 	m.Root, m.Point = unescape([]byte(f[3])), unescape([]byte(f[4]))
 	m.Type, m.Source = unescape([]byte(b[0])), unescape([]byte(b[1]))
+	m.Options, m.Shared = f[5], strings.Join(f[6:], " ")
+	if len(b) > 2 {
+		m.Super = unescape([]byte(b[2]))
+	}
 	return m, true
 }

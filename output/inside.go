@@ -148,7 +148,7 @@ func (v *View) addMounts(s *Sheet, in *inside.Mnt) {
 				}
 			}
 			pins = append(pins, pin)
-		} else if !kernelFS[m.FS] && m.Point != "/" {
+		} else if !kernelFS[m.Type] && m.Point != "/" {
 			lines = append(lines, m.Point+"   "+mountWords(m))
 		}
 	}
@@ -160,7 +160,7 @@ func (v *View) addMounts(s *Sheet, in *inside.Mnt) {
 func mountCounts(in *inside.Mnt) []string {
 	n := make(map[string]int)
 	for _, m := range in.Mounts {
-		n[m.FS]++
+		n[m.Type]++
 	}
 	types := slices.SortedFunc(maps.Keys(n), func(a, b string) int {
 		return cmp.Or(cmp.Compare(n[b], n[a]), strings.Compare(a, b))
@@ -173,9 +173,9 @@ func mountCounts(in *inside.Mnt) []string {
 
 // mountWords says what is mounted, as findmnt(8) does, and if nothing can be
 // written there.
-func mountWords(m inside.Mount) string {
-	line := m.FS
-	if m.Source != "" && m.Source != m.FS && m.Source != "none" {
+func mountWords(m inspect.Mount) string {
+	line := m.Type
+	if m.Source != "" && m.Source != m.Type && m.Source != "none" {
 		line += " " + m.Source
 	}
 	if m.Root != "/" {

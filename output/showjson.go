@@ -3,6 +3,7 @@ package output
 import (
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -117,8 +118,8 @@ func (v *View) insideObject(r NamespaceReport) any {
 		mounts := []Object{}
 		for _, m := range in.Mnt.Mounts {
 			mounts = append(mounts, Object{
-				{"id", m.ID}, {"parent", m.Parent}, {"device", m.Device}, {"root", m.Root}, {"path", m.Point}, {"options", m.Options},
-				{"propagation", append([]string{}, m.Shared...)}, {"fstype", m.FS}, {"source", m.Source}, {"super", m.Super},
+				{"id", m.ID}, {"parent", m.Parent}, {"device", m.Dev.String()}, {"root", m.Root}, {"path", m.Point}, {"options", m.Options},
+				{"propagation", append([]string{}, strings.Fields(m.Shared)...)}, {"fstype", m.Type}, {"source", m.Source}, {"super", m.Super},
 			})
 		}
 		return Object{{"whole", in.Mnt.Whole}, {"mounts", mounts}}

@@ -18,14 +18,14 @@ func TestParseMounts(t *testing.T) {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	m := got[0]
-	if m.ID != 36 || m.Parent != 35 || m.Device != "98:0" || m.Root != "/a b" || m.Point != "/mnt\n2" || m.FS != "ext3" || m.Source != "/dev/root" ||
-		strings.Join(m.Shared, " ") != "shared:2 master:1" || m.Super != "rw,errors=continue" || m.ReadOnly() {
+	if m.ID != 36 || m.Parent != 35 || m.Dev.String() != "98:0" || m.Root != "/a b" || m.Point != "/mnt\n2" || m.Type != "ext3" || m.Source != "/dev/root" ||
+		m.Shared != "shared:2 master:1" || m.Super != "rw,errors=continue" || m.ReadOnly() {
 		t.Errorf("got %+v", m)
 	}
 	if typ, ino, ok := got[1].Namespace(); !ok || typ.String() != "net" || ino != 4026532281 || !got[1].ReadOnly() {
 		t.Errorf("got %v, %v, %v", typ, ino, ok)
 	}
-	if got[2].Source != "" || got[2].FS != "fuse.x" {
+	if got[2].Source != "" || got[2].Type != "fuse.x" {
 		t.Errorf("got %+v", got[2])
 	}
 	for _, bad := range []string{"x\n", "1 2 3 4 5 6 - \n", "a b 0:1 / / rw - x y z\n"} {

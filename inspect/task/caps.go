@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,9 @@ var capNames = [...]string{
 	"CAP_CHECKPOINT_RESTORE",
 }
 
+// KnownCaps are the capabilities that have names.
+const KnownCaps = Caps(1<<len(capNames) - 1)
+
 // Len returns how many capabilities are in the set.
 func (c Caps) Len() int { return bits.OnesCount64(uint64(c)) }
 
@@ -53,6 +57,19 @@ func (c Caps) Names() []string {
 		}
 	}
 	return names
+}
+
+// ParseCaps reads names of capabilities, in any case and with or without "CAP_"
+// before them.
+func ParseCaps(names []string) (set Caps, err error) {
+	for _, word := range names {
+		n := slices.Index(capNames[:], "CAP_"+strings.TrimPrefix(strings.ToUpper(word), "CAP_"))
+		if n < 0 {
+			return 0, fmt.Errorf("no capability %q; capabilities(7) has their names, such as SYS_PTRACE", word)
+		}
+		set |= 1 << n
+	}
+	return set, nil
 }
 
 // String returns the set as /proc/pid/status has it.

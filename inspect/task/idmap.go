@@ -54,6 +54,38 @@ func (m IDMap) Inside(outside uint32) (uint32, bool) {
 	return 0, false
 }
 
+// Outside returns what an ID inside is to the caller.
+func (m IDMap) Outside(inside uint32) (uint32, bool) {
+	for _, r := range m {
+		if inside >= r.Inside && inside-r.Inside < r.Count {
+			return r.Outside + (inside - r.Inside), true
+		}
+	}
+	return 0, false
+}
+
+// Has reports whether id exists inside.
+func (m IDMap) Has(id uint32) bool {
+	_, ok := m.Outside(id)
+	return ok
+}
+
+// Root returns 0, or the smallest ID there is inside if that is not mapped. It is
+// false for a map with nothing in it.
+func (m IDMap) Root() (uint32, bool) {
+	if m.Has(0) {
+		return 0, true
+	}
+	var least uint32
+	found := false
+	for _, r := range m {
+		if r.Count > 0 && (!found || r.Inside < least) {
+			least, found = r.Inside, true
+		}
+	}
+	return least, found
+}
+
 // Identity reports whether every ID is the same inside and outside.
 func (m IDMap) Identity() bool {
 	return len(m) == 1 && m[0] == IDRange{0, 0, NoID}
