@@ -196,7 +196,7 @@ func TestAll(t *testing.T) {
 		f.Close()
 	}
 	_, err = s.OpenType("web", inspect.PID)
-	if _, e := pidnsIoctl(); e == nil && !errors.Is(err, ErrInitGone) {
+	if nstest.Lacks("pidns") == nil && !errors.Is(err, ErrInitGone) {
 		t.Errorf("a PID namespace without its init is opened: %v", err)
 	}
 
@@ -225,20 +225,6 @@ func TestAll(t *testing.T) {
 		t.Errorf("opened when removed: %v", err)
 	}
 	clean(t, s)
-}
-
-// pidnsIoctl asks whether the kernel can tell that a PID namespace is dead.
-func pidnsIoctl() (bool, error) {
-	f, err := os.Open("/proc/self/ns/pid")
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	dead, err := sys.PIDNamespaceDead(int(f.Fd()))
-	if errors.Is(err, sys.ErrHidden) {
-		err = nil
-	}
-	return dead, err
 }
 
 func propagation(t *testing.T, dir string) string {
