@@ -151,7 +151,7 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 			return context.Cause(ctx)
 		}
 		h, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
