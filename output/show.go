@@ -283,7 +283,7 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 		case inspect.ByMount:
 			add("%s", strings.Replace(v.describe(h), "mounted at "+h.Path, h.Path+" is unmounted", 1))
 		case inspect.ByKernel:
-			add("the kernel has let it go")
+			add("what only the kernel knows of has let go, such as a descriptor in a message")
 		}
 	}
 	for _, key := range order {
