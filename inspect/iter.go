@@ -189,8 +189,9 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 			}
 			continue
 		}
-		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) {
+		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
 			p.sightings = append(p.sightings, sighting{t, ino, h, h.way(t)})
 		}
 	}
+	p.crowd.end(p)
 }

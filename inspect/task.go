@@ -23,6 +23,7 @@ type part struct {
 	link    []byte
 	entries []byte
 	numbers []int
+	crowd   crowd
 }
 
 // A sighting is a namespace that something other than a member holds.
@@ -253,10 +254,11 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 		return
 	}
 	defer fds.CloseRaw()
+	defer p.crowd.end(p)
 	failed := false
 	for {
 		more, err := fds.Entries(p.entries, func(name sys.Name) {
-			if name[0] == '.' {
+			if name[0] == '.' || p.crowd.full() {
 				return
 			}
 			n, err := fds.Readlink(name, p.link)
@@ -276,7 +278,7 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 			p.gaps = append(p.gaps, Gap{proc.PID, "fd", errors.Join(err, errUnreadable(failed))})
 			failed = false
 		}
-		if err != nil || !more {
+		if err != nil || !more || p.crowd.full() {
 			return
 		}
 	}
@@ -305,7 +307,7 @@ func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
 	if bytes.HasPrefix(text, pipePrefix) {
 		return
 	}
-	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) {
+	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
 		p.sightings = append(p.sightings, sighting{
 			t, ino,
 			Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd},
