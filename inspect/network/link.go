@@ -81,6 +81,11 @@ func (l *Link) State() string {
 // Lower of the other.
 func (l *Link) Paired() bool { return l.Kind == "veth" || l.Kind == "netkit" || l.Kind == "vxcan" }
 
+// stacked are the kinds of interfaces that are always on top of another.
+var stacked = map[string]bool{
+	"vlan": true, "macvlan": true, "macvtap": true, "ipvlan": true, "ipvtap": true, "macsec": true, "ipoib": true, "lowpan": true,
+}
+
 // An Address is an address of an interface.
 type Address struct {
 	Prefix netip.Prefix // the address with the length of the prefix
@@ -273,6 +278,10 @@ func parseLink(b []byte) (Link, error) {
 	})
 	if l.Kind == "" {
 		l.Kind = hardwareName(hardware)
+	}
+	// What is not on top of another, as a tunnel may be, gives its own index.
+	if l.Lower == l.Index && !l.Paired() && !stacked[l.Kind] {
+		l.Lower = 0
 	}
 	return l, errors.Join(err, info)
 }

@@ -96,7 +96,7 @@ func furnish(t *testing.T, pid, other int) {
 // can reports whether the kernel has a kind of interface.
 func can(t *testing.T, pid int, kind string) bool {
 	t.Helper()
-	words := []string{"nsenter", "-t", strconv.Itoa(pid), "-n", "--", "ip", "link", "add", "try0", "type", kind}
+	words := append([]string{"nsenter", "-t", strconv.Itoa(pid), "-n", "--", "ip", "link", "add", "try0", "type"}, strings.Fields(kind)...)
 	if exec.Command(words[0], words[1:]...).Run() != nil {
 		t.Logf("the kernel has no %s", kind)
 		return false

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -257,6 +259,8 @@ type surveyor struct {
 	ctx  context.Context
 	snap *inspect.Snapshot
 	of   map[*inspect.Namespace]*space
+
+	questions atomic.Int64 // that may be asked still
 }
 
 // A space is what is known of a network namespace.
@@ -435,6 +439,7 @@ func (s *surveyor) askRest(all []*Interface) {
 	if len(spaces) == 0 {
 		return
 	}
+	s.questions.Store(int64(leastQuestions + mostQuestions*len(all)))
 	fits := make(map[fit][]*Interface)
 	for _, i := range all {
 		for _, f := range fitsOf(i) {
@@ -448,16 +453,20 @@ func (s *surveyor) askRest(all []*Interface) {
 	survey(s.ctx, s.snap, "numbers", spaces,
 		func(c *Conn, ns *inspect.Namespace) (found, error) {
 			f := found{numbers: make(map[int]*inspect.Namespace), names: make(map[remote]string)}
-			q := questions{tried: make(map[question]bool), left: mostQuestions * len(unknown[ns])}
+			tried := make(map[question]bool)
 			for _, i := range unknown[ns] {
 				if f.numbers[i.NetNSID] != nil {
 					continue
 				}
-				far, err := c.remote(i.NetNSID, i.Lower)
+				var far Link
+				err := error(nil)
+				if i.Lower != 0 {
+					far, err = c.remote(i.NetNSID, i.Lower)
+				}
 				if err == nil {
 					f.names[remote{i.NetNSID, i.Lower}] = far.Name
 				}
-				if there := s.confirm(c, i, candidates(fits, i, far, err == nil), &q); there != nil {
+				if there := s.confirm(c, i, s.candidates(fits, i, far, err == nil), tried); there != nil {
 					f.numbers[i.NetNSID] = there
 				}
 			}
@@ -489,28 +498,35 @@ func fitsOf(i *Interface) []fit {
 	return fits
 }
 
-// candidates returns the interfaces that may be the other end of i. What was
-// asked from afar says most.
-func candidates(fits map[fit][]*Interface, i *Interface, far Link, asked bool) []*Interface {
+// candidates yields the namespaces that the other end of i may be in. What was
+// asked from afar says most. Of a tunnel all that is known is that its packets
+// leave through another namespace.
+func (s *surveyor) candidates(fits map[fit][]*Interface, i *Interface, far Link, asked bool) iter.Seq[*inspect.Namespace] {
+	var found []*Interface
 	switch {
+	case i.Lower == 0:
+		return s.snap.Namespaces(inspect.Net)
 	case asked:
-		return fits[fit{index: far.Index, name: far.Name, mac: string(far.Hardware)}]
+		found = fits[fit{index: far.Index, name: far.Name, mac: string(far.Hardware)}]
 	case i.Paired():
-		return fits[fit{index: i.Lower, lower: i.Index, kind: i.Kind}]
+		found = fits[fit{index: i.Lower, lower: i.Index, kind: i.Kind}]
 	}
-	return nil
+	return func(yield func(*inspect.Namespace) bool) {
+		for _, o := range found {
+			if !yield(o.NS) {
+				return
+			}
+		}
+	}
 }
 
-// mostQuestions is how many questions are asked for each interface of a namespace,
-// on the average. More than one or two candidates there are only where somebody
-// has made interfaces alike.
-const mostQuestions = 8
-
-// questions are what was asked in a namespace, and how often may be asked still.
-type questions struct {
-	tried map[question]bool
-	left  int
-}
+// mostQuestions is how many questions are asked for each interface, on the
+// average, and leastQuestions how many may be asked of few. More than one or two
+// candidates there are only where somebody has made interfaces alike.
+const (
+	mostQuestions  = 8
+	leastQuestions = 1000
+)
 
 // A question is whether a number is that of a namespace.
 type question struct {
@@ -518,26 +534,26 @@ type question struct {
 	ns     *inspect.Namespace
 }
 
-// confirm returns the namespace of the candidate for which c has the number that
-// leads to the other end of i.
-func (s *surveyor) confirm(c *Conn, i *Interface, candidates []*Interface, asked *questions) *inspect.Namespace {
-	for _, o := range candidates {
-		q := question{i.NetNSID, o.NS}
-		if o.NS == i.NS || asked.tried[q] {
+// confirm returns the candidate for which c has the number that leads to the other
+// end of i.
+func (s *surveyor) confirm(c *Conn, i *Interface, candidates iter.Seq[*inspect.Namespace], tried map[question]bool) *inspect.Namespace {
+	for ns := range candidates {
+		q := question{i.NetNSID, ns}
+		if ns == i.NS || tried[q] {
 			continue
 		}
-		if asked.left--; asked.left < 0 {
+		if s.questions.Add(-1) < 0 {
 			return nil
 		}
-		asked.tried[q] = true
-		file, err := s.snap.Open(s.ctx, o.NS)
+		tried[q] = true
+		file, err := s.snap.Open(s.ctx, ns)
 		if err != nil {
 			continue
 		}
 		n, err := c.ID(file)
 		file.Close()
 		if err == nil && n == i.NetNSID {
-			return o.NS
+			return ns
 		}
 	}
 	return nil

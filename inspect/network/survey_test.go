@@ -108,6 +108,12 @@ func TestInterfacesLeadWhere(t *testing.T) {
 		ip(t, boxes[0], "link set a0 master br0")
 		want["0/br0"], ofUppers["0/br0"] = "-", "a0"
 	}
+	// A tunnel whose packets leave through another namespace.
+	if can(t, boxes[0].PID, "vxlan id 5 dstport 4789") {
+		ip(t, boxes[3], "link add tun0 type vxlan id 5 dstport 4789")
+		ip(t, boxes[3], fmt.Sprintf("link set tun0 netns %d", boxes[4].PID))
+		want["4/tun0"] = "3/"
+	}
 	found := survey1(t, boxes)
 	for name, place := range want {
 		if got := far(boxes, found[name]); got != place {
