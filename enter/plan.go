@@ -94,8 +94,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	}
 	if p.keeper {
 		p.add(Step{
-			Op: Init, Type: inspect.PID, Text: "start another, and have the first one reap what that leaves behind",
-			calls: func(x *sys.Script) { x.Keeper(p.over) },
+			Op: Keep, Type: inspect.PID, Text: "start another, and have the first one reap what that leaves behind",
 		})
 	}
 	p.add(s.session...)

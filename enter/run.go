@@ -186,6 +186,8 @@ func (p *plan) script(x *sys.Script, report int) {
 			x.DieWithParent(p.kill, report)
 		case step.Op == Init:
 			x.Init(report)
+		case step.Op == Keep:
+			x.Keeper(p.over, report)
 		default:
 			if step.Op == Exec && (!p.forks || p.early && !p.init || p.keeper) && report >= 0 {
 				x.DieWithParent(p.kill, report)

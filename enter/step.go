@@ -29,6 +29,7 @@ const (
 	Init                     // start the program as the child of a process that reaps
 	Map                      // give users of the caller to a new user namespace
 	Pin                      // keep the namespaces that were made
+	Keep                     // start the program as the child of a process that reaps what it leaves behind
 )
 
 // A Step is one thing to do on the way to the program.

@@ -53,7 +53,7 @@ func (s *signals) stop() {
 // the program: that the program was stopped. It is closed when the init has
 // ended.
 func (ch *child) stops() <-chan struct{} {
-	if !ch.plan.init {
+	if !ch.plan.init && !ch.plan.keeper {
 		return nil
 	}
 	c := make(chan struct{})

@@ -19,8 +19,6 @@ type child struct {
 	started sys.Report // of the process that the first one forked, if it was read
 	failure sys.Report // of a call that failed, if it was read
 	stopped bool       // the init has told that the program was stopped
-	room    *room      // that was made for the program, or nil
-	proc    int        // the root of procfs
 	guests  *guests    // who is in a room, or nil
 	stdio   *stdio
 	signals *signals
@@ -71,7 +69,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		return ch, err
 	}
 	defer sys.CloseAll(w)
-	if p.init {
+	if p.init || p.keeper {
 		// It is not to wait for a reader who is stopped.
 		if err = sys.SetNonblock(w); err != nil {
 			return ch, err

@@ -19,9 +19,10 @@ const deathSignal = 64
 // reaps, kills the child if whoever started the script ends, and ends as the
 // child did when nobody is left. All that is appended next is the child's.
 //
-// When the child has ended it closes over, the one descriptor that it has: that
-// is the time to end those who are left.
-func (s *Script) Keeper(over int) {
+// It has two descriptors, the last of the numbers in use: over, which it closes
+// when the child has ended, as that is the time to end those who are left, and
+// then report, by which it tells when the child is stopped.
+func (s *Script) Keeper(over, report int) {
 	const siCode, siPID, siStatus = 8, 16, 24 // of siginfo_t, on 64 bits
 	word := func(n uint32) uint64 { return uint64(s.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&n)), 4))) }
 	all := uint64(s.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
@@ -41,7 +42,7 @@ func (s *Script) Keeper(over int) {
 	s.Prctl(unix.PR_SET_PDEATHSIG, deathSignal)
 	child := s.clone(0)
 	closeRange(0, uint64(over-1))
-	closeRange(uint64(over+1), uint64(^uint32(0)))
+	closeRange(uint64(report+1), uint64(^uint32(0)))
 
 	loop := s.next()
 	signal := s.Call("rt_sigtimedwait", unix.SYS_RT_SIGTIMEDWAIT, all, info, 0, 8)
@@ -64,7 +65,7 @@ func (s *Script) Keeper(over int) {
 
 	to(isChild)
 	reap := s.next()
-	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WNOHANG|unix.WALL, 0)
+	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WALL, 0)
 	s.IgnoreAll(wait)
 	s.calls[wait][wordOnError/8] = loop
 	none := equal(info+siPID, word(0))
@@ -73,7 +74,8 @@ func (s *Script) Keeper(over int) {
 	s.calls[ours][wordGoto/8] = reap
 
 	to(ours)
-	exited := equal(info+siCode, word(1)) // CLD_EXITED
+	stops := []Index{equal(info+siCode, word(5)), equal(info+siCode, word(4))} // CLD_STOPPED, CLD_TRAPPED
+	exited := equal(info+siCode, word(1))                                      // CLD_EXITED
 	killed := s.own("keeper", ownLoad, info+siStatus, 128)
 	to(exited)
 	status := s.own("keeper", ownLoad, info+siStatus, 0)
@@ -86,6 +88,14 @@ func (s *Script) Keeper(over int) {
 	exit := s.Exit(0)
 	s.Store(killed, s.Arg(exit, 0))
 	s.Store(status, s.Arg(exit, 0))
+
+	for _, stop := range stops {
+		to(stop)
+	}
+	tell := s.Call("write", unix.SYS_WRITE, uint64(report), uint64(s.Pointers(stoppedIndex, 0)), recordSize)
+	s.IgnoreAll(tell)
+	s.calls[tell][wordOnError/8] = reap
+	s.calls[tell][wordGoto/8] = reap
 
 	to(child)
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
