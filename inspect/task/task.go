@@ -499,24 +499,3 @@ func ParseCgroups(text string) ([]Cgroup, error) {
 	}
 	return list, nil
 }
-
-// Group returns the control group that tells most of a task: that of version 2,
-// of systemd's hierarchy, or of any that is not its root.
-func Group(groups []Cgroup) string {
-	best, rank := "", 0
-	for _, g := range groups {
-		r := 2
-		switch {
-		case g.Path == "/":
-			r = 1
-		case g.Controllers == "":
-			r = 4
-		case g.Controllers == "name=systemd":
-			r = 3
-		}
-		if r > rank {
-			best, rank = g.Path, r
-		}
-	}
-	return best
-}
