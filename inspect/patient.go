@@ -8,8 +8,29 @@ import (
 	"time"
 )
 
-// patience is how long a scan waits for something that may never answer.
-const patience = 100 * time.Millisecond
+// patience is how long a scan waits for something that may never answer, and
+// mostPatience is how long on a machine that is slow, or busy with much else:
+// there it is as long as reading the caller's own links takes pace times, which
+// nothing can keep waiting.
+const (
+	patience     = 100 * time.Millisecond
+	mostPatience = time.Second
+	pace         = 200
+)
+
+// patienceHere returns how long to wait, by how long it takes to read the links
+// of the caller.
+func (s *scanner) patienceHere() time.Duration {
+	took := mostPatience
+	for range 2 { // the first time may be slower
+		start := time.Now()
+		if _, err := s.ownLinks(); err != nil {
+			return patience
+		}
+		took = min(took, time.Since(start))
+	}
+	return max(patience, min(pace*took, mostPatience))
+}
 
 // mostSilent is how many goroutines may wait for answers that do not come.
 const mostSilent = 512
@@ -62,12 +83,13 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 		}
 	}
 	start(min(max(runtime.GOMAXPROCS(0), 2)+left.count, n))
-	timer := time.NewTimer(patience)
+	wait := max(left.patience, patience)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	answered := make([]bool, n)
 	late := 0
-	for open, idle := n, 0; open > 0; timer.Reset(patience) {
-		due := time.Now().Add(patience)
+	for open, idle := n, 0; open > 0; timer.Reset(wait) {
+		due := time.Now().Add(wait)
 		select {
 		case r := <-replies:
 			answered[r.i] = true
@@ -75,7 +97,7 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 			open, idle, late = open-1, 0, 0
 			continue
 		case <-timer.C:
-			if time.Since(due) > patience/4 && late < mostLate {
+			if time.Since(due) > wait/4 && late < mostLate {
 				late++
 				continue
 			}
@@ -104,8 +126,9 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 
 // leftBehind is who waits for an answer still.
 type leftBehind struct {
-	running sync.WaitGroup
-	count   int // how many, about; as many may be met again
+	patience time.Duration // how long to wait, at least the least
+	running  sync.WaitGroup
+	count    int // how many, about; as many may be met again
 }
 
 // close calls f when all have come back, at once if nobody was left behind.

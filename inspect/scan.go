@@ -91,6 +91,9 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	defer s.close()
 	s.gap(proc.gaps...)
 
+	if proc.ours {
+		s.left.patience = s.patienceHere()
+	}
 	pids, err := proc.pids()
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
