@@ -343,8 +343,10 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 	}
 	t, err := task.Read(ctx, p.PID, found.TID)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && found.TID != 0:
+		return fmt.Errorf("thread %d of process %d has ended", found.TID, p.PID)
 	case errors.Is(err, fs.ErrNotExist):
-		return err
+		return fmt.Errorf("process %d has ended", p.PID)
 	case err != nil:
 		e.gaps = append(e.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
 	case !same(r.Namespaces, t) && !e.last:
