@@ -379,6 +379,10 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) er
 		}
 		s.lastCap = b
 	}
+	if !joined.Has(inspect.User) && c.entersFiles(joined) {
+		word, err := p.ReadOwn("setgroups", 16)
+		s.setgroups = err != nil || strings.TrimSpace(string(word)) != "deny"
+	}
 	// The maps are those of the target's user namespace. Of one that comes by
 	// file nothing is known before it is joined.
 	if !joined.Has(inspect.User) || c.Files[inspect.User] != nil || c.UserParent {

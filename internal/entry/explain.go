@@ -102,6 +102,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = "nstool pin rm lets go what has the name"
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "that takes CAP_SYS_ADMIN here, where the pins are kept: an ordinary user has it inside nstool run --rootless --mnt"
+	case e.Step.Op == enter.Mount && o.Tools.asked && errors.Is(e.Err, fs.ErrPermission):
+		x.Advice = "that takes CAP_SYS_ADMIN here; in a user namespace of yours you have it: nstool enter " + o.words() + " -U --preserve-credentials nstool enter " + o.words() + " --tools"
 	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
 		o.explainMake(e, x)
 	case e.Step.Part != "":

@@ -105,16 +105,21 @@ func (o *Options) toolsCheck(c *enter.Cmd) error {
 	return nil
 }
 
+// words are the flag of the target, as it may have been given.
+func (o *Options) words() string {
+	switch {
+	case o.Container != "":
+		return "-c " + o.Container
+	case o.Pod != "":
+		return "--pod " + o.Pod
+	}
+	return "-p " + o.Target
+}
+
 // explainToolless says that the target has no such program, and how to bring
 // one along.
 func (o *Options) explainToolless(x *Explained) {
-	target := "-p " + o.Target
-	switch {
-	case o.Container != "":
-		target = "-c " + o.Container
-	case o.Pod != "":
-		target = "--pod " + o.Pod
-	}
+	target := o.words()
 	_, name, _ := strings.Cut(strings.TrimPrefix(target, "-"), " ")
 	what, program := "shell", ""
 	if len(o.Program) > 0 {
