@@ -176,6 +176,13 @@ func TestLeaks(t *testing.T) {
 			t.Error(brief(f))
 		}
 	}
+	// Who only calls himself systemd is none.
+	h.Holders[300] = Holder{Detail: inspect.Detail{Comm: "systemd", UID: 1000}}
+	for _, f := range h.Examine(only(t, "leaks")) {
+		if f.Subject == "net:[4110000002]" && f.Severity != Warning {
+			t.Error(brief(f))
+		}
+	}
 	// What systemd keeps is kept for somebody.
 	h.Holders[300] = Holder{Detail: inspect.Detail{Comm: "systemd"}}
 	for _, f := range h.Examine(only(t, "leaks")) {

@@ -52,7 +52,8 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 			}
 			pids = append(pids, holder.PID)
 			f.Evidence = append(f.Evidence, h.byDescriptor(&f, holder))
-			if who := h.Holders[holder.PID]; keepsDescriptors[who.Comm] {
+			// Anybody may call himself so; root of the host has no need to.
+			if who := h.Holders[holder.PID]; keepsDescriptors[who.Comm] && who.UID == 0 && who.Container == nil {
 				f.Severity = Note
 			}
 		case inspect.ByMount:
@@ -210,7 +211,7 @@ func keeperOf(path string) keeper {
 // something are known, and a daemon that keeps namespaces.
 func (h *Host) runs(comm string) bool {
 	for _, who := range h.Holders {
-		if who.Comm == comm {
+		if who.Comm == comm && who.UID == 0 && who.Container == nil {
 			return true
 		}
 	}

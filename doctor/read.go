@@ -188,17 +188,23 @@ func (h *Host) readDaemons(ctx context.Context) {
 		switch {
 		case d.Comm == "dockerd" && docker && d.UID == 0:
 			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
-				p, _ := h.Snapshot.Process(pid)
-				if m := h.Snapshot.ContainerOf(p); m.Container != nil {
+				if !h.ofHost(pid) {
 					continue // Docker in a container keeps its own
 				}
+				p, _ := h.Snapshot.Process(pid)
 				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), true)[pid].Args
 				h.Docker = Docker{Started: d.Start, Changed: lastChange(dockerRoot(args))}
 			}
-		case d.Comm == "crio" && d.UID == 0:
+		case d.Comm == "crio" && d.UID == 0 && h.ofHost(pid):
 			h.Holders[pid] = Holder{Detail: d}
 		}
 	}
+}
+
+// ofHost reports whether a process is in no container.
+func (h *Host) ofHost(pid int) bool {
+	p, ok := h.Snapshot.Process(pid)
+	return ok && h.Snapshot.ContainerOf(p).Container == nil
 }
 
 // dockerRoot returns where a daemon of Docker's keeps its state.
