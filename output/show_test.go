@@ -109,8 +109,16 @@ func TestGoes(t *testing.T) {
 func TestObjects(t *testing.T) {
 	var b bytes.Buffer
 	o := Object{
-		{"none", nil}, {"yes", true}, {"text", "a\xff"}, {"n", -5}, {"big", uint64(1) << 63}, {"list", []string{"x", "\xfe"}}, {"ints", []int{1, 2}},
-		{"objects", []Object{{{"k", uint32(1)}}, {}}}, {"object", Object{{"long", int64(7)}}}, {"relation", inspect.Relation{ID: inspect.ID{Ino: 5}}},
+		{"none", nil},
+		{"yes", true},
+		{"text", "a\xff"},
+		{"n", -5},
+		{"big", uint64(1) << 63},
+		{"list", []string{"x", "\xfe"}},
+		{"ints", []int{1, 2}},
+		{"objects", []Object{{{"k", uint32(1)}}, {}}},
+		{"object", Object{{"long", int64(7)}}},
+		{"relation", inspect.Relation{ID: inspect.ID{Ino: 5}}},
 		{"hidden", inspect.Relation{Err: inspect.ErrHidden}},
 	}
 	if err := Objects(&b, "test/1", o, nil); err != nil {

@@ -44,10 +44,15 @@ func textOr(s string) any {
 func (v *View) namespaceObject(r NamespaceReport) Object {
 	ns := r.NS
 	o := Object{
-		{"ns", ns.ID.Ino}, {"type", ns.Type.String()}, {"initial", ns.Initial()},
-		{"nsid", nil}, {"netnsid", numberOr(ns.NetNSID, 0)},
+		{"ns", ns.ID.Ino},
+		{"type", ns.Type.String()},
+		{"initial", ns.Initial()},
+		{"nsid", nil},
+		{"netnsid", numberOr(ns.NetNSID, 0)},
 		{"container", textOr(v.Snapshot.ContainerWith(ns).String())},
-		{"owner", ns.Owner}, {"parent", ns.Parent}, {"creator", numberOr(ns.Creator, 0)},
+		{"owner", ns.Owner},
+		{"parent", ns.Parent},
+		{"creator", numberOr(ns.Creator, 0)},
 	}
 	if ns.NSID != 0 {
 		o[3].Value = ns.NSID
@@ -118,8 +123,16 @@ func (v *View) insideObject(r NamespaceReport) any {
 		mounts := []Object{}
 		for _, m := range in.Mnt.Mounts {
 			mounts = append(mounts, Object{
-				{"id", m.ID}, {"parent", m.Parent}, {"device", m.Dev.String()}, {"root", m.Root}, {"path", m.Point}, {"options", m.Options},
-				{"propagation", append([]string{}, strings.Fields(m.Shared)...)}, {"fstype", m.Type}, {"source", m.Source}, {"super", m.Super},
+				{"id", m.ID},
+				{"parent", m.Parent},
+				{"device", m.Dev.String()},
+				{"root", m.Root},
+				{"path", m.Point},
+				{"options", m.Options},
+				{"propagation", append([]string{}, strings.Fields(m.Shared)...)},
+				{"fstype", m.Type},
+				{"source", m.Source},
+				{"super", m.Super},
 			})
 		}
 		return Object{{"whole", in.Mnt.Whole}, {"mounts", mounts}}
@@ -254,8 +267,14 @@ func (v *View) processObject(r ProcessReport) Object {
 			return nil
 		}
 		return Object{
-			{"real", ids.Real}, {"effective", ids.Effective}, {"saved", ids.Saved}, {"fs", ids.FS},
-			{"inside_real", inner(ids.Real)}, {"inside_effective", inner(ids.Effective)}, {"inside_saved", inner(ids.Saved)}, {"inside_fs", inner(ids.FS)},
+			{"real", ids.Real},
+			{"effective", ids.Effective},
+			{"saved", ids.Saved},
+			{"fs", ids.FS},
+			{"inside_real", inner(ids.Real)},
+			{"inside_effective", inner(ids.Effective)},
+			{"inside_saved", inner(ids.Saved)},
+			{"inside_fs", inner(ids.FS)},
 		}
 	}
 	groups := []int{}
@@ -263,15 +282,27 @@ func (v *View) processObject(r ProcessReport) Object {
 		groups = append(groups, int(g))
 	}
 	return append(o, Pair{"task", Object{
-		{"state", string(rune(t.State))}, {"tracer", numberOr(t.Tracer, 1)}, {"pids", pids},
-		{"root", link(t.Root)}, {"cwd", link(t.Cwd)}, {"exe", link(t.Exe)},
-		{"uid", ids(t.UID, t.UIDMap)}, {"gid", ids(t.GID, t.GIDMap)}, {"groups", groups},
+		{"state", string(rune(t.State))},
+		{"tracer", numberOr(t.Tracer, 1)},
+		{"pids", pids},
+		{"root", link(t.Root)},
+		{"cwd", link(t.Cwd)},
+		{"exe", link(t.Exe)},
+		{"uid", ids(t.UID, t.UIDMap)},
+		{"gid", ids(t.GID, t.GIDMap)},
+		{"groups", groups},
 		{"capabilities", Object{
-			{"effective", t.Caps.Effective.Names()}, {"permitted", t.Caps.Permitted.Names()}, {"bounding", t.Caps.Bounding.Names()},
-			{"inheritable", t.Caps.Inheritable.Names()}, {"ambient", t.Caps.Ambient.Names()},
+			{"effective", t.Caps.Effective.Names()},
+			{"permitted", t.Caps.Permitted.Names()},
+			{"bounding", t.Caps.Bounding.Names()},
+			{"inheritable", t.Caps.Inheritable.Names()},
+			{"ambient", t.Caps.Ambient.Names()},
 		}},
-		{"no_new_privs", t.NoNewPrivs}, {"seccomp", t.Seccomp.String()}, {"seccomp_filters", numberOr(t.Filters, 0)},
-		{"label", textOr(t.Label)}, {"cgroups", cgroupObjects(t.Cgroups)},
+		{"no_new_privs", t.NoNewPrivs},
+		{"seccomp", t.Seccomp.String()},
+		{"seccomp_filters", numberOr(t.Filters, 0)},
+		{"label", textOr(t.Label)},
+		{"cgroups", cgroupObjects(t.Cgroups)},
 	}})
 }
 
@@ -280,8 +311,16 @@ func containerObject(c *container.Container) any {
 		return nil
 	}
 	o := Object{
-		{"container", c.String()}, {"engine", string(c.Engine)}, {"cid", c.ID}, {"name", textOr(c.Name)}, {"image", textOr(c.Image)},
-		{"path", textOr(c.Path)}, {"sandbox", c.Sandbox}, {"init", numberOr(c.Init, 1)}, {"in", textOr(c.Outer.String())}, {"pod", nil},
+		{"container", c.String()},
+		{"engine", string(c.Engine)},
+		{"cid", c.ID},
+		{"name", textOr(c.Name)},
+		{"image", textOr(c.Image)},
+		{"path", textOr(c.Path)},
+		{"sandbox", c.Sandbox},
+		{"init", numberOr(c.Init, 1)},
+		{"in", textOr(c.Outer.String())},
+		{"pod", nil},
 	}
 	if c.Pod != nil {
 		o[len(o)-1].Value = Object{{"namespace", c.Pod.Namespace}, {"name", c.Pod.Name}, {"uid", c.Pod.UID}}

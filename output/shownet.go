@@ -120,7 +120,8 @@ func (v *View) networkObject(n *Network) Object {
 		routes = append(routes, o)
 	}
 	return Object{
-		{"interfaces", rowsValue(v, n.Interfaces, ofItself(Interfaces))}, {"routes", routes},
+		{"interfaces", rowsValue(v, n.Interfaces, ofItself(Interfaces))},
+		{"routes", routes},
 		{"sockets", rowsValue(v, n.Listeners, ofItself(Listeners))},
 	}
 }

@@ -330,8 +330,11 @@ func capLines(sets task.CapSets, all task.Caps) []string {
 		name string
 		set  task.Caps
 	}{
-		{"effective", sets.Effective}, {"permitted", sets.Permitted}, {"bounding", sets.Bounding},
-		{"inheritable", sets.Inheritable}, {"ambient", sets.Ambient},
+		{"effective", sets.Effective},
+		{"permitted", sets.Permitted},
+		{"bounding", sets.Bounding},
+		{"inheritable", sets.Inheritable},
+		{"ambient", sets.Ambient},
 	} {
 		text := s.set.Words(all)
 		if len(lines) > 0 && s.set != 0 && s.set == sets.Effective {

@@ -168,7 +168,7 @@ func (r *reader) joined(paths ...string) ([][]byte, error) {
 // be read whole: see [reader.of].
 func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
 	const enough = 8
-	err := error(fs.ErrNotExist)
+	err := fs.ErrNotExist
 	for i, p := range r.ns.Members {
 		if i == enough {
 			break

@@ -16,15 +16,18 @@ func TestParseProc(t *testing.T) {
 	}{
 		{
 			"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000002 00:00000000 00000000  1000        0 12345 1 0000000000000000 100 0 0 10 0",
-			Socket{Local: netip.MustParseAddrPort("127.0.0.1:8080"), Recv: 2, UID: 1000, Inode: 12345}, 10,
+			Socket{Local: netip.MustParseAddrPort("127.0.0.1:8080"), Recv: 2, UID: 1000, Inode: 12345},
+			10,
 		},
 		{
 			" 155: 00000000:0001 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 14679641 2 0000000045a4226b 0",
-			Socket{Local: netip.MustParseAddrPort("0.0.0.0:1"), Inode: 14679641}, 7,
+			Socket{Local: netip.MustParseAddrPort("0.0.0.0:1"), Inode: 14679641},
+			7,
 		},
 		{
 			"  58: 000000000000000000000000010000FF:003A 00000000000000000000000000000000:0000 07 00000001:00000000 00:00000000 00000000 65534        0 7 2 0 0",
-			Socket{Local: netip.MustParseAddrPort("[::ff00:1]:58"), Send: 1, UID: 65534, Inode: 7}, 7,
+			Socket{Local: netip.MustParseAddrPort("[::ff00:1]:58"), Send: 1, UID: 65534, Inode: 7},
+			7,
 		},
 		{"  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops", Socket{}, -1},
 		{"   0: 0100007:1F90 0:0 0A 0:0 00:0 0 0 0 12345", Socket{}, -1},

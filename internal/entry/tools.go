@@ -78,7 +78,8 @@ func (o *Options) toolsAt(file string, t *enter.Tools) error {
 	if err != nil {
 		return fmt.Errorf("--tools: %w", err)
 	}
-	if _, err := os.Lstat(path.Join(file, "oci-layout")); st.IsDir() && err != nil {
+	_, err = os.Lstat(path.Join(file, "oci-layout"))
+	if image := err == nil; st.IsDir() && !image {
 		t.Dir = file
 		return nil
 	}

@@ -77,7 +77,7 @@ type Handle struct {
 }
 
 const (
-	fileidNSFS = 0xf1   // FILEID_NSFS of include/linux/exportfs.h
+	fileidNSFS = 0xf1   // FILEID_NSFS of enum fid_type
 	nsfsRoot   = -10003 // FD_NSFS_ROOT of include/uapi/linux/fcntl.h
 )
 

@@ -141,7 +141,7 @@ func TestCpCrashing(t *testing.T) {
 func TestForward(t *testing.T) {
 	c := engine.Start(t, engine.Docker, engine.Options{Command: []string{"/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:80", "-h", "/etc"}})
 	p := engine.StartPod(t, false, "web", "side")
-	for target, text := range map[string]string{c.Name: "", fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name): ""} {
+	for _, target := range []string{c.Name, fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name)} {
 		if strings.HasPrefix(target, "pod:") {
 			server := exec.Command(engine.Nstool(t), "enter", "-p", target+"/web", "/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:80", "-h", "/etc")
 			if err := server.Start(); err != nil {
@@ -177,7 +177,7 @@ func TestForward(t *testing.T) {
 		} else {
 			b, err := io.ReadAll(reply.Body)
 			reply.Body.Close()
-			if text = string(b); err != nil || !strings.HasPrefix(text, "root:x:0:0:") {
+			if text := string(b); err != nil || !strings.HasPrefix(text, "root:x:0:0:") {
 				t.Errorf("%v: %s", err, text)
 			}
 		}
