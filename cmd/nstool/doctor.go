@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nstool/nstool/doctor"
+	"github.com/nstool/nstool/internal/doctor"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/output"
 )
