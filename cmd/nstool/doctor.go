@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nstool/nstool/internal/doctor"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/doctor"
 	"github.com/nstool/nstool/output"
 )
 
