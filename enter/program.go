@@ -22,7 +22,10 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process, joined inspect.Types) 
 	foreign := c.entersFiles(joined) || s.chrooted
 	if c.Target != nil && c.Env == nil && (foreign || c.TargetEnv) {
 		b, err := p.ReadFile("environ", 4<<20)
-		s.targetEnv, s.envErr = splitEnviron(b), err
+		if err == nil && len(b) == 0 {
+			err = without(p) // newer kernels say so themselves
+		}
+		s.targetEnv = splitEnviron(b)
 		if err != nil && c.TargetEnv {
 			return s.lacking(p, "read the environment", err)
 		}

@@ -43,7 +43,6 @@ type situation struct {
 
 	env       []string // of the caller
 	targetEnv []string
-	envErr    error // why targetEnv is not known
 	shell     string
 	sysMounts []string // below /sys, for NetnsFiles
 	etcFiles  []string // in /etc/netns/NAME
@@ -318,16 +317,26 @@ func (s *situation) lacking(p *sys.Process, what string, err error) error {
 }
 
 func lacking(p *sys.Process, what, of string, err error) error {
-	why := pathCause(err)
-	if stat, e := p.ReadFile("stat", 4096); e == nil {
-		switch zombie, kernel := parseKind(stat); {
-		case zombie:
-			why = errors.New("it is a zombie and has none any more")
-		case kernel:
-			why = errors.New("it is a thread of the kernel and has none")
-		}
+	why := without(p)
+	if why == nil {
+		why = pathCause(err)
 	}
 	return fmt.Errorf("%s of %s: %w", what, of, why)
+}
+
+// without says why a process has no memory, files and the like, or returns nil.
+func without(p *sys.Process) error {
+	stat, err := p.ReadFile("stat", 4096)
+	if err != nil {
+		return nil //nolint:nilerr // then it is for another reason
+	}
+	switch zombie, kernel := parseKind(stat); {
+	case zombie:
+		return errors.New("it is a zombie and has none any more")
+	case kernel:
+		return errors.New("it is a thread of the kernel and has none")
+	}
+	return nil
 }
 
 // A NamespaceError says that a namespace of the target cannot be looked at.

@@ -177,6 +177,10 @@ func (b *busy) locate() error {
 			b.On = m
 		}
 	}
+	if b.On.ID == 0 {
+		// The table has no mount above it, as in a chroot(2), or was not read.
+		return fmt.Errorf("%s: the mounts of the caller do not say what it is on: %w", b.Path, ErrNotAsked)
+	}
 	b.Dev, b.part = b.On.Dev, true
 	return nil
 }
