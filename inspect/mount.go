@@ -159,7 +159,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 		silent := patient(ctx, &s.left, len(todo),
 			func() func(int) opened { return func(i int) opened { return s.openAny(todo[i]) } },
 			func(i int, o opened) {
-				err := o.err
+				err, gone := o.err, sys.Gone(o.err)
 				if err == nil {
 					err = s.visitMount(todo[i], o.file)
 					o.close()
@@ -169,7 +169,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 						s.holdPin(pin)
 					}
 				}
-				if err != nil && !sys.Gone(err) {
+				if err != nil && !gone {
 					s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: err})
 				}
 			}, opened.close)
@@ -190,12 +190,13 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 		s.holdPins(pins)
 		return nil
 	}
+	// Without that it is known of a namespace that it is pinned, and no more.
 	joined, joinErr := s.pinsInside(f, ns.fd)
-	if joinErr == nil || err != nil {
-		pins, err = joined, joinErr
+	if joined != nil || err != nil {
+		pins = joined
 	}
 	s.holdPins(pins)
-	return err
+	return joinErr
 }
 
 // pinsListed reads the mounts of the mount namespace of fd from outside, if the
@@ -217,7 +218,7 @@ func (s *scanner) pinsListed(f *found, fd int) (pins []pin, err error) {
 // joins it. What nothing else leads to is opened there: only from inside does
 // the path do so.
 func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
-	err = sys.InMountNamespace(fd, func() error {
+	err = sys.InMountNamespace(fd, func() (lost error) {
 		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
 		if err != nil {
 			return err
@@ -228,13 +229,18 @@ func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
 		}
 		for i, p := range pins {
 			pins[i].in = f.ns.ID.Ino
-			if s.known[p.ino] == nil {
-				if fd, err := openMount(s.proc.dir, sys.CurrentDir, p.path); err == nil {
-					pins[i].taken = fd
-				}
+			if s.known[p.ino] != nil {
+				continue
+			}
+			fd, err := openMount(s.proc.dir, sys.CurrentDir, p.path)
+			switch {
+			case err == nil:
+				pins[i].taken = fd
+			case !sys.Gone(err) && !errors.Is(err, sys.ErrNotNamespace): // not unmounted by now, nor covered
+				lost = err
 			}
 		}
-		return nil
+		return lost
 	})
 	return pins, err
 }

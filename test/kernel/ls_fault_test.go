@@ -234,10 +234,27 @@ func stage(dir string) error {
 				held[kind] = st.Ino
 				return err
 			}
+			pinned := func(kind string) func(link string) error {
+				return func(link string) error {
+					pin := filepath.Join(dir, kind)
+					if err := os.WriteFile(pin, nil, 0o600); err != nil {
+						return err
+					}
+					if err := syscall.Mount(link, pin, "", syscall.MS_BIND, ""); err != nil {
+						return err
+					}
+					return number(kind, link)
+				}
+			}
 			for flag, typ := range map[int]string{syscall.CLONE_NEWIPC: "ipc", syscall.CLONE_NEWCGROUP: "cgroup", syscall.CLONE_NEWNS: "mnt"} {
 				if err := away(flag, typ, func(link string) error {
 					if _, err := syscall.Open(link, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err != nil {
 						return err
+					}
+					if typ == "mnt" { // what is pinned in there takes a thread that joins it
+						if err := away(syscall.CLONE_NEWUTS, "uts", pinned("pin inside")); err != nil {
+							return err
+						}
 					}
 					return number("fd "+typ, link)
 				}); err != nil {
@@ -252,19 +269,7 @@ func stage(dir string) error {
 			}); err != nil {
 				return err
 			}
-			pin := filepath.Join(dir, "pin")
-			if err := os.WriteFile(pin, nil, 0o600); err != nil {
-				return err
-			}
-			if err := away(syscall.CLONE_NEWUTS, "uts", func(link string) error {
-				if err := syscall.Mount(link, pin, "", syscall.MS_BIND, ""); err != nil {
-					return err
-				}
-				return number("pin", link)
-			}); err != nil {
-				return err
-			}
-			return nil
+			return away(syscall.CLONE_NEWUTS, "uts", pinned("pin"))
 		}()
 		select {} // the thread stays, where it came back to
 	}()
