@@ -150,10 +150,11 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 		a.note(ns, err)
 	case User:
 		uid, err := file.creator()
-		if err == nil {
+		switch {
+		case err == nil:
 			ns.Creator = int64(uid)
-		} else if errors.Is(err, errors.ErrUnsupported) {
-			err = ErrNotAsked // every kernel that we run on has it
+		case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
+			err = ErrNotAsked // every kernel that we run on has it, and tells it to all
 		}
 		a.note(ns, err)
 	}

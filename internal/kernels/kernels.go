@@ -6,9 +6,11 @@
 package kernels
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -33,6 +35,20 @@ type Addition struct {
 
 // Additions is the table, oldest first.
 var Additions = []Addition{
+	{
+		Name: "useroverlay", Since: "5.11",
+		Adds: `An ordinary user brings tools along, by
+.Nm enter Fl -tools ,
+into what runs in a user namespace of his own.`,
+		Without: `Before, that takes CAP_SYS_ADMIN in the initial user namespace.`,
+		Probe: func() error {
+			out, err := exec.Command("unshare", "-Urm", "mount", "-t", "overlay", "-o", "lowerdir=/bin:/etc", "overlay", "/tmp").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("overlay in a user namespace: %s: %w", bytes.TrimSpace(out), errors.ErrUnsupported)
+			}
+			return nil
+		},
+	},
 	{
 		Name: "cached", Since: "5.12",
 		Adds: `What is mounted below a file system that does not answer is asked without

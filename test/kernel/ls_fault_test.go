@@ -133,6 +133,9 @@ func TestLsFaults(t *testing.T) {
 					complain("panic")
 					continue
 				}
+				if strings.Contains(log, "write(2, ") {
+					continue // the message itself: another thread wrote it, and each has its calls counted
+				}
 				if r.status != 0 {
 					if r.status != 1 || !strings.HasPrefix(r.err, "nstool: ls: ") || strings.Count(r.err, "\n") != 1 {
 						complain("status %d and not one line", r.status)
