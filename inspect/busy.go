@@ -115,9 +115,15 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	away := func(u Use) int { // from the caller's mount namespace, which comes first
+		if u.Mount.In == b.here {
+			return 0
+		}
+		return 1
+	}
 	slices.SortFunc(b.Uses, func(x, y Use) int {
 		return cmp.Or(cmp.Compare(min(x.Kind, ByCwd), min(y.Kind, ByCwd)), cmp.Compare(x.PID, y.PID), cmp.Compare(x.TID, y.TID),
-			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.FD, y.FD), cmp.Compare(x.Mount.In.Ino, y.Mount.In.Ino), cmp.Compare(x.Path, y.Path))
+			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.FD, y.FD), cmp.Compare(away(x), away(y)), cmp.Compare(x.Mount.In.Ino, y.Mount.In.Ino), cmp.Compare(x.Path, y.Path))
 	})
 	return &b.Busy, nil
 }

@@ -150,11 +150,10 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 		a.note(ns, err)
 	case User:
 		uid, err := file.creator()
-		switch {
-		case err == nil:
+		if err == nil {
 			ns.Creator = int64(uid)
-		case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
-			err = ErrNotAsked // every kernel that we run on has it, and tells it to all
+		} else if errors.Is(err, errors.ErrUnsupported) {
+			err = ErrNotAsked // every kernel that we run on has it
 		}
 		a.note(ns, err)
 	}
