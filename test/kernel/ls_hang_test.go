@@ -196,7 +196,7 @@ func TestLsLockedExec(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GOMAXPROCS="+cpus)
 		r := finish(t, cmd)
 		t.Logf("took %v", r.took)
-		if r.took > 4*time.Second || r.status != 0 {
+		if r.took > 20*time.Second || r.status != 0 { // it waits for ever, or not
 			t.Errorf("status %d: it took %v", r.status, r.took)
 		}
 		l := decode(t, r)
