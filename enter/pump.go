@@ -39,7 +39,8 @@ const (
 
 const (
 	pumpSize = 256 << 10
-	// A pseudo-terminal holds less than this.
+	// A pipe holds no more than this, and a pseudo-terminal less.
+	pipeHolds     = 1 << 20
 	terminalHolds = 1 << 20
 	// Who else reads the caller's terminal has so many milliseconds to do it.
 	politeness = 30
@@ -114,7 +115,7 @@ func (p *pump) in() error {
 // have put something into its own pipe. What cannot be moved is no file of
 // lines.
 func (p *pump) giveBack(given, left int) {
-	if n := min(given, left+sys.Unread(p.peek)); n > 0 {
+	if n := min(given, left+sys.Unread(p.peek, 0)); n > 0 {
 		_ = sys.Unwind(p.from, n) //nolint:errcheck // a device has no position
 	}
 }
@@ -147,7 +148,7 @@ func (p *pump) inPipe() error {
 // when a pipe becomes empty.
 func (p *pump) watch(n int) (left int, ended bool) {
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		if left = min(n, sys.Unread(p.peek)); left == 0 {
+		if left = min(n, sys.Unread(p.peek, 0)); left == 0 {
 			return 0, false
 		}
 		if pause < time.Millisecond {
@@ -157,7 +158,7 @@ func (p *pump) watch(n int) (left int, ended bool) {
 			ended = sys.WaitReadable(int(pause.Milliseconds()), p.stop)[0]
 		}
 		if ended {
-			return min(n, sys.Unread(p.peek)), true
+			return min(n, sys.Unread(p.peek, 0)), true
 		}
 	}
 }
@@ -225,7 +226,7 @@ func (p *pump) outPipe() error {
 	rest := -1
 	for rest != 0 {
 		if rest < 0 && sys.WaitReadable(-1, p.from, p.stop)[1] {
-			rest = sys.Unread(p.from)
+			rest = sys.Unread(p.from, pipeHolds)
 			continue
 		}
 		b := buf

@@ -88,11 +88,11 @@ func SameOutput(a, b int) bool { return SameFile(a, b) }
 func GrowPipe(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20) }
 
 // Unread returns how many bytes are in a pipe, see FIONREAD in ioctl(2). Either
-// end will do.
-func Unread(fd int) int {
+// end will do. It is unknown if the kernel does not say.
+func Unread(fd, unknown int) int {
 	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	if err != nil {
-		return 0
+		return unknown
 	}
 	return n
 }
