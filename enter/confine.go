@@ -33,7 +33,7 @@ type confinement struct {
 	keepCaps bool
 }
 
-// A move is a cgroup to move to: its cgroup.procs file.
+// A move is a cgroup to move to: the file to write to, see [sys.OpenCgroup].
 type move struct {
 	Cgroup
 	dir string
