@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -12,24 +13,47 @@ type Termios = unix.Termios
 // Winsize is the size of a terminal; see TIOCGWINSZ(2const).
 type Winsize = unix.Winsize
 
+const ptyFlags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
+
 // OpenPty makes a pseudo-terminal. Both ends are close-on-exec, and the
 // program's is opened through the other (TIOCGPTPEER, Linux 4.13): no path
 // of a /dev that others may have made is looked at.
+//
+// A host that has no pseudo-terminals, as one that is still starting, is made
+// some for this one alone: a devpts that is mounted nowhere, which takes
+// CAP_SYS_ADMIN.
 func OpenPty() (master, slave int, err error) {
-	master, err = openat(unix.AT_FDCWD, "/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	master, err = openat(unix.AT_FDCWD, "/dev/ptmx", ptyFlags)
 	if err != nil {
-		return -1, -1, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		if master = openOwnPtmx(); master < 0 {
+			return -1, -1, fmt.Errorf("no pseudo-terminals: /dev/ptmx: %w", err)
+		}
 	}
 	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		unix.Close(master)
 		return -1, -1, os.NewSyscallError("ioctl TIOCSPTLCK", err)
 	}
-	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, ptyFlags)
 	if errno != 0 {
 		unix.Close(master)
 		return -1, -1, os.NewSyscallError("ioctl TIOCGPTPEER", errno)
 	}
 	return master, int(r), nil
+}
+
+// openOwnPtmx returns our end of a new pseudo-terminal of a devpts of its own,
+// or -1.
+func openOwnPtmx() int {
+	tree, err := NewFilesystem("devpts", false, true)
+	if err != nil {
+		return -1
+	}
+	defer unix.Close(tree)
+	master, err := openat(tree, "ptmx", ptyFlags)
+	if err != nil {
+		return -1
+	}
+	return master
 }
 
 // GetTermios returns the state of the terminal fd. It fails for anything that

@@ -3,6 +3,7 @@ package sys
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -78,6 +79,9 @@ type Option struct{ Key, Value string }
 func NewFilesystem(kind string, readOnly, devices bool, options ...Option) (tree int, err error) {
 	var fs int
 	err = change("fsopen", func() error { fs, err = unix.Fsopen(kind, unix.FSOPEN_CLOEXEC); return err })
+	if errors.Is(err, unix.ENODEV) {
+		return -1, fmt.Errorf("the kernel has no file system %s, or its module is not loaded: %w", kind, err)
+	}
 	if err != nil {
 		return -1, err
 	}
