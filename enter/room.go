@@ -144,7 +144,7 @@ func (b *builder) build(source int) {
 
 	b.attach(b.target, b.mkdir(home, "target"), "")
 	if b.err == nil {
-		b.fail("keep mounts apart", sys.SetPrivate(b.target))
+		b.fail("keep mounts apart", sys.SetPropagation(b.target, sys.Private|sys.Recursive))
 	}
 	switch b.view {
 	case ViewTools:
@@ -183,7 +183,7 @@ func (b *builder) tmpfs(options ...string) int {
 		key, value, _ := strings.Cut(o, "=")
 		list = append(list, sys.Option{Key: key, Value: value})
 	}
-	fd, err := sys.NewFilesystem("tmpfs", false, false, list...)
+	fd, err := sys.NewFilesystem("tmpfs", sys.NoDevices, list...)
 	return b.keep("make a tmpfs", fd, err)
 }
 
@@ -290,7 +290,7 @@ func (b *builder) open(root int, name string) int {
 	if b.err != nil {
 		return -1
 	}
-	fd, err := sys.OpenInside(root, name)
+	fd, err := sys.OpenInRoot(root, name, true)
 	if err != nil {
 		return -1
 	}
@@ -322,7 +322,7 @@ func (b *builder) openSource(tree int) int {
 	case tree >= 0:
 		b.attach(tree, b.mkdir(b.scratch, "source"), "")
 		if b.err == nil {
-			b.fail("keep mounts apart", sys.SetPrivate(tree))
+			b.fail("keep mounts apart", sys.SetPropagation(tree, sys.Private|sys.Recursive))
 		}
 		return tree
 	case t.Unpack != nil:
@@ -548,7 +548,7 @@ func (b *builder) ownProc() {
 	if fd := b.openDir(b.base, "proc"); fd >= 0 && sys.IsProcfs(fd) {
 		return
 	}
-	fd, err := sys.NewFilesystem("proc", true, false, sys.Option{Key: "pidns", Value: sys.FDPath(b.pid)})
+	fd, err := sys.NewFilesystem("proc", sys.NoWrites|sys.NoDevices, sys.Option{Key: "pidns", Value: sys.FDPath(b.pid)})
 	if err != nil {
 		return // Linux 6.17
 	}
@@ -560,7 +560,7 @@ func (b *builder) ownProc() {
 func (b *builder) devices() {
 	dev := b.mkdir(b.base, "dev")
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		host, err := sys.OpenPath("/dev/" + name)
+		host, err := sys.OpenWay("/dev/"+name, true)
 		if err != nil {
 			continue
 		}
@@ -573,7 +573,7 @@ func (b *builder) devices() {
 	if b.err != nil {
 		return
 	}
-	pts, err := sys.NewFilesystem("devpts", false, true, sys.Option{Key: "ptmxmode", Value: "0666"}, sys.Option{Key: "mode", Value: "0620"})
+	pts, err := sys.NewFilesystem("devpts", 0, sys.Option{Key: "ptmxmode", Value: "0666"}, sys.Option{Key: "mode", Value: "0620"})
 	if b.keep("make a devpts", pts, err) >= 0 {
 		b.attach(pts, b.mkdir(dev, "pts"), "")
 	}

@@ -82,7 +82,7 @@ func newStdio(outer [3]int, direct bool) (s *stdio, err error) {
 		case kinds[i] == sys.StreamTerminal:
 			s.child[i] = s.terminal
 		case kinds[i] == sys.StreamSocket:
-		case i == 2 && kinds[1] == kinds[2] && sys.SameOutput(outer[1], fd):
+		case i == 2 && kinds[1] == kinds[2] && sys.SameFile(outer[1], fd):
 			s.child[2] = s.child[1] // one pipe for both keeps the order of what is written
 		default:
 			if err := s.openPipe(i, fd, kinds[i]); err != nil {

@@ -75,7 +75,7 @@ func (t *Target) Check(ino uint64) error {
 // fd of the target (Linux 5.6). It needs ptrace access to the target and
 // CAP_NET_ADMIN over the namespace.
 func (t *Target) NetOfSocket(fd int) (*os.File, error) {
-	s, err := t.proc.Getfd(fd)
+	s, err := sys.Pidfd(t.proc.Pidfd).Getfd(fd)
 	if err != nil {
 		return nil, fmt.Errorf("take descriptor %d of %s: %w", fd, t, err)
 	}

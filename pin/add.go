@@ -111,7 +111,7 @@ func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.
 	if err != nil {
 		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	for t := range inspect.AllTypes.All() {
 		f := set[t]
 		if f == nil {
@@ -149,7 +149,7 @@ func addFile(dir int, name string, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer sys.Close(file)
+	defer sys.CloseFD(file)
 	return sys.BindNamespace(int(f.Fd()), file)
 }
 

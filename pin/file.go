@@ -25,7 +25,7 @@ func AddFile(ctx context.Context, path string, f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("pin on %s: %w", path, err)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	made := true
 	file, err := sys.Create(dir, name, 0o400)
 	if errors.Is(err, fs.ErrExist) {
@@ -37,7 +37,7 @@ func AddFile(ctx context.Context, path string, f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("pin on %s: %w", path, err)
 	}
-	defer sys.Close(file)
+	defer sys.CloseFD(file)
 	if err := sys.BindNamespace(int(f.Fd()), file); err != nil {
 		if made {
 			err = errors.Join(err, sys.Unlink(dir, name))
@@ -61,7 +61,7 @@ func openEmpty(dir int, name string) (int, error) {
 		err = fs.ErrExist
 	}
 	if err != nil {
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		return -1, err
 	}
 	return fd, nil
@@ -78,7 +78,7 @@ func RemoveFile(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("remove the pin on %s: %w", path, err)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	_, err = namespaceAt(dir, name)
 	mounted := err == nil
 	if mounted {

@@ -39,7 +39,7 @@ func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer sys.Close(netns)
+	defer sys.CloseFD(netns)
 	switch _, err := namespaceAt(netns, name); {
 	case err == nil:
 		return said{fmt.Sprintf("%s/%s is there already", l.netnsDir(), name), fs.ErrExist}
@@ -59,7 +59,7 @@ func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("make %s/%s: %w", l.netnsDir(), name, err)
 	}
-	defer sys.Close(file)
+	defer sys.CloseFD(file)
 	return sys.BindNamespace(int(f.Fd()), file)
 }
 
@@ -78,7 +78,7 @@ func reuse(netns int, name string) (int, error) {
 		return -1, err
 	}
 	if err := sys.Chmod(fd, netnsPerm); err != nil {
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		return -1, err
 	}
 	return fd, nil
@@ -90,7 +90,7 @@ func (s *Store) openNetnsDir() (int, error) {
 	path := s.netnsDir()
 	if parent, err := sys.OpenDir(filepath.Dir(path)); err == nil {
 		err := sys.Mkdir(parent, filepath.Base(path), 0o755)
-		sys.Close(parent)
+		sys.CloseFD(parent)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return -1, fmt.Errorf("make %s: %w", path, err)
 		}
@@ -100,7 +100,7 @@ func (s *Store) openNetnsDir() (int, error) {
 		return -1, fmt.Errorf("open %s: %w", path, untrusted(err, path))
 	}
 	if err := trust(fd, path, os.Geteuid()); err != nil {
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		return -1, err
 	}
 	// ip takes the same lock for this. Anybody can take it, so we do not wait
@@ -117,13 +117,13 @@ func (s *Store) openNetnsDir() (int, error) {
 			var top int
 			if top, err = sys.OpenDir(path); err == nil {
 				err = sys.SetPropagation(top, sys.Shared|sys.Recursive)
-				sys.Close(fd) // and with it the lock
+				sys.CloseFD(fd) // and with it the lock
 				fd = top
 			}
 		}
 	}
 	if err != nil {
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		return -1, fmt.Errorf("share the mount on %s: %w", path, err)
 	}
 	return fd, nil
@@ -162,7 +162,7 @@ func (s *Store) lookNetns(dir int) (path string, id inspect.ID, err error) {
 	if err != nil {
 		return path, id, err
 	}
-	defer sys.Close(netns)
+	defer sys.CloseFD(netns)
 	id, err = namespaceAt(netns, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -187,7 +187,7 @@ func (l *locked) removeNetns(dir int) error {
 	}
 	if live, err := sys.OpenAt(l.root, name, false); err == nil {
 		n, i, err := l.netnsRecord(live)
-		sys.Close(live)
+		sys.CloseFD(live)
 		if err == nil && n == name && i == ino {
 			return nil
 		}
@@ -199,7 +199,7 @@ func (l *locked) removeNetns(dir int) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", l.netnsDir(), err)
 	}
-	defer sys.Close(netns)
+	defer sys.CloseFD(netns)
 	if err := removeNetnsFile(netns, name, ino); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s/%s: %w", l.netnsDir(), name, err)
 	}

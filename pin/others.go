@@ -166,7 +166,7 @@ func (c *covered) of(path string) (uid uint32, made time.Time) {
 			if under, err := sys.Uncover(top); err == nil {
 				fd = under
 			}
-			sys.Close(top)
+			sys.CloseFD(top)
 		}
 		c.dirs[dir] = fd
 	}
@@ -183,7 +183,7 @@ func (c *covered) of(path string) (uid uint32, made time.Time) {
 func (c *covered) close() {
 	for _, fd := range c.dirs {
 		if fd >= 0 {
-			sys.Close(fd)
+			sys.CloseFD(fd)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (m mount) look() (dead error, there bool) {
 	if err != nil {
 		return nil, !errors.Is(err, fs.ErrNotExist)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	id, err := namespaceAt(dir, name)
 	if err != nil || id != m.id {
 		return nil, errors.Is(err, fs.ErrPermission)

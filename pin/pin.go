@@ -175,7 +175,7 @@ const SystemDir = "/run/nstool"
 func DefaultDir() (string, error) {
 	if os.Geteuid() == 0 {
 		if fd, err := sys.OpenDir(filepath.Dir(SystemDir)); err == nil {
-			defer sys.Close(fd)
+			defer sys.CloseFD(fd)
 			if st, err := sys.StatFD(fd); err == nil && st.UID == 0 {
 				return SystemDir, nil
 			}

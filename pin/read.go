@@ -46,7 +46,7 @@ func (s *Store) readRoot() (root int, home bool, err error) {
 		}
 	}
 	if err != nil {
-		sys.Close(root)
+		sys.CloseFD(root)
 		return -1, false, err
 	}
 	return root, home, nil
@@ -61,7 +61,7 @@ func (s *Store) there() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	sys.Close(root)
+	sys.CloseFD(root)
 	return true, nil
 }
 
@@ -71,7 +71,7 @@ func (s *Store) look(name string) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer sys.Close(root)
+	defer sys.CloseFD(root)
 	return s.read(root, name)
 }
 
@@ -86,7 +86,7 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Set, error] {
 			yield(Set{By: "nstool"}, err)
 			return
 		}
-		defer sys.Close(root)
+		defer sys.CloseFD(root)
 		names, err := sys.ReadNames(root)
 		if err != nil {
 			yield(Set{By: "nstool"}, fmt.Errorf("list %s: %w", s.Dir, err))
@@ -152,7 +152,7 @@ func (s *Store) readOnce(root int, name string) (*found, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	st, err := sys.StatFD(dir)
 	if err == nil && !st.IsDir() {
 		err = ErrForeign
@@ -208,7 +208,7 @@ func deadInit(dir int, name string) error {
 	if err != nil {
 		return err
 	}
-	defer sys.Close(fd)
+	defer sys.CloseFD(fd)
 	if dead, err := sys.PIDNamespaceDead(fd); err == nil && dead {
 		return ErrInitGone
 	}
@@ -243,7 +243,7 @@ func (s *Store) openTypes(name string, types inspect.Types) (map[inspect.Type]*o
 	if err != nil {
 		return nil, err
 	}
-	defer sys.Close(root)
+	defer sys.CloseFD(root)
 	// The set may be replaced while it is opened: then what was opened may be
 	// gone in part, and it is done again.
 	for range 100 {
@@ -313,7 +313,7 @@ func (s *Store) openPinAt(root int, set *found, p Pin) (*os.File, error) {
 		if dir, err = sys.OpenDir(s.netnsDir()); err != nil {
 			return nil, err
 		}
-		defer sys.Close(dir)
+		defer sys.CloseFD(dir)
 		name = filepath.Base(p.Path)
 	}
 	fd, err := sys.OpenNamespaceAt(dir, name)

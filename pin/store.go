@@ -41,8 +41,8 @@ type locked struct {
 }
 
 func (l *locked) close() {
-	sys.Close(l.root)
-	sys.Close(l.lock)
+	sys.CloseFD(l.root)
+	sys.CloseFD(l.lock)
 }
 
 // lockStore takes the lock of the store, makes the store if it is not there,
@@ -53,7 +53,7 @@ func (s *Store) lockStore(ctx context.Context) (*locked, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Dir(dir), err)
 	}
-	defer sys.Close(parent)
+	defer sys.CloseFD(parent)
 	if err := trustParent(parent, filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (s *Store) lockStore(ctx context.Context) (*locked, error) {
 	}
 	root, err := makeStore(parent, dir)
 	if err != nil {
-		sys.Close(lock)
+		sys.CloseFD(lock)
 		return nil, err
 	}
 	l := &locked{Store: s, root: root, lock: lock}
@@ -138,7 +138,7 @@ func takeLock(ctx context.Context, dirfd int, name, path string) (int, error) {
 		case <-time.After(wait):
 		}
 	}
-	sys.Close(fd)
+	sys.CloseFD(fd)
 	return -1, fmt.Errorf("lock %s: %w", path, err)
 }
 
@@ -158,7 +158,7 @@ func makeStore(parent int, dir string) (root int, err error) {
 	}
 	defer func() {
 		if err != nil {
-			sys.Close(fd)
+			sys.CloseFD(fd)
 		}
 	}()
 	if made {
@@ -190,7 +190,7 @@ func makeStore(parent int, dir string) (root int, err error) {
 			}
 			return -1, fmt.Errorf("mount a file system for pins on %s: %w", dir, err)
 		}
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		fd = mount
 	}
 	// Unbindable is private, and more: an engine that hands a container the
@@ -279,7 +279,7 @@ func (l *locked) tear() error {
 	if err != nil {
 		return fmt.Errorf("clear %s/%s: %w", l.Dir, newName, err)
 	}
-	defer sys.Close(dir)
+	defer sys.CloseFD(dir)
 	names, err := sys.ReadNames(dir)
 	if err != nil {
 		return fmt.Errorf("clear %s/%s: %w", l.Dir, newName, err)
@@ -345,7 +345,7 @@ func namespaceAt(dir int, name string) (inspect.ID, error) {
 	if err != nil {
 		return inspect.ID{}, err
 	}
-	defer sys.Close(fd)
+	defer sys.CloseFD(fd)
 	if ok, err := sys.IsNsfs(fd); err != nil {
 		return inspect.ID{}, err
 	} else if !ok {

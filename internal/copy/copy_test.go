@@ -190,7 +190,7 @@ func swap(t *testing.T, dir, a, b string) {
 	t.Cleanup(func() {
 		stop.Store(true)
 		wg.Wait()
-		sys.Close(fd)
+		sys.CloseFD(fd)
 	})
 }
 
@@ -502,10 +502,10 @@ func TestDeep(t *testing.T) {
 			t.Fatal(err)
 		}
 		next, e := sys.OpenAt(fd, "d", false)
-		sys.Close(fd)
+		sys.CloseFD(fd)
 		fd, err = next, e
 	}
-	sys.Close(fd)
+	sys.CloseFD(fd)
 	out := nstest.Dir(t)
 	said := ""
 	cp := &Copier{Failed: func(_ string, err error) { said = err.Error() }}

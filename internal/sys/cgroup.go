@@ -3,7 +3,6 @@ package sys
 import (
 	"bytes"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,11 +24,11 @@ func OpenCgroup(path string) (fd int, err error) {
 		return -1, err
 	}
 	defer unix.Close(dir)
-	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(dir, &st) }); err != nil {
-		return -1, os.NewSyscallError("fstatfs", err)
+	kind, err := filesystemOf(dir)
+	if err != nil {
+		return -1, err
 	}
-	if st.Type != unix.CGROUP_SUPER_MAGIC && st.Type != unix.CGROUP2_SUPER_MAGIC {
+	if kind != unix.CGROUP_SUPER_MAGIC && kind != unix.CGROUP2_SUPER_MAGIC {
 		return -1, fmt.Errorf("%s is not on a cgroup file system: %w", path, unix.ENOTSUP)
 	}
 	// What enters a frozen cgroup is frozen, and could not say so.
@@ -39,7 +38,7 @@ func OpenCgroup(path string) (fd int, err error) {
 	if state, err := ReadAt(dir, "freezer.state", 64); err == nil && !hasLine(state, "THAWED") {
 		return -1, fmt.Errorf("%s is frozen: %w", path, unix.EBUSY)
 	}
-	if st.Type == unix.CGROUP_SUPER_MAGIC {
+	if kind == unix.CGROUP_SUPER_MAGIC {
 		// Who delegates a cgroup may have given away the other file alone.
 		if fd, err := openat(dir, "tasks", unix.O_WRONLY|unix.O_CLOEXEC); err == nil {
 			return fd, nil

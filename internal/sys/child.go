@@ -40,19 +40,16 @@ func ReadReport(fd int) (r Report, ok bool) {
 		n += m
 	}
 	index, value := binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])
-	if index == startedIndex {
-		r.Started = int(value)
-		return r, true
-	}
 	switch index {
+	case startedIndex:
+		r.Started = int(value)
 	case readyIndex:
 		r.Ready = true
-		return r, true
 	case stoppedIndex:
 		r.Stopped = true
-		return r, true
+	default:
+		r.Failed, r.Err = Index(index), unix.Errno(value)
 	}
-	r.Failed, r.Err = Index(index), unix.Errno(value)
 	return r, true
 }
 

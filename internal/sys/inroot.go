@@ -96,7 +96,7 @@ func reopenFile(fd, flags int) (*os.File, error) {
 	if !st.IsRegular() && !st.IsDir() {
 		return nil, os.NewSyscallError("open", unix.EINVAL)
 	}
-	n, err := openat(unix.AT_FDCWD, procFD(fd), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	n, err := openat(unix.AT_FDCWD, FDPath(fd), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
@@ -202,11 +202,11 @@ var kernelFiles = map[int64]string{
 // KernelFiles returns the name of the file system that fd is on if that is one
 // without real files, such as proc, and else "".
 func KernelFiles(fd int) string {
-	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+	kind, err := filesystemOf(fd)
+	if err != nil {
 		return ""
 	}
-	return kernelFiles[int64(st.Type)]
+	return kernelFiles[kind]
 }
 
 // ActAs makes what the calling thread creates belong to a user and a group, as

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -106,7 +105,7 @@ func (s *Script) Keeper(over, report int) {
 // byte before it, whoever had the other end was killed, and the process becomes
 // program, which is run with words and nothing else. Its PID is to be reaped.
 func Watch(pipe int, program string, words []string) (pid int, err error) {
-	exe, err := OpenPath(program)
+	exe, err := OpenWay(program, true)
 	if err != nil {
 		return 0, err
 	}
@@ -125,7 +124,7 @@ func Watch(pipe int, program string, words []string) (pid int, err error) {
 	wait := s.Call("read", unix.SYS_READ, uint64(in), uint64(s.Space(8)), 1)
 	s.calls[wait][wordOnZero/8] = callAddr(int(wait) + 2)
 	s.Exit(0)
-	s.Exec([]Program{{Path: "/proc/self/fd/" + strconv.Itoa(run), Argv: words}}, nil)
+	s.Exec([]Program{{Path: FDPath(run), Argv: words}}, nil)
 	s.OnFailure(func(Addr) { s.Exit(1) })
 	return s.Start()
 }

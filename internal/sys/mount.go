@@ -2,9 +2,9 @@ package sys
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,9 +86,6 @@ func OpenAt(dirfd int, name string, path bool) (int, error) {
 func OpenNamespaceAt(dirfd int, name string) (int, error) {
 	return openNamespace(dirfd, name, unix.O_NOFOLLOW)
 }
-
-// Close closes fd.
-func Close(fd int) { unix.Close(fd) }
 
 // A FileStat is what a file is.
 type FileStat struct {
@@ -232,7 +229,7 @@ func Rmdir(dirfd int, name string) error {
 func SetTime(fd int, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
 	return change("utimensat", func() error {
-		return unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{ts, ts}, 0)
+		return unix.UtimesNanoAt(unix.AT_FDCWD, FDPath(fd), []unix.Timespec{ts, ts}, 0)
 	})
 }
 
@@ -250,9 +247,7 @@ func BindNamespace(fd, target int) error {
 	})
 	if err == nil {
 		defer unix.Close(tree)
-		err = change("move_mount", func() error {
-			return unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-		})
+		err = Attach(tree, target, "")
 	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ELOOP) {
 		if flag, e := NamespaceFlag(fd); e == nil && flag == CLONE_NEWNS {
@@ -275,7 +270,7 @@ func (e mountLoop) Unwrap() []error { return []error{ErrMountLoop, e.err} }
 // link. It is gone at once, and its file system as soon as nobody uses it.
 func Unmount(dirfd int, name string) error {
 	return change("umount2", func() error {
-		return unix.Unmount(procFD(dirfd)+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		return unix.Unmount(FDPath(dirfd)+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	})
 }
 
@@ -283,28 +278,11 @@ func Unmount(dirfd int, name string) error {
 // perm, and returns a descriptor of its root. The source is what mountinfo
 // shows of it.
 func MountTmpfs(dirfd int, source, perm string) (root int, err error) {
-	var fs int
-	err = change("fsopen", func() (err error) { fs, err = unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC); return err })
+	root, err = NewFilesystem("tmpfs", NoDevices|NoExec, Option{"source", source}, Option{"mode", perm})
 	if err != nil {
 		return -1, err
 	}
-	defer unix.Close(fs)
-	for _, kv := range [][2]string{{"source", source}, {"mode", perm}} {
-		if err := unix.FsconfigSetString(fs, kv[0], kv[1]); err != nil {
-			return -1, os.NewSyscallError("fsconfig "+kv[0], err)
-		}
-	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return -1, os.NewSyscallError("fsconfig", err)
-	}
-	root, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return -1, os.NewSyscallError("fsmount", err)
-	}
-	err = change("move_mount", func() error {
-		return unix.MoveMount(root, "", dirfd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	})
-	if err != nil {
+	if err := Attach(root, dirfd, ""); err != nil {
 		unix.Close(root)
 		return -1, err
 	}
@@ -327,12 +305,12 @@ const (
 
 // SetPropagation sets the propagation of the mount whose root fd is.
 func SetPropagation(fd int, p Propagation) error {
-	return change("mount", func() error { return unix.Mount("", procFD(fd), "", uintptr(p), "") })
+	return change("mount", func() error { return unix.Mount("", FDPath(fd), "", uintptr(p), "") })
 }
 
 // BindSelf mounts the directory of fd, and what is mounted below it, on itself.
 func BindSelf(fd int) error {
-	return change("mount", func() error { return unix.Mount(procFD(fd), procFD(fd), "", unix.MS_BIND|unix.MS_REC, "") })
+	return change("mount", func() error { return unix.Mount(FDPath(fd), FDPath(fd), "", unix.MS_BIND|unix.MS_REC, "") })
 }
 
 // Uncover returns a descriptor of the same directory without what is mounted
@@ -346,7 +324,8 @@ func Uncover(fd int) (int, error) {
 	return tree, nil
 }
 
-func procFD(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+// FDPath returns a path of the file of fd, for this process.
+func FDPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // IsNotMountPoint reports whether an error of [SetPropagation] says that the
 // directory is not the root of a mount.
@@ -357,13 +336,7 @@ func IsNotMountPoint(err error) bool { return errors.Is(err, unix.EINVAL) }
 func IsLoop(err error) bool { return errors.Is(err, unix.ELOOP) }
 
 // IsTmpfs reports whether fd is on a tmpfs.
-func IsTmpfs(fd int) (bool, error) {
-	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
-		return false, os.NewSyscallError("fstatfs", err)
-	}
-	return st.Type == unix.TMPFS_MAGIC, nil
-}
+func IsTmpfs(fd int) (bool, error) { return isOn(fd, unix.TMPFS_MAGIC) }
 
 // ReadNames returns the names in the directory of fd, sorted.
 func ReadNames(fd int) ([]string, error) {

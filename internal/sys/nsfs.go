@@ -49,12 +49,19 @@ func Fstat(fd int) (FileID, error) {
 
 // IsNsfs reports whether fd is on nsfs, the file system of namespaces. It
 // works on O_PATH descriptors, so nothing need be opened to know.
-func IsNsfs(fd int) (bool, error) {
+func IsNsfs(fd int) (bool, error) { return isOn(fd, unix.NSFS_MAGIC) }
+
+// isOn reports whether fd is on a file system of that kind.
+func isOn(fd int, magic int64) (bool, error) {
+	kind, err := filesystemOf(fd)
+	return err == nil && kind == magic, err
+}
+
+// filesystemOf returns the kind of file system that fd is on: see statfs(2).
+func filesystemOf(fd int) (magic int64, err error) {
 	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
-		return false, os.NewSyscallError("fstatfs", err)
-	}
-	return st.Type == unix.NSFS_MAGIC, nil
+	err = retry(func() error { return unix.Fstatfs(fd, &st) })
+	return int64(st.Type), os.NewSyscallError("fstatfs", err)
 }
 
 // OpenNamespace opens the namespace file at path, relative to the directory
@@ -151,7 +158,7 @@ func reopen(probe int) (int, error) {
 	if !ok {
 		return -1, ErrNotNamespace
 	}
-	return openat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", probe), unix.O_RDONLY|unix.O_CLOEXEC)
+	return openat(unix.AT_FDCWD, FDPath(probe), unix.O_RDONLY|unix.O_CLOEXEC)
 }
 
 func openat(dirfd int, path string, flags int) (fd int, err error) {

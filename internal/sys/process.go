@@ -63,8 +63,7 @@ func openProc() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var st unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil || st.Type != unix.PROC_SUPER_MAGIC {
+	if !IsProcfs(fd) {
 		unix.Close(fd)
 		return -1, ErrForeignProc
 	}
@@ -203,11 +202,9 @@ func readUpTo(fd, most int) ([]byte, error) {
 // [errors.ErrUnsupported].
 func (p *Process) PidfdInode() (uint64, error) {
 	const pidfsMagic = 0x50494446
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(p.Pidfd, &fs); err != nil {
-		return 0, os.NewSyscallError("fstatfs", err)
-	}
-	if fs.Type != pidfsMagic {
+	if ok, err := isOn(p.Pidfd, pidfsMagic); err != nil {
+		return 0, err
+	} else if !ok {
 		return 0, fmt.Errorf("the inode number of a pidfd: %w", errors.ErrUnsupported)
 	}
 	id, err := Fstat(p.Pidfd)
@@ -225,39 +222,30 @@ func ProbePidfs() error {
 	return err
 }
 
-// Getfd returns a copy of descriptor fd of the process (pidfd_getfd(2), Linux
-// 5.6). It needs ptrace access to the process (PTRACE_MODE_ATTACH_REALCREDS).
-func (p *Process) Getfd(fd int) (int, error) {
-	n, err := unix.PidfdGetfd(p.Pidfd, fd, 0)
-	if err != nil {
-		return -1, os.NewSyscallError("pidfd_getfd", noProcess(err))
-	}
-	return n, nil
-}
-
 // ReadBeneath opens a regular file below root, O_RDONLY, as a process with
 // that root directory would see it, and returns up to most bytes of it. It
 // follows no magic link and opens nothing but a regular file (openat2(2),
 // Linux 5.6).
 func ReadBeneath(root int, path string, most int) ([]byte, error) {
-	const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-	path = strings.TrimLeft(path, "/")
 	fail := func(op string, err error) ([]byte, error) {
-		return nil, &fs.PathError{Op: op, Path: "/" + path, Err: err}
+		if e := errors.Unwrap(err); e != nil {
+			err = e
+		}
+		return nil, &fs.PathError{Op: op, Path: "/" + strings.TrimLeft(path, "/"), Err: err}
 	}
-	probe, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
+	probe, err := OpenInRoot(root, path, true)
 	if err != nil {
 		return fail("open", err)
 	}
 	defer unix.Close(probe)
-	var st unix.Stat_t
-	if err := unix.Fstat(probe, &st); err != nil {
+	st, err := StatFD(probe)
+	if err != nil {
 		return fail("stat", err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if !st.IsRegular() {
 		return fail("open", errors.New("not a regular file"))
 	}
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(probe), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openat(unix.AT_FDCWD, FDPath(probe), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
 	if err != nil {
 		return fail("open", err)
 	}

@@ -44,7 +44,7 @@ func OpenPty() (master, slave int, err error) {
 // openOwnPtmx returns our end of a new pseudo-terminal of a devpts of its own,
 // or -1.
 func openOwnPtmx() int {
-	tree, err := NewFilesystem("devpts", false, true)
+	tree, err := NewFilesystem("devpts", 0)
 	if err != nil {
 		return -1
 	}

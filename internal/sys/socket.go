@@ -48,7 +48,7 @@ func (p Pidfd) Getfd(fd int) (int, error) {
 		return -1, ErrClosed
 	}
 	if err != nil {
-		return -1, os.NewSyscallError("pidfd_getfd", err)
+		return -1, os.NewSyscallError("pidfd_getfd", noProcess(err))
 	}
 	return n, nil
 }

@@ -80,9 +80,6 @@ func sameDescription(a, b int) bool {
 	return errno != 0 || r == 0
 }
 
-// SameOutput reports whether two descriptors write to the same place.
-func SameOutput(a, b int) bool { return SameFile(a, b) }
-
 // GrowPipe makes a pipe as large as an ordinary user may have it. It is only a
 // wish: there may be too many large pipes.
 func GrowPipe(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20) }

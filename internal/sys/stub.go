@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -163,7 +162,7 @@ func (s *Script) unnamed(parts []part) (int, error) {
 			continue
 		}
 		// A file that is open for writing cannot be executed.
-		path := "/proc/self/fd/" + strconv.Itoa(fd)
+		path := FDPath(fd)
 		err = writeParts(fd, parts)
 		ro := -1
 		if err == nil {
@@ -171,7 +170,7 @@ func (s *Script) unnamed(parts []part) (int, error) {
 		}
 		unix.Close(fd)
 		if err == nil {
-			err = unix.Access("/proc/self/fd/"+strconv.Itoa(ro), unix.X_OK) // EACCES on a noexec mount
+			err = unix.Access(FDPath(ro), unix.X_OK) // EACCES on a noexec mount
 		}
 		if err == nil {
 			return ro, nil
@@ -224,8 +223,7 @@ func (s *Script) Start() (pid int, err error) {
 		return 0, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 	}
 	defer unix.Close(far)
-	path := "/proc/self/fd/" + strconv.Itoa(far)
-	pid, err = syscall.ForkExec(path, []string{"nstool"}, &syscall.ProcAttr{Files: files, Env: []string{}})
+	pid, err = syscall.ForkExec(FDPath(far), []string{"nstool"}, &syscall.ProcAttr{Files: files, Env: []string{}})
 	if err != nil {
 		return 0, &fs.PathError{Op: "execute", Path: "the stub", Err: err}
 	}

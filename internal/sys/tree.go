@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -68,15 +67,22 @@ func Attach(tree, dirfd int, name string) error {
 
 // Detach takes away what is mounted on the directory of fd, and below it.
 func Detach(fd int) error {
-	return change("umount2", func() error { return unix.Unmount(procFD(fd), unix.MNT_DETACH) })
+	return change("umount2", func() error { return unix.Unmount(FDPath(fd), unix.MNT_DETACH) })
 }
 
 // An Option is one of a new file system, as mount(8) has it.
 type Option struct{ Key, Value string }
 
+// What a file system that is made is not for: flags of [NewFilesystem].
+const (
+	NoWrites  = unix.MOUNT_ATTR_RDONLY
+	NoDevices = unix.MOUNT_ATTR_NODEV
+	NoExec    = unix.MOUNT_ATTR_NOEXEC
+)
+
 // NewFilesystem makes a file system that is mounted nowhere yet. It never obeys
-// set-user-ID bits, and device files only with devices.
-func NewFilesystem(kind string, readOnly, devices bool, options ...Option) (tree int, err error) {
+// set-user-ID bits.
+func NewFilesystem(kind string, without int, options ...Option) (tree int, err error) {
 	var fs int
 	err = change("fsopen", func() error { fs, err = unix.Fsopen(kind, unix.FSOPEN_CLOEXEC); return err })
 	if errors.Is(err, unix.ENODEV) {
@@ -98,14 +104,10 @@ func NewFilesystem(kind string, readOnly, devices bool, options ...Option) (tree
 	if err := change("fsconfig", func() error { return unix.FsconfigCreate(fs) }); err != nil {
 		return -1, err
 	}
-	attr := unix.MOUNT_ATTR_NOSUID
-	if !devices {
-		attr |= unix.MOUNT_ATTR_NODEV
-	}
-	if readOnly {
-		attr |= unix.MOUNT_ATTR_RDONLY
-	}
-	err = change("fsmount", func() error { tree, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr); return err })
+	err = change("fsmount", func() error {
+		tree, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|without)
+		return err
+	})
 	return tree, err
 }
 
@@ -116,16 +118,16 @@ func NewFilesystem(kind string, readOnly, devices bool, options ...Option) (tree
 func NewOverlay(layers ...int) (tree int, err error) {
 	var dirs []string
 	for _, fd := range layers {
-		dirs = append(dirs, procFD(fd))
+		dirs = append(dirs, FDPath(fd))
 	}
-	return NewFilesystem("overlay", true, false, Option{"source", "nstool"},
+	return NewFilesystem("overlay", NoWrites|NoDevices, Option{"source", "nstool"},
 		Option{"redirect_dir", "nofollow"}, Option{"lowerdir", strings.Join(dirs, ":")})
 }
 
 // ReadOnly makes the mount whose root fd is read-only.
 func ReadOnly(fd int) error {
 	return change("mount", func() error {
-		return unix.Mount("", procFD(fd), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
+		return unix.Mount("", FDPath(fd), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
 	})
 }
 
@@ -148,19 +150,6 @@ func PivotTo(fd int) error {
 		return err
 	}
 	return change("umount2", func() error { return unix.Unmount(".", unix.MNT_DETACH) })
-}
-
-// OpenInside opens path, O_PATH, as a process with that root directory would
-// see it; no magic link is followed (openat2(2), Linux 5.6).
-func OpenInside(root int, path string) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Openat2(root, cmp.Or(strings.TrimLeft(path, "/"), "."), &unix.OpenHow{
-			Flags:   unix.O_PATH | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		return err
-	})
-	return fd, os.NewSyscallError("openat2", err)
 }
 
 // A DirEntry is an entry of a directory, and what it is as far as the directory
@@ -213,19 +202,8 @@ func List(fd, most int) ([]DirEntry, error) {
 
 // IsProcfs reports whether fd is on a proc file system.
 func IsProcfs(fd int) bool {
-	var st unix.Statfs_t
-	return retry(func() error { return unix.Fstatfs(fd, &st) }) == nil && st.Type == unix.PROC_SUPER_MAGIC
-}
-
-// SetPrivate makes the mount whose root fd is, and those below it, private.
-func SetPrivate(fd int) error { return SetPropagation(fd, Private|Recursive) }
-
-// FDPath returns a path of the file of fd, for this process.
-func FDPath(fd int) string { return procFD(fd) }
-
-// OpenPath opens a file of the caller's, O_PATH.
-func OpenPath(path string) (int, error) {
-	return openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+	is, err := isOn(fd, unix.PROC_SUPER_MAGIC)
+	return err == nil && is
 }
 
 // WriteFile makes a file in dirfd, which must not be there, that everybody can
