@@ -12,19 +12,28 @@ import (
 
 // Plan returns what Run would do, in order. It changes nothing. It opens what
 // it is about, so it needs the right to look at the target.
-func (c *Cmd) Plan() ([]Step, error) {
+func (c *Cmd) Plan() (steps []Step, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	err = c.with(func(p *plan, _ *situation) error {
+		steps = p.steps
+		return nil
+	})
+	return steps, err
+}
+
+// with calls f with a plan and the situation it is for, which is closed then.
+func (c *Cmd) with(f func(*plan, *situation) error) error {
 	s, err := c.look()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.close()
 	p, err := c.plan(s)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p.steps, nil
+	return f(p, s)
 }
 
 // Run carries out the plan, runs the program and waits for it. If the program
@@ -37,20 +46,7 @@ func (c *Cmd) Run(ctx context.Context) error {
 	// The child asks to die with the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	s, err := c.look()
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	p, err := c.plan(s)
-	if err != nil {
-		return err
-	}
-	child, err := p.start(c, s)
-	if err != nil {
-		return err
-	}
-	return child.wait(ctx)
+	return c.with(func(p *plan, s *situation) error { return p.run(ctx, c, s, false) })
 }
 
 // Exec carries out the plan on the calling thread and becomes the program. It
@@ -59,18 +55,17 @@ func (c *Cmd) Run(ctx context.Context) error {
 // joined some of the namespaces.
 func (c *Cmd) Exec() error {
 	runtime.LockOSThread()
-	s, err := c.look()
-	if err == nil {
-		defer s.close()
-		var p *plan
-		if p, err = c.plan(s); err == nil {
-			if p.here {
-				return p.exec(c)
-			}
-			err = ErrNotHere
+	tried := false
+	err := c.with(func(p *plan, _ *situation) error {
+		if !p.here {
+			return ErrNotHere
 		}
+		tried = true
+		return p.exec(c)
+	})
+	if !tried {
+		runtime.UnlockOSThread()
 	}
-	runtime.UnlockOSThread()
 	return err
 }
 
@@ -78,23 +73,22 @@ func (c *Cmd) Exec() error {
 // that has nothing else to do than to run c. The caller has locked its thread
 // and does not use it for anything else if there is an error.
 func (c *Cmd) RunOrExec(ctx context.Context) error {
-	s, err := c.look()
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	p, err := c.plan(s)
-	if err != nil {
-		return err
-	}
-	if p.here {
-		return p.exec(c)
-	}
+	return c.with(func(p *plan, s *situation) error {
+		if p.here {
+			return p.exec(c)
+		}
+		return p.run(ctx, c, s, true)
+	})
+}
+
+// run carries out the plan in a process of its own, and waits for the program.
+// last says that the caller ends when the program does.
+func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
 	child, err := p.start(c, s)
 	if err != nil {
 		return err
 	}
-	child.last = true
+	child.last = last
 	return child.wait(ctx)
 }
 
