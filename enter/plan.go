@@ -115,6 +115,10 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	return p, nil
 }
 
+// parent reports whether the program is the child of an init or a keeper, and
+// not of the caller.
+func (p *plan) parent() bool { return p.init || p.keeper }
+
 func (p *plan) add(steps ...Step) { p.steps = append(p.steps, steps...) }
 
 // inode returns the inode number of the namespace of type t that is joined.

@@ -49,11 +49,10 @@ func (s *signals) stop() {
 	}
 }
 
-// stops yields what the init tells, where there is one between the caller and
-// the program: that the program was stopped. It is closed when the init has
-// ended.
+// stops yields what the parent of the program tells, where that is an init or a
+// keeper: that the program was stopped. It is closed when the parent has ended.
 func (ch *child) stops() <-chan struct{} {
-	if !ch.plan.init && !ch.plan.keeper {
+	if !ch.plan.parent() {
 		return nil
 	}
 	c := make(chan struct{})
@@ -131,8 +130,11 @@ func (ch *child) pass(s syscall.Signal) {
 		}
 	case syscall.SIGTSTP:
 		// A session without a shell of ours in it has nobody who would
-		// continue it, so the kernel ignores SIGTSTP there.
-		s = syscall.SIGSTOP
+		// continue it, so the kernel ignores SIGTSTP there. Who stands between
+		// us and the program knows that too, and is not to be stopped itself.
+		if !ch.plan.parent() {
+			s = syscall.SIGSTOP
+		}
 	case syscall.SIGCONT:
 		ch.stdio.resume()
 	}

@@ -18,7 +18,7 @@ type child struct {
 	forks   bool
 	started sys.Report // of the process that the first one forked, if it was read
 	failure sys.Report // of a call that failed, if it was read
-	stopped bool       // the init has told that the program was stopped
+	stopped bool       // the parent of the program has told that it was stopped
 	guests  *guests    // who is in a room, or nil
 	stdio   *stdio
 	signals *signals
@@ -69,7 +69,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		return ch, err
 	}
 	defer sys.CloseAll(w)
-	if p.init || p.keeper {
+	if p.parent() {
 		// It is not to wait for a reader who is stopped.
 		if err = sys.SetNonblock(w); err != nil {
 			return ch, err

@@ -18,7 +18,8 @@ type Report struct {
 	Started int
 	// Ready says that the process waits at a [Script.Wait].
 	Ready bool
-	// Stopped says that the child of a [Script.Init] was stopped.
+	// Stopped says that the child of a [Script.Init] or [Script.Keeper] was
+	// stopped.
 	Stopped bool
 	// Failed and Err are the call that failed, if Err is not nil.
 	Failed Index
@@ -142,18 +143,15 @@ func WriteByte(fd int) error {
 }
 
 // HasStoppedChild reports whether the first child of a process is stopped by a
-// signal.
+// signal: the one it started before it took in any others.
 func HasStoppedChild(pid int) bool {
 	dir := "/proc/" + strconv.Itoa(pid)
 	text, err := os.ReadFile(dir + "/task/" + strconv.Itoa(pid) + "/children")
 	if err != nil {
 		return false
 	}
-	for _, child := range bytes.Fields(text) {
-		stat, err := os.ReadFile("/proc/" + string(child) + "/stat")
-		if end := bytes.LastIndexByte(stat, ')'); err == nil && end >= 0 && bytes.HasPrefix(stat[end:], []byte(") T")) {
-			return true
-		}
-	}
-	return false
+	child, _, _ := bytes.Cut(text, []byte(" "))
+	stat, err := os.ReadFile("/proc/" + string(child) + "/stat")
+	end := bytes.LastIndexByte(stat, ')')
+	return err == nil && end >= 0 && bytes.HasPrefix(stat[end:], []byte(") T"))
 }

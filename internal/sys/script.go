@@ -90,6 +90,7 @@ const (
 	ownCompare = 2 // 0 if the memory is the same, else errnoMismatch
 	ownLoad    = 3 // result: four bytes of memory, and the second argument
 	ownEqual   = 4 // 0 if four bytes of memory are the same, else 1
+	ownNegate  = 5 // result: four bytes of memory, negated, as four bytes
 
 	// Never an errno of Linux.
 	errnoMismatch      = 4000

@@ -92,6 +92,8 @@ func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
 		return 0, ErrMismatch
 	case own | ownLoad:
 		return uint64(binary.NativeEndian.Uint32(at(a[0]))) + a[1], 0
+	case own | ownNegate:
+		return uint64(-binary.NativeEndian.Uint32(at(a[0]))), 0
 	case own | ownEqual:
 		if bytes.Equal(at(a[0])[:4], at(a[1])[:4]) {
 			return 0, 0

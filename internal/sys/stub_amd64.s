@@ -32,6 +32,8 @@ own: // one of our own operations, not the kernel's
 	JEQ  equal
 	CMPL AX, $const_ownLoad
 	JEQ  load
+	CMPL AX, $const_ownNegate
+	JEQ  negate
 	CMPL AX, $const_ownFail
 	MOVQ DI, AX
 	JNE  done
@@ -41,6 +43,11 @@ own: // one of our own operations, not the kernel's
 load: // four bytes at DI, and SI
 	MOVL (DI), AX
 	ADDQ SI, AX
+	JMP  done
+
+negate: // four bytes at DI
+	MOVL (DI), AX
+	NEGL AX
 	JMP  done
 
 equal: // four bytes at DI and SI

@@ -29,6 +29,8 @@ own: // one of our own operations, not the kernel's
 	BEQ  equal
 	CMPW $const_ownLoad, R8
 	BEQ  load
+	CMPW $const_ownNegate, R8
+	BEQ  negate
 	CMPW $const_ownFail, R8
 	BNE  done
 	NEG  R0, R0
@@ -37,6 +39,11 @@ own: // one of our own operations, not the kernel's
 load: // four bytes at R0, and R1
 	MOVWU (R0), R6
 	ADD   R1, R6, R0
+	JMP   done
+
+negate: // four bytes at R0
+	MOVWU (R0), R6
+	NEGW  R6, R0
 	JMP   done
 
 equal: // four bytes at R0 and R1

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -360,8 +361,14 @@ func TestStdioOdd(t *testing.T) {
 // The program that is stopped stops the tool, and both go on together; signals
 // are passed on.
 func TestSignals(t *testing.T) {
+	tools := entrant{name: "nstool", words: []string{"nstool", "enter", "-p", "PID", "--tools=" + nstest.Busybox(t), "--"}}
+	t.Run("plain", func(t *testing.T) { testSignals(t, nstool) })
+	t.Run("tools", func(t *testing.T) { testSignals(t, tools) })
+}
+
+func testSignals(t *testing.T, by entrant) {
 	c := quiet(t)
-	cmd, out := begin(t, nstool, c, "/bin/attack", "signals")
+	cmd, out := begin(t, by, c, "/bin/attack", "signals")
 	buf := make([]byte, 256)
 	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH} {
 		if err := cmd.Process.Signal(s); err != nil {
@@ -372,7 +379,10 @@ func TestSignals(t *testing.T) {
 			t.Fatalf("got %q, not %q: %v: %v: %s", got, want, err, cmd.Wait(), cmd.Stderr)
 		}
 	}
-	members := c.members()
+	members := slices.DeleteFunc(c.members(), func(pid int) bool {
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		return err == nil && string(comm) == "nstool-keeper\n"
+	})
 	if len(members) != 1 {
 		t.Fatalf("members: %v", members)
 	}
@@ -402,6 +412,44 @@ func TestSignals(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is meant for a whole job reaches all of it: the program and its children.
+func TestSignalsOfGroup(t *testing.T) {
+	for name, flags := range map[string][]string{"plain": nil, "tools": {"--tools=" + nstest.Busybox(t)}} {
+		t.Run(name, func(t *testing.T) {
+			c := quiet(t)
+			by := entrant{name: "nstool", words: slices.Concat([]string{"nstool", "enter", "-p", "PID"}, flags, []string{"--"})}
+			cmd, _ := begin(t, by, c, "/bin/sh", "-c", `sleep 77 & echo ready; wait; echo "<$?>"`)
+			sleeper := func() int {
+				for _, pid := range c.members() {
+					if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && string(text) == "sleep\x0077\x00" {
+						return pid
+					}
+				}
+				return 0
+			}
+			if !eventually(patience, func() bool { return sleeper() != 0 }) {
+				t.Fatal("the program has no child")
+			}
+			child := sleeper()
+			for _, s := range []struct {
+				signal syscall.Signal
+				state  string
+			}{{syscall.SIGTSTP, "T"}, {syscall.SIGCONT, "S"}, {syscall.SIGTSTP, "T"}, {syscall.SIGCONT, "S"}, {syscall.SIGHUP, ""}} {
+				if err := cmd.Process.Signal(s.signal); err != nil {
+					t.Fatal(err)
+				}
+				if !eventually(patience, func() bool { return stateOf(child) == s.state || s.state == "" && stateOf(child) == "Z" }) {
+					t.Fatalf("%v: the child of the program is in state %q, not %q", s.signal, stateOf(child), s.state)
+				}
+				if s.state == "T" && !eventually(patience, func() bool { return stateOf(cmd.Process.Pid) == "T" }) {
+					t.Fatalf("%v: nstool is in state %q", s.signal, stateOf(cmd.Process.Pid))
+				}
+			}
+			_ = cmd.Wait() //nolint:errcheck // it was ended
+		})
 	}
 }
 
