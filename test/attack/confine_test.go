@@ -3,9 +3,12 @@ package attack
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nstool/nstool/internal/nstest"
@@ -203,5 +206,126 @@ func TestNothingMissing(t *testing.T) {
 				t.Errorf("it was not done without: %v: %s", err, out)
 			}
 		})
+	}
+}
+
+// All of a program ends in the control groups of the target: also where nstool
+// itself becomes the program, which has several threads and of which the one that
+// joins is to be what is left.
+func TestJoinCgroup(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox")
+	var options []string
+	groups := cgroups(t, fmt.Sprintf("nstool-join:%d", os.Getpid()))
+	for _, p := range groups {
+		options = append(options, "-g", p)
+	}
+	c := newCage(t, nil, options, "/bin/attack", "sleep")
+	want, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := map[string][]string{}
+	for _, group := range groups {
+		procs, err := os.ReadFile(group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[group] = strings.Fields(string(procs))
+	}
+	for name, flags := range map[string][]string{"here": {"--uts"}, "child": {"--uts", "--kill-child"}, "inside": {"--all"}} {
+		t.Run(name, func(t *testing.T) {
+			by := entrant{name: "nstool", words: slices.Concat([]string{"nstool", "enter", "-p", "PID", "--join-cgroup"}, flags, []string{"--"})}
+			cmd, _ := begin(t, by, c, "/bin/busybox", "sh", "-c", "echo ready; exec /bin/busybox sleep 60")
+			defer cmd.Wait()         //nolint:errcheck // it is killed
+			defer cmd.Process.Kill() //nolint:errcheck // it has not ended
+			pid := cmd.Process.Pid
+			if name != "here" {
+				pid = childOf(t, pid)
+			}
+			tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/cgroup", pid))
+			if err != nil || len(tasks) != 1 {
+				t.Fatalf("%v, %v", tasks, err)
+			}
+			if got, err := os.ReadFile(tasks[0]); err != nil || string(got) != string(want) {
+				t.Errorf("in %q, and the target in %q: %v", got, want, err)
+			}
+			// Nobody else has come along: nstool stays where it is.
+			for _, group := range groups {
+				procs, err := os.ReadFile(group)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := slices.DeleteFunc(strings.Fields(string(procs)), func(p string) bool { return slices.Contains(before[group], p) })
+				if want := []string{strconv.Itoa(pid)}; !slices.Equal(got, want) {
+					t.Errorf("%s has %v too, not %v", group, got, want)
+				}
+			}
+		})
+	}
+}
+
+// childOf returns the child of a process that has one.
+func childOf(t *testing.T, pid int) (child int) {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		if text, err := os.ReadFile(list); err == nil && child == 0 {
+			_, _ = fmt.Sscan(string(text), &child) //nolint:errcheck // a thread may have none
+		}
+	}
+	if child == 0 {
+		t.Fatalf("process %d has no child", pid)
+	}
+	return child
+}
+
+// Who delegates a control group of version 1 may give away its cgroup.procs alone.
+func TestJoinDelegatedCgroup(t *testing.T) {
+	nstest.Need(t, "root", "userns", "gcc", "busybox")
+	const user = 65534
+	groups := slices.DeleteFunc(cgroups(t, fmt.Sprintf("nstool-delegated:%d", os.Getpid())), func(procs string) bool {
+		_, err := os.Stat(filepath.Join(filepath.Dir(procs), "tasks"))
+		return err != nil
+	})
+	if len(groups) == 0 {
+		t.Skip("no cgroup file system of version 1 is mounted")
+	}
+	as := func(words ...string) *exec.Cmd {
+		cmd := command(t, words...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+		cmd.Dir = "/"
+		return cmd
+	}
+	target := as(program(t, "nstool"), "run", "--rootless", "--uts", "/bin/busybox", "sh", "-c", "echo ready; exec /bin/busybox sleep 60")
+	said, err := target.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer target.Wait()         //nolint:errcheck // it is killed
+	defer target.Process.Kill() //nolint:errcheck // it has not ended
+	if _, err := said.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	pid := childOf(t, target.Process.Pid)
+	for _, group := range groups {
+		if err := os.Chown(group, user, user); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(group, []byte(strconv.Itoa(pid)), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := as(program(t, "nstool"), "enter", "-p", strconv.Itoa(pid), "--user", "--uts", "--join-cgroup", "/bin/busybox", "cat", "/proc/self/cgroup").CombinedOutput(); err != nil || string(out) != string(want) {
+		t.Errorf("%v: in %q, and the target in %q", err, out, want)
 	}
 }
