@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -92,8 +92,8 @@ type Cgroup = task.Cgroup
 type bounds struct {
 	Caps        CapSets
 	NoNewPrivs  bool
-	Seccomp     int      // mode: 0 none, 1 strict, 2 filter
-	Filters     [][]byte // of mode 2, oldest first, as the kernel has them
+	Seccomp     task.Seccomp
+	Filters     [][]byte // of SeccompFilter, oldest first, as the kernel has them
 	Label       Label
 	Cgroups     []Cgroup
 	Limits      Limits
@@ -126,7 +126,7 @@ func (b *bounds) miss(p Part, err error) {
 // be stopped, are for readFilters. That the process is still the same
 // must be asked of it afterwards.
 func readBounds(p *sys.Process) (b bounds, err error) {
-	text, err := p.ReadFile("status", 65536)
+	text, err := p.ReadFile("status", task.MostStatus)
 	if err != nil {
 		return b, err
 	}
@@ -140,19 +140,16 @@ func readBounds(p *sys.Process) (b bounds, err error) {
 // readFilters reads the seccomp filters of the process.
 func (b *bounds) readFilters(p *sys.Process) {
 	switch b.Seccomp {
-	case 1:
+	case task.SeccompStrict:
 		b.miss(PartSeccomp, errors.New("it is in strict mode, where no program can be executed"))
-	case 2:
+	case task.SeccompFilter:
 		tid := p.PID
 		if p.TID != 0 {
 			tid = p.TID
 		}
 		var err error
 		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
-			if status, rerr := p.ReadFile("status", 65536); rerr == nil {
-				err = tracedBy(status, err)
-			}
-			b.miss(PartSeccomp, err)
+			b.miss(PartSeccomp, tracedBy(p, err))
 		} else if len(b.Filters) == 0 {
 			b.miss(PartSeccomp, errors.New("the kernel shows none of it"))
 		}
@@ -162,7 +159,7 @@ func (b *bounds) readFilters(p *sys.Process) {
 // ownBounds reads those of the calling thread, but for its filters: they hold
 // for its children anyway.
 func ownBounds(p *sys.Process) (b bounds, err error) {
-	text, err := p.ReadOwn("status", 65536)
+	text, err := p.ReadOwn("status", task.MostStatus)
 	if err != nil {
 		return b, err
 	}
@@ -194,99 +191,49 @@ func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
 	if err != nil {
 		b.miss(PartOOM, err)
 	}
-	if b.Label, err = readLabel(read); err != nil {
+	label, dir, err := task.ReadLabel(read)
+	if err != nil {
 		b.miss(PartLabel, err)
 	}
+	b.Label = parseLabel(label, dir+"/exec")
 }
 
 // tracedBy adds to err who traces the process, which is the likely reason.
-func tracedBy(status []byte, err error) error {
-	if tracer, ok := fieldOf(status, "TracerPid"); ok && tracer != "0" {
-		return fmt.Errorf("process %s traces it: %w", tracer, err)
+func tracedBy(p *sys.Process, err error) error {
+	if t, e := statusOf(p); e == nil && t.Tracer != 0 {
+		return fmt.Errorf("process %d traces it: %w", t.Tracer, err)
 	}
 	return err
 }
 
-// parseStatus reads /proc/pid/status. The name of the program, which it may
-// set to anything, has its newlines escaped there.
-func (b *bounds) parseStatus(text []byte) error {
-	seen := 0
-	for line := range strings.Lines(string(text)) {
-		key, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ":")
-		if !ok {
-			continue
-		}
-		value = strings.TrimSpace(value)
-		var err error
-		set := func(to *Caps) {
-			var n uint64
-			n, err = strconv.ParseUint(value, 16, 64)
-			*to = Caps(n)
-			seen++
-		}
-		switch key {
-		case "CapInh":
-			set(&b.Caps.Inheritable)
-		case "CapPrm":
-			set(&b.Caps.Permitted)
-		case "CapEff":
-			set(&b.Caps.Effective)
-		case "CapBnd":
-			set(&b.Caps.Bounding)
-		case "CapAmb":
-			set(&b.Caps.Ambient)
-		case "NoNewPrivs":
-			b.NoNewPrivs = value != "0"
-			seen++
-		case "Seccomp": // absent in a kernel without it
-			b.Seccomp, err = strconv.Atoi(value)
-		case "Umask":
-			var n uint64
-			n, err = strconv.ParseUint(value, 8, 32)
-			b.Umask = int(n)
-			seen++
-		case "Uid":
-			b.UID, err = parseIDs(value)
-			seen++
-		case "Gid":
-			b.GID, err = parseIDs(value)
-			seen++
-		case "Groups":
-			b.Groups = nil
-			for _, f := range strings.Fields(value) {
-				var n uint64
-				if n, err = strconv.ParseUint(f, 10, 32); err != nil {
-					break
-				}
-				b.Groups = append(b.Groups, uint32(n))
-			}
-			seen++
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
+// statusOf reads /proc/pid/status of a process, with some fields that must be there.
+func statusOf(p *sys.Process, need ...string) (*task.Task, error) {
+	text, err := p.ReadFile("status", task.MostStatus)
+	if err != nil {
+		return nil, err
 	}
-	// A zombie has no Umask, since it has no file system any more: it is no
-	// target, and neither is what lacks anything else.
-	if seen != 10 {
-		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
+	t, err := task.ParseStatus(string(text), need...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Path("status"), err)
 	}
-	return nil
+	return t, nil
 }
 
-func parseIDs(value string) (ids [4]uint32, err error) {
-	fields := strings.Fields(value)
-	if len(fields) != len(ids) {
-		return ids, fmt.Errorf("%q has not four numbers", value)
+// parseStatus reads /proc/pid/status.
+func (b *bounds) parseStatus(text []byte) error {
+	t, err := task.ParseStatus(string(text), "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Umask", "Uid", "Gid", "Groups")
+	if errors.Is(err, task.ErrMissing) {
+		// A zombie has no Umask, since it has no file system any more: it is no
+		// target, and neither is what lacks anything else.
+		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
 	}
-	for i, f := range fields {
-		n, err := strconv.ParseUint(f, 10, 32)
-		if err != nil {
-			return ids, err
-		}
-		ids[i] = uint32(n)
+	if err != nil {
+		return err
 	}
-	return ids, nil
+	b.Caps, b.NoNewPrivs, b.Umask = t.Caps, t.NoNewPrivs, t.Umask
+	b.Seccomp = max(t.Seccomp, task.SeccompNone) // absent in a kernel without it
+	b.UID, b.GID, b.Groups = t.UID.All(), t.GID.All(), t.Groups
+	return nil
 }
 
 // limitNames are the names of /proc/pid/limits, by the numbers of getrlimit(2).
@@ -324,28 +271,9 @@ func parseLimits(text []byte) (l Limits, err error) {
 	return l, nil
 }
 
-// readLabel reads what a security module calls the process. AppArmor has a
-// directory of its own since Linux 5.8; before, and for SELinux, the file is
-// one that all modules share.
-func readLabel(read func(string, int) ([]byte, error)) (Label, error) {
-	text, err := read("attr/apparmor/current", 65536)
-	if err == nil && len(text) > 0 {
-		return parseLabel(string(text), "attr/apparmor/exec"), nil
-	}
-	text, err = read("attr/current", 65536)
-	switch {
-	case err == nil:
-		return parseLabel(string(text), "attr/exec"), nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
-		return Label{}, nil
-	}
-	return Label{}, err
-}
-
 // parseLabel tells apart "docker-default (enforce)" or "unconfined" of
 // AppArmor and "system_u:system_r:container_t:s0:c1,c2" of SELinux.
 func parseLabel(text, file string) Label {
-	text = strings.TrimRight(text, "\n\x00")
 	if text == "" {
 		return Label{}
 	}
@@ -366,38 +294,21 @@ type cgroupMount struct {
 func parseCgroupMounts(text []byte) []cgroupMount {
 	var list []cgroupMount
 	for line := range strings.Lines(string(text)) {
-		before, after, ok := strings.Cut(line, " - ")
-		head, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(head) < 6 || len(tail) < 3 {
-			continue
+		if !strings.Contains(line, " - cgroup") {
+			continue // there may be very many
 		}
-		m := cgroupMount{root: unescape(head[3]), dir: unescape(head[4])}
-		switch tail[0] {
+		found, _ := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
+		m := cgroupMount{root: found.Root, dir: found.Point}
+		switch found.Type {
 		case "cgroup2":
 		case "cgroup":
-			m.controllers = strings.Split(tail[2], ",")
+			m.controllers = strings.Split(found.Super, ",")
 		default:
 			continue
 		}
 		list = append(list, m)
 	}
 	return list
-}
-
-// unescape undoes the \040 of mountinfo.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // dirOf returns the directory of cgroup g among the mounts. A later mount may

@@ -115,10 +115,10 @@ func TestParseLabel(t *testing.T) {
 		want       Label
 	}{
 		{"", "attr/exec", Label{}},
-		{"docker-default (enforce)\n", "attr/apparmor/exec", Label{"docker-default (enforce)", "attr/apparmor/exec", "exec docker-default"}},
-		{"docker-default (enforce)\n", "attr/exec", Label{"docker-default (enforce)", "attr/exec", "exec docker-default"}},
-		{"unconfined\n", "attr/exec", Label{"unconfined", "attr/exec", "exec unconfined"}},
-		{"system_u:system_r:container_t:s0:c1,c2\x00", "attr/exec", Label{"system_u:system_r:container_t:s0:c1,c2", "attr/exec", "system_u:system_r:container_t:s0:c1,c2"}},
+		{"docker-default (enforce)", "attr/apparmor/exec", Label{"docker-default (enforce)", "attr/apparmor/exec", "exec docker-default"}},
+		{"docker-default (enforce)", "attr/exec", Label{"docker-default (enforce)", "attr/exec", "exec docker-default"}},
+		{"unconfined", "attr/exec", Label{"unconfined", "attr/exec", "exec unconfined"}},
+		{"system_u:system_r:container_t:s0:c1,c2", "attr/exec", Label{"system_u:system_r:container_t:s0:c1,c2", "attr/exec", "system_u:system_r:container_t:s0:c1,c2"}},
 	} {
 		if got := parseLabel(tc.text, tc.file); got != tc.want {
 			t.Errorf("%q: got %+v", tc.text, got)

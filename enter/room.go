@@ -758,11 +758,11 @@ func (b *builder) linkMissing(missing map[string]string) {
 func (b *builder) mountsBelow(dir string) {
 	var done []string
 	for line := range strings.Lines(string(b.mounts)) {
-		fields := strings.Fields(line)
-		if b.err != nil || len(fields) < 5 {
+		m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
+		if b.err != nil || !ok {
 			return
 		}
-		at := strings.TrimPrefix(unescape(fields[4]), "/")
+		at := strings.TrimPrefix(m.Point, "/")
 		if !strings.HasPrefix(at, dir+"/") || slices.ContainsFunc(done, func(d string) bool { return at == d || strings.HasPrefix(at, d+"/") }) {
 			continue
 		}

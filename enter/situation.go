@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -413,19 +414,16 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) er
 
 // lookAtCaller finds out what the calling thread may do.
 func (s *situation) lookAtCaller() error {
-	b, err := sys.ReadAt(s.proc, "thread-self/status", 16384)
+	text, err := sys.ReadAt(s.proc, "thread-self/status", task.MostStatus)
 	if err != nil {
 		return err
 	}
-	admin := func(set string) bool {
-		const sysAdmin = 21
-		text, _ := fieldOf(b, set)
-		caps, err := strconv.ParseUint(text, 16, 64)
-		return err == nil && caps>>sysAdmin&1 == 1
+	t, err := task.ParseStatus(string(text))
+	if err != nil {
+		return fmt.Errorf("/proc/thread-self/status: %w", err)
 	}
-	s.capable, s.bounding = admin("CapEff"), admin("CapBnd")
-	mode, _ := fieldOf(b, "Seccomp")
-	s.filtered = mode == "2"
+	s.capable, s.bounding = t.Caps.Effective.Has(capSysAdmin), t.Caps.Bounding.Has(capSysAdmin)
+	s.filtered = t.Seccomp == task.SeccompFilter
 	return nil
 }
 
@@ -437,45 +435,14 @@ func readSysctl(p *sys.Process, name string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
-// fieldOf returns a field of /proc/pid/status.
-func fieldOf(status []byte, name string) (string, bool) {
-	for line := range strings.SplitSeq(string(status), "\n") {
-		if rest, ok := strings.CutPrefix(line, name+":"); ok {
-			return strings.TrimSpace(rest), true
-		}
-	}
-	return "", false
-}
-
 // accountOf reads who a process is: its effective user and group and its
 // supplementary groups.
-func accountOf(p *sys.Process) (a account, err error) {
-	b, err := p.ReadFile("status", 16384)
+func accountOf(p *sys.Process) (account, error) {
+	t, err := statusOf(p, "Uid", "Gid")
 	if err != nil {
-		return a, err
+		return account{}, err
 	}
-	number := func(text string) uint32 {
-		n, parseErr := strconv.ParseUint(text, 10, 32)
-		if parseErr != nil {
-			err = fmt.Errorf("%s: %w", p.Path("status"), parseErr)
-		}
-		return uint32(n)
-	}
-	second := func(name string) uint32 {
-		text, _ := fieldOf(b, name)
-		fields := strings.Fields(text)
-		if len(fields) < 2 {
-			err = fmt.Errorf("%s has no %s", p.Path("status"), name)
-			return 0
-		}
-		return number(fields[1])
-	}
-	a.uid, a.gid = second("Uid"), second("Gid")
-	groups, _ := fieldOf(b, "Groups")
-	for g := range strings.FieldsSeq(groups) {
-		a.groups = append(a.groups, number(g))
-	}
-	return a, err
+	return account{uid: t.UID.Effective, gid: t.GID.Effective, groups: t.Groups}, nil
 }
 
 // lookAtFiles opens the directories to enter.

@@ -62,6 +62,9 @@ type Task struct {
 	// of the task. They are nil if they could not be read.
 	UIDMap, GIDMap IDMap
 
+	// Umask is its mask of permissions, or -1 if it has none, as a zombie.
+	Umask int
+
 	Caps       CapSets
 	NoNewPrivs bool
 	Seccomp    Seccomp
@@ -182,11 +185,11 @@ func read(pid, tid int, so func(*Task)) (*Task, error) {
 		return nil, err
 	}
 	defer p.Close()
-	text, err := p.ReadFile("status", 1<<20)
+	text, err := p.ReadFile("status", MostStatus)
 	if err != nil {
 		return nil, ended(p, err)
 	}
-	t, err := parseStatus(string(text))
+	t, err := ParseStatus(string(text), "Name", "State")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Path("status"), err)
 	}
@@ -239,24 +242,31 @@ func readGroups(t *Task, p *sys.Process) error {
 	return nil
 }
 
-// readLabel reads what a security module calls the task. AppArmor has a
-// directory of its own since Linux 5.8; before, and for SELinux and Smack, the
-// file is one that all modules share.
 func readLabel(t *Task, p *sys.Process) error {
-	for _, name := range []string{"attr/apparmor/current", "attr/current"} {
-		text, err := p.ReadFile(name, 64<<10)
+	var err error
+	t.Label, _, err = ReadLabel(p.ReadFile)
+	t.note("attr/current", err)
+	return nil
+}
+
+// ReadLabel reads what a security module calls a task, by read, which reads files
+// under /proc/pid. It returns the directory in which that stands, too: AppArmor
+// has one of its own since Linux 5.8; before, and for SELinux and Smack, there is
+// one that all modules share. The label is "" where there is none.
+func ReadLabel(read func(name string, most int) ([]byte, error)) (label, dir string, err error) {
+	for _, dir := range []string{"attr/apparmor", "attr"} {
+		text, err := read(dir+"/current", 64<<10)
 		switch {
 		case err == nil:
-			if t.Label = strings.TrimRight(string(text), "\n\x00"); t.Label != "" {
-				return nil
+			if label := strings.TrimRight(string(text), "\n\x00"); label != "" {
+				return label, dir, nil
 			}
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // no module that has labels
 		default:
-			t.note("attr/current", err)
-			return nil
+			return "", "", err
 		}
 	}
-	return nil
+	return "", "", nil
 }
 
 func readLinks(t *Task, p *sys.Process) error {
@@ -368,120 +378,6 @@ func gone(pid, tid int) error {
 		return fmt.Errorf("thread %d of process %d: %w", tid, pid, fs.ErrNotExist)
 	}
 	return fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
-}
-
-// parseStatus reads /proc/pid/status. The name of the command, which a task may
-// set to anything, has its newlines and backslashes escaped there.
-func parseStatus(text string) (*Task, error) {
-	t := &Task{Seccomp: SeccompUnknown, Filters: -1}
-	named := false
-	for line := range strings.Lines(text) {
-		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		if !ok {
-			continue
-		}
-		if key == "Name" {
-			t.Comm, named = unescapeName(strings.TrimPrefix(value, "\t")), true
-			continue
-		}
-		if err := t.set(key, strings.TrimSpace(value)); err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-	}
-	if !named || t.State == 0 {
-		return nil, errors.New("neither name nor state")
-	}
-	return t, nil
-}
-
-func (t *Task) set(key, value string) (err error) {
-	capabilities := func(to *Caps) {
-		var n uint64
-		n, err = strconv.ParseUint(value, 16, 64)
-		*to = Caps(n)
-	}
-	switch key {
-	case "State":
-		if value != "" {
-			t.State = value[0]
-		}
-	case "PPid":
-		t.PPID, err = strconv.Atoi(value)
-	case "TracerPid":
-		t.Tracer, err = strconv.Atoi(value)
-	case "Threads":
-		t.Threads, err = strconv.Atoi(value)
-	case "NSpid":
-		t.NSpid, err = parseInts(value)
-	case "NStgid":
-		t.NStgid, err = parseInts(value)
-	case "Uid":
-		t.UID, err = parseIDs(value)
-	case "Gid":
-		t.GID, err = parseIDs(value)
-	case "Groups":
-		t.Groups, err = parseGroups(value)
-	case "CapInh":
-		capabilities(&t.Caps.Inheritable)
-	case "CapPrm":
-		capabilities(&t.Caps.Permitted)
-	case "CapEff":
-		capabilities(&t.Caps.Effective)
-	case "CapBnd":
-		capabilities(&t.Caps.Bounding)
-	case "CapAmb":
-		capabilities(&t.Caps.Ambient)
-	case "NoNewPrivs":
-		t.NoNewPrivs = value != "0"
-	case "Seccomp":
-		var n int
-		n, err = strconv.Atoi(value)
-		t.Seccomp = Seccomp(n)
-	case "Seccomp_filters":
-		t.Filters, err = strconv.Atoi(value)
-	}
-	return err
-}
-
-// unescapeName undoes what the kernel does to the name in status: "\n" stands
-// for a newline and "\\" for a backslash.
-func unescapeName(s string) string {
-	return strings.NewReplacer(`\\`, `\`, `\n`, "\n").Replace(s)
-}
-
-func parseInts(value string) ([]int, error) {
-	var list []int
-	for f := range strings.FieldsSeq(value) {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, n)
-	}
-	return list, nil
-}
-
-func parseGroups(value string) ([]uint32, error) {
-	var list []uint32
-	for f := range strings.FieldsSeq(value) {
-		n, err := strconv.ParseUint(f, 10, 32)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, uint32(n))
-	}
-	return list, nil
-}
-
-func parseIDs(value string) (IDs, error) {
-	list, err := parseGroups(value)
-	if err != nil {
-		return IDs{}, err
-	}
-	if len(list) != 4 {
-		return IDs{}, fmt.Errorf("%q has not four numbers", value)
-	}
-	return IDs{list[0], list[1], list[2], list[3]}, nil
 }
 
 // ParseCgroups reads the text of /proc/pid/cgroup: lines of ID:CONTROLLERS:PATH,

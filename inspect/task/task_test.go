@@ -20,16 +20,16 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 func TestAsUser(t *testing.T) { nstest.AsUser(t) }
 
 func TestParseStatus(t *testing.T) {
-	got, err := parseStatus("Name:\tmy\\nna\\\\me: x\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t7\nPid:\t7\nPPid:\t1\nTracerPid:\t3\n" +
-		"Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t0 4294967294 \nNStgid:\t7\t2\nNSpid:\t7\t2\nThreads:\t3\n" +
-		"CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000001\n" +
-		"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t5\n")
+	got, err := ParseStatus("Name:\tmy\\nna\\\\me: x\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t7\nPid:\t7\nPPid:\t1\nTracerPid:\t3\n"+
+		"Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t0 4294967294 \nNStgid:\t7\t2\nNSpid:\t7\t2\nThreads:\t3\n"+
+		"CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000001\n"+
+		"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t5\n", "Name", "State", "NoNewPrivs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Task{
 		Comm: "my\nna\\me: x", State: 'S', PPID: 1, Tracer: 3, Threads: 3, NSpid: []int{7, 2}, NStgid: []int{7, 2},
-		UID: IDs{1, 2, 3, 4}, GID: IDs{5, 6, 7, 8}, Groups: []uint32{0, 4294967294},
+		UID: IDs{1, 2, 3, 4}, GID: IDs{5, 6, 7, 8}, Groups: []uint32{0, 4294967294}, Umask: 0o22,
 		Caps:       CapSets{Permitted: 0xa80425fb, Effective: 0xa80425fb, Bounding: 0x1ffffffffff, Ambient: 1},
 		NoNewPrivs: true, Seccomp: SeccompFilter, Filters: 5,
 	}
@@ -37,8 +37,39 @@ func TestParseStatus(t *testing.T) {
 		t.Errorf("got %v; want %v", *got, want)
 	}
 	for _, bad := range []string{"", "Name:\tx\n", "State:\tS\n", "Name:\tx\nState:\tS\nUid:\t1\n", "Name:\tx\nState:\tS\nCapEff:\tzz\n"} {
-		if _, err := parseStatus(bad); err == nil {
+		if _, err := ParseStatus(bad, "Name", "State"); err == nil {
 			t.Errorf("%q was taken", bad)
+		}
+	}
+	if _, err := ParseStatus("Name:\tCapBnd:\\nx\nState:\tZ (zombie)\n", "Name", "CapBnd", "Umask"); !errors.Is(err, ErrMissing) || err.Error() != "CapBnd, Umask: missing" {
+		t.Errorf("of a zombie: %v", err)
+	}
+}
+
+func TestReadLabel(t *testing.T) {
+	for _, test := range []struct {
+		files      map[string]string
+		label, dir string
+		fails      bool
+	}{
+		{nil, "", "", false},
+		{map[string]string{"attr/apparmor/current": "docker-default (enforce)\n", "attr/current": "other\n"}, "docker-default (enforce)", "attr/apparmor", false},
+		{map[string]string{"attr/current": "unconfined\n"}, "unconfined", "attr", false},
+		{map[string]string{"attr/apparmor/current": "\n", "attr/current": "system_u:system_r:container_t:s0:c1,c2\x00"}, "system_u:system_r:container_t:s0:c1,c2", "attr", false},
+		{map[string]string{"attr/apparmor/current": "denied", "attr/current": "other\n"}, "", "", true},
+	} {
+		label, dir, err := ReadLabel(func(name string, _ int) ([]byte, error) {
+			text, ok := test.files[name]
+			switch {
+			case !ok:
+				return nil, fs.ErrNotExist
+			case text == "denied":
+				return nil, fs.ErrPermission
+			}
+			return []byte(text), nil
+		})
+		if label != test.label || dir != test.dir || (err != nil) != test.fails {
+			t.Errorf("%v: %q, %q, %v", test.files, label, dir, err)
 		}
 	}
 }
@@ -211,7 +242,7 @@ func FuzzParseStatus(f *testing.F) {
 			f.Add(string(text))
 		}
 	}
-	f.Fuzz(func(_ *testing.T, text string) { _, _ = parseStatus(text) })
+	f.Fuzz(func(_ *testing.T, text string) { _, _ = ParseStatus(text, "Name") })
 }
 
 func FuzzParseCgroups(f *testing.F) {

@@ -165,10 +165,9 @@ type Docker struct {
 
 // A Confinement is what limits a process, of /proc/pid/status.
 type Confinement struct {
-	Bounding   uint64
-	Seccomp    int // 0 is none
-	NoNewPrivs bool
-	Profile    string // of AppArmor or SELinux, or ""
+	Bounding uint64
+	Seccomp  int    // 0 is none
+	Profile  string // of AppArmor or SELinux, or ""
 }
 
 // Examine returns what the checks find, the worst first, then by check, the

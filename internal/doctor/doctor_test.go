@@ -133,6 +133,18 @@ func TestContainers(t *testing.T) {
 	)
 }
 
+// Who is in very many groups does not hide what he may do behind them.
+func TestPrivilegesBehindGroups(t *testing.T) {
+	groups := "Groups:\t" + strings.Repeat("4294967294 ", 1<<16) + "\n"
+	h := read(t, strings.Replace(madeUp, "-- proc/403/status --\n", "-- proc/403/status --\n"+groups, 1))
+	for _, f := range h.Examine(only(t, "privileges")) {
+		if f.Subject == "docker:priv" && f.Severity == Warning {
+			return
+		}
+	}
+	t.Errorf("%+v", h.Confinements)
+}
+
 // Who may trace the host's processes may be any of them.
 func TestPtraceOfTheHost(t *testing.T) {
 	h := read(t, strings.Replace(madeUp, "405 300 admin,user=host", "405 300 admin,pid=host,user=host", 1))

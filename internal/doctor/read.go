@@ -1,11 +1,9 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/process"
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
@@ -272,15 +271,21 @@ func (h *Host) readLimits() {
 // readConfinements reads what limits the first processes of containers.
 func (h *Host) readConfinements() {
 	h.Confinements = make(map[int]Confinement)
-	dir, err := sys.OpenStateDir(h.Snapshot.Proc())
+	dir, err := sys.OpenProc(h.Snapshot.Proc())
 	if err != nil {
 		h.gap(0, h.Snapshot.Proc(), err)
 		return
 	}
 	defer dir.Close()
-	buf := make([]byte, 16<<10)
+	buf := make([]byte, task.MostStatus)
+	file := func(pid int) func(string, int) ([]byte, error) {
+		return func(name string, most int) ([]byte, error) {
+			n, err := dir.ReadFile(sys.AppendName(nil, pid, "/"+name), buf[:most])
+			return buf[:n], err
+		}
+	}
 	read := func(pid int) (Confinement, error) {
-		text, err := dir.ReadProc(fmt.Sprintf("%d/status", pid), buf)
+		text, err := file(pid)("status", len(buf))
 		if err != nil {
 			return Confinement{}, err
 		}
@@ -290,11 +295,9 @@ func (h *Host) readConfinements() {
 		have, err := read(c.Init)
 		switch {
 		case err == nil:
-			if text, err := dir.ReadProc(fmt.Sprintf("%d/attr/current", c.Init), buf); err == nil {
-				have.Profile = strings.TrimRight(string(text), "\n\x00")
-			}
+			have.Profile, _, _ = task.ReadLabel(file(c.Init))
 			h.Confinements[c.Init] = have
-		case !errors.Is(err, fs.ErrNotExist):
+		case !sys.Gone(err):
 			h.gap(c.Init, "status", err)
 		}
 	}
@@ -306,28 +309,11 @@ func (h *Host) readConfinements() {
 	}
 }
 
-// parseStatus reads some fields of /proc/pid/status, see proc_pid_status(5). A
-// kernel without seccomp has no such line, and no filters.
-func parseStatus(text []byte) (c Confinement, err error) {
-	bounding := false
-	for line := range bytes.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), ":")
-		value = strings.TrimSpace(value)
-		switch name {
-		case "CapBnd":
-			c.Bounding, err = strconv.ParseUint(value, 16, 64)
-			bounding = true
-		case "NoNewPrivs":
-			c.NoNewPrivs = value == "1"
-		case "Seccomp":
-			c.Seccomp, err = strconv.Atoi(value)
-		}
-		if err != nil {
-			return c, err
-		}
+// parseStatus reads /proc/pid/status. A kernel without seccomp has no filters.
+func parseStatus(text []byte) (Confinement, error) {
+	t, err := task.ParseStatus(string(text), "CapBnd")
+	if err != nil {
+		return Confinement{}, err
 	}
-	if !bounding {
-		err = errors.New("no CapBnd")
-	}
-	return c, err
+	return Confinement{Bounding: uint64(t.Caps.Bounding), Seccomp: max(int(t.Seccomp), 0)}, nil
 }
