@@ -76,20 +76,28 @@ func (k *realKernel) close() {
 
 func (k *realKernel) open(w way, ino uint64) (nsFile, error) {
 	fd, err := k.openFD(w)
+	return k.opened(fd, err, ino, w.kind == byTaken)
+}
+
+// opened returns the namespace that fd is open on, if its inode number is ino, or
+// that is 0. Else fd is closed, unless it is kept: then another will close it.
+func (k *realKernel) opened(fd int, err error, ino uint64, kept bool) (nsFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := sys.Fstat(fd)
-	if err == nil && ino != 0 && id.Ino != ino {
+	file := openNS{k, fd, kept}
+	if ino == 0 {
+		return file, nil
+	}
+	id, err := file.id()
+	if err == nil && id.Ino != ino {
 		err = ErrGone // the way leads to another namespace by now
 	}
 	if err != nil {
-		if w.kind != byTaken {
-			sys.CloseFD(fd)
-		}
+		file.close()
 		return nil, err
 	}
-	return openNS{k, fd, w.kind == byTaken}, nil
+	return file, nil
 }
 
 func (k *realKernel) openFD(w way) (int, error) {
@@ -223,8 +231,8 @@ func (f openNS) typ() (Type, error) {
 	return t, nil
 }
 
-func (f openNS) owner() (nsFile, error)   { return f.kernel.opened(sys.Owner(f.fd)) }
-func (f openNS) parent() (nsFile, error)  { return f.kernel.opened(sys.Parent(f.fd)) }
+func (f openNS) owner() (nsFile, error)   { return f.related(sys.Owner) }
+func (f openNS) parent() (nsFile, error)  { return f.related(sys.Parent) }
 func (f openNS) creator() (uint32, error) { return sys.CreatorUID(f.fd) }
 func (f openNS) nsid() (uint64, error)    { return sys.NamespaceID(f.fd) }
 func (f openNS) netnsid() (int, error)    { return f.kernel.route.NetNSID(f.fd) }
@@ -235,9 +243,7 @@ func (f openNS) close() {
 	}
 }
 
-func (k *realKernel) opened(fd int, err error) (nsFile, error) {
-	if err != nil {
-		return nil, err
-	}
-	return openNS{kernel: k, fd: fd}, nil
+func (f openNS) related(ask func(fd int) (int, error)) (nsFile, error) {
+	fd, err := ask(f.fd)
+	return f.kernel.opened(fd, err, 0, false)
 }

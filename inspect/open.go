@@ -9,10 +9,6 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// mostMembers is how many members of a namespace are tried: if three of them
-// do not lead there, the fourth will not either.
-const mostMembers = 3
-
 // Open opens a namespace of the snapshot, by whatever was seen to hold it: a
 // member, a thread, a descriptor, a socket, a mount, in a mount namespace
 // without a process too, or a namespace that it owns or encloses. A way that
@@ -75,19 +71,16 @@ func (o opener) open(ns *Namespace) (file nsFile, err error) {
 		return nil, err
 	}
 	o.tried[ns.ID] = true
-	for _, p := range ns.Members[:min(len(ns.Members), mostMembers)] {
-		if file, err = o.kernel.open(taskWay(p.PID, 0, ns.Type.String()), ns.ID.Ino); err == nil {
+	for w := range ns.ways() {
+		if file, err = o.kernel.open(w, ns.ID.Ino); err == nil {
 			return file, nil
 		}
 	}
 	for _, h := range ns.holders {
 		if h.Kind == ByMount && h.PID == 0 {
-			file, err = o.openIn(h, ns)
-		} else {
-			file, err = o.kernel.open(h.way(ns.Type), ns.ID.Ino)
-		}
-		if err == nil {
-			return file, nil
+			if file, err = o.openIn(h, ns); err == nil {
+				return file, nil
+			}
 		}
 	}
 	for _, inner := range o.snap.nested[ns.ID] {
@@ -124,7 +117,7 @@ func (o opener) openIn(h Holder, ns *Namespace) (nsFile, error) {
 		fd, err = openMount(o.kernel.proc, sys.CurrentDir, h.Path)
 		return err
 	})
-	return o.checked(ns, fd, err)
+	return o.kernel.opened(fd, err, ns.ID.Ino, false)
 }
 
 // openOuter opens ns by a namespace that it owns or encloses.
@@ -139,21 +132,5 @@ func (o opener) openOuter(inner, ns *Namespace) (nsFile, error) {
 		ask = sys.Owner
 	}
 	fd, err := ask(in.(openNS).fd)
-	return o.checked(ns, fd, err)
-}
-
-// checked returns fd if it is ns, and closes it otherwise.
-func (o opener) checked(ns *Namespace, fd int, err error) (nsFile, error) {
-	if err != nil {
-		return nil, err
-	}
-	id, err := sys.Fstat(fd)
-	if err == nil && id.Ino != ns.ID.Ino {
-		err = ErrGone
-	}
-	if err != nil {
-		sys.CloseFD(fd)
-		return nil, err
-	}
-	return openNS{kernel: o.kernel, fd: fd}, nil
+	return o.kernel.opened(fd, err, ns.ID.Ino, false)
 }

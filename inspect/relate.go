@@ -89,39 +89,12 @@ func (s *scanner) openAny(f *found) opened {
 	if err == nil || errors.Is(err, ErrNotAsked) {
 		return opened{file, err}
 	}
-	for i, p := range f.ns.Members {
-		if i == 3 {
-			break
-		}
-		if file, e := s.kernel.open(taskWay(p.PID, 0, f.ns.Type.String()), f.ns.ID.Ino); e == nil {
-			return opened{file, nil}
-		}
-	}
-	for _, h := range f.ns.holders {
-		if file, e := s.kernel.open(h.way(f.ns.Type), f.ns.ID.Ino); e == nil {
+	for w := range f.ns.ways() {
+		if file, e := s.kernel.open(w, f.ns.ID.Ino); e == nil {
 			return opened{file, nil}
 		}
 	}
 	return opened{nil, err}
-}
-
-// way returns the way by which h leads to the namespace of type t that it holds.
-func (h Holder) way(t Type) way {
-	switch h.Kind {
-	case ByTask:
-		return taskWay(h.PID, h.TID, t.String())
-	case ByChildren:
-		return taskWay(h.PID, h.TID, t.ForChildren())
-	case ByFD:
-		return fdWay(h.PID, h.TID, h.FD)
-	case BySocket:
-		return socketWay(h.PID, h.TID, h.FD)
-	case ByMount:
-		if h.PID != 0 {
-			return mountWay(h.PID, h.Path)
-		}
-	}
-	return way{}
 }
 
 // asking is one caller of the kernel, who may be left behind.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"iter"
 	"strconv"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -59,4 +60,44 @@ func (w way) path() string {
 		return strconv.Itoa(w.pid) + "/root" + w.name
 	}
 	return ""
+}
+
+// mostMembers is how many members of a namespace are tried: if three of them
+// do not lead there, the fourth will not either.
+const mostMembers = 3
+
+// ways yields the ways to ns, by its members and whatever else holds it, but for
+// mounts that no process sees.
+func (ns *Namespace) ways() iter.Seq[way] {
+	return func(yield func(way) bool) {
+		for _, p := range ns.Members[:min(len(ns.Members), mostMembers)] {
+			if !yield(taskWay(p.PID, 0, ns.Type.String())) {
+				return
+			}
+		}
+		for _, h := range ns.holders {
+			if w := h.way(ns.Type); w.kind != noWay && !yield(w) {
+				return
+			}
+		}
+	}
+}
+
+// way returns the way by which h leads to the namespace of type t that it holds.
+func (h Holder) way(t Type) way {
+	switch h.Kind {
+	case ByTask:
+		return taskWay(h.PID, h.TID, t.String())
+	case ByChildren:
+		return taskWay(h.PID, h.TID, t.ForChildren())
+	case ByFD:
+		return fdWay(h.PID, h.TID, h.FD)
+	case BySocket:
+		return socketWay(h.PID, h.TID, h.FD)
+	case ByMount:
+		if h.PID != 0 {
+			return mountWay(h.PID, h.Path)
+		}
+	}
+	return way{}
 }
