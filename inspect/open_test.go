@@ -3,6 +3,10 @@ package inspect
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nstool/nstool/internal/nstest"
@@ -81,5 +85,42 @@ func TestOpenWhatIsGone(t *testing.T) {
 	cancel()
 	if _, err := s.Open(ctx, ns); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// A directory that may not be searched is told from a file system that would have
+// to be asked, which the kernel itself does not.
+func TestOpenMountDenied(t *testing.T) {
+	if nstest.Lacks("root") == nil {
+		t.Skip("root may search every directory")
+	}
+	nstest.SkipUnsupported(t, sys.ProbeCached(), "5.12")
+	shut := filepath.Join(t.TempDir(), "shut")
+	path := filepath.Join(shut, "below", "file")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proc, err := sys.OpenProc("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	root, err := sys.OpenDirectory("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sys.CloseFD(root)
+	if _, err := openMount(proc, root, path); !errors.Is(err, sys.ErrNotNamespace) {
+		t.Errorf("open: %v", err)
+	}
+	if err := os.Chmod(shut, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(shut, 0o700)
+	if _, err := openMount(proc, root, path); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), shut) {
+		t.Errorf("shut: %v", err)
 	}
 }

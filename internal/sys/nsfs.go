@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -102,10 +104,11 @@ const resolveCached = 0x20
 
 // OpenNamespaceCached is [OpenNamespace] for a path that may lead over a file
 // system that does not answer any more: it uses only what the kernel has in
-// memory, else the error is [ErrNotCached]. It follows no symbolic link of
-// procfs, which would have to be asked. See RESOLVE_CACHED in openat2(2); before
-// Linux 5.12 the error is [errors.ErrUnsupported]. proc is the caller's own
-// /proc: the one in the mount namespace of the thread may be somebody else's.
+// memory, else the error is [ErrNotCached], or an [fs.ErrPermission] where a
+// directory on the way may not be searched. It follows no symbolic link of procfs,
+// which would have to be asked. See RESOLVE_CACHED in openat2(2); before Linux
+// 5.12 the error is [errors.ErrUnsupported]. proc is the caller's own /proc: the
+// one in the mount namespace of the thread may be somebody else's.
 func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
 	var probe int
@@ -127,11 +130,61 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 		}
 		return openat(int(proc), fmt.Sprintf("self/fd/%d", probe), unix.O_RDONLY|unix.O_CLOEXEC)
 	case unix.EAGAIN:
-		return -1, ErrNotCached
+		return -1, cmp.Or(deniedOnWay(dirfd, path), ErrNotCached)
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: by a filter of system calls
 		return -1, errors.ErrUnsupported
 	}
 	return -1, os.NewSyscallError("openat2", err)
+}
+
+// deniedOnWay returns an error if the caller may not search one of the directories
+// on the way to path, by owner, group and mode as the kernel has them in memory:
+// with RESOLVE_CACHED it says EAGAIN for that, too.
+func deniedOnWay(dirfd int, path string) error {
+	if capable(unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE) {
+		return nil
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: resolveCached}
+	at, done := dirfd, 0
+	defer func() {
+		if at != dirfd {
+			unix.Close(at)
+		}
+	}()
+	for done < len(path) {
+		if !searchable(at) {
+			return &os.PathError{Op: "search", Path: "/" + path[:max(done-1, 0)], Err: unix.EACCES}
+		}
+		name, _, more := strings.Cut(path[done:], "/")
+		next, err := unix.Openat2(at, name, &how)
+		if err != nil || !more {
+			CloseAll(next)
+			return nil
+		}
+		if at != dirfd {
+			unix.Close(at)
+		}
+		at, done = next, done+len(name)+1
+	}
+	return nil
+}
+
+// searchable reports whether the mode of a directory allows it to the caller to
+// look a name up in it. Its server, if it has one, is not asked.
+func searchable(dir int) bool {
+	var st unix.Statx_t
+	const what = unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID
+	if unix.Statx(dir, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, what, &st) != nil {
+		return true
+	}
+	groups, _ := unix.Getgroups()
+	switch {
+	case int(st.Uid) == unix.Geteuid():
+		return st.Mode&0o100 != 0
+	case int(st.Gid) == unix.Getegid(), slices.Contains(groups, int(st.Gid)):
+		return st.Mode&0o010 != 0
+	}
+	return st.Mode&0o001 != 0
 }
 
 // ProbeCached reports by its error whether [OpenNamespaceCached] can work here.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -164,8 +165,12 @@ func opensByID() bool {
 
 // IsAdmin reports whether the calling thread has CAP_SYS_ADMIN in its user
 // namespace.
-func IsAdmin() bool {
+func IsAdmin() bool { return capable(unix.CAP_SYS_ADMIN) }
+
+// capable reports whether the calling thread has one of some capabilities, which
+// are among the first 32, in its user namespace.
+func capable(caps ...int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
-	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	return unix.Capget(&header, &data[0]) == nil && slices.ContainsFunc(caps, func(c int) bool { return data[0].Effective>>c&1 != 0 })
 }
