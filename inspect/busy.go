@@ -164,7 +164,7 @@ func (b *busy) locate() error {
 		return nil
 	}
 	b.On = b.mountOf(b.here, b.Path)
-	if near(b.On) {
+	if sys.IsNear(b.On.Type) {
 		place, err := sys.Statx(b.Path)
 		if err != nil {
 			return err
@@ -191,14 +191,6 @@ func (b *busy) locate() error {
 	return nil
 }
 
-// nearTypes are the types of file system that answer by themselves: what lies on
-// others is not touched, as a thread that waits for a dead server cannot be
-// ended, and with it not the program.
-const nearTypes = " ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs jfs vfat exfat ntfs3 hfsplus udf iso9660 squashfs erofs overlay " +
-	"tmpfs ramfs rootfs devtmpfs devpts proc sysfs cgroup cgroup2 mqueue debugfs tracefs securityfs "
-
-func near(m Mount) bool { return m.Type != "" && strings.Contains(nearTypes, " "+m.Type+" ") }
-
 // resolve follows the links in a path, as far as they are near.
 func (b *busy) resolve(path string) (string, error) {
 	done, rest := "/", strings.TrimPrefix(path, "/")
@@ -210,7 +202,7 @@ func (b *busy) resolve(path string) (string, error) {
 			continue
 		}
 		next := filepath.Join(done, name)
-		if !near(b.mountOf(b.here, done)) || !near(b.mountOf(b.here, next)) {
+		if !sys.IsNear(b.mountOf(b.here, done).Type) || !sys.IsNear(b.mountOf(b.here, next).Type) {
 			return filepath.Join(next, rest), nil
 		}
 		text, err := os.Readlink(next)

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"iter"
 	"path"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // containers is what [Snapshot.Containers] found, once it was asked.
@@ -24,12 +27,26 @@ type containers struct {
 func (s *Snapshot) Containers() *container.Set {
 	s.containers.once.Do(func() {
 		host := container.Host{Proc: s.proc.path, Self: s.proc.self, Hidden: s.containers.hidden}
-		if !s.proc.real {
+		if s.proc.real {
+			host.Far = s.farMounts
+		} else {
 			host.Root = path.Join(s.proc.path, "1/root") // and not this system's own
 		}
 		s.containers.set = container.Identify(host, s.inodes())
 	})
 	return s.containers.set
+}
+
+// farMounts returns the mount points that a process sees of file systems that may
+// never answer.
+func (s *Snapshot) farMounts(pid int) (far []string, err error) {
+	mounts, err := readMountTable(filepath.Join(s.proc.path, strconv.Itoa(pid), "mountinfo"), ID{})
+	for _, m := range mounts {
+		if !sys.IsNear(m.Type) {
+			far = append(far, m.Point)
+		}
+	}
+	return far, err
 }
 
 // inodes yields the processes with the inode numbers of their namespaces.

@@ -44,6 +44,9 @@ type Host struct {
 	// those of others are to an ordinary user: each by its own control group,
 	// which everybody may read. That costs some microseconds for each.
 	Hidden bool
+	// Far, if not nil, returns the mount points that a process sees of file systems
+	// which may never answer. In a container they are not touched.
+	Far func(pid int) ([]string, error)
 }
 
 // A Membership says which container a process is in.
@@ -88,13 +91,12 @@ func (s *Set) Owner(ino uint64) *Container {
 // It never fails: what could not be read is in [Set.Gaps].
 func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	f := &identifier{set: &Set{host: host, owner: make(map[uint64]*Container)}, byKey: make(map[containerKey]*Container), sameID: make(map[string]int), in: make(map[*Container]*contents)}
-	dir, err := sys.OpenStateDir(host.Proc)
-	if err != nil {
+	var err error
+	if f.proc, err = openProc(host.Proc); err != nil {
 		f.gap(0, "containers", err)
 		return f.set
 	}
-	defer dir.Close()
-	f.proc = &procDir{path: host.Proc, dir: dir, argv: make(map[int][]string)}
+	defer f.proc.close()
 	f.group(procs)
 	f.set.Host = f.host
 	f.place()
@@ -527,30 +529,43 @@ func (f *identifier) finder(outer *Container) *finder {
 		f.in[outer] = in
 	}
 	if in.store == nil {
-		root := f.set.host.Root
-		if outer != nil {
-			if outer.Init == 0 {
-				f.findInit(outer, in)
-			}
-			root = f.proc.root(outer.Init)
-		}
 		var err error
-		if root == "" {
-			root = f.proc.root(1)
-			in.store, err = openStore(root, outer != nil, &f.set.Gaps)
-			if err != nil {
-				root = "/"
-			}
-		}
-		if in.store == nil {
-			in.store, err = openStore(root, outer != nil, &f.set.Gaps)
-		}
-		if err != nil {
+		if in.store, err = f.openStore(outer, in); err != nil {
 			f.gap(0, "names of containers", err)
 			return nil
 		}
 	}
 	return &finder{store: in.store, proc: f.proc, outer: outer}
+}
+
+// openStore opens the root of the file system in which an engine in outer, or on
+// the host, keeps its state.
+func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
+	if outer != nil {
+		if outer.Init == 0 {
+			f.findInit(outer, in)
+		}
+		var far []string
+		if f.set.host.Far != nil {
+			var err error
+			if far, err = f.set.host.Far(outer.Init); err != nil {
+				return nil, err
+			}
+		}
+		s, err := openStore(f.proc.root(outer.Init), true, far, &f.set.Gaps)
+		if err == nil {
+			s.what += " in " + outer.String()
+		}
+		return s, err
+	}
+	root := f.set.host.Root
+	if root == "" {
+		if s, err := openStore(f.proc.root(1), false, nil, &f.set.Gaps); err == nil {
+			return s, nil
+		}
+		root = "/"
+	}
+	return openStore(root, false, nil, &f.set.Gaps)
 }
 
 // attribute says for each process whose it is, and which namespaces belong to
@@ -639,12 +654,11 @@ func depth(c *Container) (n int) {
 // member. One that has ended meanwhile is none.
 func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
 	guests := make(map[int]bool)
-	dir, err := sys.OpenStateDir(s.host.Proc)
+	p, err := openProc(s.host.Proc)
 	if err != nil {
 		return guests
 	}
-	defer dir.Close()
-	p := procDir{dir: dir}
+	defer p.close()
 	own := make(map[*Container]string)
 	for pid, m := range procs {
 		c := m.Container

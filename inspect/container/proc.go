@@ -1,23 +1,29 @@
 package container
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
+
+// openProc returns the proc file system at path.
+func openProc(path string) (*procDir, error) {
+	dir, err := sys.OpenStateDir(path)
+	return &procDir{path: path, dir: dir, argv: make(map[int][]string), asker: asker{most: mostSlow}}, err
+}
+
+func (p *procDir) close() { p.asker.close(p.dir.Close) }
 
 // A procDir is the proc file system in which processes are looked up.
 type procDir struct {
 	path string
 	dir  sys.StateDir
-	buf  [16 << 10]byte
+	buf  [64 << 10]byte
 	argv map[int][]string // command lines that were read
-	slow int              // how many questions were not answered in time
+	asker
 }
 
 func (p *procDir) read(pid int, name string) ([]byte, error) {
@@ -28,44 +34,15 @@ func (p *procDir) read(pid int, name string) ([]byte, error) {
 	return data, nil
 }
 
-// What a process says of itself, other than its control group, may be long in
-// coming: it waits for locks that the process holds, maybe for ever.
-const (
-	patience = 100 * time.Millisecond
-	mostSlow = 8 // then nothing of the kind is asked any more
-)
-
-var errSlow = errors.New("no answer in time")
-
-// ask calls f and waits for it, but not for ever.
-func (p *procDir) ask(f func() (string, error)) (string, error) {
-	if p.slow == mostSlow {
-		return "", errSlow
-	}
-	type answer struct {
-		text string
-		err  error
-	}
-	answers := make(chan answer, 1) // that may never be taken
-	go func() {
-		text, err := f()
-		answers <- answer{text, err}
-	}()
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	select {
-	case a := <-answers:
-		return a.text, a.err
-	case <-late.C:
-		p.slow++
-		return "", errSlow
-	}
-}
+// mostSlow is how many processes may not answer before no more are asked: what a
+// process says of itself, other than its control group, waits for locks that it
+// holds, maybe for ever.
+const mostSlow = 8
 
 // readSlow is read for what may be long in coming.
 func (p *procDir) readSlow(pid int, name string) (string, error) {
 	dir := p.dir
-	return p.ask(func() (string, error) {
+	return ask(&p.asker, func() (string, error) {
 		data, err := dir.ReadProc(strconv.Itoa(pid)+"/"+name, make([]byte, 16<<10))
 		return string(data), err
 	})
@@ -131,7 +108,7 @@ func (p *procDir) monitor(pid int) (Monitor, bool) {
 		return m, ok
 	}
 	dir := p.dir
-	if cwd, err := p.ask(func() (string, error) { return dir.Readlink(strconv.Itoa(pid) + "/cwd") }); err == nil && path.IsAbs(cwd) {
+	if cwd, err := ask(&p.asker, func() (string, error) { return dir.Readlink(strconv.Itoa(pid) + "/cwd") }); err == nil && path.IsAbs(cwd) {
 		m.Path = path.Join(cwd, m.Path)
 	}
 	return m, true

@@ -3,21 +3,18 @@ package container
 import (
 	"path"
 	"strings"
-
-	"github.com/nstool/nstool/internal/sys"
 )
 
 // Stopped returns the containers that engines of the host know of and that do
 // not run, as far as their files tell. It reads the files of all of them, so it
 // is for when a name was not found among those that run.
 func (s *Set) Stopped() (stopped []*Container) {
-	dir, err := sys.OpenStateDir(s.host.Proc)
+	proc, err := openProc(s.host.Proc)
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
-	f := &identifier{set: &Set{host: s.host}, in: make(map[*Container]*contents)}
-	f.proc = &procDir{path: s.host.Proc, dir: dir, argv: make(map[int][]string)}
+	defer proc.close()
+	f := &identifier{set: &Set{host: s.host}, proc: proc, in: make(map[*Container]*contents)}
 	n := f.finder(nil)
 	if n == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"syscall"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -35,11 +36,16 @@ type store struct {
 	dirs map[string]openDir
 	buf  []byte
 	gaps *[]Gap
+	what string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
 	denied  []Gap
 	left    int // how many bytes may still be read, if that is limited
 	limited bool
+	// far are mount points of what may never answer. Anything else is not waited
+	// for long either: who is in the container may mount more.
+	far   []string
+	asker asker
 
 	docker     dockerState
 	containerd containerdState
@@ -53,22 +59,54 @@ type openDir struct {
 }
 
 // openStore opens the root of the host's file system, or with inner that of a
-// container.
-func openStore(root string, inner bool, gaps *[]Gap) (*store, error) {
-	dir, err := sys.OpenStateDir(root)
-	if err != nil {
-		return nil, err
+// container, where the mount points in far are not touched.
+func openStore(root string, inner bool, far []string, gaps *[]Gap) (*store, error) {
+	s := &store{
+		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
+		limited: inner, left: maxInner, far: far, asker: asker{most: 1},
 	}
-	return &store{root: dir, dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps, limited: inner, left: maxInner}, nil
+	var err error
+	s.root, err = wait(s, "/", func() (sys.StateDir, error) { return sys.OpenStateDir(root) })
+	return s, err
+}
+
+// wait calls f, which asks the file system that path is on, and does not wait for
+// ever for that of a container.
+func wait[T any](s *store, path string, f func() (T, error)) (T, error) {
+	if !s.limited {
+		return f()
+	}
+	answer, err := ask(&s.asker, f)
+	if errors.Is(err, errSlow) {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return answer, err
+}
+
+// errFar says that something is on a file system that is not touched.
+var errFar = errors.New("on a file system that may never answer")
+
+// touches returns an error if what is at name is on a file system that may never
+// answer.
+func (s *store) touches(name string) error {
+	name = path.Join("/", name)
+	for _, far := range s.far {
+		if name == far || far == "/" || strings.HasPrefix(name, far+"/") {
+			return fmt.Errorf("%s: %w", name, errFar)
+		}
+	}
+	return nil
 }
 
 func (s *store) close() {
-	s.root.Close()
-	for _, d := range s.dirs {
-		if d.err == nil {
-			d.dir.Close()
+	s.asker.close(func() {
+		s.root.Close()
+		for _, d := range s.dirs {
+			if d.err == nil {
+				d.dir.Close()
+			}
 		}
-	}
+	})
 }
 
 // open returns the directory with the given absolute path, which is opened once.
@@ -76,10 +114,13 @@ func (s *store) close() {
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
-		d.dir, d.err = s.root.Open(dir)
+		if d.err = s.touches(dir); d.err == nil {
+			// A link may lead where it is not seen that nobody answers.
+			d.dir, d.err = wait(s, dir, func() (sys.StateDir, error) { return s.root.Open(dir, len(s.far) > 0) })
+		}
 		s.dirs[dir] = d
 		if d.err != nil && !errors.Is(d.err, fs.ErrNotExist) {
-			s.gap("names of containers", fmt.Errorf("open %w", d.err))
+			s.gap(fmt.Errorf("open %w", d.err))
 		}
 	}
 	return d.dir, d.err == nil
@@ -94,22 +135,31 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 	}
 	name := path.Join(file...)
 	if s.limited && s.left <= 0 {
-		s.gap("names of containers", errTooMuch)
+		s.gap(errTooMuch)
 		return nil, false
 	}
-	data, err := d.ReadFile(name, s.buf)
+	if err := s.touches(path.Join(dir, name)); err != nil {
+		s.gap(err)
+		return nil, false
+	}
+	data, err := s.readFile(d, name)
 	if errors.Is(err, fs.ErrInvalid) && len(s.buf) < maxState {
 		s.buf = make([]byte, maxState)
-		data, err = d.ReadFile(name, s.buf)
+		data, err = s.readFile(d, name)
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			s.gap("names of containers", fmt.Errorf("read %s/%w", dir, err))
+			s.gap(fmt.Errorf("read %s/%w", dir, err))
 		}
 		return nil, false
 	}
 	s.left -= len(data)
 	return data, true
+}
+
+func (s *store) readFile(d sys.StateDir, name string) ([]byte, error) {
+	buf := s.buf
+	return wait(s, name, func() ([]byte, error) { return d.ReadFile(name, buf) })
 }
 
 // parse reads a JSON file below a directory by f, and reports whether there is
@@ -122,7 +172,7 @@ func (s *store) parse(f func(*document), dir string, file ...string) bool {
 	d := document{text: data}
 	f(&d)
 	if d.err != nil {
-		s.gap("names of containers", fmt.Errorf("read %s: %w", path.Join(append([]string{dir}, file...)...), d.err))
+		s.gap(fmt.Errorf("read %s: %w", path.Join(append([]string{dir}, file...)...), d.err))
 		return false
 	}
 	return true
@@ -134,9 +184,9 @@ func (s *store) list(dir string, most int) []string {
 	if !ok {
 		return nil
 	}
-	names, err := d.List(".", most)
+	names, err := wait(s, dir, func() ([]string, error) { return d.List(".", most) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.gap("names of containers", fmt.Errorf("list %s: %w", dir, err))
+		s.gap(fmt.Errorf("list %s: %w", dir, err))
 	}
 	return names
 }
@@ -144,17 +194,26 @@ func (s *store) list(dir string, most int) []string {
 // exists reports whether there is something below a directory.
 func (s *store) exists(dir string, file ...string) bool {
 	d, ok := s.open(dir)
-	return ok && d.Exists(path.Join(file...))
+	if !ok {
+		return false
+	}
+	name := path.Join(file...)
+	if err := s.touches(path.Join(dir, name)); err != nil {
+		s.gap(err)
+		return false
+	}
+	found, _ := wait(s, name, func() (bool, error) { return d.Exists(name), nil })
+	return found
 }
 
 // gap notes what could not be read, each thing once. What is not permitted is
 // told only if somebody wanted it: see denied.
-func (s *store) gap(what string, err error) {
+func (s *store) gap(err error) {
 	list := s.gaps
 	if errors.Is(err, fs.ErrPermission) {
 		list = &s.denied
 	}
-	note(list, Gap{What: what, Err: err})
+	note(list, Gap{What: s.what, Err: err})
 }
 
 // tell says what was not permitted, since a name was not found.

@@ -24,13 +24,17 @@ func OpenStateDir(path string) (StateDir, error) {
 	return StateDir(fd), nil
 }
 
-// Open opens a directory in d as if d were the root: links are followed, and
-// absolute ones and ".." end inside it. Links of /proc that
-// lead elsewhere are not followed. See RESOLVE_IN_ROOT in openat2(2); Linux 5.6.
-func (d StateDir) Open(path string) (StateDir, error) {
+// Open opens a directory in d as if d were the root: links are followed, unless
+// plain says that there must be none, and absolute ones and ".." end inside it.
+// Links of /proc that lead elsewhere are not followed. See RESOLVE_IN_ROOT in
+// openat2(2); Linux 5.6.
+func (d StateDir) Open(path string, plain bool) (StateDir, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if plain {
+		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
 	}
 	fd, err := openat2(d, path, &how)
 	return StateDir(fd), err

@@ -36,7 +36,7 @@ func TestStateDir(t *testing.T) {
 		"/state": nil, "state/in": nil, "/state/linked": nil, "/absolute": nil, "/../../state": nil,
 		"/out": fs.ErrNotExist, "/none": fs.ErrNotExist, "/secret": syscall.ENOTDIR,
 	} {
-		d, err := top.Open(path)
+		d, err := top.Open(path, false)
 		if !errors.Is(err, want) {
 			t.Errorf("open %s: %v, want %v", path, err, want)
 		}
@@ -45,7 +45,17 @@ func TestStateDir(t *testing.T) {
 		}
 	}
 
-	state, err := top.Open("/absolute")
+	for path, want := range map[string]error{"/state/in": nil, "/absolute": syscall.ELOOP, "/state/linked": syscall.ELOOP} {
+		d, err := top.Open(path, true)
+		if !errors.Is(err, want) {
+			t.Errorf("open %s without a link: %v, want %v", path, err, want)
+		}
+		if err == nil {
+			d.Close()
+		}
+	}
+
+	state, err := top.Open("/absolute", false)
 	must(err)
 	defer state.Close()
 	buf := make([]byte, 16)
