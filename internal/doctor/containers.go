@@ -66,35 +66,27 @@ func sharing(h *Host) (found []Finding) {
 		}
 		found = append(found, f)
 	}
-	if len(root) > 0 {
-		slices.Sort(root)
-		found = append(found, Finding{
-			Severity: Note, Subject: "user", Evidence: all(root),
-			What: some(root, "shares", "share") + " the host's user namespace, where root is root of the host",
-		})
-	}
-	return found
+	return append(found, together("user", root, "shares", "share", "the host's user namespace, where root is root of the host")...)
 }
 
-// some says who does something, in few words: "docker:web and 3 more containers
-// share".
-func some(names []string, does, do string) string {
+// together is one note of what several containers do, if any does: "docker:web and
+// 3 more containers share ...".
+func together(subject string, names []string, does, do, what string) []Finding {
+	slices.Sort(names)
+	f := Finding{Severity: Note, Subject: subject}
 	switch n := len(names); n {
-	case 1:
-		return names[0] + " " + does
-	case 2:
-		return names[0] + " and " + names[1] + " " + do
-	default:
-		return fmt.Sprintf("%s and %d more containers %s", names[0], n-1, do)
-	}
-}
-
-// all are the names that some did not say.
-func all(names []string) []string {
-	if len(names) < 3 {
+	case 0:
 		return nil
+	case 1:
+		f.What = names[0] + " " + does
+	case 2:
+		f.What = names[0] + " and " + names[1] + " " + do
+	default:
+		f.What = fmt.Sprintf("%s and %d more containers %s", names[0], n-1, do)
+		f.Evidence = names
 	}
-	return names
+	f.What += " " + what
+	return []Finding{f}
 }
 
 // namespacesOf joins names of types: "net and pid namespaces".
@@ -188,14 +180,7 @@ func privileges(h *Host) (found []Finding) {
 		}
 		found = append(found, f)
 	}
-	if len(open) > 0 {
-		slices.Sort(open)
-		found = append(found, Finding{
-			Severity: Note, Subject: "seccomp", Evidence: all(open),
-			What: some(open, "runs", "run") + " without a seccomp filter",
-		})
-	}
-	return found
+	return append(found, together("seccomp", open, "runs", "run", "without a seccomp filter")...)
 }
 
 // full reports whether a bounding set has all the mighty ones that the host's

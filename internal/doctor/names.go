@@ -20,6 +20,7 @@ const sweep = 2 * time.Minute
 // names finds names in well-known directories that lead to no namespace any
 // more.
 func names(h *Host) (found []Finding) {
+	mounted := h.mounted()
 	for _, n := range h.Names {
 		if n.Dead == nil || errors.Is(n.Dead, pin.ErrElsewhere) {
 			continue
@@ -40,7 +41,7 @@ func names(h *Host) (found []Finding) {
 			f.What = fmt.Sprintf("%s is a name without a namespace: %v", n.Path, n.Dead)
 		default:
 			f.What = n.Path + " is a name without a namespace"
-			if in, ok := h.mountedElsewhere(n); ok {
+			if in, ok := mounted[place{n.Type, filepath.Base(n.Path)}]; ok {
 				f.Severity, f.Fix = Note, ""
 				f.What += " here"
 				f.Evidence = append(f.Evidence, fmt.Sprintf("a file of that name has one in mnt:[%d]; to remove the name would take it from there", in.Ino))
@@ -75,18 +76,26 @@ func (h *Host) forget(n Name) string {
 	return command("rm", "--", n.Path)
 }
 
-// mountedElsewhere reports whether a file that may be the one of a dead name
-// has a namespace on it in another mount namespace. The directory may have
-// another name there, as /host/run/netns.
-func (h *Host) mountedElsewhere(n Name) (inspect.ID, bool) {
-	for ns := range h.Snapshot.Namespaces(n.Type) {
+// A place is a file, by the last part of its path, with a namespace of a type on it.
+type place struct {
+	typ  inspect.Type
+	base string
+}
+
+// mounted says where namespaces are mounted, in the first mount namespace each. A
+// dead name may be one of these files: the directory may have another name there,
+// as /host/run/netns.
+func (h *Host) mounted() map[place]inspect.ID {
+	in := make(map[place]inspect.ID)
+	for ns := range h.Snapshot.Namespaces() {
 		for _, holder := range ns.Others() {
-			if holder.Kind == inspect.ByMount && filepath.Base(holder.Path) == filepath.Base(n.Path) {
-				return holder.In, true
+			at := place{ns.Type, filepath.Base(holder.Path)}
+			if _, have := in[at]; holder.Kind == inspect.ByMount && !have {
+				in[at] = holder.In
 			}
 		}
 	}
-	return inspect.ID{}, false
+	return in
 }
 
 // dockerSweeps reports whether a dead name may be one that Docker is about to
