@@ -121,7 +121,7 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.tellFindings(o, found, append(slices.Clone(host.Snapshot.Gaps()), host.Gaps...)); err != nil {
+	if err := a.tellFindings(o, slices.Clone(found), append(slices.Clone(host.Snapshot.Gaps()), host.Gaps...)); err != nil {
 		return err
 	}
 	if a.reportGaps(host.Snapshot, host.Gaps, o.strict) != nil {
@@ -169,14 +169,18 @@ func (o *doctorOptions) wants(f doctor.Finding) bool {
 // many there are.
 func (a *app) tellFindings(o doctorOptions, found []doctor.Finding, gaps []inspect.Gap) error {
 	counts := make(map[doctor.Severity]int)
-	findings := []output.Finding{}
+	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !o.wants(f) })
 	for _, f := range found {
-		if o.wants(f) {
-			counts[f.Severity]++
-			findings = append(findings, output.Finding{
-				Severity: f.Severity.String(), Check: f.Check, Subject: f.Subject, What: f.What,
-				Evidence: f.Evidence, Since: f.Since, SinceIs: f.SinceIs, Fix: f.Fix,
-			})
+		counts[f.Severity]++
+	}
+	if !o.json {
+		found = doctor.Fold(found)
+	}
+	findings := make([]output.Finding, len(found))
+	for i, f := range found {
+		findings[i] = output.Finding{
+			Severity: f.Severity.String(), Check: f.Check, Subject: f.Subject, What: f.What,
+			Evidence: f.Evidence, Since: f.Since, SinceIs: f.SinceIs, Fix: f.Fix,
 		}
 	}
 	if o.json {

@@ -90,6 +90,7 @@ type Finding struct {
 
 	order   uint64 // where kernels number namespaces, older ones have lower numbers
 	passing bool   // it may be gone in a moment
+	kin     kin    // of a note, see Fold
 }
 
 // Of what [Finding.Since] is the time.

@@ -204,6 +204,31 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// Very many names that somebody keeps are one note, and a warning is never folded.
+func TestFold(t *testing.T) {
+	var lines strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&lines, "%d 1 0:4 net:[%d] /run/netns/n%d rw - nsfs nsfs rw\n", 100+i, 4120000000+i, i)
+	}
+	h := read(t, strings.Replace(madeUp, "10 1 0:4 net:[4110000004]", lines.String()+"10 1 0:4 net:[4110000004]", 1))
+	found := h.Examine(only(t, "leaks"))
+	folded := Fold(found)
+	if len(found) != 408 || len(folded) != 8 {
+		t.Fatalf("%d findings, %d folded", len(found), len(folded))
+	}
+	for i, f := range folded {
+		switch {
+		case i < 6 && (f.Severity != Warning || brief(f) != brief(found[i])):
+			t.Error(brief(f))
+		case i == 6 && (f.What != "401 net namespaces have no process; what keeps each: a name of ip-netns(8)" || f.Severity != Note || len(f.Evidence) != 401 || f.Fix != ""):
+			t.Errorf("%s %q", brief(f), f.Evidence[:1])
+		}
+	}
+	if few := found[:10]; len(Fold(few)) != len(few) {
+		t.Errorf("a few: %d", len(Fold(few)))
+	}
+}
+
 // A healthy host has nothing worse than a note.
 func TestHealthy(t *testing.T) {
 	const processes = `

@@ -14,17 +14,15 @@ import (
 // leaks finds namespaces that no process or thread is in, nor will be, that own
 // and enclose none, and that something keeps all the same.
 func leaks(h *Host) (found []Finding) {
-	dead := make(map[string]bool)
-	for _, n := range h.Names {
-		if n.Dead != nil {
-			dead[n.Path] = true // told by names
-		}
+	named := make(map[string]*Name, len(h.Names)) // by path
+	for i := range h.Names {
+		named[h.Names[i].Path] = &h.Names[i]
 	}
 	for ns := range h.Snapshot.Namespaces() {
 		if len(ns.Members) > 0 || h.Snapshot.Nested(ns) > 0 || len(ns.Others()) == 0 {
 			continue
 		}
-		if f, ok := h.leak(ns, dead); ok {
+		if f, ok := h.leak(ns, named); ok {
 			found = append(found, f)
 		}
 	}
@@ -33,11 +31,18 @@ func leaks(h *Host) (found []Finding) {
 
 // leak says how a namespace without a process is kept. It is as bad as the
 // best reason for it is.
-func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool) {
+func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, bool) {
 	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
 	var fixes []string
 	var pids []int
 	mounts, copies := 0, 0
+	kept := "" // who keeps it on purpose, and why
+	purpose := func(why string) {
+		if f.Severity = Note; kept != "" && kept != why {
+			why = "several programs, on purpose"
+		}
+		kept = why
+	}
 	here := make(map[string]bool) // mount points in the caller's mount namespace
 	for _, holder := range ns.Others() {
 		if holder.Kind == inspect.ByMount && holder.In == h.Mounts {
@@ -54,11 +59,12 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 			f.Evidence = append(f.Evidence, h.byDescriptor(&f, holder))
 			// Anybody may call himself so; root of the host has no need to.
 			if who := h.Holders[holder.PID]; keepsDescriptors[who.Comm] && who.UID == 0 && who.Container == nil {
-				f.Severity = Note
+				purpose("a descriptor of " + who.Comm)
 			}
 		case inspect.ByMount:
-			if dead[holder.Path] {
-				return f, false
+			name := named[holder.Path]
+			if name != nil && name.Dead != nil {
+				return f, false // told by names
 			}
 			if holder.In != h.Mounts && here[holder.Path] {
 				copies++
@@ -68,15 +74,15 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 				continue
 			}
 			k := keeperOf(holder.Path)
-			f.Evidence = append(f.Evidence, h.byMount(&f, holder, k))
+			f.Evidence = append(f.Evidence, h.byMount(&f, holder, k, name))
 			if k.severity == Note || k.runs != "" && h.runs(k.runs) {
-				f.Severity = Note
+				purpose(k.what)
 			}
 			if fix := h.unmount(holder, k); fix != "" && !slices.Contains(fixes, fix) {
 				fixes = append(fixes, fix)
 			}
 		case inspect.ByKernel:
-			f.Severity = Note
+			purpose("the kernel, for a reason that /proc does not show")
 			f.Evidence = append(f.Evidence, "the kernel keeps it, for a reason that /proc does not show: a descriptor in flight, or a file that somebody holds open")
 		default:
 			return f, false // a thread, or children to come
@@ -87,6 +93,9 @@ func (h *Host) leak(ns *inspect.Namespace, dead map[string]bool) (Finding, bool)
 	}
 	if copies > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d of it in copies of the mount namespace, which go when the file is removed", copies))
+	}
+	if f.Severity == Note {
+		f.kin = kin{ns.Type, kept}
 	}
 	f.What = ns.String() + " has no process"
 	if !f.Since.IsZero() {
@@ -131,7 +140,7 @@ func (h *Host) process(pid int) string {
 	return "process " + strconv.Itoa(pid)
 }
 
-func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper) string {
+func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper, name *Name) string {
 	s := "mounted at " + holder.Path
 	if holder.In != h.Mounts {
 		s += fmt.Sprintf(" in mnt:[%d]", holder.In.Ino)
@@ -143,14 +152,10 @@ func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper) string {
 				s += " of " + h.process(holder.PID)
 			}
 		}
-	} else {
-		for _, n := range h.Names {
-			if n.Path == holder.Path {
-				f.since(h, holder, &n)
-				if !n.Made.IsZero() {
-					s += ", made " + h.ago(n.Made) + " ago"
-				}
-			}
+	} else if name != nil {
+		f.since(h, holder, name)
+		if !name.Made.IsZero() {
+			s += ", made " + h.ago(name.Made) + " ago"
 		}
 	}
 	if k.what != "" {
