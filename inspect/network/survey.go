@@ -254,6 +254,37 @@ func Interfaces(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.N
 	return all, gaps
 }
 
+// Near returns the interfaces of one network namespace, as [Interfaces] does, and
+// reads no others than those in which the other ends are. It reports false if it
+// could not tell so where all of these are. What is on top of the interfaces in
+// other namespaces it does not find out.
+//
+// A namespace that cannot be read is a gap. Of another one it costs a name.
+func Near(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) (list []*Interface, gaps []inspect.Gap, ok bool) {
+	s := &surveyor{ctx: ctx, snap: snap, of: make(map[*inspect.Namespace]*space)}
+	gaps = s.read([]*inspect.Namespace{ns})
+	sp := s.of[ns]
+	if sp == nil {
+		return nil, gaps, true
+	}
+	var others []*inspect.Namespace
+	for _, l := range sp.links {
+		if l.NetNSID == SameNamespace {
+			continue
+		}
+		there := sp.numbers[l.NetNSID]
+		if there == nil {
+			return nil, nil, false
+		}
+		if !slices.Contains(others, there) {
+			others = append(others, there)
+		}
+	}
+	_ = s.read(others)
+	s.connect(sp.links)
+	return sp.links, gaps, true
+}
+
 // A surveyor finds out what is connected with what.
 type surveyor struct {
 	ctx  context.Context

@@ -385,3 +385,49 @@ func TestLinkByName(t *testing.T) {
 		}
 	}
 }
+
+// What is near is found by reading only that; what is not near is not guessed.
+func TestNear(t *testing.T) {
+	nstest.Need(t, "root", "ip", "nsenter")
+	var boxes []*nstest.Box
+	for range 4 {
+		boxes = append(boxes, nstest.Sandbox(t, "net"))
+	}
+	ip(t, boxes[0], fmt.Sprintf("link add v0 type veth peer name v1 netns %d", boxes[1].PID))
+	ip(t, boxes[1], "link add a0 type veth peer name b0")
+	ip(t, boxes[2], fmt.Sprintf("link add v2 type veth peer name v3 netns %d", boxes[3].PID))
+	snap := scan(t)
+	own, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", boxes[0].PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	for n, want := range map[int]map[string]string{
+		1: {"lo": "-", "v1": "0/v0", "a0": "1/b0", "b0": "1/a0"},
+		2: nil, // v3 is neither here nor there
+	} {
+		ns, ok := snap.Find(boxes[n].Ino["net"])
+		if !ok {
+			t.Fatalf("sandbox %d was not found", n)
+		}
+		var list []*Interface
+		var gaps []inspect.Gap
+		if err := sys.OnThread(func() error {
+			if err := sys.JoinNetns(int(own.Fd())); err != nil {
+				return err
+			}
+			list, gaps, ok = Near(t.Context(), snap, ns)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if ok != (want != nil) || len(gaps) > 0 || len(list) != len(want) {
+			t.Errorf("sandbox %d: %v, %d interfaces, %+v", n, ok, len(list), gaps)
+		}
+		for _, i := range list {
+			if got := far(boxes, i); got != want[i.Link.Name] {
+				t.Errorf("sandbox %d: %s leads to %s, want %s", n, i.Link.Name, got, want[i.Link.Name])
+			}
+		}
+	}
+}
