@@ -32,12 +32,7 @@ var Containers = append([]Column[*container.Container]{
 	{"GROUP", "namespace of containerd, or project of Incus, that the container is in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Namespace) }},
 	{"IN", "container that the engine of this one runs in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Outer.String()) }},
 	{"PATH", "directory of the container: its state, its bundle or its root", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Path) }},
-	{"INIT", "PID of the container's first process", Number, 0, func(_ *View, c *container.Container) Value {
-		if c.Init == 0 {
-			return Value{}
-		}
-		return numberValue(c.Init)
-	}},
+	{"INIT", "PID of the container's first process", Number, 0, func(_ *View, c *container.Container) Value { return numberFrom(c.Init, 1) }},
 	{"PROCS", "number of processes in the container, guests not counted", Number, 0, func(v *View, c *container.Container) Value { return numberValue(v.members(c)) }},
 	{"STARTED", "when the first process started", When, Detail, ofInit(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
 	{"AGE", "how long ago that was", Age, Detail, ofInit(func(v *View, d inspect.Detail) Value {
@@ -166,7 +161,7 @@ func ContainerTree(w io.Writer, v *View, rows []*container.Container, cols []Col
 	}
 	first := cols[0]
 	first.Kind = Text // a tree grows from the left
-	return drawTable(w, v, t.grid, t.rows, append([]Column[*container.Container]{first}, cols[1:]...), style, nil)
+	return drawTable(w, t.grid, t.rows, append([]Column[*container.Container]{first}, cols[1:]...), style, nil)
 }
 
 // A containerNode is a line of a tree: an engine, a pod or a container.

@@ -64,8 +64,6 @@ const plainColor = "\x1b[0m"
 //
 // See [JSON] for strings.
 func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":"` + DoctorSchema + `",` + fmt.Sprintf(`"partial":%t,"findings":[`, len(gaps) > 0))
 	columns := []Column[Finding]{
 		{Name: "severity", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Severity) }},
 		{Name: "check", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Check) }},
@@ -76,8 +74,5 @@ func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
 		{Name: "since_is", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.SinceIs) }},
 		{Name: "fix", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Fix) }},
 	}
-	encodeRows(e, nil, findings, columns)
-	e.raw(`]`)
-	e.gaps(gaps)
-	return e.flush()
+	return rowsJSON(w, DoctorSchema, "findings", nil, findings, columns, gaps)
 }

@@ -74,7 +74,7 @@ func cutLines(lines []string) []string {
 func (v *View) addIPC(s *Sheet, in *inside.IPC) {
 	var lines []string
 	for _, q := range in.Queues {
-		lines = append(lines, fmt.Sprintf("%d   %s, %s, of %s", q.ID, size(q.Bytes), count(int(q.Messages), "message", "messages"), v.user(q.UID)))
+		lines = append(lines, fmt.Sprintf("%d   %s, %s, of %s", q.ID, Size(q.Bytes), count(int(q.Messages), "message", "messages"), v.user(q.UID)))
 	}
 	s.Add("queues", orNone(lines)...)
 	lines = nil
@@ -84,7 +84,7 @@ func (v *View) addIPC(s *Sheet, in *inside.IPC) {
 	s.Add("semaphores", orNone(lines)...)
 	lines = nil
 	for _, m := range in.Segments {
-		line := fmt.Sprintf("%d   %s, attached %s, of %s", m.ID, size(m.Bytes), count(int(m.Attached), "time", "times"), v.user(m.UID))
+		line := fmt.Sprintf("%d   %s, attached %s, of %s", m.ID, Size(m.Bytes), count(int(m.Attached), "time", "times"), v.user(m.UID))
 		if m.Creator != 0 {
 			line += fmt.Sprintf(", made by process %d", m.Creator)
 		}
@@ -93,7 +93,7 @@ func (v *View) addIPC(s *Sheet, in *inside.IPC) {
 	s.Add("shared memory", orNone(lines)...)
 	lines = nil
 	for _, q := range in.Posix {
-		lines = append(lines, fmt.Sprintf("%s   %s, of %s", q.Name, size(q.Bytes), v.user(q.UID)))
+		lines = append(lines, fmt.Sprintf("%s   %s, of %s", q.Name, Size(q.Bytes), v.user(q.UID)))
 	}
 	if in.PosixErr != nil {
 		lines = []string{"?   " + reason(in.PosixErr)}
@@ -101,8 +101,8 @@ func (v *View) addIPC(s *Sheet, in *inside.IPC) {
 	s.Add("POSIX queues", orNone(lines)...)
 }
 
-// size returns a number of bytes in the largest unit of which there is one.
-func size(n uint64) string {
+// Size returns a number of bytes in the largest unit of which there is one.
+func Size(n uint64) string {
 	const units = "KMGTPE"
 	if n < 1024 {
 		return count(int(n), "byte", "bytes")

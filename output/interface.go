@@ -24,12 +24,7 @@ var Interfaces = []Column[*network.Interface]{
 	{"MTU", "largest packet it takes, in bytes", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.MTU) }},
 	{"ALTNAMES", "alternative names", List, 0, func(_ *View, i *network.Interface) Value { return listValue(i.AltNames) }},
 	{"ALIAS", "what somebody wrote about it", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.Alias) }},
-	{"VLAN", "identifier of a vlan", Number, 0, func(_ *View, i *network.Interface) Value {
-		if i.VLAN == 0 {
-			return Value{}
-		}
-		return numberValue(i.VLAN)
-	}},
+	{"VLAN", "identifier of a vlan", Number, 0, func(_ *View, i *network.Interface) Value { return numberFrom(i.VLAN, 1) }},
 	{"MASTER", "bridge, bond or the like that it is a port of", Text, 0, func(_ *View, i *network.Interface) Value {
 		switch {
 		case i.Master != nil:
@@ -82,12 +77,7 @@ var Interfaces = []Column[*network.Interface]{
 	{"PEERCONTAINER", "container that that namespace belongs to", Text, Identity, func(v *View, i *network.Interface) Value {
 		return ofFarNS(i, func(ns *inspect.Namespace) Value { return containerName.value(v.containerWith(ns)) })
 	}},
-	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", Number, 0, func(_ *View, i *network.Interface) Value {
-		if i.NetNSID < 0 {
-			return Value{}
-		}
-		return numberValue(i.NetNSID)
-	}},
+	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", Number, 0, func(_ *View, i *network.Interface) Value { return numberFrom(i.NetNSID, 0) }},
 	{"UPPERS", "interfaces on top of this one, and the ports of a bridge, with where they are if that is elsewhere", List, Identity, func(v *View, i *network.Interface) Value {
 		var names []string
 		for _, u := range i.Uppers {
@@ -100,12 +90,7 @@ var Interfaces = []Column[*network.Interface]{
 		return listValue(names)
 	}},
 	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.NS.ID.Ino) }},
-	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(_ *View, i *network.Interface) Value {
-		if l := i.NS.Leader(); l != nil {
-			return numberValue(l.PID)
-		}
-		return Value{}
-	}},
+	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(_ *View, i *network.Interface) Value { return leaderOf(i.NS) }},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, func(v *View, i *network.Interface) Value { return commandOf(v, i.NS) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, i *network.Interface) Value { return listValue(v.ownMounts(i.NS)) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, i *network.Interface) Value { return textValue(v.place(i.NS)) }},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -43,10 +44,8 @@ type Listing struct {
 // cannot hold, are replaced by U+FFFD, and then a second key, with "_base64"
 // behind the name, has the bytes themselves.
 func JSON(w io.Writer, l Listing) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":`)
-	e.string(Schema)
-	e.raw(`,"partial":` + strconv.FormatBool(len(l.Gaps) > 0) + `,"namespaces":[`)
+	e := newEncoder(w, Schema, l.Gaps)
+	e.raw(`,"namespaces":[`)
 	encodeRows(e, l.View, l.Namespaces, l.Columns)
 	e.raw(`]`)
 	if l.Processes != nil {
@@ -60,10 +59,8 @@ func JSON(w io.Writer, l Listing) error {
 
 // rowsJSON writes an object with one list of rows, below key.
 func rowsJSON[R any](w io.Writer, schema, key string, v *View, rows []R, cols []Column[R], gaps []inspect.Gap) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":`)
-	e.string(schema)
-	e.raw(`,"partial":` + strconv.FormatBool(len(gaps) > 0) + `,"` + key + `":[`)
+	e := newEncoder(w, schema, gaps)
+	e.raw(`,"` + key + `":[`)
 	encodeRows(e, v, rows, cols)
 	e.raw(`]`)
 	e.gaps(gaps)
@@ -119,6 +116,14 @@ type encoder struct {
 	err error
 }
 
+// newEncoder begins the object that every command writes: what it is, and whether
+// all could be read. See [encoder.gaps] for its end.
+func newEncoder(w io.Writer, schema string, gaps []inspect.Gap) *encoder {
+	e := &encoder{w: w}
+	e.raw(`{"schema":"` + schema + `","partial":` + strconv.FormatBool(len(gaps) > 0))
+	return e
+}
+
 func (e *encoder) raw(s string) { e.buf = append(e.buf, s...) }
 
 func (e *encoder) write() {
@@ -142,9 +147,7 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		e.raw("[]")
 	case v.state != known:
 		e.raw("null")
-	case k == Number:
-		e.buf = strconv.AppendInt(e.buf, v.num, 10)
-	case k == Age:
+	case k == Number, k == Age:
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
 	case k == Share:
 		e.raw(`{"ns":`)
@@ -157,16 +160,7 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 	case k == List:
 		e.strings(key, v.list)
 	case k == Holders:
-		e.raw("[")
-		first := true
-		for h := range v.holders {
-			if !first {
-				e.raw(",")
-			}
-			first = false
-			e.holder(view, h)
-		}
-		e.raw("]")
+		e.holders(view, v.holders)
 	default:
 		e.text(key, v.text)
 	}
@@ -226,6 +220,20 @@ func (e *encoder) relation(v Value) {
 	default:
 		e.raw("null")
 	}
+}
+
+// holders writes what keeps a namespace alive, or has a socket open.
+func (e *encoder) holders(v *View, list iter.Seq[inspect.Holder]) {
+	e.raw("[")
+	first := true
+	for h := range list {
+		if !first {
+			e.raw(",")
+		}
+		first = false
+		e.holder(v, h)
+	}
+	e.raw("]")
 }
 
 func (e *encoder) holder(v *View, h inspect.Holder) {

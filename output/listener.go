@@ -66,20 +66,10 @@ var Listeners = []Column[*network.Listener]{
 		return v.makerOf(l)
 	}},
 	{"OWNER", "user that made the socket", Text, 0, func(v *View, l *network.Listener) Value { return v.makerOf(l) }},
-	{"UID", "its number", Number, 0, func(_ *View, l *network.Listener) Value {
-		if l.UID < 0 {
-			return Value{}
-		}
-		return numberValue(l.UID)
-	}},
+	{"UID", "its number", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.UID, 0) }},
 	{"RECVQ", "connections that wait to be accepted, or bytes to be read", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Recv) }},
 	{"SENDQ", "connections that may wait, or bytes to be sent", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Send) }},
-	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value {
-		if l.Inode == 0 {
-			return Value{}
-		}
-		return numberValue(l.Inode)
-	}},
+	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.Inode, 1) }},
 	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.NS.ID.Ino) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.place(l.NS)) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return listValue(v.ownMounts(l.NS)) }},

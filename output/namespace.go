@@ -17,12 +17,7 @@ var Namespaces = []Column[*inspect.Namespace]{
 	{"PATH", "a file that leads to the namespace", Text, 0, pathOf},
 	{"NPROCS", "number of member processes", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(len(ns.Members)) }},
 	{"NTHREADS", "number of threads in the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.Threads) }},
-	{"PID", "the member with the lowest PID: the leader", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		if l := ns.Leader(); l != nil {
-			return numberValue(l.PID)
-		}
-		return Value{}
-	}},
+	{"PID", "the member with the lowest PID: the leader", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return leaderOf(ns) }},
 	{"PPID", "parent process of the leader", Number, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, commandOf},
 	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", Number, Detail, func(v *View, ns *inspect.Namespace) Value {
@@ -36,12 +31,7 @@ var Namespaces = []Column[*inspect.Namespace]{
 	ofContainer("CID", containerID),
 	ofContainer("IMAGE", containerImage),
 	ofContainer("POD", containerPod),
-	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		if ns.NetNSID < 0 {
-			return Value{}
-		}
-		return numberValue(ns.NetNSID)
-	}},
+	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.NetNSID, 0) }},
 	{"NSFS", "where the namespace is mounted in the caller's mount namespace", List, 0, func(v *View, ns *inspect.Namespace) Value {
 		return listValue(v.ownMounts(ns))
 	}},
@@ -53,19 +43,9 @@ var Namespaces = []Column[*inspect.Namespace]{
 	}},
 	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(inspect.User, ns.Owner) }},
 	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(ns.Type, ns.Parent) }},
-	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		if ns.Creator < 0 {
-			return Value{}
-		}
-		return numberValue(ns.Creator)
-	}},
+	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.Creator, 0) }},
 	{"HOLDERS", "all that keeps the namespace alive", Holders, HolderDetail, holdersOf},
-	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		if ns.NSID == 0 {
-			return Value{}
-		}
-		return numberValue(ns.NSID)
-	}},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.NSID, 1) }},
 	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
 }
 
@@ -78,6 +58,14 @@ func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 		}
 		return f.value(v.Snapshot.ContainerWith(ns))
 	}}
+}
+
+// leaderOf returns the PID of the leader of a namespace.
+func leaderOf(ns *inspect.Namespace) Value {
+	if l := ns.Leader(); l != nil {
+		return numberValue(l.PID)
+	}
+	return Value{}
 }
 
 // ofLeader makes a column of what the leader of a namespace says.
@@ -128,11 +116,7 @@ func (v *View) userName(uid uint32) string {
 
 // ownMounts returns where ns is mounted in the mount namespace of the caller.
 func (v *View) ownMounts(ns *inspect.Namespace) []string {
-	self, ok := v.Snapshot.Process(v.Snapshot.Self())
-	if !ok {
-		return nil
-	}
-	own, ok := self.Namespace(inspect.Mnt)
+	own, ok := v.own(inspect.Mnt)
 	if !ok {
 		return nil
 	}
@@ -143,6 +127,15 @@ func (v *View) ownMounts(ns *inspect.Namespace) []string {
 		}
 	}
 	return paths
+}
+
+// own returns which namespace of type t the caller is in, if that is known.
+func (v *View) own(t inspect.Type) (inspect.ID, bool) {
+	self, ok := v.Snapshot.Process(v.Snapshot.Self())
+	if !ok {
+		return inspect.ID{}, false
+	}
+	return self.Namespace(t)
 }
 
 // pathOf returns a file that leads to the namespace: for one without members
@@ -235,11 +228,7 @@ func (v *View) describe(h inspect.Holder) string {
 	case inspect.BySocket:
 		return fmt.Sprintf("socket %d of %s", h.FD, v.process(h.PID))
 	case inspect.ByMount:
-		self, ok := v.Snapshot.Process(v.Snapshot.Self())
-		own, _ := inspect.ID{}, false
-		if ok {
-			own, _ = self.Namespace(inspect.Mnt)
-		}
+		own, _ := v.own(inspect.Mnt)
 		switch {
 		case h.In == own:
 			return "mounted at " + h.Path

@@ -22,10 +22,7 @@ type Pair struct {
 // could not be read, as [JSON] does: strings that are no UTF-8 have a second key
 // with "_base64" behind its name.
 func Objects(w io.Writer, schema string, top Object, gaps []inspect.Gap) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":`)
-	e.string(schema)
-	e.raw(`,"partial":` + strconv.FormatBool(len(gaps) > 0))
+	e := newEncoder(w, schema, gaps)
 	for _, p := range top {
 		e.raw(`,`)
 		e.pair(p, true)

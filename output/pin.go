@@ -32,17 +32,12 @@ type Pin struct {
 var Pins = []Column[*Pin]{
 	{"NAME", "name of the set, or of the file", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Name) }},
 	{"TYPE", "type of the namespace", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Type.String()) }},
-	{"NS", "inode number of the namespace", Number, 0, func(_ *View, p *Pin) Value {
-		if p.Ino == 0 {
-			return Value{}
-		}
-		return numberValue(p.Ino)
-	}},
+	{"NS", "inode number of the namespace", Number, 0, func(_ *View, p *Pin) Value { return numberFrom(p.Ino, 1) }},
 	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, p *Pin) Value {
-		if p.Namespace == nil || p.Namespace.NSID == 0 {
+		if p.Namespace == nil {
 			return Value{}
 		}
-		return numberValue(p.Namespace.NSID)
+		return numberFrom(p.Namespace.NSID, 1)
 	}},
 	{"STATE", "alive, or dead: the namespace cannot be entered any more", Text, 0, func(_ *View, p *Pin) Value {
 		if p.Why != "" {
@@ -94,15 +89,12 @@ func PinDefaults(dead bool) []Column[*Pin] {
 
 // PinsJSON writes one object:
 //
-//	{"schema": "nstool/pins/1", "partial": false, "pins": [{...}, ...]}
+//	{"schema": "nstool/pins/1", "partial": false, "pins": [{...}, ...], "gaps": [{...}, ...]}
 //
 // The keys are the names of the columns in lower case; see [JSON].
-func PinsJSON(w io.Writer, v *View, pins []*Pin, partial bool) error {
-	e := &encoder{w: w}
-	e.raw(`{"schema":"` + PinSchema + `",` + fmt.Sprintf(`"partial":%t,"pins":[`, partial))
-	encodeRows(e, v, pins, slices.DeleteFunc(slices.Clone(Pins), func(c Column[*Pin]) bool { return c.Name == "AGE" }))
-	e.raw("]}\n")
-	return e.flush()
+func PinsJSON(w io.Writer, v *View, pins []*Pin, gaps []inspect.Gap) error {
+	cols := slices.DeleteFunc(slices.Clone(Pins), func(c Column[*Pin]) bool { return c.Name == "AGE" })
+	return rowsJSON(w, PinSchema, "pins", v, pins, cols, gaps)
 }
 
 // age says a duration in one unit.

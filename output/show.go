@@ -103,10 +103,8 @@ func (v *View) whose(ns *inspect.Namespace) string {
 	if c := v.Snapshot.ContainerWith(ns); c != nil {
 		return c.String()
 	}
-	if self, ok := v.Snapshot.Process(v.Snapshot.Self()); ok {
-		if own, ok := self.Namespace(ns.Type); ok && own == ns.ID {
-			return "the caller's"
-		}
+	if own, ok := v.own(ns.Type); ok && own == ns.ID {
+		return "the caller's"
 	}
 	if v.Snapshot.Containers().Host[ns.Type] == ns.ID.Ino {
 		return "the host's"

@@ -84,18 +84,7 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 
 // holdersValue is the holders of a namespace, as `nstool ls --json` has them.
 func (v *View) holdersValue(ns *inspect.Namespace) encoded {
-	return func(e *encoder) {
-		e.raw("[")
-		first := true
-		for h := range v.Snapshot.Holders(ns) {
-			if !first {
-				e.raw(",")
-			}
-			first = false
-			e.holder(v, h)
-		}
-		e.raw("]")
-	}
+	return func(e *encoder) { e.holders(v, v.Snapshot.Holders(ns)) }
 }
 
 // rowsValue is a list of rows, as a listing has them.

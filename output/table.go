@@ -39,10 +39,10 @@ func Table[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style,
 		}
 		grid = append(grid, line)
 	}
-	return drawTable(w, v, grid, rows, cols, style, faint)
+	return drawTable(w, grid, rows, cols, style, faint)
 }
 
-func drawTable[R any](w io.Writer, _ *View, grid [][]string, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
+func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
 	right := make([]bool, len(cols))
 	for i, c := range cols {
 		right[i] = c.right()

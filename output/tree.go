@@ -3,6 +3,8 @@ package output
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/nstool/nstool/inspect"
 )
@@ -20,14 +22,21 @@ const (
 // TreeKinds are the kinds of tree, in the order of the manual page.
 var TreeKinds = []TreeKind{ByOwner, ByParent, ByProcess}
 
+// TreeNames returns their names.
+func TreeNames() []string {
+	names := make([]string, len(TreeKinds))
+	for i, k := range TreeKinds {
+		names[i] = string(k)
+	}
+	return names
+}
+
 // ParseTreeKind returns the kind of tree with the given name.
 func ParseTreeKind(s string) (TreeKind, error) {
-	for _, k := range TreeKinds {
-		if string(k) == s {
-			return k, nil
-		}
+	if k := TreeKind(s); slices.Contains(TreeKinds, k) {
+		return k, nil
 	}
-	return "", fmt.Errorf("no tree by %q; there are: owner, parent, process", s)
+	return "", fmt.Errorf("no tree by %q; there are: %s", s, strings.Join(TreeNames(), ", "))
 }
 
 // Tree writes a table of namespaces in which each stands below another, as kind
@@ -74,7 +83,7 @@ func Tree(w io.Writer, v *View, rows []*inspect.Namespace, kind TreeKind, cols [
 	}
 	first := cols[0]
 	first.Kind = Text // a tree grows from the left
-	return drawTable(w, v, grid, t.rows, append([]Column[*inspect.Namespace]{first}, cols[1:]...), style, faint)
+	return drawTable(w, grid, t.rows, append([]Column[*inspect.Namespace]{first}, cols[1:]...), style, faint)
 }
 
 // maxDepth is more than the kernel allows: 32 for PID and user namespaces

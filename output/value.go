@@ -61,6 +61,14 @@ func numberValue[N int | int64 | uint32 | uint64](n N) Value {
 	return Value{state: known, num: int64(n)}
 }
 
+// numberFrom is numberValue of n, or none where it is less than least.
+func numberFrom[N int | int64 | uint32 | uint64](n, least N) Value {
+	if n < least {
+		return Value{}
+	}
+	return numberValue(n)
+}
+
 func listValue(l []string) Value {
 	if len(l) == 0 {
 		return Value{}

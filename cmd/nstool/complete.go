@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
@@ -17,23 +18,49 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// complete lets the shell complete the values of a flag; of a list with
-// commas, the last one.
-func complete(cmd *cobra.Command, flag string, words func() []string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-		before := ""
-		if i := strings.LastIndexAny(word, ",+"); i >= 0 {
-			before = word[:i+1]
-		}
-		var all []string
-		for _, w := range words() {
-			all = append(all, before+w)
-		}
-		return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
-	})
-	if err != nil {
+// completeFlag lets the shell complete the values of a flag.
+func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err) // no such flag
 	}
+}
+
+// oneOf offers words.
+func oneOf(words func() []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return beginning(word, "", words()), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// listOf offers words for the last one of a list with commas. A sign may stand
+// before the first: "+" of columns to add, "-" of one to sort by.
+func listOf(words func() []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		n := strings.LastIndexByte(word, ',') + 1
+		if n == 0 && word != "" && strings.ContainsRune("+-", rune(word[0])) {
+			n = 1
+		}
+		return beginning(word[n:], word[:n], words()), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+// directories has the shell offer directories.
+func directories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+// beginning returns the words that begin with what was typed, in whichever case,
+// each behind what stands before it.
+func beginning(typed, before string, words []string) (list []string) {
+	for _, w := range words {
+		if typed != "" && typed == strings.ToLower(typed) {
+			w = strings.ToLower(w)
+		}
+		if strings.HasPrefix(w, typed) {
+			list = append(list, before+w)
+		}
+	}
+	return list
 }
 
 // completeTargets offers what can stand for a TARGET: containers and pods, pins
@@ -99,9 +126,9 @@ func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.
 func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	typ, rest, ok := strings.Cut(word, "=")
 	if !ok {
-		var types []string
-		for t := range inspect.AllTypes.All() {
-			types = append(types, t.String()+"=")
+		types := beginning(word, "", typeNames())
+		for i := range types {
+			types[i] += "="
 		}
 		return types, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
@@ -112,23 +139,52 @@ func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cob
 	return list, directive
 }
 
-// completeTargetFlags lets the shell complete the flags that name a target, of
-// which cmd may have some.
-func completeTargetFlags(cmd *cobra.Command) {
-	flags := map[string]cobra.CompletionFunc{"target": completeTargets, "container": completeContainers, "pod": completePods, "join": completeJoin}
-	if cmd.Flags().Lookup("join") == nil { // else --net and its like take none
-		for t := range inspect.AllTypes.All() {
-			flags[t.String()] = completeTargets
+// completeEntryFlags lets the shell complete those flags of cmd that package entry
+// describes.
+func completeEntryFlags(cmd *cobra.Command, opts *entry.Options) {
+	cmd.Flags().VisitAll(func(p *pflag.Flag) {
+		f := opts.Named(p.Name)
+		if f == nil && p.Shorthand != "" {
+			f = opts.Lettered(p.Shorthand[0])
+		}
+		if f == nil || f.Arg == "" {
+			return
+		}
+		switch {
+		case f.Name == "target" || f.Type() != 0:
+			completeFlag(cmd, p.Name, completeTargets)
+		case f.Name == "container":
+			completeFlag(cmd, p.Name, completeContainers)
+		case f.Name == "pod":
+			completeFlag(cmd, p.Name, completePods)
+		case f.Name == "join":
+			completeFlag(cmd, p.Name, completeJoin)
+		case f.Name == "tools":
+			completeFlag(cmd, p.Name, completeTools)
+		case f.Values() == nil: // a file or directory, or what nobody knows
+		case f.List():
+			completeFlag(cmd, p.Name, listOf(f.Values))
+		default:
+			completeFlag(cmd, p.Name, oneOf(f.Values))
+		}
+	})
+}
+
+// completeTools offers containers with programs, and files.
+func completeTools(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	list, _ := completeContainers(cmd, args, word)
+	return append(beginning(word, "", []string{"static"}), list...), cobra.ShellCompDirectiveDefault
+}
+
+// completePins offers the names of our pins, each once.
+func completePins(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	o := offers{word: word}
+	for set, err := range pin.All(cmd.Context()) {
+		if err == nil && !slices.Contains(args, set.Name) {
+			o.add(set.Name, "pinned namespaces")
 		}
 	}
-	for flag, f := range flags {
-		if cmd.Flags().Lookup(flag) == nil {
-			continue
-		}
-		if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
-			panic(err) // no such flag
-		}
-	}
+	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
 // offers are what the shell may put in the place of word.

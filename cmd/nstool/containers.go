@@ -8,32 +8,21 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
 
 // containersOptions is what the words of nstool-containers(1) say.
 type containersOptions struct {
+	rowOptions
 	targets []target.Ref
-
-	columns    string
-	sort       string
-	filter     string
-	tree       bool
-	json, raw  bool
-	noHeader   bool
-	noTruncate bool
-	strict     bool
-	list       bool
-	proc       string
+	tree    bool
 }
 
 func newContainers(a *app) *cobra.Command {
@@ -56,18 +45,15 @@ containers that it belongs to.`,
   nstool containers veth5c617a7        the one at the other end of an interface
   nstool containers -Q 'net == "host" || pid == "host"'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, word := range args {
-				ref, err := target.Parse(word)
-				if err != nil {
-					return usageError{err}
-				}
-				o.targets = append(o.targets, ref)
+			var err error
+			if o.targets, err = parseTargets(args); err != nil {
+				return err
 			}
-			switch {
-			case o.json && o.raw:
-				return usagef("--json and --raw exclude each other")
-			case o.tree && (o.json || o.raw || o.sort != ""):
+			if o.tree && (o.json || o.raw || o.sort != "") {
 				return usagef("a tree is for people: --tree excludes --json, --raw and --sort")
+			}
+			if err := checkRows(o.rowOptions, output.Containers); err != nil {
+				return err
 			}
 			return runContainers(cmd.Context(), a, o)
 		},
@@ -75,19 +61,8 @@ containers that it belongs to.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVarP(&o.filter, "filter", "Q", "", "only what the `EXPR` over columns is true for")
-	f.StringVarP(&o.columns, "output", "o", "", "show the columns of this `LIST`; +LIST adds to the default ones")
-	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN sorts the largest first")
 	f.BoolVarP(&o.tree, "tree", "T", false, "draw a tree by engine, pod and container")
-	f.BoolVarP(&o.json, "json", "J", false, "write JSON, with all columns")
-	f.BoolVarP(&o.raw, "raw", "r", false, "write one line a row, with one blank between cells and none in them")
-	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "leave out the header")
-	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "cut nothing to the width of the terminal")
-	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
-	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
-	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
-	complete(cmd, "output", func() []string { return output.Names(output.Containers) })
-	complete(cmd, "sort", func() []string { return output.Names(output.Containers) })
+	rowFlags(cmd, &o.rowOptions, output.Containers)
 	return cmd
 }
 
@@ -107,10 +82,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if err != nil {
 		return err
 	}
-	l := listing{
-		o:    lsOptions{columns: o.columns, filter: o.filter, sort: o.sort, raw: o.raw, noHeader: o.noHeader, noTruncate: o.noTruncate},
-		snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()},
-	}
+	l := newListing(o.rowOptions, snap)
 	l.containers()
 	for _, c := range rows {
 		if p, ok := snap.Process(c.Init); ok {
@@ -122,7 +94,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if o.json {
 		defaults = output.Containers
 	}
-	cols, err := arrange(ctx, &l, &rows, output.Containers, defaults)
+	cols, err := arrange(ctx, l, &rows, output.Containers, defaults)
 	if err != nil {
 		return err
 	}
@@ -138,7 +110,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 			fmt.Fprintln(a.err, "nstool: no containers that can be seen")
 		}
 	default:
-		err = draw(a, &l, rows, cols, nil)
+		err = draw(a, l, rows, cols, nil)
 	}
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ target runs as. A file takes the place of an older one when it is whole.`,
 		ValidArgsFunction: completePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.parse(args); err != nil {
-				return usageError{err}
+				return usageError{Err: err}
 			}
 			if !o.apart && o.in == os.Stdin {
 				return runApart()
@@ -385,7 +385,7 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 		return err
 	}
 	stop := o.progressOf(func() string {
-		return fmt.Sprintf("copied %s in %d files", size(c.copier.Bytes.Load()), c.copier.Files.Load())
+		return fmt.Sprintf("copied %s in %d files", output.Size(uint64(c.copier.Bytes.Load())), c.copier.Files.Load())
 	})
 	defer stop()
 	src, dst := from.place(path), to.place(o.to.Path)
@@ -569,17 +569,4 @@ func (a *app) progressOf(how func() string) (stop func()) {
 		close(quit)
 		<-done
 	}
-}
-
-// size says a number of bytes in few letters.
-func size(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	f, unit := float64(n)/1024, 0
-	for f >= 1024 && unit < len(units)-1 {
-		f, unit = f/1024, unit+1
-	}
-	return fmt.Sprintf("%.1f %ciB", f, units[unit])
 }

@@ -39,12 +39,9 @@ trouble, or something could not be read.`,
   nstool diff 4242 self        a process and the shell
   nstool diff pin:blue web     of what was pinned`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range types {
-				t, err := inspect.ParseType(name)
-				if err != nil {
-					return usageError{err}
-				}
-				o.types = o.types.With(t)
+			var err error
+			if o.types, err = parseTypes(types); err != nil {
+				return err
 			}
 			refs, err := parseTargets(args)
 			if err != nil {
@@ -65,16 +62,19 @@ trouble, or something could not be read.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringSliceVarP(&types, "type", "t", nil, "compare only namespaces of this `TYPE`: "+inspect.AllTypes.String())
+	typeFlag(cmd, &types, "compare only namespaces of this `TYPE`")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
-	completeTypes(cmd)
 	return cmd
 }
 
 func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	stop := a.progress("still reading")
 	defer stop()
-	snap, err := inspect.Scan(ctx, inspect.WithHidden(), inspect.WithSockets())
+	opts := []inspect.Option{inspect.WithHidden()}
+	if o.types == 0 || o.types.Has(inspect.Net) {
+		opts = append(opts, inspect.WithSockets())
+	}
+	snap, err := inspect.Scan(ctx, opts...)
 	if err != nil {
 		return err
 	}
@@ -159,16 +159,10 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comp
 // single returns the namespaces of a target by type. Of a pod they are those of
 // the one container that is meant.
 func (e *explanation) single(found target.Found, ref target.Ref) (map[inspect.Type]*inspect.Namespace, error) {
-	if inner := found.Match.Inner(); len(inner) > 1 {
-		names := make([]string, len(inner))
-		for i, c := range inner {
-			names[i] = "pod:" + c.String()
-		}
-		return nil, &target.AmbiguousError{Text: ref.Text, Targets: names}
-	} else if len(inner) == 1 {
-		p, ok := e.snap.Process(inner[0].Init)
-		if !ok {
-			return nil, fmt.Errorf("%s: %w", inner[0], inspect.ErrGone)
+	if len(found.Match.Containers) > 0 {
+		p, err := found.Single(e.snap, ref)
+		if err != nil {
+			return nil, err
 		}
 		found = target.Found{Process: p}
 	}

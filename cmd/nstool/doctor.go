@@ -57,7 +57,7 @@ if that could not be found out.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.parse(checks, severity); err != nil {
-				return usageError{err}
+				return usageError{Err: err}
 			}
 			switch busy := cmd.Flags().Changed("busy"); {
 			case busy && checks != nil:
@@ -84,8 +84,15 @@ if that could not be found out.`,
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
 	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
-	complete(cmd, "check", checkNames)
-	complete(cmd, "severity", func() []string { return []string{"note", "warning", "problem"} })
+	completeFlag(cmd, "check", listOf(checkNames))
+	completeFlag(cmd, "severity", oneOf(func() (names []string) {
+		for s := doctor.Note; s <= doctor.Problem; s++ {
+			names = append(names, s.String())
+		}
+		return names
+	}))
+	completeFlag(cmd, "except", completeContainers)
+	completeFlag(cmd, "proc", directories)
 	return cmd
 }
 

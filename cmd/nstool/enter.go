@@ -36,7 +36,7 @@ func newEntry(a *app, name, short string, opts *entry.Options) *cobra.Command {
 	for i := range opts.Flags() {
 		addFlag(cmd.Flags(), opts, &opts.Flags()[i])
 	}
-	completeTargetFlags(cmd)
+	completeEntryFlags(cmd, opts)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return entry.Explained{Err: err, Advice: "see nstool " + name + " --help", Code: int(statusOwn)}
 	})

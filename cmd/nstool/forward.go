@@ -68,12 +68,13 @@ of the target.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.parse(args); err != nil {
-				return usageError{err}
+				return usageError{Err: err}
 			}
 			return runForward(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringSliceVar(&o.addresses, "address", nil, "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
+	completeFlag(cmd, "address", cobra.NoFileCompletions)
 	return cmd
 }
 

@@ -34,6 +34,17 @@ func newHelp(a *app) *cobra.Command {
 			return err
 		},
 	}
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		o := offers{word: word}
+		if about, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+			for _, c := range about.Commands() {
+				if c.IsAvailableCommand() {
+					o.add(c.Name(), c.Short)
+				}
+			}
+		}
+		return o.list, cobra.ShellCompDirectiveNoFileComp
+	}
 	cmd.Flags().BoolVar(&manual, "man", false, "print the manual page, for man -l or mandoc to draw")
 	return cmd
 }

@@ -16,27 +16,17 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
 
 // lsOptions is what the words of nstool-ls(1) say.
 type lsOptions struct {
-	targets []target.Ref
-	types   inspect.Types
-
-	columns    string
+	rowOptions
+	targets    []target.Ref
+	types      inspect.Types
 	tree       output.TreeKind
-	sort       string
-	filter     string
 	persistent bool
-	json, raw  bool
-	noHeader   bool
-	noTruncate bool
-	strict     bool
-	list       bool // list the columns, not the namespaces
-	proc       string
 }
 
 func newLs(a *app) *cobra.Command {
@@ -61,19 +51,12 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
   nstool ls net:[4026532281]       the processes in a namespace
   nstool ls -Q 'nprocs > 5 && user != "root"'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range types {
-				t, err := inspect.ParseType(name)
-				if err != nil {
-					return usageError{err}
-				}
-				o.types = o.types.With(t)
+			var err error
+			if o.types, err = parseTypes(types); err != nil {
+				return err
 			}
-			for _, word := range append(tasks, args...) {
-				ref, err := target.Parse(word)
-				if err != nil {
-					return usageError{err}
-				}
-				o.targets = append(o.targets, ref)
+			if o.targets, err = parseTargets(append(tasks, args...)); err != nil {
+				return err
 			}
 			for i, ref := range o.targets {
 				if i < len(tasks) && ref.Kind != target.Process {
@@ -81,14 +64,9 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 				}
 			}
 			if cmd.Flags().Changed("tree") {
-				kind, err := output.ParseTreeKind(tree)
-				if err != nil {
-					return usageError{err}
+				if o.tree, err = output.ParseTreeKind(tree); err != nil {
+					return usageError{Err: err}
 				}
-				o.tree = kind
-			}
-			if o.json && o.raw {
-				return usagef("--json and --raw exclude each other")
 			}
 			if o.tree != "" && (o.json || o.raw) {
 				return usagef("a tree is for people: --tree excludes --json and --raw, which have owner and parent as columns")
@@ -105,35 +83,25 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringSliceVarP(&types, "type", "t", nil, "only namespaces of this `TYPE`: "+inspect.AllTypes.String())
+	typeFlag(cmd, &types, "only namespaces of this `TYPE`")
 	f.StringArrayVarP(&tasks, "task", "p", nil, "only the namespaces of the process `PID`")
 	f.BoolVarP(&o.persistent, "persistent", "P", false, "only namespaces that no process is in")
-	f.StringVarP(&o.filter, "filter", "Q", "", "only what the `EXPR` over columns is true for")
-	f.StringVarP(&o.columns, "output", "o", "", "show the columns of this `LIST`; +LIST adds to the default ones")
-	f.StringVar(&o.sort, "sort", "", "sort by this `COLUMN`; -COLUMN sorts the largest first")
 	f.StringVarP(&tree, "tree", "T", "", "draw a tree by `owner`, parent or process")
 	f.Lookup("tree").NoOptDefVal = string(output.ByOwner)
-	f.BoolVarP(&o.json, "json", "J", false, "write JSON, with all columns")
-	f.BoolVarP(&o.raw, "raw", "r", false, "write one line a row, with one blank between cells and none in them")
-	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "leave out the header")
-	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "cut nothing to the width of the terminal")
-	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
-	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
-	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
-	complete(cmd, "type", func() []string { return strings.Split(inspect.AllTypes.String(), ", ") })
-	complete(cmd, "output", func() []string { return output.Names(output.Namespaces) })
-	complete(cmd, "sort", func() []string { return output.Names(output.Namespaces) })
-	complete(cmd, "tree", func() []string { return []string{"owner", "parent", "process"} })
+	rowFlags(cmd, &o.rowOptions, output.Namespaces)
+	completeFlag(cmd, "task", completePIDs)
+	completeFlag(cmd, "tree", oneOf(output.TreeNames))
 	return cmd
 }
 
 // check looks for mistakes that can be seen before anything is read. Whether
 // columns are of namespaces or processes is known only if there are no targets.
 func (o lsOptions) check() error {
+	rows := o.rowOptions
 	if len(o.targets) > 0 {
-		return nil
+		rows.columns, rows.sort, rows.filter = "", "", ""
 	}
-	return checkColumns(o.columns, o.sort, o.filter, output.Namespaces)
+	return checkRows(rows, output.Namespaces)
 }
 
 // runLs lists what the options say.
@@ -154,11 +122,11 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if err != nil {
 		return err
 	}
-	l := listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names()}}
-	if err := l.choose(); err != nil {
+	l := newListing(o.rowOptions, snap)
+	if err := l.choose(o); err != nil {
 		return err
 	}
-	if err := l.write(ctx, a); err != nil {
+	if err := l.write(ctx, a, o); err != nil {
 		return err
 	}
 	return a.reportGaps(snap, l.gaps, o.strict)
@@ -166,7 +134,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 
 // A listing is what is to be shown: namespaces, or the processes in some.
 type listing struct {
-	o          lsOptions
+	o          rowOptions
 	snap       *inspect.Snapshot
 	view       *output.View
 	namespaces []*inspect.Namespace
@@ -177,18 +145,18 @@ type listing struct {
 
 // choose picks the namespaces that targets and types say. Namespaces as
 // targets ask for their members.
-func (l *listing) choose() error {
+func (l *listing) choose(o lsOptions) error {
 	var all []*inspect.Namespace
-	if len(l.o.targets) == 0 {
+	if len(o.targets) == 0 {
 		all = slices.Collect(l.snap.Namespaces())
 	}
-	for i, ref := range l.o.targets {
+	for i, ref := range o.targets {
 		found, err := target.Resolve(l.snap, ref)
 		if err != nil {
 			return err
 		}
 		if i > 0 && l.members != (found.Namespace != nil) {
-			return usagef("%q and %q: targets are either processes or namespaces", l.o.targets[0].Text, ref.Text)
+			return usagef("%q and %q: targets are either processes or namespaces", o.targets[0].Text, ref.Text)
 		}
 		l.members = found.Namespace != nil
 		namespaces := found.Namespaces(l.snap)
@@ -199,7 +167,7 @@ func (l *listing) choose() error {
 	}
 	seen := make(map[inspect.ID]bool, len(all))
 	for _, ns := range all {
-		if seen[ns.ID] || l.o.types != 0 && !l.o.types.Has(ns.Type) || l.o.persistent && len(ns.Members) > 0 {
+		if seen[ns.ID] || o.types != 0 && !o.types.Has(ns.Type) || o.persistent && len(ns.Members) > 0 {
 			continue
 		}
 		seen[ns.ID] = true
@@ -215,7 +183,7 @@ func (l *listing) choose() error {
 }
 
 // write shows the chosen rows.
-func (l *listing) write(ctx context.Context, a *app) error {
+func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 	if l.o.json {
 		return l.writeJSON(ctx, a)
 	}
@@ -226,12 +194,15 @@ func (l *listing) write(ctx context.Context, a *app) error {
 		}
 		return draw(a, l, l.processes, cols, nil)
 	}
-	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(l.o.types, l.containers()))
+	if o.tree == output.ByProcess {
+		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
+	}
+	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(o.types, l.containers()))
 	if err != nil {
 		return err
 	}
-	if l.o.tree != "" {
-		return output.Tree(a.out, l.view, l.namespaces, l.o.tree, cols, a.style(l.o), (*inspect.Namespace).Initial)
+	if o.tree != "" {
+		return output.Tree(a.out, l.view, l.namespaces, o.tree, cols, a.style(l.o), (*inspect.Namespace).Initial)
 	}
 	return draw(a, l, l.namespaces, cols, (*inspect.Namespace).Initial)
 }
@@ -261,7 +232,7 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 	var err error
 	if l.o.columns != "" {
 		if cols, err = output.Select(table, l.o.columns, defaults); err != nil {
-			return nil, usageError{err}
+			return nil, usageError{Err: err}
 		}
 	}
 	needs := output.NeedsOf(cols)
@@ -275,7 +246,7 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 	if by := strings.TrimPrefix(l.o.sort, "-"); by != "" {
 		key, err := output.Select(table, by, nil)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, usageError{Err: err}
 		}
 		needs |= output.NeedsOf(key)
 	}
@@ -287,7 +258,7 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 	}
 	if l.o.sort != "" {
 		if err := output.Sort(l.view, *rows, table, l.o.sort); err != nil {
-			return nil, usageError{err}
+			return nil, usageError{Err: err}
 		}
 	}
 	return cols, nil
@@ -296,16 +267,13 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 // filterError makes a mistake in a filter one of usage, and points at it.
 func filterError(err error) error {
 	if fe, ok := errors.AsType[*output.FilterError](err); ok {
-		return usageError{withHint(withHint(err, "%s", fe.Mark()), "%s", fe.Expr)}
+		return usageError{Err: withHint(withHint(err, "%s", fe.Mark()), "%s", fe.Expr)}
 	}
 	return err
 }
 
 // describe reads of processes what columns need, and no more.
 func (l *listing) describe(ctx context.Context, needs output.Need) {
-	if l.o.tree == output.ByProcess {
-		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
-	}
 	if l.view.Details == nil {
 		l.view.Details = make(map[int]inspect.Detail)
 	}
@@ -414,7 +382,7 @@ func draw[R any](a *app, l *listing, rows []R, cols []output.Column[R], faint fu
 }
 
 // style says how to draw on standard output.
-func (a *app) style(o lsOptions) output.Style {
+func (a *app) style(o rowOptions) output.Style {
 	s := output.Style{NoHeader: o.noHeader, Width: width(a.out), Color: a.color()}
 	if o.noTruncate {
 		s.Width = 0

@@ -45,7 +45,7 @@ namespace of TARGET has; a thread ID will do too.`,
 			if cmd.Flags().Changed("in") {
 				ref, err := target.Parse(in)
 				if err != nil {
-					return usageError{err}
+					return usageError{Err: err}
 				}
 				o.in = &ref
 			}
@@ -55,7 +55,7 @@ namespace of TARGET has; a thread ID will do too.`,
 			}
 			for _, ref := range refs {
 				switch {
-				case ref.Kind != target.Process || ref.PidfdIno != 0:
+				case ref.Kind != target.Process:
 					return usagef("%q is no PID", ref.Text)
 				case ref.PID == 0 && o.in != nil:
 					return usagef("self has a PID of its own; with --in, the PIDs are those of %s", o.in.Text)
@@ -77,16 +77,14 @@ namespace of TARGET has; a thread ID will do too.`,
 	f.StringVar(&in, "in", "", "the PIDs are those that the PID namespace of this `TARGET` has")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only the PID asked for: with --in the caller's, else the innermost")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
-	if err := cmd.RegisterFlagCompletionFunc("in", completeTargets); err != nil {
-		panic(err) // no such flag
-	}
+	completeFlag(cmd, "in", completeTargets)
 	return cmd
 }
 
 // completePIDs offers processes, unless their numbers are those of a TARGET.
 func completePIDs(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
-	if !cmd.Flags().Changed("in") {
+	if in := cmd.Flags().Lookup("in"); in == nil || !in.Changed {
 		if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
 			o.processes(cmd.Context(), snap)
 		}
@@ -103,13 +101,13 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	if err != nil {
 		return err
 	}
-	look := func(ctx context.Context, ref target.Ref) (*task.Task, error) { return readTask(ctx, ref) }
+	look := readTask
 	if o.in != nil {
 		inner, err := openPIDs(ctx, snap, *o.in)
 		if err != nil {
 			return err
 		}
-		defer inner.close()
+		defer inner.file.Close()
 		look = inner.find
 	}
 	e := newExplanation(snap)
@@ -117,6 +115,12 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	var missing []error
 	for _, ref := range o.tasks {
 		t, err := look(ctx, ref)
+		if err == nil {
+			err = ref.Check(t.PID)
+		}
+		if err == nil && len(t.NSpid) == 0 {
+			err = fmt.Errorf("process %d: the kernel does not tell its PIDs: %w", t.PID, errors.ErrUnsupported)
+		}
 		if err != nil {
 			missing = append(missing, err)
 			reports = append(reports, output.TaskReport{Asked: ref.Text, Err: err})
@@ -137,7 +141,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.lastOf("pid", missing)
+	return a.sayButLast("nstool pid", missing)
 }
 
 // ofLevels reads the names of the processes that the namespaces of levels are
@@ -183,9 +187,6 @@ func readTask(ctx context.Context, ref target.Ref) (*task.Task, error) {
 		}
 		return nil, fmt.Errorf("no process %d", pid)
 	}
-	if err == nil && len(t.NSpid) == 0 {
-		return nil, fmt.Errorf("process %d: the kernel does not tell its PIDs: %w", pid, errors.ErrUnsupported)
-	}
 	return t, err
 }
 
@@ -194,8 +195,7 @@ type pidsOf struct {
 	snap *inspect.Snapshot
 	ns   *inspect.Namespace
 	text string // what the user calls it
-	fd   int
-	file interface{ Close() error }
+	file *os.File
 }
 
 // openPIDs opens the PID namespace of a TARGET.
@@ -220,11 +220,7 @@ func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pid
 			}
 		}
 		if len(list) > 1 {
-			names := make([]string, len(inner))
-			for i, c := range inner {
-				names[i] = "pod:" + c.String()
-			}
-			return nil, &target.AmbiguousError{Text: ref.Text, Targets: names}
+			return nil, found.Several(ref)
 		}
 	}
 	switch {
@@ -240,10 +236,8 @@ func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pid
 	if err != nil {
 		return nil, err
 	}
-	return &pidsOf{snap: snap, ns: list[0], text: ref.Text, fd: int(file.Fd()), file: file}, nil
+	return &pidsOf{snap: snap, ns: list[0], text: ref.Text, file: file}, nil
 }
-
-func (in *pidsOf) close() { in.file.Close() }
 
 // find reads a task by what the namespace calls it, and checks that it is so.
 func (in *pidsOf) find(ctx context.Context, ref target.Ref) (*task.Task, error) {
@@ -252,7 +246,7 @@ func (in *pidsOf) find(ctx context.Context, ref target.Ref) (*task.Task, error) 
 		asked = ref.TID
 	}
 	for range 3 { // a number may be given to another meanwhile
-		tid, tgid, err := sys.PIDFrom(in.fd, asked)
+		tid, tgid, err := sys.PIDFrom(int(in.file.Fd()), asked)
 		if errors.Is(err, errors.ErrUnsupported) {
 			tid, tgid, err = in.search(ctx, asked)
 		}

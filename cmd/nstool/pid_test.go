@@ -23,9 +23,9 @@ func TestPidSearch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.close()
+	defer in.file.Close()
 	for _, asked := range []int{1, box.TID, 4000000} {
-		wantTID, wantPID, wantErr := sys.PIDFrom(in.fd, asked)
+		wantTID, wantPID, wantErr := sys.PIDFrom(int(in.file.Fd()), asked)
 		if errors.Is(wantErr, errors.ErrUnsupported) {
 			nstest.SkipUnsupported(t, wantErr, "6.11")
 		}

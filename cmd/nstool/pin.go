@@ -73,6 +73,7 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 			}
 			return run(cmd.Context(), o)
 		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -81,8 +82,8 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	f.Lookup("t").Hidden = true
 	f.StringVarP(&o.container, "container", "c", "", "container, by `NAME` or ID")
 	f.StringVar(&o.pod, "pod", "", "what a Kubernetes pod shares: `NS/POD[/CONTAINER]`")
-	completeTargetFlags(cmd)
 	o.choice.flags(f)
+	completeEntryFlags(cmd, entry.NewOptions())
 	f.BoolVar(&o.netns, "netns", false, "put the network namespace where ip-netns(8) sees it")
 	f.BoolVar(&o.replace, "replace", false, "replace what has the name, in one step")
 	f.StringVar(&o.path, "path", "", "pin one namespace on `FILE`, without a name")
@@ -106,7 +107,7 @@ func (o *pinAddOptions) check(path bool) error {
 		return usagef("--netns puts a network namespace in %s, and no --net was asked for", pin.IPNetnsDir)
 	}
 	if _, _, err := entry.TargetOf(o.target, o.container, o.pod); err != nil {
-		return usageError{err}
+		return err
 	}
 	if !o.hasTarget() {
 		for t := range o.choice.types.All() {
@@ -120,7 +121,7 @@ func (o *pinAddOptions) check(path bool) error {
 	}
 	if !path {
 		if err := pin.CheckName(o.name); err != nil {
-			return usageError{err}
+			return usageError{Err: err}
 		}
 	}
 	return nil
@@ -251,6 +252,7 @@ process, an open file, another pin. What is no pin of ours is left alone.`,
 			}
 			return run(cmd.Context(), o)
 		},
+		ValidArgsFunction: completePins,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.path, "path", "", "remove the pin on `FILE`, whoever made it")
@@ -272,17 +274,9 @@ func runPinRm(ctx context.Context, o *pinRmOptions) error {
 	}
 	var list []removal
 	for _, word := range o.words {
-		name, typ, typed := strings.Cut(strings.TrimPrefix(word, "pin:"), "/")
-		if err := pin.CheckName(name); err != nil {
-			return usageError{err}
-		}
-		var types []inspect.Type
-		if typed {
-			t, err := inspect.ParseType(typ)
-			if err != nil {
-				return usageError{err}
-			}
-			types = append(types, t)
+		name, types, err := entry.ParsePinned(word)
+		if err != nil {
+			return err
 		}
 		i := slices.IndexFunc(list, func(r removal) bool { return r.name == name })
 		switch {
@@ -304,7 +298,7 @@ func runPinRm(ctx context.Context, o *pinRmOptions) error {
 			errs = append(errs, explainPin(err))
 		}
 	}
-	return firstOf(o.app, "pin rm", errs)
+	return o.sayButLast("nstool pin rm", errs)
 }
 
 // removeOther removes a pin that somebody else made, if that was asked for.
@@ -320,17 +314,6 @@ func (o *pinRmOptions) removeOther(ctx context.Context, name string, notOurs err
 		return pin.RemoveFile(ctx, path)
 	}
 	return notOurs
-}
-
-// firstOf says all errors but the last, which it returns.
-func firstOf(a *app, command string, errs []error) error {
-	for i, err := range errs {
-		if i == len(errs)-1 {
-			return err
-		}
-		fmt.Fprintf(a.err, "nstool: %s: %s\n", strings.ReplaceAll(command, " ", ": "), output.Clean(err.Error()))
-	}
-	return nil
 }
 
 // pinLsOptions are those of pin ls.
@@ -354,43 +337,48 @@ be entered any more is dead, and it is said why.`,
 			o.names = args
 			return run(cmd.Context(), o)
 		},
+		ValidArgsFunction: completePins,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&o.columns, "output", "o", "", "`COLUMNS` to show: "+strings.Join(output.Lower(output.Pins), ", "))
 	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "no header line")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
+	completeFlag(cmd, "output", listOf(func() []string { return output.Names(output.Pins) }))
 	return cmd
 }
 
 func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	// What a killed pin add left holds namespaces that nobody sees.
 	if err := pin.Heal(ctx); err != nil {
-		fmt.Fprintf(o.err, "nstool: pin: ls: %s\n", output.Clean(err.Error()))
+		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)
-	view, partial, err := describePins(ctx, rows)
+	view, gaps, err := describePins(ctx, rows)
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.json:
-		err = output.PinsJSON(o.out, view, rows, partial || len(errs) > 0)
+		for _, err := range errs {
+			gaps = append(gaps, inspect.Gap{What: "pins", Err: err})
+		}
+		err = output.PinsJSON(o.out, view, rows, gaps)
 	case len(rows) > 0:
 		dead := slices.ContainsFunc(rows, func(p *output.Pin) bool { return p.Why != "" })
 		cols := output.PinDefaults(dead)
 		if o.columns != "" {
 			if cols, err = output.Select(output.Pins, o.columns, cols); err != nil {
-				return usageError{err}
+				return usageError{Err: err}
 			}
 		}
-		style := o.style(lsOptions{noHeader: o.noHeader})
+		style := o.style(rowOptions{noHeader: o.noHeader})
 		err = output.Table(o.out, view, rows, cols, style, func(p *output.Pin) bool { return p.By != "nstool" })
 	}
 	if err != nil {
 		return err
 	}
-	return firstOf(o.app, "pin ls", errs)
+	return o.sayButLast("nstool pin ls", errs)
 }
 
 // collect lists the pins that were asked for, ours first.
@@ -425,13 +413,13 @@ func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []
 
 // describePins finds out who is in the pinned namespaces and who else holds
 // them.
-func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, partial bool, err error) {
+func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, gaps []inspect.Gap, err error) {
 	view = &output.View{Now: time.Now()}
 	if len(rows) == 0 {
-		return view, false, nil
+		return view, nil, nil
 	}
 	if view.Snapshot, err = inspect.Scan(ctx); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	holders := func(yield func(*inspect.Process) bool) {
 		for _, row := range rows {
@@ -453,5 +441,5 @@ func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, p
 		row.Namespace = ns
 	}
 	view.Details = view.Snapshot.Describe(ctx, holders, false)
-	return view, len(view.Snapshot.Gaps()) > 0, nil
+	return view, slices.Clone(view.Snapshot.Gaps()), nil
 }

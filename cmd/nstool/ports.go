@@ -63,7 +63,7 @@ namespace, those that are there.`,
 				p, ok, err := parsePort(word)
 				switch {
 				case err != nil:
-					return usageError{err}
+					return usageError{Err: err}
 				case ok:
 					o.ports = append(o.ports, p)
 				default:
@@ -79,7 +79,7 @@ namespace, those that are there.`,
 			}
 			return runPorts(cmd.Context(), a, o)
 		},
-		ValidArgsFunction: completeTargets,
+		ValidArgsFunction: completePorts,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -87,6 +87,16 @@ namespace, those that are there.`,
 	f.BoolVarP(&o.rawIP, "raw-sockets", "w", false, "list raw and packet sockets too")
 	rowFlags(cmd, &o.rowOptions, output.Listeners)
 	return cmd
+}
+
+// completePorts offers protocols, and what else can be a TARGET.
+func completePorts(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	list, directive := completeTargets(cmd, args, word)
+	o := offers{word: word, list: list}
+	for _, p := range portProtocols {
+		o.add(string(p), "protocol")
+	}
+	return o.list, directive
 }
 
 // portProtocols are the protocols that have ports.

@@ -32,14 +32,32 @@ func Main(ctx context.Context, args []string, a *app) status {
 	if err == nil {
 		return statusDone
 	}
+	a.say(cmd.CommandPath(), err)
+	return statusOf(err)
+}
+
+// say writes what went wrong on standard error, and its hints below.
+func (a *app) say(command string, err error) {
 	if !silent(err) {
-		// "nstool: pin add: what was attempted: on what: why"
-		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(cmd.CommandPath(), " ", ": "), output.CleanText(err.Error()))
+		// "nstool: pin: add: what was attempted: on what: why"
+		fmt.Fprintf(a.err, "%s: %s\n", strings.ReplaceAll(command, " ", ": "), output.CleanText(err.Error()))
 	}
 	for _, hint := range hintsOf(err) {
 		fmt.Fprintf(a.err, "hint: %s\n", output.CleanText(hint))
 	}
-	return statusOf(err)
+}
+
+// sayButLast says all that went wrong but the last, which it returns for [Main]
+// to say.
+func (a *app) sayButLast(command string, failed []error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	last := len(failed) - 1
+	for _, err := range failed[:last] {
+		a.say(command, err)
+	}
+	return failed[last]
 }
 
 // A helpWriter remembers that help and completions could not be written: cobra
@@ -75,7 +93,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	root.SetIn(a.in)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{Err: err} })
 	root.SetHelpCommand(newHelp(a))
 	root.AddGroup(
 		&cobra.Group{ID: groupSee, Title: "See:"},

@@ -21,7 +21,7 @@ type rowOptions struct {
 	noHeader   bool
 	noTruncate bool
 	strict     bool
-	list       bool
+	list       bool // list the columns, not the rows
 	proc       string
 }
 
@@ -38,8 +38,10 @@ func rowFlags[R any](cmd *cobra.Command, o *rowOptions, table []output.Column[R]
 	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
 	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
-	complete(cmd, "output", func() []string { return output.Names(table) })
-	complete(cmd, "sort", func() []string { return output.Names(table) })
+	names := func() []string { return output.Names(table) }
+	completeFlag(cmd, "output", listOf(names))
+	completeFlag(cmd, "sort", listOf(names))
+	completeFlag(cmd, "proc", directories)
 }
 
 // checkRows looks for mistakes in o that can be seen before anything is read.
@@ -47,34 +49,23 @@ func checkRows[R any](o rowOptions, table []output.Column[R]) error {
 	if o.json && o.raw {
 		return usagef("--json and --raw exclude each other")
 	}
-	return checkColumns(o.columns, o.sort, o.filter, table)
-}
-
-// checkColumns checks that columns are in the table, and that a filter is one over
-// these.
-func checkColumns[R any](columns, sort, filter string, table []output.Column[R]) error {
-	for _, spec := range []string{columns, strings.TrimPrefix(sort, "-")} {
+	for _, spec := range []string{o.columns, strings.TrimPrefix(o.sort, "-")} {
 		if spec == "" {
 			continue
 		}
 		if _, err := output.Select(table, spec, nil); err != nil {
-			return usageError{err}
+			return usageError{Err: err}
 		}
 	}
-	if filter != "" {
-		if _, err := output.NewFilter(table, filter); err != nil {
+	if o.filter != "" {
+		if _, err := output.NewFilter(table, o.filter); err != nil {
 			return filterError(err)
 		}
 	}
 	return nil
 }
 
-// listing returns the options as a listing has them.
-func (o rowOptions) listing() lsOptions {
-	return lsOptions{columns: o.columns, filter: o.filter, sort: o.sort, json: o.json, raw: o.raw, noHeader: o.noHeader, noTruncate: o.noTruncate, strict: o.strict, proc: o.proc}
-}
-
 // newListing returns a listing of rows about a snapshot.
 func newListing(o rowOptions, snap *inspect.Snapshot) *listing {
-	return &listing{o: o.listing(), snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()}}
+	return &listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()}}
 }

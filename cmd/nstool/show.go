@@ -47,14 +47,10 @@ capabilities and what else confines it. Nothing is changed by looking.`,
   nstool show 4242                 a process
   nstool show pin:blue netns:red   what was pinned`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range types {
-				t, err := inspect.ParseType(name)
-				if err != nil {
-					return usageError{err}
-				}
-				o.types = o.types.With(t)
-			}
 			var err error
+			if o.types, err = parseTypes(types); err != nil {
+				return err
+			}
 			if o.targets, err = parseTargets(args); err != nil {
 				return err
 			}
@@ -67,10 +63,9 @@ capabilities and what else confines it. Nothing is changed by looking.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringSliceVarP(&types, "type", "t", nil, "show the namespaces of this `TYPE` that the targets have: "+inspect.AllTypes.String())
+	typeFlag(cmd, &types, "show the namespaces of this `TYPE` that the targets have")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
 	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
-	completeTypes(cmd)
 	return cmd
 }
 
@@ -80,21 +75,11 @@ func parseTargets(words []string) ([]target.Ref, error) {
 	for _, word := range words {
 		ref, err := target.Parse(word)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, usageError{Err: err}
 		}
 		refs = append(refs, ref)
 	}
 	return refs, nil
-}
-
-// completeTypes lets the shell complete --type.
-func completeTypes(cmd *cobra.Command) {
-	complete(cmd, "type", func() (names []string) {
-		for t := range inspect.AllTypes.All() {
-			names = append(names, t.String())
-		}
-		return names
-	})
 }
 
 func runShow(ctx context.Context, a *app, o showOptions) error {
@@ -105,7 +90,7 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 		return err
 	}
 	if len(failed) == len(o.targets) {
-		return a.lastOf("show", failed)
+		return a.sayButLast("nstool show", failed)
 	}
 	stop()
 	if o.json {
@@ -119,7 +104,7 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	if err := a.reportGaps(e.snap, e.gaps, o.strict); err != nil {
 		return err
 	}
-	return a.lastOf("show", failed)
+	return a.sayButLast("nstool show", failed)
 }
 
 // explain reads what there is to say about targets, and which of them there are
@@ -133,7 +118,7 @@ func explain(ctx context.Context, o showOptions) (e *explanation, failed []error
 			return nil, nil, err
 		}
 		e, failed = newExplanation(snap), nil
-		e.last = try == tries-1
+		e.last, e.uppers = try == tries-1, o.json
 		for _, ref := range o.targets {
 			if err := e.target(ctx, ref, o.types); err != nil {
 				failed = append(failed, err)
@@ -160,18 +145,6 @@ func (o showOptions) scan() []inspect.Option {
 // errChanged says that a process is not what the scan saw.
 var errChanged = errors.New("it changed while it was looked at")
 
-// lastOf says what went wrong, one error a line, but for the last, which it
-// returns.
-func (a *app) lastOf(command string, failed []error) error {
-	for i, err := range failed {
-		if i == len(failed)-1 {
-			return err
-		}
-		fmt.Fprintf(a.err, "nstool: %s: %s\n", command, output.CleanText(err.Error()))
-	}
-	return nil
-}
-
 // An explanation is what is to be said about namespaces and processes, each
 // once, in the order of subjects.
 type explanation struct {
@@ -183,6 +156,7 @@ type explanation struct {
 	gaps       []inspect.Gap
 	last       bool // what changes meanwhile is taken as it is
 
+	uppers     bool                   // it is to be said what is on top of interfaces
 	interfaces []*network.Interface   // of all network namespaces, when they were needed
 	unread     map[string]inspect.Gap // which of these could not be read
 }
@@ -287,28 +261,14 @@ func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
 }
 
 // network reads what is inside a network namespace; nil if that cannot be read.
-// The interfaces of all others are read too, once: some are the other ends.
 func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *output.Network {
-	if e.interfaces == nil {
-		var gaps []inspect.Gap
-		e.interfaces, gaps = network.Interfaces(ctx, e.snap, networks(e.snap))
-		e.unread = make(map[string]inspect.Gap)
-		for _, g := range gaps {
-			e.unread[g.What] = g
-		}
-	}
-	// Of others it costs a name at most, which is shown as not known.
-	if g, ok := e.unread["interfaces of "+ns.String()]; ok {
-		e.gaps = append(e.gaps, g)
+	n := &output.Network{}
+	var gaps []inspect.Gap
+	n.Interfaces, gaps = e.interfacesOf(ctx, ns)
+	e.gaps = append(e.gaps, gaps...)
+	if len(gaps) > 0 {
 		return nil
 	}
-	n := &output.Network{}
-	for _, i := range e.interfaces {
-		if i.NS == ns {
-			n.Interfaces = append(n.Interfaces, i)
-		}
-	}
-	var gaps []inspect.Gap
 	n.Listeners, gaps = network.Sockets(ctx, e.snap, []*inspect.Namespace{ns}, network.Internet)
 	e.gaps = append(e.gaps, gaps...)
 	var err error
@@ -316,6 +276,34 @@ func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *outpu
 		e.gaps = append(e.gaps, inspect.Gap{What: "routes of " + ns.String(), Err: err})
 	}
 	return n
+}
+
+// interfacesOf reads the interfaces of a network namespace. Those of all others
+// are read too, once, if what is on top of them is to be said, or if one of them
+// may be the other end and it is not known which.
+func (e *explanation) interfacesOf(ctx context.Context, ns *inspect.Namespace) (list []*network.Interface, gaps []inspect.Gap) {
+	if !e.uppers && e.unread == nil {
+		if list, gaps, ok := network.Near(ctx, e.snap, ns); ok {
+			return list, gaps
+		}
+	}
+	if e.unread == nil {
+		e.unread = make(map[string]inspect.Gap)
+		e.interfaces, gaps = network.Interfaces(ctx, e.snap, networks(e.snap))
+		for _, g := range gaps {
+			e.unread[g.What] = g
+		}
+	}
+	// Of others it costs a name at most, which is shown as not known.
+	if g, ok := e.unread["interfaces of "+ns.String()]; ok {
+		return nil, []inspect.Gap{g}
+	}
+	for _, i := range e.interfaces {
+		if i.NS == ns {
+			list = append(list, i)
+		}
+	}
+	return list, nil
 }
 
 func routes(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) ([]network.Route, error) {

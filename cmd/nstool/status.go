@@ -17,19 +17,16 @@ const (
 	statusUsage  status = 2 // wrong usage
 
 	// Of nstool-enter(1) and nstool-run(1), as env(1) does.
-	statusOwn        status = 125 // nstool failed, the program did not run
-	statusNotInvoked status = 126 // the program could not be invoked
-	statusNotFound   status = 127 // the program was not found
-	statusSignal     status = 128 // plus N: the program died of signal N
+	statusOwn        status = entry.StatusOwn        // nstool failed, the program did not run
+	statusNotInvoked status = entry.StatusNotInvoked // the program could not be invoked
+	statusNotFound   status = entry.StatusNotFound   // the program was not found
+	statusSignal     status = entry.StatusSignal     // plus N: the program died of signal N
 )
 
 // A usageError is a mistake in how the program was called.
-type usageError struct{ err error }
+type usageError = entry.UsageError
 
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func usagef(format string, args ...any) error { return usageError{Err: fmt.Errorf(format, args...)} }
 
 // A hinted error carries advice: a line of its own, given only when it is true
 // for this error.

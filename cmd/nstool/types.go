@@ -3,12 +3,34 @@ package main
 import (
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/target"
 )
+
+// typeFlag gives cmd the flag --type, a list of types of namespace; help ends
+// with what there are.
+func typeFlag(cmd *cobra.Command, names *[]string, help string) {
+	cmd.Flags().StringSliceVarP(names, "type", "t", nil, help+": "+inspect.AllTypes.String())
+	completeFlag(cmd, "type", listOf(typeNames))
+}
+
+func typeNames() []string { return strings.Split(inspect.AllTypes.String(), ", ") }
+
+// parseTypes reads the words of --type.
+func parseTypes(names []string) (types inspect.Types, err error) {
+	for _, name := range names {
+		t, err := inspect.ParseType(name)
+		if err != nil {
+			return 0, usageError{Err: err}
+		}
+		types = types.With(t)
+	}
+	return types, nil
+}
 
 // A choice is the types of namespace that were asked for, and of those that
 // were given a word of their own, such as --net=pin:blue, the word.

@@ -29,10 +29,10 @@ func (e Explained) Unwrap() error { return e.Err }
 
 // The exit statuses of a command that runs a program, beside the program's own.
 const (
-	statusOwn        = 125
-	statusNotInvoked = 126
-	statusNotFound   = 127
-	statusSignal     = 128
+	StatusOwn        = 125
+	StatusNotInvoked = 126
+	StatusNotFound   = 127
+	StatusSignal     = 128
 )
 
 // Explain says what err means to the one who gave the command.
@@ -42,11 +42,11 @@ func (o *Options) Explain(err error) error {
 	}
 	if e, ok := errors.AsType[*enter.ExitError](err); ok {
 		if e.Signal != 0 {
-			return Explained{Err: err, Code: statusSignal + int(e.Signal), Said: true}
+			return Explained{Err: err, Code: StatusSignal + int(e.Signal), Said: true}
 		}
 		return Explained{Err: err, Code: e.Code, Said: true, Advice: o.lacking(e.Lacked)}
 	}
-	x := Explained{Err: err, Code: statusOwn}
+	x := Explained{Err: err, Code: StatusOwn}
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
 		o.explainStep(e, &x)
 	} else if e, ok := errors.AsType[*enter.NamespaceError](err); ok {
@@ -83,14 +83,14 @@ func waive(part enter.Part) string {
 func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 	switch {
 	case e.Step.Op == enter.Exec && errors.Is(e.Err, fs.ErrNotExist):
-		x.Code = statusNotFound
+		x.Code = StatusNotFound
 		if e.Toolless {
 			o.explainToolless(x)
 		} else if len(o.Program) == 0 {
 			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
 		}
 	case e.Step.Op == enter.Exec:
-		x.Code = statusNotInvoked
+		x.Code = StatusNotInvoked
 		if o.Tools.asked && errors.Is(e.Err, sys.ErrNoInterpreter) && o.Tools.view != enter.ViewTools {
 			x.Advice = "--view=tools has all in its place that the tools want to find"
 		}

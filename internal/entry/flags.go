@@ -12,12 +12,14 @@ package entry
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 )
 
 // Options are what the flags and words of the command line say.
@@ -84,6 +86,9 @@ type Flag struct {
 	typ  inspect.Type
 	make bool
 	set  func(o *Options, arg string) error
+	// values returns the words that the argument may be, or may begin with,
+	// where Arg does not say them.
+	values func() []string
 }
 
 // Flags is the table of all flags of nstool-enter(1).
@@ -244,6 +249,7 @@ var Flags = []Flag{
 			o.KillChild, err = signalOf(arg)
 			return err
 		},
+		values: signalNames,
 	},
 	{
 		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
@@ -269,6 +275,13 @@ var Flags = []Flag{
 			o.AddCaps |= set
 			return err
 		},
+		values: func() []string {
+			names := task.KnownCaps.Names()
+			for i := range names {
+				names[i] = strings.TrimPrefix(names[i], "CAP_")
+			}
+			return names
+		},
 	},
 	{
 		Name: "allow-missing", Arg: "LIST",
@@ -278,6 +291,12 @@ var Flags = []Flag{
 			o.AllowMissing = append(o.AllowMissing, parts...)
 			_, err := enter.ParseParts(parts)
 			return err
+		},
+		values: func() (names []string) {
+			for _, p := range enter.Parts {
+				names = append(names, string(p))
+			}
+			return names
 		},
 	},
 	{
@@ -301,6 +320,23 @@ func (f *Flag) Type() inspect.Type {
 	}
 	return f.typ
 }
+
+// Values returns the words that the argument may be or a list of, as far as they
+// are known: in Arg they stand in lower case.
+func (f *Flag) Values() (words []string) {
+	if f.values != nil {
+		return f.values()
+	}
+	for word := range strings.SplitSeq(f.Arg, "|") {
+		if word != "" && word == strings.ToLower(word) {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
+// List reports whether the argument is several words, with commas between.
+func (f *Flag) List() bool { return strings.HasSuffix(f.Arg, "LIST") }
 
 // setNamespace carries out the flag of a type of namespace.
 func (o *Options) setNamespace(t inspect.Type, from string) error {
@@ -370,24 +406,23 @@ var errFlag = errors.New("no such flag")
 
 func (o *Options) long(word string, rest []string) ([]string, error) {
 	name, arg, given := strings.Cut(word, "=")
-	f := o.find(func(f *Flag) bool {
-		if f.Name == name {
-			return true
-		}
-		for _, a := range f.Aliases {
-			if a == name {
-				return true
-			}
-		}
-		return false
-	})
-	return o.take(f, arg, given, rest)
+	return o.take(o.Named(name), arg, given, rest)
+}
+
+// Named returns the flag with a long name, or nil.
+func (o *Options) Named(name string) *Flag {
+	return o.find(func(f *Flag) bool { return f.Name == name || slices.Contains(f.Aliases, name) })
+}
+
+// Lettered returns the flag with a letter, or nil.
+func (o *Options) Lettered(letter byte) *Flag {
+	return o.find(func(f *Flag) bool { return strings.IndexByte(f.Short, letter) >= 0 })
 }
 
 // short reads a word of letters: each but the last is a flag without argument.
 func (o *Options) short(word string, rest []string) ([]string, error) {
 	for i := range len(word) {
-		f := o.find(func(f *Flag) bool { return strings.IndexByte(f.Short, word[i]) >= 0 })
+		f := o.Lettered(word[i])
 		if f == nil {
 			return nil, errFlag
 		}
@@ -442,12 +477,10 @@ func identity(arg string) (id *uint32, follow bool, err error) {
 	if arg == "follow" {
 		return nil, true, nil
 	}
-	n, err := number(arg, 1<<32-2)
-	if err != nil {
-		return nil, false, fmt.Errorf(`%w, and not "follow"`, err)
+	if id, err = someone(arg); err != nil {
+		err = fmt.Errorf(`%w, and not "follow"`, err)
 	}
-	u := uint32(n)
-	return &u, false, nil
+	return id, false, err
 }
 
 // signals are those that --kill-child is likely to be given.
@@ -464,6 +497,15 @@ var signals = [...]struct {
 	{"USR2", syscall.SIGUSR2},
 	{"TERM", syscall.SIGTERM},
 	{"", syscall.SIGKILL},
+}
+
+func signalNames() (names []string) {
+	for _, s := range signals {
+		if s.name != "" {
+			names = append(names, s.name)
+		}
+	}
+	return names
 }
 
 func signalOf(arg string) (syscall.Signal, error) {

@@ -53,19 +53,9 @@ func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 		return &Found{Files: files}, nil
 	}
 	p := found.Process
-	if m := found.Match; len(m.Containers) > 0 && !ref.Shared {
-		// What is wanted of a pod is not the container that only keeps it.
-		inner := m.Inner()
-		if len(inner) > 1 {
-			names := make([]string, len(inner))
-			for i, c := range inner {
-				names[i] = "pod:" + c.String()
-			}
-			return nil, &target.AmbiguousError{Text: ref.Text, Targets: names}
-		}
-		var ok bool
-		if p, ok = snap.Process(inner[0].Init); !ok {
-			return nil, fmt.Errorf("%s: %w", inner[0], inspect.ErrGone)
+	if !ref.Shared {
+		if p, err = found.Single(snap, ref); err != nil {
+			return nil, err
 		}
 	}
 	t, err := openSeen(ref, p)

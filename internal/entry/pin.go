@@ -45,7 +45,7 @@ func addEarly(words []string) bool {
 			opts = append(opts, pin.Replace())
 		case strings.HasPrefix(word, "--") && o.pinFlag(word[2:]):
 			words, err = o.long(word[2:], words)
-		case strings.HasPrefix(word, "-") && strings.Trim(word[1:], "ptamuinUCT") == "":
+		case len(word) > 1 && word[0] == '-' && strings.Trim(word[1:], "ptamuinUCT") == "":
 			words, err = o.short(word[1:], words)
 		case name == "" && pin.CheckName(word) == nil:
 			name = word
@@ -84,39 +84,33 @@ func addEarly(words []string) bool {
 
 // pinFlag reports whether a long flag is one of a target or of a type.
 func (o *Options) pinFlag(word string) bool {
-	f := o.find(func(f *Flag) bool { return f.Name == word })
+	f := o.Named(word)
 	return f != nil && (f.Name == "target" || f.Name == "all" || f.typ != 0 && !f.make)
 }
 
 func removeEarly(words []string) bool {
-	type removal struct {
-		name string
-		t    inspect.Type
-	}
-	var list []removal
-	for _, word := range words {
-		name, typ, typed := strings.Cut(word, "/")
-		r := removal{name: name}
-		if typed {
-			var err error
-			if r.t, err = inspect.ParseType(typ); err != nil {
-				return false
-			}
-		}
-		if pin.CheckName(name) != nil {
-			return false
-		}
-		list = append(list, r)
-	}
-	// More than one are told about one by one.
-	if len(list) != 1 {
+	if len(words) != 1 { // more than one are told about one by one
 		return false
 	}
-	var types []inspect.Type
-	if list[0].t != 0 {
-		types = append(types, list[0].t)
+	name, types, err := ParsePinned(words[0])
+	return err == nil && pin.Remove(context.Background(), name, types...) == nil
+}
+
+// ParsePinned reads what `nstool pin rm` takes: NAME for a whole set, or
+// NAME/TYPE for one namespace of it.
+func ParsePinned(word string) (name string, types []inspect.Type, err error) {
+	name, typ, typed := strings.Cut(strings.TrimPrefix(word, "pin:"), "/")
+	if err := pin.CheckName(name); err != nil {
+		return "", nil, UsageError{err}
 	}
-	return pin.Remove(context.Background(), list[0].name, types...) == nil
+	if typed {
+		t, err := inspect.ParseType(typ)
+		if err != nil {
+			return "", nil, UsageError{err}
+		}
+		types = append(types, t)
+	}
+	return name, types, nil
 }
 
 // Pinnable sorts out which of the namespaces of a target are to be pinned: the

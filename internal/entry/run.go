@@ -76,6 +76,7 @@ var RunFlags = []Flag{
 			o.Make.imply(inspect.User, "--map-users")
 			return nil
 		},
+		values: everybody,
 	},
 	{
 		Name: "map-groups", Arg: "RANGE", Help: "the same for groups",
@@ -84,6 +85,7 @@ var RunFlags = []Flag{
 			o.Make.imply(inspect.User, "--map-groups")
 			return nil
 		},
+		values: everybody,
 	},
 	{
 		Name: "map-auto", Help: "the users and groups that subuid(5) and subgid(5) give you, from 0 on",
@@ -189,6 +191,7 @@ var RunFlags = []Flag{
 			o.KillChild, err = signalOf(arg)
 			return err
 		},
+		values: signalNames,
 	},
 	{
 		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
@@ -199,6 +202,9 @@ var RunFlags = []Flag{
 		set: func(o *Options, _ string) error { o.Help = true; return nil },
 	},
 }
+
+// everybody returns the words for ranges that are looked up.
+func everybody() []string { return []string{"all", "auto"} }
 
 // name takes a name for a new UTS namespace.
 func (o *Options) name(to *string, arg, flag string) error {

@@ -51,6 +51,32 @@ func findContainer(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	return Found{}, &AmbiguousError{Text: ref.Text, Targets: words}
 }
 
+// Single returns the process that was found: of a pod, that of the one container
+// in it that is meant, which is not the one that only keeps its namespaces.
+func (f Found) Single(snap *inspect.Snapshot, ref Ref) (*inspect.Process, error) {
+	inner := f.Match.Inner()
+	switch len(inner) {
+	case 0:
+		return f.Process, nil
+	case 1:
+		p, ok := snap.Process(inner[0].Init)
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", inner[0], inspect.ErrGone)
+		}
+		return p, nil
+	}
+	return nil, f.Several(ref)
+}
+
+// Several says that a pod has several containers.
+func (f Found) Several(ref Ref) error {
+	e := &AmbiguousError{Text: ref.Text}
+	for _, c := range f.Match.Inner() {
+		e.Targets = append(e.Targets, "pod:"+c.String())
+	}
+	return e
+}
+
 // An AmbiguousError says that a word fits several things.
 type AmbiguousError struct {
 	Text    string

@@ -95,7 +95,7 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	case File:
 		return findFile(snap, ref.Path)
 	case Netns:
-		return findFile(snap, filepath.Join("/run/netns", ref.Name))
+		return findFile(snap, filepath.Join(pin.IPNetnsDir, ref.Name))
 	case Pin:
 		return findPin(snap, ref)
 	case Container, Pod, Word:
@@ -135,10 +135,8 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	if !ok {
 		return Found{}, missing("no process %d", pid)
 	}
-	if ref.PidfdIno != 0 {
-		if err := holds(ref); err != nil {
-			return Found{}, err
-		}
+	if err := ref.Check(pid); err != nil {
+		return Found{}, err
 	}
 	if ref.TID != 0 {
 		if _, err := os.Stat(fmt.Sprintf("%s/%d/task/%d", snap.Proc(), pid, ref.TID)); errors.Is(err, fs.ErrNotExist) {
@@ -148,9 +146,13 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	return Found{Process: p, TID: ref.TID}, nil
 }
 
-// holds returns nil if the process has the pidfd inode number that ref says.
-func holds(ref Ref) error {
-	p, err := sys.OpenProcess(ref.PID, 0)
+// Check returns nil if process pid has the pidfd inode number that ref says, or
+// ref says none. What was read of the process before is then that of this one.
+func (ref Ref) Check(pid int) error {
+	if ref.PidfdIno == 0 {
+		return nil
+	}
+	p, err := sys.OpenProcess(pid, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref.Text, err)
 	}
@@ -159,7 +161,7 @@ func holds(ref Ref) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", ref.Text, err)
 	case ino != ref.PidfdIno:
-		return missing("no process %s: process %d is another one", ref.Text, ref.PID)
+		return missing("no process %s: process %d is another one", ref.Text, pid)
 	}
 	return nil
 }
