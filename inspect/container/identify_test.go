@@ -274,3 +274,61 @@ func write(t *testing.T, path, text string) {
 	check(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	check(t, os.WriteFile(path, []byte(text), 0o644))
 }
+
+// What is on a file system that may never answer is not touched in a container,
+// and told.
+func TestFarState(t *testing.T) {
+	text, err := os.ReadFile("testdata/host/nested.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := makeHost(t, string(text))
+	m.host.Far = func(pid int) ([]string, error) {
+		switch pid {
+		case 100:
+			return []string{"/mnt", "/run/containerd/io.containerd.runtime.v2.task/k8s.io"}, nil
+		case 200:
+			return []string{"/"}, nil
+		}
+		return nil, fs.ErrNotExist
+	}
+	got := m.report(m.identify())
+	for _, line := range []string{
+		"docker:kind-node > containerd:sleepy engine", "lxc:box > docker:",
+		"gap names of containers in docker:" + idOf("kind")[:12] + ": the file system at /run/containerd/io.containerd.runtime.v2.task/k8s.io may never answer\n",
+		"gap names of containers in lxc:box: the file system at / may never answer\n",
+	} {
+		if !strings.Contains("\n"+got, "\n"+line) {
+			t.Errorf("no line %q in\n%s", line, got)
+		}
+	}
+	for _, name := range []string{"shop/cart", "docker:web"} {
+		if strings.Contains(got, name) {
+			t.Errorf("%s was named:\n%s", name, got)
+		}
+	}
+}
+
+// One question without an answer is the last, and who waits for it is let go.
+func TestAsk(t *testing.T) {
+	a := asker{most: 1}
+	if n, err := ask(&a, func() (int, error) { return 3, fs.ErrInvalid }); n != 3 || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("%d, %v", n, err)
+	}
+	answer := make(chan int)
+	if _, err := ask(&a, func() (int, error) { return <-answer, nil }); !errors.Is(err, errSlow) {
+		t.Error(err)
+	}
+	if _, err := ask(&a, func() (int, error) { t.Error("asked once more"); return 0, nil }); !errors.Is(err, errSlow) {
+		t.Error(err)
+	}
+	closed := make(chan bool)
+	a.close(func() { close(closed) })
+	select {
+	case <-closed:
+		t.Error("it was closed while somebody waits")
+	default:
+	}
+	answer <- 1
+	<-closed
+}

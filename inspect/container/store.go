@@ -27,7 +27,10 @@ const (
 // which can have any number of containers in it that are not there.
 const maxInner = 64 << 20
 
-var errTooMuch = errors.New("too much was read in this container already")
+var (
+	errTooMuch = errors.New("too much was read in this container already")
+	errFar     = errors.New("on a file system that may never answer")
+)
 
 // A store is the root of a file system in which engines keep their state: that
 // of the host, or of a container that runs an engine.
@@ -83,19 +86,17 @@ func wait[T any](s *store, path string, f func() (T, error)) (T, error) {
 	return answer, err
 }
 
-// errFar says that something is on a file system that is not touched.
-var errFar = errors.New("on a file system that may never answer")
-
-// touches returns an error if what is at name is on a file system that may never
-// answer.
-func (s *store) touches(name string) error {
+// touches reports whether what is at name is on a file system that may never
+// answer, and tells so.
+func (s *store) touches(name string) bool {
 	name = path.Join("/", name)
 	for _, far := range s.far {
 		if name == far || far == "/" || strings.HasPrefix(name, far+"/") {
-			return fmt.Errorf("%s: %w", name, errFar)
+			s.gap(fmt.Errorf("the file system at %s may never answer", far))
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func (s *store) close() {
@@ -114,14 +115,14 @@ func (s *store) close() {
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
-		if d.err = s.touches(dir); d.err == nil {
-			// A link may lead where it is not seen that nobody answers.
-			d.dir, d.err = wait(s, dir, func() (sys.StateDir, error) { return s.root.Open(dir, len(s.far) > 0) })
-		}
-		s.dirs[dir] = d
-		if d.err != nil && !errors.Is(d.err, fs.ErrNotExist) {
+		if s.touches(dir) {
+			d.err = errFar
+		} else if d.dir, d.err = wait(s, dir, func() (sys.StateDir, error) {
+			return s.root.Open(dir, len(s.far) > 0) // a link may lead to one of those
+		}); d.err != nil && !errors.Is(d.err, fs.ErrNotExist) {
 			s.gap(fmt.Errorf("open %w", d.err))
 		}
+		s.dirs[dir] = d
 	}
 	return d.dir, d.err == nil
 }
@@ -138,8 +139,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		s.gap(errTooMuch)
 		return nil, false
 	}
-	if err := s.touches(path.Join(dir, name)); err != nil {
-		s.gap(err)
+	if s.touches(path.Join(dir, name)) {
 		return nil, false
 	}
 	data, err := s.readFile(d, name)
@@ -194,12 +194,8 @@ func (s *store) list(dir string, most int) []string {
 // exists reports whether there is something below a directory.
 func (s *store) exists(dir string, file ...string) bool {
 	d, ok := s.open(dir)
-	if !ok {
-		return false
-	}
 	name := path.Join(file...)
-	if err := s.touches(path.Join(dir, name)); err != nil {
-		s.gap(err)
+	if !ok || s.touches(path.Join(dir, name)) {
 		return false
 	}
 	found, _ := wait(s, name, func() (bool, error) { return d.Exists(name), nil })

@@ -64,7 +64,8 @@ func Statx(path string) (Place, error) {
 // near are the types of file system that answer by themselves. A thread that waits
 // for another's dead server cannot be ended, and with it not the program.
 const near = " ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs jfs vfat exfat ntfs3 hfsplus udf iso9660 squashfs erofs overlay " +
-	"tmpfs ramfs rootfs devtmpfs devpts proc sysfs cgroup cgroup2 mqueue debugfs tracefs securityfs "
+	"tmpfs ramfs rootfs devtmpfs devpts proc sysfs cgroup cgroup2 mqueue debugfs tracefs securityfs " +
+	"nsfs bpf configfs fusectl pstore hugetlbfs binfmt_misc efivarfs selinuxfs "
 
 // IsNear reports whether a file system of that type, as mountinfo has it, answers
 // whoever asks it, and does not wait for a server.

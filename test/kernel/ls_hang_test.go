@@ -213,3 +213,55 @@ func read(path string) string {
 	b, _ := os.ReadFile(path)
 	return string(b)
 }
+
+// A container that runs an engine has its state on a file system whose server does
+// not answer any more. Whoever asks that one cannot be ended: so nobody does.
+func TestLsDeadEngineState(t *testing.T) {
+	nstest.Need(t, "root", "fuse", "stat")
+	bin := program(t)
+	dir := fmt.Sprintf("/sys/fs/cgroup/pids/docker/%064x", os.Getpid())
+	if _, err := os.Stat("/sys/fs/cgroup/pids"); err != nil {
+		dir = strings.Replace(dir, "/pids", "", 1)
+	}
+	inner := fmt.Sprintf("%s/docker/%064x", dir, os.Getpid()+1)
+	if err := os.MkdirAll(inner, 0o755); err != nil { //nolint:gosec // of a cgroup
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		for _, d := range []string{inner, filepath.Dir(inner), dir} {
+			until(t, d+" is removed", func() bool { return os.Remove(d) == nil })
+		}
+		os.Remove(filepath.Dir(dir)) // which may be another's
+	})
+	f := newFuse(t)
+	inPrivate(t, func() error {
+		if err := syscall.Mount("nstool-test", "/var/lib", "tmpfs", 0, ""); err != nil {
+			return err
+		}
+		if err := os.Mkdir("/var/lib/docker", 0o700); err != nil {
+			return err
+		}
+		if err := f.mount("/var/lib/docker"); err != nil {
+			return err
+		}
+		for _, group := range []string{dir, inner} {
+			cmd := exec.Command("cat")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
+			start(t, cmd)
+			if err := os.WriteFile(group+"/cgroup.procs", []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	defer f.end()
+	f.deaf.Store(true)
+	r := finish(t, exec.Command(bin, "containers", "--json"))
+	t.Logf("took %v", r.took)
+	if want := fmt.Sprintf("%064x", os.Getpid()+1); r.took > soon || r.status != 0 || !strings.Contains(r.out, want) || !strings.Contains(r.out, "may never answer") {
+		t.Errorf("status %d after %v: %s%s", r.status, r.took, r.out, r.err)
+	}
+	if f.count(&f.left) > 0 {
+		t.Errorf("%d questions were asked", f.count(&f.left))
+	}
+}
