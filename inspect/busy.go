@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -539,15 +540,17 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 
 // mapsOf finds the mapped files of a process, its program not among them.
 func (b *busy) mapsOf(p *Process) (users []Use, err error) {
-	text, err := os.ReadFile(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "maps"))
+	file, err := os.Open(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "maps"))
 	if err != nil {
 		return nil, err
 	}
+	defer file.Close()
 	in, _ := p.Namespace(Mnt)
 	exe, _ := os.Readlink(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "exe"))
 	seen := make(map[string]bool)
-	for line := range bytes.Lines(text) {
-		dev, path, ok := parseMap(string(bytes.TrimSuffix(line, []byte("\n"))))
+	lines := bufio.NewScanner(file) // there may be hundreds of megabytes
+	for lines.Scan() {
+		dev, path, ok := parseMap(lines.Text())
 		if !ok || dev != b.Dev || seen[path] || path == exe {
 			continue
 		}
@@ -561,7 +564,7 @@ func (b *busy) mapsOf(p *Process) (users []Use, err error) {
 			users = append(users, u)
 		}
 	}
-	return users, nil
+	return users, lines.Err()
 }
 
 // parseMap reads a line of proc_pid_maps(5):
