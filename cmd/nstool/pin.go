@@ -433,13 +433,25 @@ func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, g
 			}
 		}
 	}
+	gaps = view.Snapshot.Gaps()
 	for _, row := range rows {
 		ns, ok := view.Snapshot.Find(row.Ino)
 		if row.Ino == 0 || !ok {
 			continue
 		}
 		row.Namespace = ns
+		if row.Why == "" && len(gaps) == 0 && isDeserted(ns) {
+			row.Why = pin.ErrInitGone.Error()
+		}
 	}
 	view.Details = view.Snapshot.Describe(ctx, holders, false)
-	return view, slices.Clone(view.Snapshot.Gaps()), nil
+	return view, slices.Clone(gaps), nil
+}
+
+// isDeserted reports whether ns is a PID namespace without a process, which is
+// all that tells that it is dead before Linux 6.11: none has a file before its
+// first process, and that is in it to the end. What is below the caller's own
+// is seen whole in /proc.
+func isDeserted(ns *inspect.Namespace) bool {
+	return ns.Type == inspect.PID && ns.Parent.Known() && len(ns.Members) == 0
 }

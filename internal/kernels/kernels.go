@@ -77,8 +77,8 @@ is refused.`,
 		Name: "pidns", Since: "6.11",
 		Adds: `The kernel translates process IDs, and tells of a PID namespace whose first
 process is gone.`,
-		Without: `Before, what a process is called elsewhere is read from each, and a dead PID
-namespace cannot be told from one that lives.`,
+		Without: `Before, what a process is called elsewhere is read from each, and a PID
+namespace is known to be dead by who sees all processes alone: there is none in it.`,
 		Probe: probe("pid", func(fd int) error {
 			_, _, err := sys.PIDIn(fd, os.Getpid())
 			return err
