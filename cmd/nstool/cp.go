@@ -259,7 +259,7 @@ func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end
 		before := time.Now()
 		e, err := o.openEnd(ctx, p)
 		if err == nil && source {
-			if err = e.place(p.Path).Look(); err != nil {
+			if _, err = e.place(p.Path).IsDir(); err != nil {
 				e.close()
 				e = nil
 			}

@@ -94,38 +94,30 @@ const deepest = 1000
 // directory it is copied into it, under its own name. Something that has no name, such as
 // "/" or "dir/.", is copied with what is in it alone.
 func (c *Copier) Copy(ctx context.Context, from, to Place) error {
-	src, err := from.open(!c.NoFollow)
+	it, err := from.item(!c.NoFollow)
 	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
+		return err
 	}
-	defer sys.CloseFD(src)
-	st, err := sys.StatFD(src)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
+	defer it.close()
+	if !it.stat.IsDir() && !it.stat.IsRegular() && !it.stat.IsLink() {
+		return fmt.Errorf("%s is %s: %w", from, sys.KindOf(it.stat.Mode), ErrSpecial)
 	}
-	if !st.IsDir() && !st.IsRegular() && !st.IsLink() {
-		return fmt.Errorf("%s is %s: %w", from, sys.KindOf(st.Mode), ErrSpecial)
-	}
-	at, err := to.place(baseName(from.Path), st.IsDir())
+	at, err := to.place(baseName(from.Path), it.stat.IsDir())
 	if err != nil {
 		return err
 	}
 	defer sys.CloseFD(at.dir)
-	if st.IsDir() {
-		if err := c.notInto(src, at); err != nil {
+	if it.stat.IsDir() {
+		if err := notInto(it.fd, at); err != nil {
 			return fmt.Errorf("%s: %w", from, err)
 		}
 	}
-	err = c.put(ctx, item{src, st, from.String()}, at, false, 0)
-	if s, ok := errors.AsType[sourceError](err); ok {
-		return fmt.Errorf("%s: %w", from, cause(s.err))
-	}
-	return err
+	return it.failed(c.put(ctx, it, at, false, 0))
 }
 
 // notInto finds out that a directory is to be copied into itself, which would
 // not end.
-func (c *Copier) notInto(src int, at spot) error {
+func notInto(src int, at spot) error {
 	dir := sys.Dup(at.dir)
 	defer func() { sys.CloseFD(dir) }()
 	for range deepest {
@@ -146,11 +138,36 @@ func (c *Copier) notInto(src int, at spot) error {
 	return nil
 }
 
-// An item is something to copy: open with O_PATH, or with a file name in text.
+// An item is something to copy, open with O_PATH.
 type item struct {
 	fd   int
 	stat sys.FileStat
 	text string // for messages
+}
+
+func (it item) close() { sys.CloseFD(it.fd) }
+
+// failed returns err, which with a [sourceError] is about the item.
+func (it item) failed(err error) error {
+	if s, ok := errors.AsType[sourceError](err); ok {
+		return fmt.Errorf("%s: %w", it.text, cause(s.err))
+	}
+	return err
+}
+
+// openDir opens a directory to copy what is in it.
+func (it item) openDir(depth int) (*os.File, error) {
+	if depth > deepest {
+		return nil, sourceError{fmt.Errorf("there are more than %d directories in one another", deepest)}
+	}
+	if name := sys.KernelFiles(it.fd); name != "" && depth > 0 {
+		return nil, sourceError{fmt.Errorf("it is a %s file system: %w", name, ErrSpecial)}
+	}
+	dir, err := sys.Reopen(it.fd)
+	if err != nil {
+		return nil, sourceError{err}
+	}
+	return dir, nil
 }
 
 // A sourceError is about what is copied, and not about where to.
@@ -208,8 +225,8 @@ func (c *Copier) putFile(at spot, st sys.FileStat, write func(*os.File) error) e
 	if err != nil {
 		return at.failed(err)
 	}
-	if old != nil && !old.stat.IsRegular() && !old.stat.IsLink() {
-		return at.failed(fmt.Errorf("it is %s, and is left as it is", sys.KindOf(old.stat.Mode)))
+	if err := old.stays(); err != nil {
+		return at.failed(err)
 	}
 	if old != nil && old.mounted {
 		return c.overwrite(at, write)
@@ -281,9 +298,9 @@ func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) 
 	var err error
 	switch {
 	case c.Owner != nil:
-		u, g, ok := c.Owner(st.UID, st.GID)
-		if !ok {
-			return fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", st.UID, st.GID)
+		u, g, err := c.owner(st)
+		if err != nil {
+			return err
 		}
 		return set(u, g)
 	case old != nil && old.stat.IsRegular():
@@ -295,6 +312,15 @@ func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) 
 		return nil // who may not give files away keeps them
 	}
 	return err
+}
+
+// owner asks Owner.
+func (c *Copier) owner(st sys.FileStat) (uid, gid uint32, err error) {
+	uid, gid, ok := c.Owner(st.UID, st.GID)
+	if !ok {
+		err = fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", st.UID, st.GID)
+	}
+	return uid, gid, err
 }
 
 // perm returns the permissions of a copy. Set-ID bits mean the power of an
@@ -311,12 +337,8 @@ func (c *Copier) perm(st sys.FileStat) uint32 {
 
 // putLink makes a symbolic link. Where it leads is not looked at.
 func (c *Copier) putLink(text string, st sys.FileStat, at spot) error {
-	old, err := at.look()
-	if err != nil {
+	if err := at.free(); err != nil {
 		return at.failed(err)
-	}
-	if old != nil && (old.mounted || !old.stat.IsRegular() && !old.stat.IsLink()) {
-		return at.failed(fmt.Errorf("it is %s, and is left as it is", sys.KindOf(old.stat.Mode)))
 	}
 	name, done, err := c.begin(at, func(name string) error { return sys.Symlink(text, at.dir, name) })
 	if err != nil {
@@ -337,15 +359,9 @@ func (c *Copier) putLink(text string, st sys.FileStat, at spot) error {
 
 // putDir copies a directory with all that is in it.
 func (c *Copier) putDir(ctx context.Context, it item, at spot, fresh bool, depth int) error {
-	if depth > deepest {
-		return sourceError{fmt.Errorf("there are more than %d directories in one another", deepest)}
-	}
-	if name := sys.KernelFiles(it.fd); name != "" && depth > 0 {
-		return sourceError{fmt.Errorf("it is a %s file system: %w", name, ErrSpecial)}
-	}
-	dir, err := sys.Reopen(it.fd)
+	dir, err := it.openDir(depth)
 	if err != nil {
-		return sourceError{err}
+		return err
 	}
 	defer dir.Close()
 
@@ -358,7 +374,7 @@ func (c *Copier) putDir(ctx context.Context, it item, at spot, fresh bool, depth
 	if made {
 		defer settle.done()
 	}
-	err = c.each(ctx, dir, it, depth, func(child item, name string) error {
+	err = c.each(ctx, dir, it, func(child item, name string) error {
 		to := spot{dir: int(into.Fd()), name: name, text: at.text + "/" + name}
 		return c.put(ctx, child, to, made, depth+1)
 	})
@@ -377,7 +393,7 @@ func (c *Copier) putDir(ctx context.Context, it item, at spot, fresh bool, depth
 
 // each calls f with everything in a directory. What f has against one of them
 // is told, and the next is taken, unless it concerns all of them.
-func (c *Copier) each(ctx context.Context, dir *os.File, it item, depth int, f func(child item, name string) error) error {
+func (c *Copier) each(ctx context.Context, dir *os.File, it item, f func(child item, name string) error) error {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
@@ -517,29 +533,22 @@ func (c *Copier) FromReader(ctx context.Context, r io.Reader, to Place, perm uin
 
 // ToWriter writes what is in a regular file.
 func (c *Copier) ToWriter(ctx context.Context, w io.Writer, from Place) error {
-	fd, err := from.open(true)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
-	}
-	defer sys.CloseFD(fd)
-	f, err := sys.Reopen(fd)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
-	}
-	defer f.Close()
-	st, err := sys.StatFD(fd)
+	it, err := from.item(true)
 	if err != nil {
 		return err
 	}
+	defer it.close()
+	f, err := sys.Reopen(it.fd)
+	if err != nil {
+		return it.failed(sourceError{err})
+	}
+	defer f.Close()
 	var r io.Reader = f
-	if st.Size > 0 {
-		r = io.LimitReader(f, st.Size) // it may grow for ever
+	if it.stat.Size > 0 {
+		r = io.LimitReader(f, it.stat.Size) // it may grow for ever
 	}
 	_, err = c.pump(ctx, w, r)
-	if s, ok := errors.AsType[sourceError](err); ok {
-		err = fmt.Errorf("%s: %w", from, cause(s.err))
-	}
-	return err
+	return it.failed(err)
 }
 
 // newName returns a name that nothing has.

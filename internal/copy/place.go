@@ -19,25 +19,28 @@ func (p Place) open(follow bool) (int, error) {
 	return sys.OpenInRoot(int(p.Root.Fd()), p.Path, follow)
 }
 
-// IsDir reports whether there is a directory at the place.
-func (p Place) IsDir() (bool, error) {
-	fd, err := p.open(true)
+// item opens what is at the place, to be copied.
+func (p Place) item(follow bool) (item, error) {
+	fd, err := p.open(follow)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", p, cause(err))
+		return item{}, fmt.Errorf("%s: %w", p, cause(err))
 	}
-	defer sys.CloseFD(fd)
 	st, err := sys.StatFD(fd)
-	return st.IsDir(), err
+	if err != nil {
+		sys.CloseFD(fd)
+		return item{}, fmt.Errorf("%s: %w", p, cause(err))
+	}
+	return item{fd, st, p.String()}, nil
 }
 
-// Look returns nil if there is something at the place.
-func (p Place) Look() error {
-	fd, err := p.open(true)
+// IsDir reports whether what is at the place is a directory.
+func (p Place) IsDir() (bool, error) {
+	it, err := p.item(true)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p, cause(err))
+		return false, err
 	}
-	sys.CloseFD(fd)
-	return nil
+	it.close()
+	return it.stat.IsDir(), nil
 }
 
 // A spot is where one copy is to be: a name in an open directory, or with no
@@ -166,6 +169,26 @@ func (at spot) look() (*present, error) {
 		return nil, err
 	}
 	return &present{st, mounted}, nil
+}
+
+// stays says why what is there is not replaced, or nil.
+func (p *present) stays() error {
+	if p == nil || p.stat.IsRegular() || p.stat.IsLink() {
+		return nil
+	}
+	return fmt.Errorf("it is %s, and is left as it is", sys.KindOf(p.stat.Mode))
+}
+
+// free returns nil if there is nothing at the spot that could not be replaced.
+func (at spot) free() error {
+	old, err := at.look()
+	if err == nil {
+		err = old.stays()
+	}
+	if err == nil && old != nil && old.mounted {
+		err = errors.New("something is mounted on it, and it is left as it is")
+	}
+	return err
 }
 
 // begin makes something under a name of its own, which is forgotten or removed

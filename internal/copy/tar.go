@@ -2,6 +2,7 @@ package copy
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,27 +19,17 @@ import (
 
 // ToTar writes an archive with what is at a place, under its own name.
 func (c *Copier) ToTar(ctx context.Context, w io.Writer, from Place) error {
-	src, err := from.open(!c.NoFollow)
+	it, err := from.item(!c.NoFollow)
 	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
-	}
-	defer sys.CloseFD(src)
-	st, err := sys.StatFD(src)
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, cause(err))
-	}
-	out := tar.NewWriter(w)
-	name := baseName(from.Path)
-	if name == "" {
-		name = "."
-	}
-	if err := c.pack(ctx, out, item{src, st, from.String()}, name, 0); err != nil {
-		if isSource(err) {
-			return fmt.Errorf("%s: %w", from, cause(err))
-		}
 		return err
 	}
-	return out.Close()
+	defer it.close()
+	out := tar.NewWriter(w)
+	err = c.pack(ctx, out, it, cmp.Or(baseName(from.Path), "."), 0)
+	if err == nil || isSource(err) { // which leaves whole entries
+		err = cmp.Or(out.Close(), err)
+	}
+	return it.failed(err)
 }
 
 // pack adds an item to an archive.
@@ -51,23 +42,17 @@ func (c *Copier) pack(ctx context.Context, out *tar.Writer, it item, name string
 		Uid: int(it.stat.UID), Gid: int(it.stat.GID),
 	}
 	if c.Owner != nil {
-		u, g, ok := c.Owner(it.stat.UID, it.stat.GID)
-		if !ok {
-			return sourceError{fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", it.stat.UID, it.stat.GID)}
+		u, g, err := c.owner(it.stat)
+		if err != nil {
+			return sourceError{err}
 		}
 		h.Uid, h.Gid = int(u), int(g)
 	}
 	switch {
 	case it.stat.IsDir():
-		if kernel := sys.KernelFiles(it.fd); kernel != "" && depth > 0 {
-			return sourceError{fmt.Errorf("it is a %s file system: %w", kernel, ErrSpecial)}
-		}
-		if depth > deepest {
-			return sourceError{fmt.Errorf("there are more than %d directories in one another", deepest)}
-		}
-		dir, err := sys.Reopen(it.fd)
+		dir, err := it.openDir(depth)
 		if err != nil {
-			return sourceError{err}
+			return err
 		}
 		defer dir.Close()
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
@@ -75,7 +60,7 @@ func (c *Copier) pack(ctx context.Context, out *tar.Writer, it item, name string
 			return err
 		}
 		c.Files.Add(1)
-		return c.each(ctx, dir, it, depth, func(child item, base string) error {
+		return c.each(ctx, dir, it, func(child item, base string) error {
 			err := c.pack(ctx, out, child, path.Join(name, base), depth+1)
 			if err != nil && !isSource(err) {
 				return fatalError{err} // an archive with half an entry is none
@@ -276,15 +261,15 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 func (c *Copier) link(top *os.File, to string, at spot) error {
 	parts, err := split(to)
 	if err != nil || len(parts) == 0 {
-		return fmt.Errorf("a link to %q: %w", to, firstOf(err, fs.ErrInvalid))
+		return fmt.Errorf("a link to %q: %w", to, cmp.Or(err, fs.ErrInvalid))
 	}
 	dir, err := c.walk(top, parts[:len(parts)-1], false)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if old, err := at.look(); err != nil || old != nil && (old.mounted || !old.stat.IsRegular() && !old.stat.IsLink()) {
-		return firstOf(err, errors.New("what is there is left as it is"))
+	if err := at.free(); err != nil {
+		return err
 	}
 	name, done, err := c.begin(at, func(name string) error {
 		return sys.HardLink(int(dir.Fd()), parts[len(parts)-1], at.dir, name)
@@ -295,11 +280,4 @@ func (c *Copier) link(top *os.File, to string, at spot) error {
 	defer done()
 	c.Files.Add(1)
 	return c.settle(name, at, false)
-}
-
-func firstOf(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
