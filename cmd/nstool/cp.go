@@ -298,15 +298,19 @@ func runCp(ctx context.Context, o *cpOptions) error {
 	}()
 
 	work := &copying{o: o}
-	done := make(chan error, 1)
-	go func() { done <- work.run(ctx) }()
+	// Never on the main thread: the kernel gives that one the signals of the
+	// process, and while it waits for a file system that does not answer it takes
+	// none.
+	done := sys.StartThread(func() error { return work.run(ctx) })
 	var err error
 	select {
-	case err = <-done:
+	case e := <-done:
+		err = e.Result()
 	case <-ctx.Done():
 		// What waits for something that does not answer is left to wait.
 		select {
-		case err = <-done:
+		case e := <-done:
+			err = e.Result()
 		case <-time.After(time.Second):
 			work.abort(2 * time.Second)
 			err = context.Cause(ctx)
