@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // A sandbox is a chain of processes, each the test binary run again, each of
@@ -311,12 +313,10 @@ func mount(source, target, fstype string, flags uintptr) error {
 }
 
 // leave starts a thread that leaves for new namespaces, does there what it is
-// told, and stays until it is released. A thread is never given back: it ends
-// with its goroutine.
+// told, and stays until it is released. It is then given up.
 func leave(types []string, do func() error) (tid int, release func(), err error) {
-	done, hold, gone := make(chan error), make(chan struct{}), make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
+	done, hold := make(chan error), make(chan struct{})
+	gone := sys.StartThread(func() error {
 		tid = syscall.Gettid()
 		err := syscall.Unshare(int(flagsOf(types)))
 		if err == nil && do != nil {
@@ -324,9 +324,10 @@ func leave(types []string, do func() error) (tid int, release func(), err error)
 		}
 		done <- err
 		<-hold
-		close(gone)
-	}()
+		return nil
+	})
 	if err := <-done; err != nil {
+		close(hold)
 		return 0, nil, fmt.Errorf("thread in new %v: %w", types, err)
 	}
 	return tid, func() {
