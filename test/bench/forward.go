@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,29 +23,15 @@ func (b *bench) forward() error {
 		return nil
 	}
 	target := exec.Command("unshare", "--net", "--kill-child", "--fork", "sh", "-c", "ip link set lo up && echo up && exec cat")
-	stdin, err := target.StdinPipe()
+	_, end, err := stay(target)
 	if err != nil {
 		return err
 	}
-	stdout, err := target.StdoutPipe()
+	defer end()
+	pid, err := childOf(target)
 	if err != nil {
 		return err
 	}
-	if err := target.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		stdin.Close()
-		target.Wait()
-	}()
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", target.Process.Pid))
-	if err != nil {
-		return err
-	}
-	pid := strings.TrimSpace(string(children))
 	ns, err := enter.OpenFile("/proc/"+pid+"/ns/net", inspect.Net)
 	if err != nil {
 		return err
@@ -144,7 +129,7 @@ func send(conn net.Conn, received <-chan int64) (float64, error) {
 	got := <-received
 	took := time.Since(start).Seconds()
 	if got != sent {
-		return 0, fmt.Errorf("%s bytes of %s arrived", strconv.FormatInt(got, 10), strconv.FormatInt(sent, 10))
+		return 0, fmt.Errorf("%d bytes of %d arrived", got, sent)
 	}
 	return float64(got) / took / 1e6, nil
 }

@@ -161,37 +161,55 @@ func (b *bench) build() error {
 
 // idle measures on the host as it is, with one process to look at.
 func (b *bench) idle() error {
-	target := exec.Command("unshare", "--user", "--map-root-user", "--net", "--uts", "--ipc", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc", "cat")
-	stdin, err := target.StdinPipe()
+	target := exec.Command("unshare", "--user", "--map-root-user", "--net", "--uts", "--ipc", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--mount-proc", "sh", "-c", "echo up && exec cat")
+	_, end, err := stay(target)
 	if err != nil {
 		return err
 	}
-	stdout, err := target.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := target.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		stdin.Close()
-		target.Wait()
-	}()
-	fmt.Fprintln(stdin, "there")
-	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", target.Process.Pid))
+	defer end()
+	pid, err := childOf(target)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(b.out, "as it is")
 	for _, it := range items {
-		if _, err := b.beside(it, strings.TrimSpace(string(children))); err != nil {
+		if _, err := b.beside(it, pid); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stay starts a program that says a line when it is ready, and stays until its
+// standard input ends, which the function that is returned sees to.
+func stay(cmd *exec.Cmd) (line string, end func(), err error) {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	end = func() {
+		stdin.Close()
+		cmd.Wait()
+	}
+	line, err = bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		end()
+		return "", nil, fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err)
+	}
+	return strings.TrimSuffix(line, "\n"), end, nil
+}
+
+// childOf returns the PID of the one child of a program that was started.
+func childOf(cmd *exec.Cmd) (string, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
+	return strings.TrimSpace(string(children)), err
 }
 
 // crowded measures what depends on how many there are.
@@ -245,23 +263,12 @@ func (b *bench) growth() error {
 func (b *bench) gather(c crowd) (end func(), err error) {
 	cmd := exec.Command(filepath.Join(b.dir, "crowd"), strconv.Itoa(c.processes), strconv.Itoa(c.groups), strconv.Itoa(c.threads), strconv.Itoa(c.descriptors))
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	end = func() {
-		stdin.Close()
-		cmd.Wait()
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+	line, end, err := stay(cmd)
+	if err == nil && line != "ready" {
 		end()
+		err = fmt.Errorf("it says %q", line)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("crowd of %d: %w", c.processes, err)
 	}
 	return end, nil

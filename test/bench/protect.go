@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -126,23 +125,13 @@ func (b *bench) inCage(root string, p protection, f func(pid int) error) error {
 	}
 	cmd := exec.Command(filepath.Join(b.dir, "cage"), append(append(options, root), "/bin/busybox", "sleep", "1000")...)
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+	line, end, err := stay(cmd)
 	if err != nil {
 		return err
 	}
-	stdout, err := cmd.StdoutPipe()
+	defer end()
+	pid, err := strconv.Atoi(line)
 	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	defer func() {
-		stdin.Close()
-		cmd.Wait()
-	}()
-	var pid int
-	if _, err := fmt.Fscan(bufio.NewReader(stdout), &pid); err != nil {
 		return fmt.Errorf("cage: %w", err)
 	}
 	return f(pid)
