@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -22,8 +23,9 @@ const dialTimeout = 10 * time.Second
 // namespace, so all that waits is done elsewhere.
 type dialer struct {
 	requests chan request
-	done     chan error // of the thread
-	root     *os.File   // of the target, to find unix sockets in; or nil
+	done     chan error   // of the thread
+	outpost  *sys.Outpost // in place of the thread, or nil
+	root     *os.File     // of the target, to find unix sockets in; or nil
 }
 
 type request struct {
@@ -37,7 +39,28 @@ type socket struct {
 }
 
 // newDialer sends a thread into the namespace ns, and returns when it is there.
+// Where that is not permitted it may be to who has joined the user namespace
+// first that owns ns, as its creator may, but no thread can: that is a process.
 func newDialer(ns, root *os.File) (*dialer, error) {
+	d, err := newThread(ns, root)
+	if errors.Is(err, fs.ErrPermission) {
+		if o, e := newOutpost(int(ns.Fd())); e == nil {
+			return &dialer{outpost: o, root: root}, nil
+		}
+	}
+	return d, err
+}
+
+func newOutpost(ns int) (*sys.Outpost, error) {
+	owner, err := sys.Owner(ns)
+	if err != nil {
+		return nil, err
+	}
+	defer sys.CloseFD(owner)
+	return sys.NewOutpost([]sys.Join{{FD: owner, Flag: sys.CLONE_NEWUSER}, {FD: ns, Flag: sys.CLONE_NEWNET}})
+}
+
+func newThread(ns, root *os.File) (*dialer, error) {
 	d := &dialer{requests: make(chan request), done: make(chan error, 1), root: root}
 	joined := make(chan struct{})
 	go func() {
@@ -60,15 +83,24 @@ func newDialer(ns, root *os.File) (*dialer, error) {
 
 // close has the thread end. Nobody may dial any more.
 func (d *dialer) close() {
+	if d.outpost != nil {
+		d.outpost.Close()
+		return
+	}
 	close(d.requests)
 	<-d.done
 }
 
 // socket makes a socket in the namespace.
 func (d *dialer) socket(kind sys.SocketKind) (*os.File, error) {
-	reply := make(chan socket, 1)
-	d.requests <- request{kind, reply}
-	s := <-reply
+	var s socket
+	if d.outpost != nil {
+		s.fd, s.err = d.outpost.Socket(kind)
+	} else {
+		reply := make(chan socket, 1)
+		d.requests <- request{kind, reply}
+		s = <-reply
+	}
 	if s.err != nil {
 		return nil, s.err
 	}

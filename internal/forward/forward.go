@@ -17,9 +17,11 @@
 //	fmt.Println(addr)
 //	f.Serve(ctx)
 //
-// Nothing is started in the namespace: one thread of the caller joins it and
-// makes sockets, which stay in there. The namespace lives for as long as there
-// are sockets in it, also when its last process has gone.
+// One thread of the caller joins the namespace and makes sockets, which stay in
+// there. If it may not, that is done by a process that first joins the user
+// namespace which owns the network, and shows nothing of the caller: see
+// [sys.Outpost]. The namespace lives for as long as there are sockets in it, also
+// when its last process has gone.
 //
 // Of a connection all is passed on: each direction ends for itself, and a reset
 // is passed on as one. Data goes through splice(2) and is not copied.
@@ -39,10 +41,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// MaxConnections is how many connections are carried at a time, at most: the
+// mostConnections is how many connections are carried at a time, at most: the
 // next wait to be accepted. There are fewer where the process may not have so
 // many descriptors.
-const MaxConnections = 4096
+const mostConnections = 4096
 
 // perConnection is how many descriptors a connection takes: two sockets, and
 // for each direction a pipe to splice through.
@@ -55,6 +57,7 @@ type Forwarder struct {
 	Failed func(spec Spec, err error)
 
 	dialer    *dialer
+	idle      time.Duration // of a UDP session
 	listeners []*listener
 	places    chan struct{} // one for each connection there may be
 
@@ -76,15 +79,15 @@ type listener struct {
 
 // New returns a Forwarder into the network namespace ns. Unix sockets are
 // looked for below root, the root directory of the target, unless it is nil.
-// Both may be closed then. Joining needs CAP_SYS_ADMIN in the user namespace that owns ns and in
-// the caller's.
+// Both may be closed then. It needs CAP_SYS_ADMIN in the user namespace that owns
+// ns, as its creator has, and in the caller's unless a process may join the former.
 func New(ns, root *os.File) (*Forwarder, error) {
 	d, err := newDialer(ns, root)
 	if err != nil {
 		return nil, err
 	}
-	places := max(1, min(MaxConnections, (sys.MaxFiles()-64)/perConnection))
-	return &Forwarder{dialer: d, places: make(chan struct{}, places), open: make(map[aborter]bool)}, nil
+	places := max(1, min(mostConnections, (sys.MaxFiles()-64)/perConnection))
+	return &Forwarder{dialer: d, idle: sessionTimeout, places: make(chan struct{}, places), open: make(map[aborter]bool)}, nil
 }
 
 // Listen opens the caller's socket for a spec, and returns its address. A spec

@@ -454,6 +454,72 @@ func TestUDP(t *testing.T) {
 	}
 }
 
+// A client that neither speaks nor hears anything is forgotten, and begins anew
+// when it speaks again.
+func TestIdle(t *testing.T) {
+	ns := network(t)
+	var server net.PacketConn
+	inside(t, ns, func() (err error) {
+		server, err = net.ListenPacket("udp", "127.0.0.1:0")
+		return err
+	})
+	defer server.Close()
+	server.SetDeadline(time.Now().Add(20 * time.Second))
+	f, err := New(ns, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.idle = time.Second
+	at, err := f.Listen(t.Context(), Spec{UDP: true, ToPort: netip.MustParseAddrPort(server.LocalAddr().String()).Port()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Serve(ctx)
+	}()
+	defer func() {
+		stop()
+		<-done
+		f.Close()
+	}()
+	c, err := net.Dial("udp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	from := func() net.Addr {
+		t.Helper()
+		c.Write([]byte("x"))
+		_, a, err := server.ReadFrom(make([]byte, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	first := from()
+	for range 6 { // longer than a second, and all is answers
+		time.Sleep(200 * time.Millisecond)
+		server.WriteTo([]byte("y"), first)
+	}
+	if again := from(); again.String() != first.String() {
+		t.Errorf("it came from %s, and then from %s", first, again)
+	}
+	open := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.open)
+	}
+	for end := time.Now().Add(20 * time.Second); open() > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not forgotten")
+		}
+	}
+	from()
+}
+
 // The least recently used session goes for a new one.
 func TestSessions(t *testing.T) {
 	ns := network(t)

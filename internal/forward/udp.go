@@ -14,13 +14,13 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// MaxSessions is how many clients of one UDP port are told apart. When there is
+// mostSessions is how many clients of one UDP port are told apart. When there is
 // one more, the one that has been silent for the longest is forgotten.
-const MaxSessions = 4096
+const mostSessions = 4096
 
-// SessionTimeout is how long nothing may come from either side before a client
+// sessionTimeout is how long nothing may come from either side before a client
 // is forgotten: its next datagram comes from another port then.
-const SessionTimeout = time.Minute
+const sessionTimeout = time.Minute
 
 // maxDatagram is more than a datagram has.
 const maxDatagram = 1 << 16
@@ -49,7 +49,7 @@ func newSessions() *sessions {
 func (f *Forwarder) serveUDP(ctx context.Context, l *listener) {
 	all := newSessions()
 	// Fewer where the process may not have so many descriptors.
-	most := max(1, min(MaxSessions, cap(f.places)*perConnection/2))
+	most := max(1, min(mostSessions, cap(f.places)*perConnection/2))
 	buf := make([]byte, maxDatagram)
 	for {
 		n, client, err := l.udp.ReadFromUDPAddrPort(buf)
@@ -112,7 +112,7 @@ func (f *Forwarder) answer(l *listener, s *session) {
 		return
 	}
 	for {
-		rest := SessionTimeout - time.Since(time.Unix(0, s.used.Load()))
+		rest := f.idle - time.Since(time.Unix(0, s.used.Load()))
 		if rest <= 0 || s.conn.SetReadDeadline(time.Now().Add(rest)) != nil {
 			return
 		}

@@ -16,7 +16,14 @@ type SocketKind struct {
 // NewSocket makes a socket that never makes its caller wait. It belongs to the
 // network namespace that the calling thread is in, and stays there.
 func NewSocket(kind SocketKind) (int, error) {
-	family, typ := unix.AF_INET, unix.SOCK_STREAM
+	family, typ := kind.numbers()
+	fd, err := unix.Socket(family, typ, 0)
+	return fd, os.NewSyscallError("socket", err)
+}
+
+// numbers returns the first two arguments of socket(2).
+func (kind SocketKind) numbers() (family, typ int) {
+	family, typ = unix.AF_INET, unix.SOCK_STREAM
 	switch {
 	case kind.Unix:
 		family = unix.AF_UNIX
@@ -26,8 +33,7 @@ func NewSocket(kind SocketKind) (int, error) {
 	if kind.Datagrams {
 		typ = unix.SOCK_DGRAM
 	}
-	fd, err := unix.Socket(family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	return fd, os.NewSyscallError("socket", err)
+	return family, typ | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 }
 
 // Connect begins to connect a socket to an address of 4 or 16 bytes, or the

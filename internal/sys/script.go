@@ -162,6 +162,13 @@ func (s *Script) keep(i Index, addr Addr, errs ...unix.Errno) {
 	s.calls[i][wordErrno/8] = uint64(addr)
 }
 
+// keepAll is keep of every error.
+func (s *Script) keepAll(i Index, addr Addr) {
+	s.calls[i][wordKeep/8] = ^uint64(0)
+	s.calls[i][wordKeep/8+1] = ^uint64(0)
+	s.calls[i][wordErrno/8] = uint64(addr)
+}
+
 // Store makes call i store its result, eight bytes, at addr: in data from
 // [Script.Space], or in an argument of a later call, see [Script.Arg].
 func (s *Script) Store(i Index, addr Addr) { s.calls[i][wordStore/8] = uint64(addr) }

@@ -1,0 +1,164 @@
+package sys
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Outpost is a process that has joined namespaces that no thread of this
+// program can join, and makes sockets there. Nothing runs in it but the stub of
+// [Script], in a session of its own; it ends with this program.
+type Outpost struct {
+	pid int
+
+	mu   sync.Mutex
+	conn int  // a request and its answer are one message each
+	dead bool // or stopped by somebody
+}
+
+// errOutpost says that an outpost was ended by somebody.
+var errOutpost = errors.New("the process that makes the sockets has ended")
+
+// NewOutpost starts a process that joins these namespaces, in this order.
+func NewOutpost(joins []Join) (*Outpost, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	defer unix.Close(pair[1])
+	null, err := OpenNull()
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	defer unix.Close(null)
+
+	s := NewScript()
+	s.Stdio(null, null, null)
+	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
+	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
+	s.Setsid()     // what is typed is for us
+	conn := s.File(pair[1])
+	for _, j := range joins {
+		s.Setns(s.File(j.FD), j.Flag)
+	}
+	s.CloseFrom(conn + 1)
+	s.WriteAt(conn, s.Pointers(readyIndex, 0), recordSize)
+	s.makeSockets(conn)
+	s.Report(conn, 1)
+
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid, err := s.Start()
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	unix.Close(pair[1])
+	pair[1] = -1
+	o := &Outpost{pid: pid, conn: pair[0]}
+	_ = unix.SetsockoptTimeval(o.conn, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
+	r, ok := ReadReport(o.conn)
+	switch {
+	case ok && r.Err != nil:
+		_, call := s.Failed(r.Failed)
+		err = os.NewSyscallError(call, r.Err)
+	case !ok:
+		err = errOutpost
+	}
+	if err != nil {
+		o.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// The layout of a message with one descriptor, see cmsg(3) and recvmsg(2).
+const (
+	cmsgHeader = 16
+	cmsgSpace  = 24
+	requestLen = 24 // the arguments of socket(2)
+	answerLen  = 8  // 0, or its errno
+)
+
+// makeSockets appends a loop that makes a socket for each request of conn, and
+// ends with it.
+func (s *Script) makeSockets(conn int) {
+	header := binary.NativeEndian.AppendUint64(nil, cmsgHeader+4)
+	header = binary.NativeEndian.AppendUint32(header, unix.SOL_SOCKET)
+	header = binary.NativeEndian.AppendUint32(header, unix.SCM_RIGHTS)
+	control := s.Bytes(append(header, make([]byte, cmsgSpace-cmsgHeader)...))
+	errno := s.Space(answerLen)
+	message := func(answer, control Addr, size uint64) uint64 { // struct msghdr
+		iov := s.Pointers(uint64(answer), answerLen)
+		return uint64(s.Pointers(0, 0, uint64(iov), 1, uint64(control), size, 0))
+	}
+	good, bad := message(s.Space(answerLen), control, cmsgSpace), message(errno, 0, 0)
+
+	loop := s.next()
+	read := s.Call("read", unix.SYS_READ, uint64(conn), 0, requestLen)
+	s.calls[read][wordGoto/8] = callAddr(int(s.Exit(0)) + 1)
+	socket := s.Call("socket", unix.SYS_SOCKET)
+	s.calls[read][wordArgs/8+1] = uint64(s.Arg(socket, 0))
+	s.Store(socket, control+cmsgHeader)
+	s.IgnoreAll(socket)
+	s.keepAll(socket, errno)
+	made := s.own("socket", ownLoad, uint64(control+cmsgHeader), 0)
+	s.Call("sendmsg", unix.SYS_SENDMSG, uint64(conn), good, 0)
+	closing := s.Close(0)
+	s.Store(made, s.Arg(closing, 0))
+	s.calls[closing][wordOnZero/8] = loop
+	s.calls[socket][wordOnError/8] = s.next()
+	tell := s.Call("sendmsg", unix.SYS_SENDMSG, uint64(conn), bad, 0)
+	s.calls[tell][wordGoto/8] = loop
+}
+
+// Socket makes a socket there, as [NewSocket] does here.
+func (o *Outpost) Socket(kind SocketKind) (int, error) { return o.socket(kind.numbers()) }
+
+func (o *Outpost) socket(family, typ int) (int, error) {
+	var request []byte
+	for _, arg := range []int{family, typ, 0} {
+		request = binary.NativeEndian.AppendUint64(request, uint64(arg))
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var answer [recordSize]byte
+	control := make([]byte, cmsgSpace)
+	var n, rights int
+	if !o.dead {
+		err := retry(func() error { return unix.Sendto(o.conn, request, unix.MSG_NOSIGNAL, nil) })
+		if err == nil {
+			err = retry(func() (err error) {
+				n, rights, _, _, err = unix.Recvmsg(o.conn, answer[:], control, unix.MSG_CMSG_CLOEXEC)
+				return err
+			})
+		}
+		o.dead = err != nil || n != answerLen
+	}
+	if o.dead {
+		return -1, errOutpost
+	}
+	if errno := unix.Errno(binary.NativeEndian.Uint64(answer[:])); errno != 0 {
+		return -1, os.NewSyscallError("socket", errno)
+	}
+	list, err := unix.ParseSocketControlMessage(control[:rights])
+	if err == nil && len(list) == 1 {
+		if fds, err := unix.ParseUnixRights(&list[0]); err == nil && len(fds) == 1 {
+			return fds[0], nil
+		}
+	}
+	return -1, os.NewSyscallError("recvmsg", unix.EMFILE) // there was no number for it
+}
+
+// Close ends the process.
+func (o *Outpost) Close() {
+	unix.Close(o.conn)
+	_ = unix.Kill(o.pid, unix.SIGKILL) // it may be stopped
+	_ = Reap(o.pid)
+}
