@@ -147,7 +147,7 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 		if err != nil {
 			return err
 		}
-		if entry.IsOwn(inspect.Net, ns) && spec.ToPath == "" && at.String() == spec.String() {
+		if entry.IsOwn(inspect.Net, ns) && spec.LeadsTo(at) {
 			return fmt.Errorf("%s has the network of the caller, and %s would lead to itself", o.ref.Text, at)
 		}
 		protocol := ""

@@ -154,6 +154,24 @@ func ParseAddress(s string) (netip.Addr, error) {
 	return address(s)
 }
 
+// LeadsTo reports whether what is carried would come back to the socket that
+// listens at that address, if both were in the same network namespace.
+func (s Spec) LeadsTo(at netip.AddrPort) bool {
+	to := []netip.Addr{s.To}
+	if !s.To.IsValid() {
+		to = []netip.Addr{loopback4, loopback6}
+		if s.UDP {
+			to = to[:1]
+		}
+	}
+	for _, a := range to {
+		if a == at.Addr() || at.Addr().IsUnspecified() && a.IsLoopback() && a.Is4() == at.Addr().Is4() {
+			return s.ToPath == "" && s.ToPort == at.Port()
+		}
+	}
+	return false
+}
+
 // String returns how to write the address that is carried to: "127.0.0.1:80".
 func (s Spec) String() string {
 	switch {

@@ -48,6 +48,33 @@ func TestParseSpec(t *testing.T) {
 	}
 }
 
+// What would lead to itself in the same network, for ever.
+func TestLeadsTo(t *testing.T) {
+	for _, c := range []struct {
+		word, at string
+		want     bool
+	}{
+		{"80", "127.0.0.1:80", true},
+		{"80", "[::1]:80", true}, // where a server may listen for IPv6 alone
+		{"80/udp", "[::1]:80", false},
+		{"80", "127.0.0.1:8080", false},
+		{"80", "127.0.0.2:80", false},
+		{"80", "0.0.0.0:80", true},
+		{"80", "[::]:80", true},
+		{"80:127.0.0.1:80", "[::]:80", false},
+		{"80:127.0.0.3:80", "0.0.0.0:80", true},
+		{"80:10.0.0.5:80", "0.0.0.0:80", false},
+		{"80:10.0.0.5:80", "10.0.0.5:80", true},
+		{"80:[fd00::1]:80", "[fd00::1]:80", true},
+		{"80:@app", "127.0.0.1:80", false},
+	} {
+		s, err := ParseSpec(c.word)
+		if got := s.LeadsTo(netip.MustParseAddrPort(c.at)); err != nil || got != c.want {
+			t.Errorf("%s at %s: %v, %v", c.word, c.at, got, err)
+		}
+	}
+}
+
 func FuzzParseSpec(f *testing.F) {
 	for _, s := range []string{"80", "8080:80/udp", "[::1]:8080:[fd00::1%2]:80", "0.0.0.0:0:localhost:1", "8080:/run/x", "8080:@x"} {
 		f.Add(s)
