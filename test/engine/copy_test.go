@@ -136,58 +136,76 @@ func TestCpCrashing(t *testing.T) {
 	}
 }
 
-// TestForward reaches what listens on the loopback interface of a container
-// and of a pod.
+// TestForward reaches what listens on the loopback interface of a container of
+// every engine, and of a pod.
 func TestForward(t *testing.T) {
-	c := engine.Start(t, engine.Docker, engine.Options{Command: []string{"/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:80", "-h", "/etc"}})
-	p := engine.StartPod(t, false, "web", "side")
-	for _, target := range []string{c.Name, fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name)} {
-		if strings.HasPrefix(target, "pod:") {
-			server := exec.Command(engine.Nstool(t), "enter", "-p", target+"/web", "/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:80", "-h", "/etc")
-			if err := server.Start(); err != nil {
-				t.Fatal(err)
+	for _, e := range engine.All {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			o := engine.Options{}
+			if e == engine.Nspawn {
+				o.Args = []string{"--private-network"}
 			}
-			defer server.Wait()
-			defer server.Process.Signal(os.Interrupt)
-		}
-		cmd := exec.Command(engine.Nstool(t), "forward", target, ":80")
-		cmd.Stderr = os.Stderr
-		says, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(says).ReadString('\n')
-		at, rest, _ := strings.Cut(line, " ")
-		if err != nil || rest != "-> "+target+" 127.0.0.1:80\n" {
-			t.Errorf("%v: %s", err, line)
-		}
-		transport := &http.Transport{DisableKeepAlives: true}
-		client := &http.Client{Transport: transport}
-		var reply *http.Response
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			if reply, err = client.Get("http://" + at + "/passwd"); err == nil {
-				break // the server listens
-			}
-		}
-		if err != nil {
-			t.Error(err)
-		} else {
-			b, err := io.ReadAll(reply.Body)
-			reply.Body.Close()
-			if text := string(b); err != nil || !strings.HasPrefix(text, "root:x:0:0:") {
-				t.Errorf("%v: %s", err, text)
-			}
-		}
-		cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			t.Error(err)
+			target := string(e) + ":" + engine.Start(t, e, o).Name
+			forward(t, target, target)
+		})
+	}
+	t.Run("pod", func(t *testing.T) {
+		t.Parallel()
+		p := engine.StartPod(t, false, "web", "side")
+		pod := fmt.Sprintf("pod:%s/%s", p.Namespace, p.Name)
+		forward(t, pod, pod+"/web")
+	})
+}
+
+// forward has a server in one container, and asks it by way of the target.
+func forward(t *testing.T, target, container string) {
+	t.Helper()
+	server := exec.Command(engine.Nstool(t), "enter", "-p", container, "/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/etc")
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer server.Wait()
+	defer server.Process.Signal(os.Interrupt)
+	cmd := exec.Command(engine.Nstool(t), "forward", target, ":8080")
+	cmd.Stderr = os.Stderr
+	says, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(says).ReadString('\n')
+	at, rest, _ := strings.Cut(line, " ")
+	if err != nil || rest != "-> "+target+" 127.0.0.1:8080\n" {
+		t.Errorf("%v: %s", err, line)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var reply *http.Response
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if reply, err = client.Get("http://" + at + "/passwd"); err == nil {
+			break // the server listens
 		}
 	}
+	if err != nil {
+		t.Error(err)
+	} else {
+		b, err := io.ReadAll(reply.Body)
+		reply.Body.Close()
+		if text := string(b); err != nil || !strings.HasPrefix(text, "root:x:0:0:") {
+			t.Errorf("%v: %s", err, text)
+		}
+	}
+	cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
 
-	// It ends with the container.
+// TestForwardEnds with the container.
+func TestForwardEnds(t *testing.T) {
+	c := engine.Start(t, engine.Docker, engine.Options{})
 	cmd := exec.Command(engine.Nstool(t), "forward", c.Name, ":80")
 	var said strings.Builder
 	cmd.Stderr = &said
