@@ -140,7 +140,7 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []tar
 			}
 		}
 		// The container of a process may be known where its namespaces are not.
-		if p, ok := snap.Process(ref.PID); ok && err != nil && ref.Kind == target.Process && snap.ContainerOf(p).Container != nil {
+		if p, ok := snap.Process(ref.PID); ok && err != nil && !errors.Is(err, fs.ErrNotExist) && ref.Kind == target.Process && snap.ContainerOf(p).Container != nil {
 			found, err = target.Found{Process: p}, nil
 		}
 		if err != nil {

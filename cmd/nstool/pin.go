@@ -244,11 +244,13 @@ process, an open file, another pin. What is no pin of ours is left alone.`,
   nstool pin rm --path /tmp/keep`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.words = args
-			if len(args) == 0 && o.path == "" {
-				return usagef("no name; see nstool pin rm --help")
-			}
-			if len(args) > 0 && o.path != "" {
+			switch path := cmd.Flags().Changed("path"); {
+			case path && o.path == "":
+				return usagef("--path needs a file")
+			case path && len(args) > 0:
 				return usagef("--path takes no name, and %q was given", args[0])
+			case !path && len(args) == 0:
+				return usagef("no name; see nstool pin rm --help")
 			}
 			return run(cmd.Context(), o)
 		},
@@ -334,7 +336,9 @@ func newPinLs(a *app, run func(context.Context, *pinLsOptions) error) *cobra.Com
 everybody else who mounted a namespace on a file. A name whose namespace cannot
 be entered any more is dead, and it is said why.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.names = args
+			for _, name := range args {
+				o.names = append(o.names, strings.TrimPrefix(name, "pin:"))
+			}
 			return run(cmd.Context(), o)
 		},
 		ValidArgsFunction: completePins,
@@ -350,7 +354,7 @@ be entered any more is dead, and it is said why.`,
 
 func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	// What a killed pin add left holds namespaces that nobody sees.
-	if err := pin.Heal(ctx); err != nil {
+	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // that is: there is no place for any
 		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)

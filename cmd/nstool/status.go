@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/internal/entry"
 )
 
@@ -87,14 +88,18 @@ func silent(err error) bool {
 // hintsOf returns the advice that err carries, outermost first.
 func hintsOf(err error) []string {
 	var hints []string
-	for err != nil {
-		if h, ok := err.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if h, ok := e.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
 			hints = append(hints, h.hint)
 		}
-		if e, ok := err.(entry.Explained); ok && e.Advice != "" { //nolint:errorlint // as above
-			hints = append(hints, e.Advice)
+		if x, ok := e.(entry.Explained); ok && x.Advice != "" { //nolint:errorlint // as above
+			hints = append(hints, x.Advice)
 		}
-		err = errors.Unwrap(err)
+	}
+	if e, ok := errors.AsType[*enter.NamespaceError](err); ok && hints == nil {
+		if hint := entry.Looking(e); hint != "" {
+			hints = append(hints, hint)
+		}
 	}
 	return hints
 }

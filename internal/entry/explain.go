@@ -50,7 +50,7 @@ func (o *Options) Explain(err error) error {
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
 		o.explainStep(e, &x)
 	} else if e, ok := errors.AsType[*enter.NamespaceError](err); ok {
-		o.explainNamespace(e, &x)
+		x.Advice = Looking(e)
 	} else if e, ok := errors.AsType[*enter.TypeError](err); ok {
 		x.Advice = fmt.Sprintf("join it as --%s=%s", e.Got, e.Path)
 	} else if _, ok := errors.AsType[*enter.HostDirError](err); ok {
@@ -133,12 +133,14 @@ func denied(e *enter.StepError) string {
 	return ""
 }
 
-func (o *Options) explainNamespace(e *enter.NamespaceError, x *Explained) {
+// Looking says what it takes to look at a namespace of a process, if that was
+// denied, and else "".
+func Looking(e *enter.NamespaceError) string {
 	switch me := uint32(os.Geteuid()); {
 	case !errors.Is(e.Err, fs.ErrPermission):
+		return ""
 	case me != 0 && e.UID != me:
-		x.Advice = fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
-	default:
-		x.Advice = "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace"
+		return fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
 	}
+	return "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace"
 }

@@ -101,6 +101,9 @@ func removeEarly(words []string) bool {
 func ParsePinned(word string) (name string, types []inspect.Type, err error) {
 	name, typ, typed := strings.Cut(strings.TrimPrefix(word, "pin:"), "/")
 	if err := pin.CheckName(name); err != nil {
+		if name == "" && typed {
+			err = fmt.Errorf("%s is a path: --path %[1]s removes the pin on a file", word)
+		}
 		return "", nil, UsageError{err}
 	}
 	if typed {

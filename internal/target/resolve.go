@@ -126,6 +126,9 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 			return Found{}, errors.New("this proc file system does not show the caller")
 		}
 	}
+	if err := ref.Check(pid); err != nil {
+		return Found{}, err
+	}
 	for _, g := range snap.Gaps() {
 		if g.PID == pid && g.What == "ns" {
 			return Found{}, fmt.Errorf("the namespaces of process %d cannot be read: %w", pid, g.Err)
@@ -134,9 +137,6 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	p, ok := snap.Process(pid)
 	if !ok {
 		return Found{}, missing("no process %d", pid)
-	}
-	if err := ref.Check(pid); err != nil {
-		return Found{}, err
 	}
 	if ref.TID != 0 {
 		if _, err := os.Stat(fmt.Sprintf("%s/%d/task/%d", snap.Proc(), pid, ref.TID)); errors.Is(err, fs.ErrNotExist) {
@@ -153,6 +153,9 @@ func (ref Ref) Check(pid int) error {
 		return nil
 	}
 	p, err := sys.OpenProcess(pid, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return missing("no process %d", pid)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref.Text, err)
 	}
