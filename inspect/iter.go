@@ -182,7 +182,7 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 		if f.Flag == 0 {
 			h.Kind = BySocket
 			if s.types.Has(Net) && proc.ino[Net] != ino {
-				p.sightings = append(p.sightings, sighting{Net, ino, h, h.way(Net)})
+				p.sightings = append(p.sightings, sighting{Net, ino, h})
 			}
 			if s.holds {
 				p.held = append(p.held, socketRef{h.PID, h.TID, h.FD, proc.ino[Net], uint64(f.Socket)})
@@ -190,7 +190,7 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 			continue
 		}
 		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
-			p.sightings = append(p.sightings, sighting{t, ino, h, h.way(t)})
+			p.sightings = append(p.sightings, sighting{t, ino, h})
 		}
 	}
 	p.crowd.end(p)

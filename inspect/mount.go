@@ -73,14 +73,12 @@ type pin struct {
 }
 
 func (s *scanner) holdPin(p pin) {
-	w := mountWay(p.pid, p.path)
-	if p.pid == 0 {
-		w = way{}
-	}
+	h := Holder{Kind: ByMount, PID: p.pid, Path: p.path, In: ID{Dev: s.proc.nsDev, Ino: p.in}}
+	w := h.way(p.typ)
 	if p.taken >= 0 {
 		w = takenWay(p.taken)
 	}
-	s.hold(p.typ, p.ino, Holder{Kind: ByMount, PID: p.pid, Path: p.path, In: ID{Dev: s.proc.nsDev, Ino: p.in}}, w)
+	s.hold(p.typ, p.ino, h, w)
 }
 
 // pinsSeenBy reads the mounts of a mount namespace through its members. One

@@ -31,7 +31,6 @@ type sighting struct {
 	typ    Type
 	ino    uint64
 	holder Holder
-	way    way
 }
 
 // A socketRef is a descriptor of a socket.
@@ -73,7 +72,7 @@ func (s *scanner) join(p *part) {
 	s.sockets = append(s.sockets, p.sockets...)
 	s.held = append(s.held, p.held...)
 	for _, g := range p.sightings {
-		s.hold(g.typ, g.ino, g.holder, g.way)
+		s.hold(g.typ, g.ino, g.holder, g.holder.way(g.typ))
 	}
 }
 
@@ -153,11 +152,7 @@ func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
 		ino uint64
 	}{{PID, l.pidKids}, {Time, l.timeKids}} {
 		if kids.ino != 0 && kids.ino != l.ino[kids.typ] {
-			p.sightings = append(p.sightings, sighting{
-				kids.typ, kids.ino,
-				Holder{Kind: ByChildren, PID: proc.PID, TID: tid},
-				taskWay(proc.PID, tid, kids.typ.ForChildren()),
-			})
+			p.sightings = append(p.sightings, sighting{kids.typ, kids.ino, Holder{Kind: ByChildren, PID: proc.PID, TID: tid}})
 		}
 	}
 }
@@ -166,11 +161,7 @@ func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
 func (s *scanner) seeThread(p *part, proc *Process, tid int, l links) {
 	for t := range s.wanted.All() {
 		if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
-			p.sightings = append(p.sightings, sighting{
-				t, ino,
-				Holder{Kind: ByTask, PID: proc.PID, TID: tid},
-				taskWay(proc.PID, tid, t.String()),
-			})
+			p.sightings = append(p.sightings, sighting{t, ino, Holder{Kind: ByTask, PID: proc.PID, TID: tid}})
 		}
 	}
 	if l.pidKids != proc.pidKids || l.timeKids != proc.timeKids {
@@ -308,11 +299,7 @@ func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
 		return
 	}
 	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
-		p.sightings = append(p.sightings, sighting{
-			t, ino,
-			Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd},
-			fdWay(proc.PID, tid, fd),
-		})
+		p.sightings = append(p.sightings, sighting{t, ino, Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd}})
 	}
 }
 
