@@ -460,6 +460,9 @@ func (f *identifier) name() {
 			}
 			return f.proc.monitor(ppid)
 		})
+		if !f.plausible(c) {
+			*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, Init: c.Init}
+		}
 		if c.Outer == nil {
 			in.stated = n.init // else it is a number of another PID namespace
 		}
@@ -477,6 +480,26 @@ func (f *identifier) name() {
 			f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 		}
 	}
+}
+
+// maxName and maxImage are how long names get to be, of which an image's has three
+// parts. No engine gives a longer one, and who writes the files of one in his
+// container can fill the screen with it.
+const (
+	maxName  = 255
+	maxImage = 3 * maxName
+)
+
+// plausible reports whether what was found can be the name of a container, and
+// notes if not.
+func (f *identifier) plausible(c *Container) bool {
+	pod := cmp.Or(c.Pod, &Pod{})
+	longest := max(len(c.Name), len(c.Namespace), len(pod.Name), len(pod.Namespace), len(pod.UID))
+	if longest <= maxName && len(c.Image) <= maxImage {
+		return true
+	}
+	f.gap(0, "name of container "+c.ShortID(), fmt.Errorf("a name of %d bytes", max(longest, len(c.Image))))
+	return false
 }
 
 // unmask takes the name from what has the ID of a container and is not it: of

@@ -136,6 +136,12 @@ func TestHostileState(t *testing.T) {
 		{"large", func(t *testing.T, path string) {
 			write(t, path, `{"x":"`+strings.Repeat("x", 1<<20)+`",`+valid[1:])
 		}, "docker:web", ""},
+		{"long name", func(t *testing.T, path string) {
+			write(t, path, `{"Name":"/`+strings.Repeat("x", maxName+1)+`","Config":{"Image":"nginx"}}`)
+		}, "docker:" + idOf("web")[:12], "a name of 256 bytes"},
+		{"long image", func(t *testing.T, path string) {
+			write(t, path, `{"Name":"/web","Config":{"Image":"`+strings.Repeat("x", maxImage+1)+`"}}`)
+		}, "docker:" + idOf("web")[:12], "a name of 766 bytes"},
 		{"link", func(t *testing.T, path string) {
 			other := filepath.Join(t.TempDir(), "other")
 			write(t, other, valid)
