@@ -56,7 +56,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	}
 	s.Add("members", v.memberLines(ns, r.Inside)...)
 	s.Add("held by", v.otherHolders(ns)...)
-	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.unread())...)
+	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.Snapshot.Unread())...)
 	s.Facts = append(s.Facts, v.InsideFacts(r)...)
 	return s
 }
@@ -327,18 +327,6 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 		return []string{goesUnknown}
 	}
 	return lines
-}
-
-// unread returns how many processes the scan could not look into: any of them may
-// hold anything.
-func (v *View) unread() int {
-	pids := make(map[int]bool)
-	for _, g := range v.Snapshot.Gaps() {
-		if g.PID != 0 {
-			pids[g.PID] = true
-		}
-	}
-	return len(pids)
 }
 
 // goesWhen puts conditions into a sentence, in lines, and says how many processes

@@ -92,6 +92,9 @@ func hintsOf(err error) []string {
 		if h, ok := e.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
 			hints = append(hints, h.hint)
 		}
+		if h, ok := e.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // as above
+			hints = append(hints, h.Hint())
+		}
 		if x, ok := e.(entry.Explained); ok && x.Advice != "" { //nolint:errorlint // as above
 			hints = append(hints, x.Advice)
 		}

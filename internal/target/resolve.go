@@ -79,7 +79,7 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	case Namespace:
 		ns, ok := snap.Find(ref.Ino)
 		if !ok {
-			return Found{}, missing("no namespace %s", ref.Text)
+			return Found{}, unseen(snap, "no namespace %s", ref.Text)
 		}
 		if ref.Type != 0 && ns.Type != ref.Type {
 			return Found{}, missing("no namespace %s: %d is of type %s", ref.Text, ref.Ino, ns.Type)
@@ -114,7 +114,7 @@ func noNSID(snap *inspect.Snapshot, ref Ref) error {
 	case !numbered:
 		return missing("no namespace has the identifier %d: this kernel gives none, as Linux does from 6.18 on", ref.Ino)
 	case !snap.Listed():
-		return missing("no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino)
+		return unseen(snap, "no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino)
 	}
 	return missing("no namespace has the identifier %d", ref.Ino)
 }
@@ -192,7 +192,7 @@ func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
 		}
 		ns, ok := snap.Namespace(inspect.ID(id))
 		if !ok {
-			return Found{}, missing("%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino))
+			return Found{}, unseen(snap, "%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino))
 		}
 		found.Pinned = append(found.Pinned, ns)
 	}
@@ -209,7 +209,7 @@ func findFile(snap *inspect.Snapshot, path string) (Found, error) {
 	}
 	ns, ok := snap.Namespace(id)
 	if !ok {
-		return Found{}, missing("%s: the scan did not find that namespace", path)
+		return Found{}, unseen(snap, "%s: the scan did not find that namespace", path)
 	}
 	return Found{Namespace: ns}, nil
 }
@@ -236,9 +236,28 @@ func cause(err error) error {
 }
 
 // A missingError says that there is no such thing.
-type missingError struct{ text string }
+type missingError struct{ text, hint string }
 
 func (e missingError) Error() string        { return e.text }
 func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
-func missing(format string, args ...any) error { return missingError{fmt.Sprintf(format, args...)} }
+// Hint returns what the reader may want to know besides, or "".
+func (e missingError) Hint() string { return e.hint }
+
+func missing(format string, args ...any) error {
+	return missingError{text: fmt.Sprintf(format, args...)}
+}
+
+// unseen is missing, for a namespace that a process may be in that the scan
+// could not look into.
+func unseen(snap *inspect.Snapshot, format string, args ...any) error {
+	e := missingError{text: fmt.Sprintf(format, args...)}
+	switch n := snap.Unread(); n {
+	case 0:
+	case 1:
+		e.hint = "1 process could not be read, and may be in it"
+	default:
+		e.hint = fmt.Sprintf("%d processes could not be read, and may be in it", n)
+	}
+	return e
+}
