@@ -11,10 +11,9 @@ type guests struct {
 	proc int    // the root of procfs
 	link string // of the room, in /proc/pid/ns/mnt
 
-	overR, overW int // what the keeper closes when the program has ended
-	cleared      chan struct{}
-	alarm        int // what the watchman reads: a byte is that all is well
-	watchman     int // PID of the process that sees to it if this one is killed
+	gone     bool // the keeper has ended by itself: there are none any more
+	alarm    int  // what the watchman reads: a byte is that all is well
+	watchman int  // PID of the process that sees to it if this one is killed
 }
 
 // makeRoom makes the room of a plan, if it has one.
@@ -26,10 +25,7 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 		if err := step.room.build(); err != nil {
 			return nil, &StepError{Step: step, Call: "mount", Err: err}
 		}
-		g = &guests{proc: s.proc, link: inspect.FormatLink(inspect.Mnt, step.room.id.Ino), overR: -1, overW: -1, alarm: -1}
-		if g.overR, g.overW, err = sys.Pipe(); err != nil {
-			return g, err
-		}
+		g = &guests{proc: s.proc, link: inspect.FormatLink(inspect.Mnt, step.room.id.Ino), alarm: -1}
 		if len(c.Tools.Sweeper) > 0 {
 			r, w, err := sys.Pipe()
 			if err != nil {
@@ -46,37 +42,31 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 	return g, nil
 }
 
-// watch waits for the end of the program, to end those it has left behind.
-func (g *guests) watch() {
-	sys.CloseAll(g.overW)
-	g.overW = -1
-	g.cleared = make(chan struct{})
-	go func() {
-		defer close(g.cleared)
-		sys.WaitEnd(g.overR)
-		sys.KillIn(g.proc, "mnt", g.link)
-	}()
+// clear ends all of them but their keeper, when the program has ended.
+func (g *guests) clear(keeper int) {
+	if g != nil {
+		sys.KillIn(g.proc, "mnt", g.link, keeper)
+	}
 }
 
-// end is called when the program has ended, or was never started.
+// end is called when nobody will come any more, and ends those who are there.
 func (g *guests) end() {
-	if g == nil || g.overR < 0 {
+	if g == nil {
 		return
 	}
-	if g.cleared != nil {
-		<-g.cleared
-	} else {
-		sys.KillIn(g.proc, "mnt", g.link)
+	if !g.gone {
+		g.clear(0)
+		g.gone = true
 	}
 	if g.alarm >= 0 {
 		_ = sys.WriteByte(g.alarm) //nolint:errcheck // then the watchman is dead
 		sys.CloseAll(g.alarm)
+		g.alarm = -1
 	}
 	if g.watchman != 0 {
 		_ = sys.Reap(g.watchman) //nolint:errcheck // it is our child
+		g.watchman = 0
 	}
-	sys.CloseAll(g.overR, g.overW)
-	g.overR, g.overW = -1, -1
 }
 
 // Sweep ends those who are in the mount namespace that was made for tools, of
@@ -87,6 +77,6 @@ func Sweep(link string) error {
 		return err
 	}
 	defer self.Close()
-	sys.KillIn(self.proc.Proc, "mnt", link)
+	sys.SweepIn(self.proc.Proc, "mnt", link)
 	return nil
 }

@@ -31,8 +31,6 @@ type plan struct {
 	// keeper says that the program has a parent inside that reaps what it leaves
 	// behind.
 	keeper bool
-	// over is the descriptor that it closes when the program has ended.
-	over int
 	// toolless says that tools could be brought along, and are not.
 	toolless bool
 	// lacks are the capabilities that the program cannot have.

@@ -181,7 +181,7 @@ func (p *plan) script(x *sys.Script, report int) {
 		case step.Op == Init:
 			x.Init(report)
 		case step.Op == Keep:
-			x.Keeper(p.over, report)
+			x.Keeper(report)
 		default:
 			if step.Op == Exec && (!p.forks || p.early && !p.init || p.keeper) && report >= 0 {
 				x.DieWithParent(p.kill, report)

@@ -49,22 +49,40 @@ func (s *signals) stop() {
 	}
 }
 
-// stops yields what the parent of the program tells, where that is an init or a
-// keeper: that the program was stopped. It is closed when the parent has ended.
+// mostReports is how many reports a pipe can hold.
+const mostReports = 1 << 16 / 16
+
+// stops hears what the parent of the program tells, where that is an init or a
+// keeper, and yields that the program was stopped. It is closed when the parent
+// has ended: others may have got hold of the pipe, so its end is not waited for.
 func (ch *child) stops() <-chan struct{} {
 	if !ch.plan.parent() {
 		return nil
 	}
+	parent, _ := sys.OpenPidfd(ch.pid) //nolint:errcheck // then the end of the pipe is
 	c := make(chan struct{})
 	go func() {
 		defer close(c)
-		for r, ok := (sys.Report{Stopped: ch.stopped}), true; ok; r, ok = sys.ReadReport(ch.report) {
+		defer parent.Close()
+		left := mostReports
+		for r, ok := (sys.Report{Stopped: ch.stopped, Over: ch.over}), true; ok && left > 0; r, ok = sys.ReadReport(ch.report) {
 			switch {
 			case r.Err != nil:
 				ch.failure = r
+			case r.Over:
+				ch.guests.clear(ch.pid)
 			case r.Stopped && sys.HasStoppedChild(ch.pid): // else it has been continued since
 				c <- struct{}{}
 			}
+			if ready := sys.WaitReadable(-1, ch.report, int(parent)); ready[1] {
+				if left--; !ready[0] {
+					return
+				}
+			}
+		}
+		// What is told makes no sense: it is not known when the program ends.
+		if ch.plan.keeper {
+			_ = sys.Kill(ch.pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
 		}
 	}()
 	return c

@@ -19,6 +19,7 @@ type child struct {
 	started sys.Report // of the process that the first one forked, if it was read
 	failure sys.Report // of a call that failed, if it was read
 	stopped bool       // the parent of the program has told that it was stopped
+	over    bool       // or that it has ended
 	guests  *guests    // who is in a room, or nil
 	stdio   *stdio
 	signals *signals
@@ -94,17 +95,11 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if gate >= 0 {
 		p.gate = x.File(gate)
 	}
-	if p.keeper {
-		p.over = x.File(ch.guests.overW)
-	}
 	report := x.File(w)
 	p.hold = x.File(hold)
 	x.Step(-1)
 	x.CloseOnExec(report)
 	x.CloseOnExec(p.hold)
-	if p.keeper {
-		x.CloseOnExec(p.over)
-	}
 	if gate >= 0 {
 		x.CloseOnExec(p.gate)
 	}
@@ -123,9 +118,6 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	ch.signals = <-caught
 	if err != nil {
 		return ch, err
-	}
-	if p.keeper {
-		ch.guests.watch()
 	}
 	if err := sys.WriteByte(goOn); err != nil {
 		ch.abandon()
@@ -154,8 +146,14 @@ func (ch *child) wait(ctx context.Context) error {
 	defer ch.close()
 	if ch.forks {
 		stop := ch.interruptible(ctx)
-		err := ch.passOn()
-		came := stop()
+		change, err := sys.WaitChange(ch.pid)
+		for err == nil && change.Stopped {
+			change, err = sys.WaitChange(ch.pid)
+		}
+		came := stop() // before it is reaped, and its PID another's
+		if err == nil {
+			err = ch.passOn(change)
+		}
 		if err != nil {
 			return err
 		}
@@ -165,10 +163,13 @@ func (ch *child) wait(ctx context.Context) error {
 	}
 	ch.stdio.start()
 	change, err := ch.supervise(ctx, ch.stops())
+	if ch.plan.keeper && err == nil && change.Signal == 0 {
+		ch.guests.gone = true
+	}
+	ch.guests.end()
 	if err != nil {
 		return err
 	}
-	ch.guests.end()
 	err = ch.stdio.finish()
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
@@ -195,16 +196,9 @@ func (ch *child) wait(ctx context.Context) error {
 	return nil
 }
 
-// passOn waits for the process that joins to have started the one that becomes
-// the program, and has the child be that.
-func (ch *child) passOn() error {
-	change, err := sys.WaitChange(ch.pid)
-	for err == nil && change.Stopped {
-		change, err = sys.WaitChange(ch.pid)
-	}
-	if err != nil {
-		return err
-	}
+// passOn has the child be the one that becomes the program, which the process
+// that joins has started before it ended.
+func (ch *child) passOn(change sys.Change) error {
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
 	}
@@ -223,12 +217,18 @@ func (ch *child) passOn() error {
 			ch.failure = r
 		case r.Stopped:
 			ch.stopped = true // the program is quicker still
+		case r.Over:
+			ch.over = true
 		}
 		var ok bool
 		if change != (sys.Change{}) && ch.failure.Err != nil {
 			return ch.failed(ch.failure, true, change)
 		}
-		if r, ok = sys.ReadReport(ch.report); !ok {
+		// All that the one has told is there. The other may never tell anything.
+		if ok = sys.Ready(ch.report); ok {
+			r, ok = sys.ReadReport(ch.report)
+		}
+		if !ok {
 			return ch.failed(ch.failure, ch.failure.Err != nil, change)
 		}
 	}

@@ -21,6 +21,8 @@ type Report struct {
 	// Stopped says that the child of a [Script.Init] or [Script.Keeper] was
 	// stopped.
 	Stopped bool
+	// Over says that the child of a [Script.Keeper] has ended.
+	Over bool
 	// Failed and Err are the call that failed, if Err is not nil.
 	Failed Index
 	Err    error
@@ -29,16 +31,11 @@ type Report struct {
 // ReadReport reads one report from fd. It is false at the end of the pipe, and
 // for a pipe with nothing in it that does not block.
 func ReadReport(fd int) (r Report, ok bool) {
+	// A record is written as a whole: who writes less is none of ours, and would
+	// have us wait.
 	var b [recordSize]byte
-	for n := 0; n < len(b); {
-		m, err := unix.Read(fd, b[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || m == 0 {
-			return r, false
-		}
-		n += m
+	if n, err := Read(fd, b[:]); err != nil || n != len(b) {
+		return r, false
 	}
 	index, value := binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])
 	switch index {
@@ -48,7 +45,12 @@ func ReadReport(fd int) (r Report, ok bool) {
 		r.Ready = true
 	case stoppedIndex:
 		r.Stopped = true
+	case overIndex:
+		r.Over = true
 	default:
+		if index > startedIndex || value >= 4096 { // no call of ours, or no errno
+			return r, false
+		}
 		r.Failed, r.Err = Index(index), unix.Errno(value)
 	}
 	return r, true

@@ -229,6 +229,7 @@ const (
 	startedIndex = 1 << 32
 	readyIndex   = startedIndex + 1
 	stoppedIndex = startedIndex + 2
+	overIndex    = startedIndex + 3
 )
 
 // Started appends a report that a process was started, of which the PID is at

