@@ -61,6 +61,12 @@ type builder struct {
 
 func (b *builder) close() { sys.CloseAll(b.fds...) }
 
+// release closes what was opened since there were n descriptors.
+func (b *builder) release(n int) {
+	sys.CloseAll(b.fds[n:]...)
+	b.fds = b.fds[:n]
+}
+
 // fail notes an error, and reports whether there is one.
 func (b *builder) fail(what string, err error) bool {
 	if err != nil && b.err == nil {

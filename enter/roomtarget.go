@@ -168,6 +168,7 @@ func (b *builder) fillIn() {
 // missing returns the place of the first part of name that the target does not
 // have, with all links on the way followed, or "".
 func (b *builder) missing(name string) string {
+	defer b.release(len(b.fds))
 	done, rest := "", strings.Split(name, "/")
 	for hops := 0; len(rest) > 0; {
 		part := rest[0]
@@ -271,14 +272,18 @@ func (b *builder) linkMissing(missing map[string]string) {
 // mountsBelow shows again what the target has mounted below a directory that an
 // overlay has been laid over.
 func (b *builder) mountsBelow(dir string) {
-	var done []string
+	done := map[string]bool{}
 	for line := range strings.Lines(string(b.mounts)) {
 		m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
 		if b.err != nil || !ok {
 			return
 		}
 		at := strings.TrimPrefix(m.Point, "/")
-		if !strings.HasPrefix(at, dir+"/") || slices.ContainsFunc(done, func(d string) bool { return at == d || strings.HasPrefix(at, d+"/") }) {
+		above := at
+		for above != "." && !done[above] {
+			above = path.Dir(above)
+		}
+		if !strings.HasPrefix(at, dir+"/") || done[above] {
 			continue
 		}
 		from, to := b.open(b.target, at), b.open(b.base, at)
@@ -289,6 +294,6 @@ func (b *builder) mountsBelow(dir string) {
 		if b.keep("copy the mount /"+at, tree, err) >= 0 {
 			b.attach(tree, to, "")
 		}
-		done = append(done, at)
+		done[at] = true
 	}
 }

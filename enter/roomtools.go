@@ -182,6 +182,7 @@ func (b *builder) copyFile(source, from, etc int, name string) {
 // existing returns those directories of tools that are there, as the program
 // sees them, and the same one only once.
 func (b *builder) existing(patterns []string) (dirs []string) {
+	defer b.release(len(b.fds))
 	seen := map[sys.FileID]bool{}
 	for _, name := range b.expand(patterns) {
 		fd := b.openDir(b.tools, name)
@@ -204,6 +205,7 @@ func (b *builder) existing(patterns []string) (dirs []string) {
 
 // expand returns what the tools have of names that may have stars in one part.
 func (b *builder) expand(patterns []string) (names []string) {
+	defer b.release(len(b.fds))
 	for _, p := range patterns {
 		star := strings.IndexByte(p, '*')
 		if star < 0 {
