@@ -72,6 +72,8 @@ type Copier struct {
 	// Bytes and Files have been copied until now.
 	Bytes, Files atomic.Int64
 
+	twins *twins // of the directory that is being copied
+
 	mu      sync.Mutex
 	pending []unfinished
 	aborted bool
@@ -209,12 +211,19 @@ func (c *Copier) put(ctx context.Context, it item, at spot, fresh bool, depth in
 		}
 		return c.putLink(text, it.stat, at)
 	case it.stat.IsRegular():
+		if first := c.twins.of(it.stat); first != "" && c.link(c.twins.top, first, at) == nil {
+			return nil // else there are two files
+		}
 		f, err := sys.Reopen(it.fd)
 		if err != nil {
 			return sourceError{err}
 		}
 		defer f.Close()
-		return c.putFile(at, it.stat, func(to *os.File) error { return c.data(ctx, to, f, it) })
+		err = c.putFile(at, it.stat, func(to *os.File) error { return c.data(ctx, to, f, it) })
+		if err == nil {
+			c.twins.add(it.stat, at.text)
+		}
+		return err
 	}
 	return sourceError{fmt.Errorf("it is %s: %w", sys.KindOf(it.stat.Mode), ErrSpecial)}
 }
@@ -370,6 +379,10 @@ func (c *Copier) putDir(ctx context.Context, it item, at spot, fresh bool, depth
 		return at.failed(err)
 	}
 	defer into.Close()
+	if c.twins == nil {
+		c.twins = newTwins(into, at.text)
+		defer func() { c.twins = nil }()
+	}
 	made := settle != nil
 	if made {
 		defer settle.done()

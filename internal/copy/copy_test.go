@@ -437,6 +437,73 @@ func TestAbort(t *testing.T) {
 	}
 }
 
+// A file of several names in a directory has them in the copy, one of which the
+// rest is outside has none, and where one name is taken there are two files.
+func TestHardLinks(t *testing.T) {
+	dir, root := target(t, tree{"d/a": "text", "d/sub/f": "", "d/z": "z", "d/alone": "x", "other/": ""})
+	for old, name := range map[string]string{"d/a": "d/sub/b", "d/z": "d/sub/deep", "d/alone": "other/alone"} {
+		if err := os.Link(filepath.Join(dir, old), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(filepath.Join(dir, "d/a"), filepath.Join(dir, "d/c")); err != nil {
+		t.Fatal(err)
+	}
+	links := func(dir string) string {
+		t.Helper()
+		got := ""
+		names := map[uint64]string{}
+		for _, name := range []string{"d/a", "d/c", "d/sub/b", "d/z", "d/sub/deep", "d/alone", "d/sub/f"} {
+			st, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ino := st.Sys().(*syscall.Stat_t).Ino
+			if names[ino] == "" {
+				names[ino] = name
+			}
+			got += names[ino] + fmt.Sprint(st.Sys().(*syscall.Stat_t).Nlink) + " "
+		}
+		return got
+	}
+	const want = "d/a3 d/a3 d/a3 d/z2 d/z2 d/alone1 d/sub/f1 "
+	cp := &Copier{Failed: func(where string, err error) { t.Error(where, err) }}
+	for _, to := range []string{"new", "old", "archive"} {
+		out, into := target(t, tree{})
+		switch to {
+		case "old": // there is something already
+			tree{"d/c": "old", "d/sub/": ""}.make(t, out)
+			fallthrough
+		case "new":
+			if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{into, "db", "/"}); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			var b bytes.Buffer
+			if err := errors.Join(cp.ToTar(t.Context(), &b, Place{root, "web", "/d"}), cp.FromTar(t.Context(), &b, Place{into, "db", "/"})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := links(out); got != want {
+			t.Errorf("%s: %s, not %s", to, got, want)
+		}
+		if got := look(t, filepath.Join(out, "d")); !equal(got, look(t, filepath.Join(dir, "d"))) {
+			t.Errorf("%s: %v", to, got)
+		}
+	}
+
+	// A directory in the place of one of the names.
+	out, into := target(t, tree{"d/c/": ""})
+	said := ""
+	cp = &Copier{Failed: func(where string, err error) { said += where + ": " + err.Error() }}
+	if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{into, "db", "/"}); err != nil || said != "db:/d/c: it is a directory, and is left as it is" {
+		t.Errorf("%v, %s", err, said)
+	}
+	if text, err := os.ReadFile(filepath.Join(out, "d/sub/b")); err != nil || string(text) != "text" {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
 // Permissions and times are kept, set-ID bits only if asked for, and of a file
 // that is replaced its own.
 func TestPermissions(t *testing.T) {

@@ -25,6 +25,8 @@ func (c *Copier) ToTar(ctx context.Context, w io.Writer, from Place) error {
 	}
 	defer it.close()
 	out := tar.NewWriter(w)
+	c.twins = newTwins(nil, "")
+	defer func() { c.twins = nil }()
 	err = c.pack(ctx, out, it, cmp.Or(baseName(from.Path), "."), 0)
 	if err == nil || isSource(err) { // which leaves whole entries
 		err = cmp.Or(out.Close(), err)
@@ -76,7 +78,16 @@ func (c *Copier) pack(ctx context.Context, out *tar.Writer, it item, name string
 		c.Files.Add(1)
 		return out.WriteHeader(h)
 	case it.stat.IsRegular():
-		return c.packFile(ctx, out, it, h)
+		if first := c.twins.of(it.stat); first != "" {
+			h.Typeflag, h.Linkname = tar.TypeLink, first
+			c.Files.Add(1)
+			return out.WriteHeader(h)
+		}
+		err := c.packFile(ctx, out, it, h)
+		if err == nil {
+			c.twins.add(it.stat, name)
+		}
+		return err
 	}
 	return sourceError{fmt.Errorf("it is %s: %w", sys.KindOf(it.stat.Mode), ErrSpecial)}
 }
