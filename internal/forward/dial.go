@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/nstool/nstool/enter"
@@ -140,6 +141,9 @@ func (d *dialer) dialIP(ctx context.Context, datagrams bool, to netip.AddrPort) 
 	err = connect(ctx, f, func(fd int) (bool, error) {
 		return sys.Connect(fd, to.Addr().AsSlice(), to.Port(), scope)
 	})
+	if to.Addr().IsLoopback() && errors.Is(err, syscall.ENETUNREACH) {
+		return nil, fmt.Errorf("%w: the loopback interface is not up there", syscall.ENETUNREACH)
+	}
 	if err != nil {
 		return nil, err
 	}

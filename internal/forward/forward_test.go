@@ -224,6 +224,24 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A network in which nobody has brought up the loopback interface is told so.
+func TestLoopbackDown(t *testing.T) {
+	nstest.Need(t, "root")
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", nstest.Sandbox(t, "net").PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	at, failed := start(t, ns, nil, Spec{ToPort: 80})
+	if c, err := net.Dial("tcp", at.String()); err == nil {
+		c.Close()
+	}
+	const want = "network is unreachable: the loopback interface is not up there"
+	if err := <-failed; !errors.Is(err, syscall.ENETUNREACH) || err.Error() != want {
+		t.Error(err)
+	}
+}
+
 // A server that listens for IPv6 alone is found on the loopback all the same.
 func TestLoopback6(t *testing.T) {
 	ns := network(t)

@@ -147,6 +147,11 @@ func TestForward(t *testing.T) {
 				o.Args = []string{"--private-network"}
 			}
 			target := string(e) + ":" + engine.Start(t, e, o).Name
+			if e == engine.LXC { // whose loopback interface the busybox in there leaves down
+				if out, err := enter(t, "-p", target, "--net", "ip", "link", "set", "lo", "up"); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
 			forward(t, target, target)
 		})
 	}
