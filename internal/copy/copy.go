@@ -25,6 +25,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -464,14 +465,17 @@ const block = 256 << 10
 
 // data copies what is in a file, with the holes in it. A file that grows
 // meanwhile is copied as long as it was. One that the kernel makes up has no
-// length before it is read.
+// length before it is read, or none that it says.
 func (c *Copier) data(ctx context.Context, to, from *os.File, it item) error {
-	if it.stat.Size == 0 {
-		if sys.KernelFiles(int(from.Fd())) == "" {
-			return nil
+	if sys.KernelFiles(it.fd) != "" {
+		if it.stat.Size > mostKernel {
+			return sourceError{fmt.Errorf("it is the memory of the kernel: %w", ErrSpecial)}
 		}
-		_, err := c.pump(ctx, to, from)
+		_, err := c.pump(ctx, to, prompt{from})
 		return err
+	}
+	if it.stat.Size == 0 {
+		return nil
 	}
 	size := it.stat.Size
 	buf := make([]byte, min(block, size))
@@ -504,6 +508,19 @@ func (c *Copier) data(ctx context.Context, to, from *os.File, it item) error {
 		return to.Truncate(size)
 	}
 	return nil
+}
+
+// mostKernel is more than the kernel makes up, unless it is all it has:
+// /proc/kcore.
+const mostKernel = 1 << 40
+
+// A prompt reader does not wait for what the kernel may have to say some time,
+// as in /proc/kmsg.
+type prompt struct{ *os.File }
+
+func (p prompt) Read(b []byte) (int, error) {
+	_ = p.SetReadDeadline(time.Now().Add(time.Second)) // which most files do not have: they never wait
+	return p.File.Read(b)
 }
 
 // pump copies all there is to read.

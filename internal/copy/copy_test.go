@@ -349,6 +349,36 @@ func TestGrowing(t *testing.T) {
 	}
 }
 
+// Files that the kernel makes up: those that have an end have a copy, the others
+// are not waited for, and none is made.
+func TestKernelFiles(t *testing.T) {
+	proc, err := os.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proc.Close()
+	out := nstest.Dir(t)
+	said := map[string]string{}
+	cp := &Copier{Failed: func(where string, err error) { said[where] = err.Error() }}
+	if err := cp.Copy(t.Context(), Place{proc, "host", "/"}, Place{Path: filepath.Join(out, "proc")}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("/proc/version")
+	if got, e := os.ReadFile(filepath.Join(out, "proc/version")); err != nil || e != nil || string(got) != string(text) {
+		t.Errorf("%s, %v", got, e)
+	}
+	if got := said["host:/1"]; got != "it is a proc file system: not copied" {
+		t.Errorf("of /proc/1 it says %q", got)
+	}
+	if _, err := os.Open("/proc/kcore"); err == nil && said["host:/kcore"] != "it is the memory of the kernel: not copied" {
+		t.Errorf("of /proc/kcore it says %q", said["host:/kcore"])
+	}
+	err = cp.Copy(t.Context(), Place{proc, "host", "/version"}, Place{proc, "host", "/uptime"})
+	if err == nil || err.Error() != "host:/uptime: no file can be made in a proc file system" {
+		t.Error(err)
+	}
+}
+
 // Holes stay holes, also very large ones.
 func TestSparse(t *testing.T) {
 	dir, root := target(t, tree{"sparse": "begin"})
@@ -666,6 +696,13 @@ func TestFromTar(t *testing.T) {
 	}
 	if got := look(t, dir); !equal(got, tree{"a": "tar"}) {
 		t.Errorf("there is %v", got)
+	}
+	// Also one that is cut between two files, or that there is nothing of.
+	for _, n := range []int{0, 1024, 512 + 512 + 512} {
+		_, root = target(t, tree{})
+		if err := cp.FromTar(t.Context(), bytes.NewReader(whole[:n]), Place{root, "web", "/"}); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d bytes of an archive: %v", n, err)
+		}
 	}
 	if err := cp.FromTar(t.Context(), strings.NewReader(strings.Repeat("no archive", 100)), Place{root, "web", "/"}); err == nil {
 		t.Error("what is no archive is no error")

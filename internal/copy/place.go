@@ -205,6 +205,9 @@ func (c *Copier) begin(at spot, create func(name string) error) (name string, do
 	// Under the lock: what is made is known before it can be given up.
 	if err := create(name); err != nil {
 		sys.CloseFD(u.dir)
+		if kernel := sys.KernelFiles(at.dir); kernel != "" {
+			err = fmt.Errorf("no file can be made in a %s file system", kernel)
+		}
 		return "", nil, err
 	}
 	c.pending = append(c.pending, u)

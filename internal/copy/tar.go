@@ -120,6 +120,18 @@ func (c *Copier) packFile(ctx context.Context, out *tar.Writer, it item, h *tar.
 	return err
 }
 
+// An ending reader knows whether it has come to its end.
+type ending struct {
+	io.Reader
+	ended bool
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	e.ended = e.ended || err != nil
+	return n, err
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -141,14 +153,19 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 	}
 	defer top.Close()
 	var dirs []*tar.Header // which get their permissions when all is in them
-	in := tar.NewReader(r)
+	whole := &ending{Reader: r}
+	in := tar.NewReader(whole)
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		h, err := in.Next()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && !whole.ended {
+			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20)) // what pads the end: who writes it is to be done
 			break
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // an archive says itself where it ends
 		}
 		if err != nil {
 			return fmt.Errorf("the archive: %w", err)
