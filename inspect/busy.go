@@ -138,7 +138,7 @@ type busy struct {
 	byID    map[int]Mount     // all mounts
 	points  map[ID][]Mount    // those of a mount namespace, the upper ones of a stack last
 	part    bool              // only what is at or below the path counts, and not all of the file system
-	sockets map[string]string // the paths that sockets are bound to, by what links to a socket read
+	sockets map[string]string // the paths that sockets are bound to, or "", by what links to a socket read
 }
 
 // locate finds out what the path is. A mount point is known by its name alone:
@@ -312,15 +312,34 @@ func (b *busy) findSockets() {
 		if err != nil {
 			continue
 		}
-		for line := range bytes.Lines(text) {
-			if inode, path, ok := parseUnix(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
-				b.sockets["socket:["+inode+"]"] = path
-			}
-		}
+		b.addSockets(text)
 	}
 }
 
-// parseUnix reads a line of /proc/net/unix that has the name of a file:
+// errTwice says that a table has lines which its reader cannot rely on: the kernel
+// writes the name of a socket as it is, and it may have lines of its own in it.
+var errTwice = errors.New("two have the same number: one has a name that looks like the line of another")
+
+// addSockets reads the text of /proc/net/unix.
+func (b *busy) addSockets(text []byte) {
+	for line := range bytes.Lines(text) {
+		inode, path, ok := parseUnix(string(bytes.TrimSuffix(line, []byte("\n"))))
+		if !ok {
+			continue
+		}
+		link := "socket:[" + inode + "]"
+		if _, twice := b.sockets[link]; twice {
+			path = ""
+			if !slices.ContainsFunc(b.Gaps, func(g Gap) bool { return errors.Is(g.Err, errTwice) }) {
+				b.Gaps = append(b.Gaps, Gap{What: "unix sockets", Err: errTwice})
+			}
+		}
+		b.sockets[link] = path
+	}
+}
+
+// parseUnix reads a line of /proc/net/unix. The path is "" if the socket has not the
+// name of a file:
 //
 //	Num RefCount Protocol Flags Type St Inode Path
 func parseUnix(line string) (inode, path string, ok bool) {
@@ -329,11 +348,14 @@ func parseUnix(line string) (inode, path string, ok bool) {
 			return "", "", false
 		}
 	}
-	inode, path, ok = strings.Cut(strings.TrimLeft(line, " "), " ")
-	if _, err := strconv.ParseUint(inode, 10, 64); err != nil || path == "" || path[0] == '@' {
+	inode, path, _ = strings.Cut(strings.TrimLeft(line, " "), " ")
+	if _, err := strconv.ParseUint(inode, 10, 64); err != nil {
 		return "", "", false
 	}
-	return inode, path, ok
+	if strings.HasPrefix(path, "@") {
+		path = ""
+	}
+	return inode, path, true
 }
 
 // findProcesses finds the processes that use the file system.
@@ -414,7 +436,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 		if e != nil || e2 != nil {
 			continue
 		}
-		if bound, ok := b.sockets[path]; ok {
+		if bound := b.sockets[path]; bound != "" {
 			if cwd, err := os.Readlink(dir + "/cwd"); err == nil && bound[0] != '/' {
 				bound = filepath.Join(cwd, bound) // if that is where it was bound
 			}

@@ -1,6 +1,9 @@
 package inspect
 
 import (
+	"errors"
+	"maps"
+	"strings"
 	"testing"
 )
 
@@ -69,8 +72,8 @@ func TestParseUnix(t *testing.T) {
 	for line, want := range map[string][2]string{
 		"ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b":           {"123", "/run/a b"},
 		"0000000000000000: 00000002 00000000 00010000 0001 01 123 sock":      {"123", "sock"},
-		"0000000000000000: 00000002 00000000 00010000 0001 01 123 @abstract": {},
-		"0000000000000000: 00000002 00000000 00010000 0001 01 123":           {},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 123 @abstract": {"123", ""},
+		"0000000000000000: 00000002 00000000 00010000 0001 01 123":           {"123", ""},
 		"Num       RefCount Protocol Flags    Type St Inode Path":            {},
 		"": {},
 	} {
@@ -83,8 +86,23 @@ func TestParseUnix(t *testing.T) {
 func FuzzParseUnix(f *testing.F) {
 	f.Add("ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b")
 	f.Fuzz(func(t *testing.T, line string) {
-		if _, path, ok := parseUnix(line); ok && path == "" {
-			t.Error("no path")
+		if inode, path, ok := parseUnix(line); ok != (inode != "") || strings.HasPrefix(path, "@") {
+			t.Errorf("%q %q %v", inode, path, ok)
 		}
 	})
+}
+
+// Who names a socket as the kernel writes the line of another has nobody taken for
+// a user of his file.
+func TestSocketNames(t *testing.T) {
+	const head, line = "Num       RefCount Protocol Flags    Type St Inode Path\n", "0000000000000000: 00000002 00000000 00010000 0001 01 "
+	b := &busy{sockets: make(map[string]string)}
+	b.addSockets([]byte(head + line + "7 /run/a\n" + line + "8\n"))
+	b.addSockets([]byte(head + line + "9 x\n" + line + "8 /mnt/disk/x\n"))
+	if want := map[string]string{"socket:[7]": "/run/a", "socket:[8]": "", "socket:[9]": "x"}; !maps.Equal(b.sockets, want) {
+		t.Errorf("%v; want %v", b.sockets, want)
+	}
+	if len(b.Gaps) != 1 || !errors.Is(b.Gaps[0].Err, errTwice) {
+		t.Errorf("gaps %v", b.Gaps)
+	}
 }
