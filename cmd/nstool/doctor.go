@@ -106,6 +106,9 @@ func checkNames() []string {
 
 // parse understands the words of --check and --severity.
 func (o *doctorOptions) parse(checks []string, severity string) (err error) {
+	if checks != nil && len(checks) == 0 {
+		checks = []string{""} // and not none at all, of which nothing is found
+	}
 	for _, name := range checks {
 		if !slices.Contains(checkNames(), name) {
 			return fmt.Errorf("no check %q; there are: %s", name, strings.Join(checkNames(), ", "))

@@ -84,6 +84,9 @@ func (o *forwardOptions) parse(args []string) (err error) {
 		return err
 	}
 	o.ref.Shared = true // of a pod the network that its containers share
+	if o.addresses != nil && len(o.addresses) == 0 {
+		o.addresses = []string{""}
+	}
 	var addresses []netip.Addr
 	for _, word := range o.addresses {
 		a, err := forward.ParseAddress(word)

@@ -20,8 +20,12 @@ func typeFlag(cmd *cobra.Command, names *[]string, help string) {
 
 func typeNames() []string { return strings.Split(inspect.AllTypes.String(), ", ") }
 
-// parseTypes reads the words of --type.
+// parseTypes reads the words of --type. None is not the same as an empty one, as
+// of a variable that is not set.
 func parseTypes(names []string) (types inspect.Types, err error) {
+	if names != nil && len(names) == 0 {
+		names = []string{""}
+	}
 	for _, name := range names {
 		t, err := inspect.ParseType(name)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/pin"
 )
 
 // A Kind says what sort of thing a [Ref] names.
@@ -123,6 +124,9 @@ func Parse(word string) (Ref, error) {
 		}
 	case "pin":
 		name, typ, typed := strings.Cut(rest, "/")
+		if err := pin.CheckName(name); err != nil {
+			return bad(err.Error())
+		}
 		ref.Kind, ref.Name = Pin, name
 		if typed {
 			t, err := inspect.ParseType(typ)
@@ -134,6 +138,9 @@ func Parse(word string) (Ref, error) {
 	case "netns":
 		if strings.Contains(rest, "/") {
 			return bad("a name of ip-netns(8) has no slash; write the path as it is")
+		}
+		if rest == "." || rest == ".." {
+			return bad("that is a directory, and no name of ip-netns(8)")
 		}
 		ref.Kind, ref.Name = Netns, rest
 	case "nsid":
