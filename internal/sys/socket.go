@@ -35,7 +35,7 @@ func OpenThreadPidfd(tid int) (Pidfd, error) {
 }
 
 // ErrClosed says that a process has no such descriptor any more.
-var ErrClosed = errors.New("descriptor is closed")
+var ErrClosed = os.NewSyscallError("pidfd_getfd", unix.EBADF)
 
 // Close closes the descriptor.
 func (p Pidfd) Close() error { return os.NewSyscallError("close", unix.Close(int(p))) }
