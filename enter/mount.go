@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
@@ -22,12 +23,7 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		if len(fields) > 4 && strings.HasPrefix(fields[4], "/sys/") && !strings.ContainsRune(fields[4], '\\') {
-			s.sysMounts = append(s.sysMounts, fields[4])
-		}
-	}
+	s.sysMounts = outermost("/sys", b)
 	if c.NetnsName == "" {
 		return nil
 	}
@@ -42,6 +38,26 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 		}
 	}
 	return nil
+}
+
+// outermost returns where something is mounted below dir, but for what is below
+// that.
+func outermost(dir string, mountinfo []byte) (points []string) {
+	for line := range strings.Lines(string(mountinfo)) {
+		if m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n")); ok && strings.HasPrefix(m.Point, dir+"/") {
+			points = append(points, m.Point)
+		}
+	}
+	slices.Sort(points)
+	seen := map[string]bool{}
+	return slices.DeleteFunc(points, func(p string) bool {
+		above := p
+		for above != dir && !seen[above] {
+			above = path.Dir(above)
+		}
+		seen[p] = true
+		return above != dir
+	})
 }
 
 // mountSteps returns the changes of mounts that only the program sees: in a

@@ -229,3 +229,14 @@ func TestSearch(t *testing.T) {
 		t.Errorf("got %v", p)
 	}
 }
+
+func TestOutermost(t *testing.T) {
+	table := ""
+	for _, point := range []string{"/", "/sys", "/sysfs/x", "/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup-x", "/sys/fs/cgroup", `/sys/a\040b`, "/sys/fs/cgroup/cpu/y", "/sys/fs/bpf"} {
+		table += "36 35 98:0 / " + point + " rw - tmpfs t rw\n"
+	}
+	want := []string{"/sys/a b", "/sys/fs/bpf", "/sys/fs/cgroup", "/sys/fs/cgroup-x"}
+	if got := outermost("/sys", []byte(table)); !slices.Equal(got, want) {
+		t.Errorf("%q, not %q", got, want)
+	}
+}

@@ -588,13 +588,15 @@ func (s *Script) Bind(from, to string) Index { return s.Mount(from, to, "", unix
 
 // MountSysfs appends a mount of sysfs, of the network namespace the process is
 // in, with copies of what was mounted below the old one (open_tree(2), Linux
-// 5.2): those of control groups and BPF among them.
+// 5.2): those of control groups and BPF among them. Each is copied with all that
+// is mounted below it, since a user namespace of less rights has them together
+// or not at all: see mount_namespaces(7).
 func (s *Script) MountSysfs(path string, submounts []string) {
 	at := unix.AT_FDCWD
 	copies := make([]Index, len(submounts))
 	for i, sub := range submounts {
 		copies[i] = s.Call("open_tree", unix.SYS_OPEN_TREE, uint64(at), uint64(s.String(sub)),
-			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	}
 	s.Mount("sysfs", path, "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	empty := uint64(s.String(""))
