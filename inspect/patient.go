@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // patience is how long a scan waits for something that may never answer, and
@@ -40,7 +42,8 @@ const mostSilent = 512
 const mostIdle = 2
 
 // mostLate is how often in a row this process may itself be late, because it was
-// not run: then it cannot know whether others would have answered.
+// not run, or had to do much for an answer: then it cannot know whether others
+// would have answered.
 const mostLate = 20
 
 // patient asks n questions that may never be answered, and returns those that
@@ -87,7 +90,7 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	answered := make([]bool, n)
-	late := 0
+	late, worked := 0, time.Duration(0)
 	for open, idle := n, 0; open > 0; timer.Reset(wait) {
 		due := time.Now().Add(wait)
 		select {
@@ -109,6 +112,12 @@ func patient[T any](ctx context.Context, left *leftBehind, n int, asker func() f
 		case int(next.Load()) < n && running < mostSilent:
 			start(running)
 		default:
+			// Who waits for what never comes does not work meanwhile, or try to.
+			before := worked
+			if worked = sys.Scheduled(); idle > 0 && worked-before > wait/4 && late < mostLate {
+				late++
+				continue
+			}
 			idle++
 		}
 		if idle == mostIdle {
