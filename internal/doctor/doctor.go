@@ -133,6 +133,9 @@ type Host struct {
 	Docker Docker
 	// Limits are those of /proc/sys/user/max_TYPE_namespaces.
 	Limits map[inspect.Type]uint64
+	// Inner are the limits that user namespaces below the caller's have of their
+	// own, of those that own many namespaces.
+	Inner map[inspect.ID]map[inspect.Type]int
 	// Confinements are those of the first processes of containers.
 	Confinements map[int]Confinement
 	// Bounding is the capability bounding set of the host's first process, or

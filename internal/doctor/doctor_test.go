@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -368,6 +369,49 @@ func TestLimitsReal(t *testing.T) {
 			t.Errorf("%d of %d: %v, not %v", n, c.limit, got, c.want)
 		}
 	}
+}
+
+// A limit that was set in a user namespace is told of it, and one that somebody
+// sets to have none made is not.
+func TestInnerLimits(t *testing.T) {
+	nstest.Need(t, "userns", "unshare")
+	const script = `all=; for i in $(seq 15); do unshare -u sleep 1000 & all="$all $!"; done
+		for t in uts ipc; do echo 16 >/proc/sys/user/max_${t}_namespaces || exit 1; done
+		echo 1 >/proc/sys/user/max_user_namespaces || exit 1
+		until [ "$(readlink /proc/[0-9]*/ns/uts 2>/dev/null | sort -u | wc -l)" -ge 15 ]; do :; done
+		echo ready; read x; kill $all`
+	cmd := exec.Command("unshare", "-Ur", "sh", "-c", script)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); _ = cmd.Wait() }()
+	if _, err := out.Read(make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Read(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var about []Finding
+	for _, f := range h.Examine(only(t, "limits")) {
+		if strings.HasPrefix(f.Subject, link) {
+			about = append(about, f)
+		}
+	}
+	check(t, about, fmt.Sprintf("warning limits: in %s there are 15 uts namespaces, of 16 that any one user may make there | nstool enter -p %d -U -- sysctl -w user.max_uts_namespaces=32", link, cmd.Process.Pid))
 }
 
 // What is there only for a moment is no finding, what stays is.

@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/nstool/nstool/inspect"
@@ -14,14 +16,13 @@ import (
 // and so on outwards; see namespaces(7), "The /proc/sys/user directory", and
 // kernel/ucount.c. Only of user namespaces does it tell who made them. Others
 // that the caller's user namespace owns itself are taken to be root's, who alone
-// can make them there. A user namespace has limits of its own; those of the
-// caller's, which nothing inside escapes, are compared.
+// can make them there.
+//
+// A user namespace has limits of its own, which are none until somebody in it sets
+// them. Who in it made what the kernel does not tell, so all that counts in it is
+// compared with what any one user may have.
 func limits(h *Host) (found []Finding) {
-	self, ok := h.Snapshot.Process(h.Snapshot.Self())
-	if !ok {
-		return nil
-	}
-	top, ok := self.Namespace(inspect.User)
+	top, ok := h.top()
 	if !ok {
 		return nil
 	}
@@ -37,7 +38,7 @@ func limits(h *Host) (found []Finding) {
 			}
 		}
 		for uid, n := range count {
-			if n*10 < limit*8 {
+			if !near(n, limit) {
 				continue
 			}
 			f := Finding{
@@ -54,8 +55,95 @@ func limits(h *Host) (found []Finding) {
 			found = append(found, f)
 		}
 	}
+	for _, c := range h.crowded() {
+		user := c.user
+		for t := range inspect.AllTypes.All() {
+			n, limit := c.counts[t], h.Inner[user.ID][t]
+			if limit < leastLimit || !near(n, limit) {
+				continue
+			}
+			f := Finding{
+				Severity: Warning,
+				Subject:  fmt.Sprintf("%s %s", user, t),
+				What:     fmt.Sprintf("in %s there are %d %s namespaces, of %d that any one user may make there", user, n, t, limit),
+				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d for who is in it", t, limit)},
+			}
+			if c := h.Snapshot.ContainerWith(user); c != nil {
+				f.Evidence = append(f.Evidence, "it came with "+c.String())
+			}
+			if l := user.Leader(); l != nil {
+				f.Fix = command("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
+			}
+			found = append(found, f)
+		}
+	}
 	return found
 }
+
+// leastLimit is what a limit that is meant to be reached may be below: sandboxes
+// allow none, or one that they make themselves.
+const leastLimit = 16
+
+// top returns the caller's user namespace.
+func (h *Host) top() (inspect.ID, bool) {
+	self, ok := h.Snapshot.Process(h.Snapshot.Self())
+	if !ok {
+		return inspect.ID{}, false
+	}
+	return self.Namespace(inspect.User)
+}
+
+// A charged is a user namespace and how many namespaces of each type count in it:
+// those that it owns, and those that the ones below it own.
+type charged struct {
+	user   *inspect.Namespace
+	counts map[inspect.Type]int
+	most   int // of one type
+}
+
+// crowded returns the user namespaces below the caller's in which so many count
+// that a limit may be near, those with most first.
+func (h *Host) crowded() (list []charged) {
+	top, ok := h.top()
+	if !ok {
+		return nil
+	}
+	counts := make(map[inspect.ID]map[inspect.Type]int)
+	for ns := range h.Snapshot.Namespaces() {
+		at, ok := ns, true
+		for range 40 { // as in payer
+			id := at.Owner.ID
+			if !at.Owner.Known() || id == top {
+				break
+			}
+			if counts[id] == nil {
+				counts[id] = make(map[inspect.Type]int)
+			}
+			counts[id][ns.Type]++
+			if at, ok = h.Snapshot.Namespace(id); !ok {
+				break
+			}
+		}
+	}
+	for id, count := range counts {
+		if user, ok := h.Snapshot.Namespace(id); ok {
+			most := 0
+			for _, n := range count {
+				most = max(most, n)
+			}
+			if near(most, leastLimit) {
+				list = append(list, charged{user, count, most})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b charged) int {
+		return cmp.Or(cmp.Compare(b.most, a.most), cmp.Compare(a.user.ID.Ino, b.user.ID.Ino))
+	})
+	return list
+}
+
+// near reports whether n is 80 % of a limit or more.
+func near[T int | uint64](n, limit T) bool { return n*10 >= limit*8 }
 
 // payer returns for whom a namespace is counted in the user namespace top.
 func (h *Host) payer(ns *inspect.Namespace, top inspect.ID) (uid int64, ok bool) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
@@ -75,7 +76,7 @@ func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 	}
 	h.readHolders(ctx)
 	h.readDaemons(ctx)
-	h.readLimits()
+	h.readLimits(ctx)
 	h.readConfinements()
 	return h, ctx.Err()
 }
@@ -252,9 +253,14 @@ func lastChange(root string) (last time.Time) {
 	return last
 }
 
-// readLimits reads how many namespaces of each type a user may have. A kernel
-// that lacks a type has no such file.
-func (h *Host) readLimits() {
+// mostInner is how many user namespaces are read for their limits, which takes a
+// process each.
+const mostInner = 32
+
+// readLimits reads how many namespaces of each type a user may have, and what
+// limits those user namespaces have that have many. A kernel that lacks a type has
+// no such file.
+func (h *Host) readLimits(ctx context.Context) {
 	h.Limits = make(map[inspect.Type]uint64)
 	for t := range inspect.AllTypes.All() {
 		path := filepath.Join(h.Snapshot.Proc(), "sys/user", "max_"+t.String()+"_namespaces")
@@ -264,6 +270,19 @@ func (h *Host) readLimits() {
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			h.gap(0, path, err)
+		}
+	}
+	h.Inner = make(map[inspect.ID]map[inspect.Type]int)
+	if h.Snapshot.Proc() != "/proc" {
+		return // no namespace of it can be joined
+	}
+	all := h.crowded()
+	for _, c := range all[:min(len(all), mostInner)] {
+		in := inside.Read(ctx, h.Snapshot, c.user)
+		if in.User != nil && in.User.Limits != nil {
+			h.Inner[c.user.ID] = in.User.Limits
+		} else {
+			h.Gaps = append(h.Gaps, in.Gaps...)
 		}
 	}
 }
