@@ -102,18 +102,23 @@ func start(t testing.TB, ns, root *os.File, spec Spec) (netip.AddrPort, chan err
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(serve(f))
+	return at, failed
+}
+
+// serve has f serve, until it is told to end.
+func serve(f *Forwarder) (end func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f.Serve(ctx)
 	}()
-	t.Cleanup(func() {
+	return func() {
 		stop()
 		<-done
 		f.Close()
-	})
-	return at, failed
+	}
 }
 
 func dialTCP(t testing.TB, at netip.AddrPort) *net.TCPConn {
@@ -327,17 +332,10 @@ func TestEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f.Serve(ctx)
-	}()
+	end := serve(f)
 	c := dialTCP(t, at)
 	echo(t, c, "there")
-	stop()
-	<-done
-	f.Close()
+	end()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the client heard %v", err)
 	}
@@ -492,17 +490,7 @@ func TestIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f.Serve(ctx)
-	}()
-	defer func() {
-		stop()
-		<-done
-		f.Close()
-	}()
+	defer serve(f)()
 	c, err := net.Dial("udp", at.String())
 	if err != nil {
 		t.Fatal(err)
