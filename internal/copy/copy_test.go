@@ -51,39 +51,7 @@ func (files tree) make(t testing.TB, dir string) {
 }
 
 // look lists what is below dir, as a tree has it.
-func look(t testing.TB, dir string) tree {
-	t.Helper()
-	files := tree{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		name := strings.TrimPrefix(path, dir+"/")
-		switch {
-		case d.IsDir():
-			files[name+"/"] = ""
-		case d.Type() == fs.ModeSymlink:
-			text, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			files[name] = "-> " + text
-		case d.Type().IsRegular():
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			files[name] = string(text)
-		default:
-			files[name] = d.Type().String()
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
+func look(t testing.TB, dir string) tree { return nstest.Tree(t, dir) }
 
 // target makes a root directory with these files in it.
 func target(t testing.TB, files tree) (dir string, root *os.File) {

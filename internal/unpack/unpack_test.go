@@ -8,12 +8,15 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
 )
 
 // A file of an archive: "name", "name=content", "name->link", "name=>hard
@@ -92,32 +95,15 @@ func unpack(t *testing.T, name string) ([]string, error) {
 
 func tree(t *testing.T, dir string) (list []string) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
+	files := nstest.Tree(t, dir)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		text := files[name]
+		if to, ok := strings.CutPrefix(text, "-> "); ok {
+			text = "->" + to
+		} else if !strings.HasSuffix(name, "/") {
+			text = "=" + text
 		}
-		name := strings.TrimPrefix(path, dir+"/")
-		switch {
-		case d.IsDir():
-			name += "/"
-		case d.Type()&fs.ModeSymlink != 0:
-			to, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			name += "->" + to
-		default:
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			name += "=" + string(b)
-		}
-		list = append(list, name)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
+		list = append(list, name+text)
 	}
 	return list
 }
