@@ -206,14 +206,8 @@ func (f *Forwarder) failed(spec Spec, err error) {
 
 func (f *Forwarder) serveTCP(ctx context.Context, l *listener) {
 	for {
-		select {
-		case f.places <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
 		conn, err := l.tcp.AcceptTCP()
 		if err != nil {
-			<-f.places
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
@@ -223,6 +217,13 @@ func (f *Forwarder) serveTCP(ctx context.Context, l *listener) {
 			}
 			pause(ctx)
 			continue
+		}
+		// Not before: while nobody comes the place is free for another port.
+		select {
+		case f.places <- struct{}{}:
+		case <-ctx.Done():
+			reset(conn)
+			return
 		}
 		f.wg.Add(1)
 		go func() {

@@ -320,6 +320,40 @@ func TestMany(t *testing.T) {
 	}
 }
 
+// Where there is room for one connection alone, every port has it in turn.
+func TestPlaces(t *testing.T) {
+	ns := network(t)
+	port := listen(t, ns, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(c, c) })
+	f, err := New(ns, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.places = make(chan struct{}, 1)
+	var at [3]netip.AddrPort
+	for i := range at {
+		if at[i], err = f.Listen(t.Context(), Spec{ToPort: port}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := serve(f)
+	for range 2 {
+		for _, a := range at {
+			c := dialTCP(t, a)
+			echo(t, c, "x")
+			c.Close()
+		}
+	}
+	c := dialTCP(t, at[0])
+	echo(t, c, "x")
+	waits := dialTCP(t, at[1])
+	end()
+	for _, c := range []net.Conn{c, waits} {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client heard %v", err)
+		}
+	}
+}
+
 // When it is told to end, it ends, with all that is open.
 func TestEnd(t *testing.T) {
 	ns := network(t)

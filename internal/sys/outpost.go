@@ -21,8 +21,8 @@ type Outpost struct {
 	dead bool // or stopped by somebody
 }
 
-// errOutpost says that an outpost was ended by somebody.
-var errOutpost = errors.New("the process that makes the sockets has ended")
+// errOutpost says that somebody ended or stopped an outpost.
+var errOutpost = errors.New("the process that makes the sockets does not answer")
 
 // NewOutpost starts a process that joins these namespaces, in this order.
 func NewOutpost(joins []Join) (*Outpost, error) {
