@@ -86,21 +86,7 @@ func startOdd(t *testing.T, how string) (o odd) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), oddVar+"="+how)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		cmd.Wait()
-	})
+	out := nstest.Start(t, cmd)
 	if _, err := fmt.Fscan(out, &o.tid, &o.socket, &o.file, &o.self); err != nil {
 		rest, _ := io.ReadAll(out)
 		t.Fatalf("%v: %s", err, rest)

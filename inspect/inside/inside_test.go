@@ -160,22 +160,7 @@ func TestReadWhatWasSet(t *testing.T) {
 	nstest.Need(t, "root", "unshare", "nsenter")
 	cmd := exec.Command("unshare", "--uts", "--time", "--monotonic", "1000", "--boottime", "-5", "sh", "-c",
 		`printf 'a\033[31mb' >/proc/sys/kernel/hostname || exit 1; echo ready; read x`)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { in.Close(); _ = cmd.Wait() }()
-	if _, err := out.Read(make([]byte, 6)); err != nil {
-		t.Fatal(err)
-	}
+	nstest.StartReady(t, cmd)
 	ino := func(typ string) uint64 {
 		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", cmd.Process.Pid, typ))
 		if err != nil {

@@ -298,23 +298,7 @@ keep(un, udp, None)
 print("ready", flush=True)
 sys.stdin.read()
 `, dir)
-	stdin, err := listen.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := listen.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listen.Stderr = os.Stderr
-	if err := listen.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer listen.Wait() //nolint:errcheck // it ends when its input does
-	defer stdin.Close()
-	if _, err := stdout.Read(make([]byte, 8)); err != nil {
-		t.Fatal(err)
-	}
+	nstest.StartReady(t, listen)
 
 	c := connect(t, box.PID)
 	ours, err := List(Internet | Unix | RawSockets).Sockets(c)

@@ -381,22 +381,7 @@ func TestInnerLimits(t *testing.T) {
 		until [ "$(readlink /proc/[0-9]*/ns/uts 2>/dev/null | sort -u | wc -l)" -ge 15 ]; do :; done
 		echo ready; read x; kill $all`
 	cmd := exec.Command("unshare", "-Ur", "sh", "-c", script)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { in.Close(); _ = cmd.Wait() }()
-	if _, err := out.Read(make([]byte, 6)); err != nil {
-		t.Fatal(err)
-	}
+	nstest.StartReady(t, cmd)
 	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)

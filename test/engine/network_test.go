@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -125,24 +124,7 @@ s.listen()
 print("ready", flush=True)
 sys.stdin.read()
 `, port))
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		cmd.Wait()
-	})
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
-		t.Fatalf("listen: %q, %v", line, err)
-	}
+	nstest.StartReady(t, cmd)
 	return cmd.Process.Pid
 }
 
