@@ -234,6 +234,7 @@ func TestLsDeadEngineState(t *testing.T) {
 		os.Remove(filepath.Dir(dir)) // which may be another's
 	})
 	f := newFuse(t)
+	var pids []int
 	inPrivate(t, func() error {
 		if err := syscall.Mount("nstool-test", "/var/lib", "tmpfs", 0, ""); err != nil {
 			return err
@@ -247,7 +248,7 @@ func TestLsDeadEngineState(t *testing.T) {
 		for _, group := range []string{dir, inner} {
 			cmd := exec.Command("cat")
 			cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
-			start(t, cmd)
+			pids = append(pids, start(t, cmd).Process.Pid)
 			if err := os.WriteFile(group+"/cgroup.procs", []byte(fmt.Sprint(cmd.Process.Pid)), 0); err != nil {
 				return err
 			}
@@ -264,4 +265,5 @@ func TestLsDeadEngineState(t *testing.T) {
 	if f.count(&f.left) > 0 {
 		t.Errorf("%d questions were asked", f.count(&f.left))
 	}
+	hangs(t, "stat", fmt.Sprintf("/proc/%d/root/var/lib/docker/containers", pids[0]))
 }
