@@ -101,7 +101,7 @@ func stateOf(t *testing.T, c *engine.Container) state {
 	}
 	err = filepath.WalkDir(proc+"root/", func(path string, d fs.DirEntry, err error) error {
 		name := "file /" + strings.TrimPrefix(path, proc+"root/")
-		if name == "file /proc" || name == "file /sys" {
+		if name == "file /proc" || name == "file /sys" || name == "file /dev/.lxc" { // where LXC has another proc and sys
 			return fs.SkipDir
 		}
 		if err != nil {
@@ -235,6 +235,49 @@ func (k task) do(t *testing.T, target ...string) {
 	if status != k.status || !regexp.MustCompile(k.want).Match(out) {
 		t.Errorf("%v: status %d, not %d: %s", k.args, status, k.status, out)
 	}
+}
+
+// TestToolsBeside brings tools to containers that have a shell and more of their
+// own: of the engines without a daemon, and of a pod of CRI.
+func TestToolsBeside(t *testing.T) {
+	list := []task{
+		{args: []string{"--tools", "sh", "-c", "command -v ps; ps -o pid= -o args= -p 1; pwd"}, want: `^/\.nstool/tools/.*/ps\n +1 \S.*\n/\n$`},
+		{args: []string{"--tools", "--view=tools", "sh", "-c", "command -v ps; ps -o pid= -o args= -p 1; pwd"}, want: `^/usr/bin/ps\n +1 \S.*\n/\.nstool/target\n$`},
+		{args: []string{"--tools", "bash", "-c", "cat <<<here; ls /.nstool/target/bin/busybox"}, want: `^here\n/\.nstool/target/bin/busybox\n$`},
+		{args: []string{"--tools", "--as=target", "sh", "-c", "id -u; echo x >/tmp/y && rm /tmp/y"}, want: `^0\n$`},
+		{needs: []string{"python3"}, args: []string{"--tools", "python3", "-c", "import json; print(json.dumps([1]))"}, want: `^\[1\]\n$`},
+		{needs: []string{"strace"}, args: []string{"--tools", "--privileged", "timeout", "1", "strace", "-f", "-p", "1"}, status: 124, want: `strace: Process 1 attached`},
+		{args: []string{"--tools", "sh", "-c", "sleep 1000 & setsid sleep 1001 & exit 3"}, status: 3},
+	}
+	try := func(t *testing.T, c *engine.Container, target ...string) {
+		before := stateOf(t, c)
+		for _, k := range list {
+			nstest.Need(t, k.needs...)
+			k.do(t, target...)
+		}
+		// What it writes in the meantime is its own.
+		after := stateOf(t, c)
+		for key := range after {
+			if _, ok := before[key]; !ok && !strings.HasPrefix(key, "file /var/") {
+				t.Errorf("%s: %q is new", key, after[key])
+			}
+		}
+		if before["mounts"] != after["mounts"] {
+			t.Errorf("its mounts were\n%s\nand are\n%s", before["mounts"], after["mounts"])
+		}
+	}
+	for _, e := range []engine.Engine{engine.LXC, engine.Nspawn} {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			c := engine.Start(t, e, engine.Options{})
+			try(t, c, "-p", string(e)+":"+c.Name)
+		})
+	}
+	t.Run("pod", func(t *testing.T) {
+		t.Parallel()
+		p := engine.StartPod(t, false, "web")
+		try(t, &engine.Container{PID: p.Containers[0].PID}, "--pod", p.Namespace+"/"+p.Name+"/web")
+	})
 }
 
 // TestToolsCapture has the host's tcpdump see the traffic of a container.
