@@ -463,11 +463,12 @@ func (s *Script) CloseOnExec(fd int) Index {
 func (s *Script) Undumpable() Index { return s.Prctl(unix.PR_SET_DUMPABLE, 0) }
 
 // CloseFrom appends close_range(2) from fd on, Linux 5.9. It is ignored where
-// the kernel does not have it: [Script.Start] hands nothing over but the files
-// of the script, and those are close-on-exec.
+// the kernel does not have it, or a filter of system calls denies it:
+// [Script.Start] hands nothing over but the files of the script, and those are
+// close-on-exec.
 func (s *Script) CloseFrom(fd int) Index {
 	i := s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0)
-	s.Ignore(i, unix.ENOSYS)
+	s.Ignore(i, unix.ENOSYS, unix.EPERM)
 	return i
 }
 
@@ -498,6 +499,8 @@ func (s *Script) DieWithParent(signal unix.Signal, pipe int) {
 	i := s.Call("ppoll", unix.SYS_PPOLL, uint64(poll), 1, uint64(s.Space(16)), 0, 8)
 	s.calls[i][wordGoto/8] = callAddr(int(i) + 1)
 	s.calls[i][wordOnZero/8] = callAddr(int(i) + 2)
+	s.Ignore(i, unix.EINVAL) // who may have no descriptors at all can ask for none
+	s.calls[i][wordOnError/8] = callAddr(int(i) + 2)
 	s.Exit(int(128 + signal))
 }
 

@@ -219,6 +219,9 @@ func (s *Script) Start() (pid int, err error) {
 	// While it takes on the descriptors, the child uses numbers up to twice
 	// as many: the program must be out of their way.
 	far, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, slices.Max(s.files)+2*len(s.files)+16)
+	if err == unix.EINVAL { // there is no such number: RLIMIT_NOFILE
+		err = unix.EMFILE
+	}
 	if err != nil {
 		return 0, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 	}

@@ -2,9 +2,12 @@ package attack
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,6 +106,102 @@ func TestNamespaceFileTypes(t *testing.T) {
 		}
 		return ""
 	}}.run(t)
+}
+
+// Whatever a container has for a shell, and for a list of users that names it,
+// nobody waits for it, and it has no more rights than the container.
+func TestHostileShell(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "mknod")
+	sh := ""
+	write := func(text string, mode os.FileMode) func(t *testing.T) {
+		return func(t *testing.T) { mustWrite(t, sh, text, mode) }
+	}
+	link := func(to string) func(t *testing.T) {
+		return func(t *testing.T) {
+			if err := os.Symlink(to, sh); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		make   func(t *testing.T)
+		status int
+		says   string
+	}{
+		{name: "FIFO", make: func(t *testing.T) { mustFIFO(t, sh) }, status: 126, says: "permission denied"},
+		{name: "directory", make: func(t *testing.T) {
+			if err := os.Mkdir(sh, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, status: 126, says: "permission denied"},
+		{name: "device", make: func(t *testing.T) {
+			if out, err := exec.Command("mknod", "-m", "755", sh, "c", "1", "3").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}, status: 126, says: "permission denied"},
+		{name: "program of the host", make: write("#!"+program(t, "nstool")+"\n", 0o755), status: 126, says: "its interpreter or dynamic loader is not"},
+		{name: "itself", make: link("sh"), status: 126, says: "too many levels of symbolic links"},
+		{name: "link to a FIFO", make: func(t *testing.T) { mustFIFO(t, sh+".fifo"); link("sh.fifo")(t) }, status: 126, says: "permission denied"},
+		{name: "own interpreter", make: write("#!/bin/sh\n", 0o755), status: 126},
+		{name: "nothing in it", make: write("", 0o755), status: 126, says: "exec format error"},
+		{name: "zeroes", make: write(strings.Repeat("\x00", 100000), 0o755), status: 126, says: "exec format error"},
+		{name: "half a program", make: write("\x7fELF", 0o755), status: 126, says: "exec format error"},
+		{name: "set-user-ID", make: func(t *testing.T) {
+			copyFile(t, filepath.Join(filepath.Dir(sh), "busybox"), sh)
+			if err := os.Chmod(sh, 0o755|os.ModeSetuid); err != nil {
+				t.Fatal(err)
+			}
+		}, says: "CapEff:\t00000000" + capsDefault + "\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCage(t, func(root string) {
+				sh = filepath.Join(root, "bin/sh")
+				for _, name := range []string{"sh", "bash", "ash"} {
+					_ = os.Remove(filepath.Join(root, "bin", name)) //nolint:errcheck // it may not be there
+				}
+				tc.make(t)
+				mustFIFO(t, filepath.Join(root, "etc/passwd"))
+			}, []string{"-c", capsDefault, "-n", "-s"}, "/bin/attack", "sleep")
+			for _, words := range [][]string{{"sh", "-c", "grep CapEff /proc/self/status"}, {}} {
+				cmd := command(t, nstool.expand(t, c, words...)...)
+				cmd.Stdin = strings.NewReader("grep CapEff /proc/self/status\n")
+				out, err := cmd.CombinedOutput()
+				status := 0
+				if e, ok := errors.AsType[*exec.ExitError](err); ok {
+					status = e.ExitCode()
+				}
+				want := tc.status
+				if len(words) == 0 && tc.name == "itself" {
+					want = 127 // as if there were none
+				}
+				if status != want || want == tc.status && !strings.Contains(string(out), tc.says) || strings.Count(string(out), "\n") > 2 {
+					t.Errorf("%v: status %d, not %d: %s", words, status, want, out)
+				}
+			}
+		})
+	}
+}
+
+// A target that may do next to nothing is entered all the same, and its visitor
+// may do no more.
+func TestTargetLimits(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "prlimit")
+	for _, limit := range []string{"nofile", "nproc", "fsize", "memlock", "sigpending", "msgqueue", "locks", "core"} {
+		t.Run(limit, func(t *testing.T) {
+			c := quiet(t)
+			if out, err := exec.Command("prlimit", "--pid", strconv.Itoa(c.pid), "--"+limit+"=0:0").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			for _, flags := range [][]string{nil, {"--tools=" + nstest.Busybox(t)}} {
+				by := entrant{name: "nstool", words: slices.Concat([]string{"nstool", "enter", "-p", "PID"}, flags, []string{"--"})}
+				out, err := command(t, by.expand(t, c, "/bin/sh", "-c", "echo in")...).CombinedOutput()
+				if err != nil || string(out) != "in\n" {
+					t.Errorf("%v: %v: %s", flags, err, out)
+				}
+			}
+		})
+	}
 }
 
 // The root directory of a process that was chrooted is not that of its mount
