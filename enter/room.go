@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
@@ -246,12 +247,19 @@ func (b *builder) overlay(on int, what string, layers ...int) {
 	}
 }
 
-// open opens a path inside root, or returns -1 if there is no such thing.
+// open opens a path inside root, or returns -1 if there is no such thing: also
+// where whoever has made root keeps it from being looked at. What keeps nstool
+// from looking at anything is an error.
 func (b *builder) open(root int, name string) int {
 	if b.err != nil {
 		return -1
 	}
 	fd, err := sys.OpenInRoot(root, name, true)
+	for _, own := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSYS, syscall.EPERM} {
+		if errors.Is(err, own) {
+			b.fail("open "+name, err)
+		}
+	}
 	if err != nil {
 		return -1
 	}
