@@ -128,7 +128,7 @@ type ending struct {
 
 func (e *ending) Read(p []byte) (int, error) {
 	n, err := e.Reader.Read(p)
-	e.ended = e.ended || err != nil
+	e.ended = e.ended || n == 0 && err != nil
 	return n, err
 }
 
