@@ -97,6 +97,9 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 			if o.file, o.err = snap.Open(ctx, ns); o.err != nil {
 				// The gap names the namespace, and what was wanted of it.
 				o.err = cmp.Or(errors.Unwrap(o.err), o.err)
+				if sys.Gone(o.err) && len(ns.Members) > 0 {
+					o.err = inspect.ErrGone // with whom it was held by
+				}
 			}
 			if ctx.Err() != nil {
 				o.file.Close() // which may be nil
