@@ -669,10 +669,11 @@ func TestFromTar(t *testing.T) {
 	if got := look(t, dir); !equal(got, tree{"a": "tar"}) {
 		t.Errorf("there is %v", got)
 	}
-	_, root = target(t, tree{})
+	dir, root = target(t, tree{})
 	if err := cp.FromTar(t.Context(), iotest.DataErrReader(bytes.NewReader(whole)), Place{root, "web", "/"}); err != nil {
 		t.Error(err)
 	}
+	os.Chmod(filepath.Join(dir, "sub"), 0o700)
 
 	// Also one that is cut between two files, or that there is nothing of.
 	for _, n := range []int{0, 1024, 512 + 512 + 512} {
