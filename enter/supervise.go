@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -199,30 +200,42 @@ func (ch *child) suspend() {
 // interruptible has the process that joins killed by whatever would end the
 // caller, until stop is called: it may wait for something that never comes, in
 // a cgroup that has just been frozen or for a file system that does not answer.
-// stop returns the signals that came, which are for the program.
-func (ch *child) interruptible(ctx context.Context) (stop func() []syscall.Signal) {
+// stop returns the signals that came, which are for the program. stuck becomes
+// true when the process has not ended a second after it was killed, as one that is
+// frozen by a cgroup of version 1.
+func (ch *child) interruptible(ctx context.Context) (stuck *atomic.Bool, stop func() []syscall.Signal) {
 	over, held := make(chan struct{}), make(chan []syscall.Signal)
+	stuck = new(atomic.Bool)
 	pid, done := ch.pid, ctx.Done() // the PID becomes another one
 	go func() {
 		var came []syscall.Signal
+		var patience <-chan time.Time
+		end := func() {
+			_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+			if patience == nil {
+				patience = time.After(time.Second)
+			}
+		}
 		for {
 			select {
 			case s := <-ch.signals.c:
 				came = append(came, s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
 				switch s {
 				case syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT:
-					_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+					end()
 				}
 			case <-done:
 				done = nil
-				_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
+				end()
+			case <-patience:
+				stuck.Store(true)
 			case <-over:
 				held <- came
 				return
 			}
 		}
 	}()
-	return func() []syscall.Signal {
+	return stuck, func() []syscall.Signal {
 		close(over)
 		return <-held
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -145,11 +146,8 @@ func (ch *child) close() {
 func (ch *child) wait(ctx context.Context) error {
 	defer ch.close()
 	if ch.forks {
-		stop := ch.interruptible(ctx)
-		change, err := sys.WaitChange(ch.pid)
-		for err == nil && change.Stopped {
-			change, err = sys.WaitChange(ch.pid)
-		}
+		stuck, stop := ch.interruptible(ctx)
+		change, err := ch.joined(stuck)
 		came := stop() // before it is reaped, and its PID another's
 		if err == nil {
 			err = ch.passOn(change)
@@ -194,6 +192,24 @@ func (ch *child) wait(ctx context.Context) error {
 		return &ExitError{Code: change.Status, Lacked: ch.plan.lacks}
 	}
 	return nil
+}
+
+// joined waits until the process that joins has ended. One that is stuck is left
+// behind: it has been killed.
+func (ch *child) joined(stuck *atomic.Bool) (change sys.Change, err error) {
+	if joiner, err := sys.OpenPidfd(ch.pid); err == nil {
+		defer joiner.Close()
+		for !sys.WaitReadable(250, int(joiner))[0] {
+			if stuck.Load() {
+				return change, &StepError{Call: "the process that joins", Err: errors.New("was killed and does not end: it is frozen, or waits for a file system")}
+			}
+		}
+	}
+	change, err = sys.WaitChange(ch.pid)
+	for err == nil && change.Stopped {
+		change, err = sys.WaitChange(ch.pid)
+	}
+	return change, err
 }
 
 // passOn has the child be the one that becomes the program, which the process

@@ -495,6 +495,63 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// A container that is frozen while it is joined holds up nobody who has enough of
+// it: of cgroup version 1 not even a killed process ends before it is thawed.
+func TestFrozenMidway(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "strace")
+	var group string
+	for _, procs := range cgroups(t, fmt.Sprintf("nstool-frozen:%d", os.Getpid())) {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(procs), "freezer.state")); err == nil {
+			group = filepath.Dir(procs)
+		}
+	}
+	if group == "" {
+		t.Skip("no freezer of cgroup version 1 is mounted")
+	}
+	procs := filepath.Join(group, "cgroup.procs")
+	c := newCage(t, nil, []string{"-c", capsDefault, "-g", procs}, "/bin/attack", "sleep")
+	set := func(state string) {
+		if err := os.WriteFile(filepath.Join(group, "freezer.state"), []byte(state), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	members := func() int {
+		b, err := os.ReadFile(procs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(strings.Fields(string(b)))
+	}
+	before := members()
+	defer set("THAWED")
+	words := append([]string{program(t, "strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=1000000:when=1"}, nstool.expand(t, c, "/bin/attack", "sleep")...)
+	cmd := command(t, words...)
+	var says strings.Builder
+	cmd.Stderr = &says
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience, func() bool { return members() > before }) {
+		t.Fatal("nobody joins")
+	}
+	set("FROZEN")
+	pid := entrantOf(t, cmd.Process.Pid)
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(patience/2, func() bool { return strings.Trim(stateOf(pid), "Z") == "" }) {
+		t.Errorf("nstool is in state %s", stateOf(pid))
+	}
+	set("THAWED")
+	err := cmd.Wait()
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 125 || !strings.Contains(says.String(), "frozen") {
+		t.Errorf("%v: %s", err, says.String())
+	}
+	if !eventually(patience, func() bool { return len(c.members()) == 0 && members() == before }) {
+		t.Errorf("%v still run", c.members())
+	}
+}
+
 // A target that somebody else traces, and one that is stopped.
 func TestTracedAndStopped(t *testing.T) {
 	nstest.Need(t, "root", "gcc", "busybox", "strace")
