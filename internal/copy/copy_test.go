@@ -175,6 +175,9 @@ func TestSwap(t *testing.T) {
 			outside := nstest.Dir(t)
 			tree{"f": "SECRET", "sub/f": "SECRET"}.make(t, outside)
 			dir, root := target(t, tree{"a/dir/f": "inside", "a/dir/sub/f": "inside", "a/link": "-> " + link(outside)})
+			if err := os.Link(filepath.Join(dir, "a/dir/f"), filepath.Join(dir, "a/dir/sub/g")); err != nil {
+				t.Fatal(err)
+			}
 			swap(t, filepath.Join(dir, "a"), "dir", "link")
 			beaten := func(what string, naive func() bool) {
 				for end := time.Now().Add(10 * time.Second); !naive(); {
@@ -201,6 +204,9 @@ func TestSwap(t *testing.T) {
 			before := look(t, outside)
 			mine := nstest.Dir(t)
 			tree{"f": "mine", "d/f": "mine", "d/sub/f": "mine"}.make(t, mine)
+			if err := os.Link(filepath.Join(mine, "d/f"), filepath.Join(mine, "d/sub/g")); err != nil {
+				t.Fatal(err)
+			}
 			got := 0
 			for i := range 60 {
 				out := filepath.Join(mine, fmt.Sprint("out", i))
