@@ -110,7 +110,7 @@ func (h *Host) crowded() (list []charged) {
 	}
 	counts := make(map[inspect.ID]map[inspect.Type]int)
 	for ns := range h.Snapshot.Namespaces() {
-		at, ok := ns, true
+		at := ns
 		for range 40 { // as in payer
 			id := at.Owner.ID
 			if !at.Owner.Known() || id == top {
@@ -120,9 +120,11 @@ func (h *Host) crowded() (list []charged) {
 				counts[id] = make(map[inspect.Type]int)
 			}
 			counts[id][ns.Type]++
-			if at, ok = h.Snapshot.Namespace(id); !ok {
+			up, ok := h.Snapshot.Namespace(id)
+			if !ok {
 				break
 			}
+			at = up
 		}
 	}
 	for id, count := range counts {
