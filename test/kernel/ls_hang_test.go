@@ -256,6 +256,7 @@ func TestLsDeadEngineState(t *testing.T) {
 		return nil
 	})
 	defer f.end()
+	defer time.AfterFunc(enough, f.end).Stop() // or nobody could be ended
 	f.deaf.Store(true)
 	r := finish(t, exec.Command(bin, "containers", "--json"))
 	t.Logf("took %v", r.took)
