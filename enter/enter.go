@@ -1,4 +1,4 @@
-// Package enter runs programs in namespaces that exist.
+// Package enter runs programs in namespaces that exist, or are made for them.
 //
 // It works like os/exec, with a target:
 //

@@ -38,6 +38,7 @@ type hinted struct {
 
 func (e hinted) Error() string { return e.err.Error() }
 func (e hinted) Unwrap() error { return e.err }
+func (e hinted) Hint() string  { return e.hint }
 
 func withHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
@@ -89,14 +90,8 @@ func silent(err error) bool {
 func hintsOf(err error) []string {
 	var hints []string
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if h, ok := e.(hinted); ok { //nolint:errorlint // the chain is walked here, link by link
-			hints = append(hints, h.hint)
-		}
-		if h, ok := e.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // as above
+		if h, ok := e.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // the chain is walked here, link by link
 			hints = append(hints, h.Hint())
-		}
-		if x, ok := e.(entry.Explained); ok && x.Advice != "" { //nolint:errorlint // as above
-			hints = append(hints, x.Advice)
 		}
 	}
 	if e, ok := errors.AsType[*enter.NamespaceError](err); ok && hints == nil {

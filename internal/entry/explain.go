@@ -26,6 +26,7 @@ type Explained struct {
 
 func (e Explained) Error() string { return e.Err.Error() }
 func (e Explained) Unwrap() error { return e.Err }
+func (e Explained) Hint() string  { return e.Advice }
 
 // The exit statuses of a command that runs a program, beside the program's own.
 const (
