@@ -42,10 +42,15 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 	return g, nil
 }
 
-// clear ends all of them but their keeper, when the program has ended.
+// clear ends all of them but their keeper, when the program has ended: also those
+// who have gone on into a mount namespace of their own, and are the keeper's now.
 func (g *guests) clear(keeper int) {
-	if g != nil {
-		sys.KillIn(g.proc, "mnt", g.link, keeper)
+	if g == nil {
+		return
+	}
+	sys.KillIn(g.proc, "mnt", g.link, keeper)
+	if keeper != 0 {
+		sys.KillChildren(g.proc, keeper)
 	}
 }
 

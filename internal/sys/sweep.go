@@ -2,6 +2,7 @@ package sys
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,16 +16,23 @@ func KillIn(proc int, kind, link string, but int) {
 	killIn(proc, kind, link, func(pid string) bool { return pid == strconv.Itoa(but) })
 }
 
-// SweepIn is KillIn for who does not know the keeper of those processes: it is
-// left a second to end by itself, when nobody else is left.
+// SweepIn is KillIn for who does not know the keeper of those processes. It is
+// left a second to end by itself, when nobody else is left, and its children are
+// ended wherever they are.
 func SweepIn(proc int, kind, link string) {
-	left := killIn(proc, kind, link, func(pid string) bool { return isKeeper(proc, pid) })
+	keeper := func(pid string) bool {
+		n, err := strconv.Atoi(pid)
+		is := err == nil && isKeeper(proc, pid)
+		if is {
+			KillChildren(proc, n)
+		}
+		return is
+	}
 	for range 200 {
-		if !left {
+		if !killIn(proc, kind, link, keeper) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
-		left = killIn(proc, kind, link, func(pid string) bool { return isKeeper(proc, pid) })
 	}
 	KillIn(proc, kind, link, 0)
 }
@@ -63,6 +71,33 @@ func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bo
 		}
 	}
 	return spared
+}
+
+// KillChildren kills the children of a process, and whoever becomes its child by
+// that, until there are none. proc is the root of procfs.
+func KillChildren(proc, pid int) {
+	parent := strconv.Itoa(pid)
+	for range 100 {
+		list, err := ReadAt(proc, parent+"/task/"+parent+"/children", 1<<20)
+		if err != nil || len(list) == 0 {
+			return
+		}
+		for _, child := range strings.Fields(string(list)) {
+			n, err := strconv.Atoi(child)
+			if err != nil {
+				return
+			}
+			fd, err := unix.PidfdOpen(n, 0)
+			if err != nil {
+				continue
+			}
+			if status, err := ReadAt(proc, child+"/status", 4096); err == nil && strings.Contains(string(status), "\nPPid:\t"+parent+"\n") {
+				_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			}
+			unix.Close(fd)
+		}
+		time.Sleep(time.Millisecond) // to be reaped
+	}
 }
 
 func inNamespace(proc int, pid, kind, link string) bool {

@@ -202,3 +202,38 @@ func TestToolsHeld(t *testing.T) {
 		t.Errorf("%v still run", c.members())
 	}
 }
+
+// Who goes on from the tools into a mount namespace of his own does not stay
+// either, whether the program ends or nstool is killed.
+func TestToolsElsewhere(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox")
+	for _, killed := range []bool{false, true} {
+		c := quiet(t)
+		words := []string{program(t, "nstool"), "enter", "-p", fmt.Sprint(c.pid), "--tools=" + nstest.Busybox(t), "--privileged", "sh", "-c",
+			`busybox unshare -m busybox sh -c 'busybox setsid busybox sleep 1000 & : >tmp/elsewhere; busybox sleep 1001' & until [ -e tmp/elsewhere ]; do :; done; ` + map[bool]string{false: "exit 3", true: "sleep 1002"}[killed]}
+		cmd := command(t, words...)
+		var said strings.Builder
+		cmd.Stderr = &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if killed {
+			if !eventually(patience, func() bool {
+				_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/elsewhere", c.pid))
+				return err == nil
+			}) {
+				t.Fatal("the program does nothing")
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := cmd.Wait()
+		if e, ok := errors.AsType[*exec.ExitError](err); !killed && (!ok || e.ExitCode() != 3) {
+			t.Errorf("%v: %s", err, said.String())
+		}
+		if !eventually(patience, func() bool { return len(c.members()) == 0 }) {
+			t.Errorf("killed: %t: %v still run", killed, c.members())
+		}
+	}
+}
