@@ -90,7 +90,7 @@ func silent(err error) bool {
 func hintsOf(err error) []string {
 	var hints []string
 	for e := err; e != nil; e = errors.Unwrap(e) {
-		if h, ok := e.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // the chain is walked here, link by link
+		if h, ok := e.(interface{ Hint() string }); ok && h.Hint() != "" {
 			hints = append(hints, h.Hint())
 		}
 	}
