@@ -242,47 +242,11 @@ func readMounts(r io.Reader) ([]mount, error) {
 //
 //	523 29 0:4 net:[4026532260] /run/netns/blue rw shared:21 - nsfs nsfs rw
 func parseMount(line string) (mount, bool) {
-	front, back, ok := strings.Cut(line, " - ")
-	if !ok || !strings.HasPrefix(back, "nsfs ") {
-		return mount{}, false
+	if !strings.Contains(line, " - nsfs ") {
+		return mount{}, false // there may be very many
 	}
-	f := strings.Split(front, " ")
-	if len(f) < 6 {
-		return mount{}, false
-	}
-	t, ino, ok := inspect.ParseLink(f[3])
-	if !ok {
-		return mount{}, false
-	}
-	var major, minor uint64
-	if n, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor); n != 2 || err != nil {
-		return mount{}, false
-	}
-	path := strings.TrimSuffix(unescape(f[4]), "//deleted")
-	return mount{typ: t, id: inspect.ID{Dev: sys.Makedev(major, minor), Ino: ino}, path: path}, true
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			var n int
-			ok := true
-			for _, c := range []byte(s[i+1 : i+4]) {
-				ok = ok && c >= '0' && c <= '7'
-				n = n*8 + int(c-'0')
-			}
-			if ok && n < 256 {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	m, _ := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
+	t, ino, ok := m.Namespace()
+	dev := sys.Makedev(uint64(m.Dev.Major), uint64(m.Dev.Minor))
+	return mount{typ: t, id: inspect.ID{Dev: dev, Ino: ino}, path: strings.TrimSuffix(m.Point, "//deleted")}, ok
 }
