@@ -237,3 +237,40 @@ func TestToolsElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A target without /proc has nothing there that keeps the settings of the kernel
+// from its visitors: they are given one that nobody can write to.
+func TestToolsWithoutProc(t *testing.T) {
+	nstest.Need(t, "root", "busybox")
+	root := nstest.Busybox(t)
+	target := exec.Command(program(t, "nstool"), "run", "--mnt", "--pid", "--no-init", "--root", root, "/bin/busybox", "sleep", "60")
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer target.Wait()         //nolint:errcheck // it is killed
+	defer target.Process.Kill() //nolint:errcheck // it has not ended
+	pid := 0
+	if !eventually(patience, func() bool {
+		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", target.Process.Pid))
+		for _, list := range lists {
+			text, rerr := os.ReadFile(list)
+			if n, serr := fmt.Sscan(string(text), &pid); err == nil && rerr == nil && serr == nil && n == 1 {
+				cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				return err == nil && strings.HasPrefix(string(cmdline), "/bin/busybox")
+			}
+		}
+		return false
+	}) {
+		t.Fatal("the target does not start")
+	}
+	for _, flags := range []string{"--view=target", "--view=tools", "--privileged"} {
+		out, err := command(t, program(t, "nstool"), "enter", "-p", fmt.Sprint(pid), "--tools="+root, flags, "sh", "-c",
+			"[ -d /proc/1 ] || { echo none; exit; }; cat /proc/1/comm; (echo evil >/proc/sys/kernel/hostname) 2>&1 | grep -o 'Read-only.*'").CombinedOutput()
+		if string(out) == "none\n" {
+			nstest.SkipUnsupported(t, errors.ErrUnsupported, "6.17")
+		}
+		if want := "busybox\nRead-only file system\n"; err != nil || string(out) != want {
+			t.Errorf("%s: %v: %q, not %q", flags, err, out, want)
+		}
+	}
+}
