@@ -64,13 +64,25 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		p.add(c.New.forkSteps(p.init)...)
 	}
 	p.add(c.New.pinSteps()...)
-	p.add(s.mountSteps(c, joined)...)
+	// A directory that was opened before is not of a mount namespace that is made:
+	// it is looked up anew in there, and mounts are made below it.
+	mounts, again := s.mountSteps(c, joined), c.RootDir != "" && c.New.Types.Has(inspect.Mnt) && !joined.Has(inspect.Mnt)
+	if !again {
+		p.add(mounts...)
+	}
 	if s.root >= 0 {
 		root := s.root
 		p.add(Step{Op: Chroot, Text: "change the root directory to " + s.rootOf, calls: func(x *sys.Script) {
-			x.Fchdir(x.File(root))
+			if again {
+				x.Chdir(c.RootDir)
+			} else {
+				x.Fchdir(x.File(root))
+			}
 			x.Chroot(".")
 		}})
+	}
+	if again {
+		p.add(mounts...)
 	}
 	dir, err := s.dirStep(c, foreign)
 	if err != nil {
