@@ -327,6 +327,7 @@ func StartPod(t testing.TB, hostNetwork bool, containers ...string) *Pod {
 			if err := run(client, "stop", p.ID); err != nil {
 				t.Errorf("stop pod %s: %v", p.Name, err)
 			}
+			dropCgroups(t, "kubepods/besteffort/pod"+uid)
 		})
 	}
 	if err := json.Unmarshal([]byte(out), p); err != nil {
@@ -334,6 +335,27 @@ func StartPod(t testing.TB, hostNetwork bool, containers ...string) *Pod {
 	}
 	t.Cleanup(p.stop)
 	return p
+}
+
+// dropCgroups removes a control group that a pod was in, in every hierarchy, and
+// those above it that nobody else is in: it is the kubelet who does that.
+func dropCgroups(t testing.TB, group string) {
+	t.Helper()
+	for _, top := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		dirs, err := filepath.Glob(top + group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range dirs {
+			if err := os.Remove(dir); err != nil {
+				t.Errorf("a control group is left: %v", err)
+			}
+			for range strings.Count(group, "/") {
+				dir = filepath.Dir(dir)
+				os.Remove(dir) //nolint:errcheck // another test may have a pod there
+			}
+		}
+	}
 }
 
 var built sync.Map // of program to func() (string, error)
