@@ -132,6 +132,10 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 	if root != nil {
 		defer root.Close()
 	}
+	own := entry.IsOwn(inspect.Net, ns)
+	if own {
+		ns = nil // nothing is to be joined, which might not be permitted
+	}
 	f, err := forward.New(ns, root)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
@@ -150,7 +154,7 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 		if err != nil {
 			return err
 		}
-		if entry.IsOwn(inspect.Net, ns) && spec.LeadsTo(at) {
+		if own && spec.LeadsTo(at) {
 			return fmt.Errorf("%s has the network of the caller, and %s would lead to itself", o.ref.Text, at)
 		}
 		protocol := ""

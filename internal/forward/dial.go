@@ -39,12 +39,13 @@ type socket struct {
 	err error
 }
 
-// newDialer sends a thread into the namespace ns, and returns when it is there.
+// newDialer sends a thread into the namespace ns, unless that is nil, and returns
+// when it is there.
 // Where that is not permitted it may be to who has joined the user namespace
 // first that owns ns, as its creator may, but no thread can: that is a process.
 func newDialer(ns, root *os.File) (*dialer, error) {
 	d, err := newThread(ns, root)
-	if errors.Is(err, fs.ErrPermission) {
+	if ns != nil && errors.Is(err, fs.ErrPermission) {
 		if o, e := newOutpost(int(ns.Fd())); e == nil {
 			return &dialer{outpost: o, root: root}, nil
 		}
@@ -64,6 +65,10 @@ func newOutpost(ns int) (*sys.Outpost, error) {
 func newThread(ns, root *os.File) (*dialer, error) {
 	d := &dialer{requests: make(chan request), done: make(chan error, 1), root: root}
 	joined := make(chan struct{})
+	var join []*os.File
+	if ns != nil {
+		join = []*os.File{ns}
+	}
 	go func() {
 		d.done <- enter.Do(context.Background(), func() error {
 			close(joined)
@@ -72,7 +77,7 @@ func newThread(ns, root *os.File) (*dialer, error) {
 				r.reply <- socket{fd, err}
 			}
 			return nil
-		}, ns)
+		}, join...)
 	}()
 	select {
 	case <-joined:

@@ -77,10 +77,11 @@ type listener struct {
 	udp  *net.UDPConn
 }
 
-// New returns a Forwarder into the network namespace ns. Unix sockets are
-// looked for below root, the root directory of the target, unless it is nil.
-// Both may be closed then. It needs CAP_SYS_ADMIN in the user namespace that owns
-// ns, as its creator has, and in the caller's unless a process may join the former.
+// New returns a Forwarder into the network namespace ns, or the caller's if that
+// is nil. Unix sockets are looked for below root, the root directory of the
+// target, unless it is nil. Both may be closed then. Another namespace takes
+// CAP_SYS_ADMIN in the user namespace that owns it, as its creator has, and in the
+// caller's unless a process may join the former.
 func New(ns, root *os.File) (*Forwarder, error) {
 	d, err := newDialer(ns, root)
 	if err != nil {
