@@ -131,6 +131,8 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 		return openat(int(proc), fmt.Sprintf("self/fd/%d", probe), unix.O_RDONLY|unix.O_CLOEXEC)
 	case unix.EAGAIN:
 		return -1, cmp.Or(deniedOnWay(dirfd, path), ErrNotCached)
+	case unix.EACCES:
+		return -1, cmp.Or(deniedOnWay(dirfd, path), os.NewSyscallError("openat2", err))
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: by a filter of system calls
 		return -1, errors.ErrUnsupported
 	}
@@ -139,7 +141,7 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 
 // deniedOnWay returns an error if the caller may not search one of the directories
 // on the way to path, by owner, group and mode as the kernel has them in memory:
-// with RESOLVE_CACHED it says EAGAIN for that, too.
+// with RESOLVE_CACHED newer ones (6.12 is one) say EAGAIN for that, too.
 func deniedOnWay(dirfd int, path string) error {
 	if capable(unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE) {
 		return nil
