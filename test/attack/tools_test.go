@@ -209,8 +209,10 @@ func TestToolsElsewhere(t *testing.T) {
 	nstest.Need(t, "root", "gcc", "busybox")
 	for _, killed := range []bool{false, true} {
 		c := quiet(t)
-		words := []string{program(t, "nstool"), "enter", "-p", fmt.Sprint(c.pid), "--tools=" + nstest.Busybox(t), "--privileged", "sh", "-c",
-			`busybox unshare -m busybox sh -c 'busybox setsid busybox sleep 1000 & : >tmp/elsewhere; busybox sleep 1001' & until [ -e tmp/elsewhere ]; do :; done; ` + map[bool]string{false: "exit 3", true: "sleep 1002"}[killed]}
+		words := []string{
+			program(t, "nstool"), "enter", "-p", fmt.Sprint(c.pid), "--tools=" + nstest.Busybox(t), "--privileged", "sh", "-c",
+			`busybox unshare -m busybox sh -c 'busybox setsid busybox sleep 1000 & : >tmp/elsewhere; busybox sleep 1001' & until [ -e tmp/elsewhere ]; do :; done; ` + map[bool]string{false: "exit 3", true: "sleep 1002"}[killed],
+		}
 		cmd := command(t, words...)
 		var said strings.Builder
 		cmd.Stderr = &said
