@@ -133,17 +133,19 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 // copyFile appends what copies a file to the descriptor to, and a zero byte in
 // any case. buf is where there are size bytes.
 func (s *Script) copyFile(dir int, path string, to int, buf, size uint64) {
+	end := s.label("end of file")
 	open := s.Call("openat", unix.SYS_OPENAT, uint64(dir), uint64(s.String(path)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	loop := s.mark("next piece")
 	read := s.Call("read", unix.SYS_READ, 0, buf, size)
 	write := s.Call("write", unix.SYS_WRITE, uint64(to), buf, 0)
 	s.Store(open, s.Arg(read, 0))
 	s.Store(read, s.Arg(write, 2))
 	s.IgnoreAll(open)
 	s.IgnoreAll(read)
-	s.calls[write][wordGoto/8] = callAddr(int(read))
-	end := s.next()
-	s.calls[open][wordOnError/8] = end
-	s.calls[read][wordOnError/8] = end
-	s.calls[read][wordOnZero/8] = end
+	s.onOther(write, loop)
+	s.onError(open, end)
+	s.onError(read, end)
+	s.onZero(read, end)
+	s.place(end)
 	s.Write(to, []byte{0})
 }

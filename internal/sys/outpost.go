@@ -100,22 +100,27 @@ func (s *Script) makeSockets(conn int) {
 	}
 	good, bad := message(s.Space(answerLen), control, cmsgSpace), message(errno, 0, 0)
 
-	loop := s.next()
+	loop, refused := s.mark("next request"), s.label("no socket")
 	read := s.Call("read", unix.SYS_READ, uint64(conn), 0, requestLen)
-	s.calls[read][wordGoto/8] = callAddr(int(s.Exit(0)) + 1)
+	asked := s.label("asked")
+	s.onOther(read, asked)
+	s.onZero(read, s.mark("end of requests"))
+	s.Exit(0)
+	s.place(asked)
 	socket := s.Call("socket", unix.SYS_SOCKET)
-	s.calls[read][wordArgs/8+1] = uint64(s.Arg(socket, 0))
+	s.setArg(read, 1, s.Arg(socket, 0))
 	s.Store(socket, control+cmsgHeader)
 	s.IgnoreAll(socket)
 	s.keepAll(socket, errno)
+	s.onError(socket, refused)
 	made := s.own("socket", ownLoad, uint64(control+cmsgHeader), 0)
 	s.Call("sendmsg", unix.SYS_SENDMSG, uint64(conn), good, 0)
 	closing := s.Close(0)
 	s.Store(made, s.Arg(closing, 0))
-	s.calls[closing][wordOnZero/8] = loop
-	s.calls[socket][wordOnError/8] = s.next()
+	s.onZero(closing, loop)
+	s.place(refused)
 	tell := s.Call("sendmsg", unix.SYS_SENDMSG, uint64(conn), bad, 0)
-	s.calls[tell][wordGoto/8] = loop
+	s.onOther(tell, loop)
 }
 
 // Socket makes a socket there, as [NewSocket] does here.

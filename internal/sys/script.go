@@ -34,9 +34,10 @@ type Script struct {
 	data    []byte
 	ptrs    []int // offsets in data of words that are addresses
 	files   []int // the child knows files[n] as n
+	labels  []place
 	step    int
-	failure int  // the first call of the failure handler, or 0
-	here    bool // for RunHere: descriptors are our own
+	failure label // of the failure handler
+	here    bool  // for RunHere: descriptors are our own
 }
 
 // An Index is the number of a call in a [Script].
@@ -73,7 +74,7 @@ const (
 	_                      //
 	wordErrno              // where to store those, or 0
 	wordStore              // where to store the result, or 0
-	wordOnZero             // the call to go on with after the result 0, or 0: the next
+	wordOnZero             // where to go on after the result 0, or 0: at the next
 	wordOnError            // the same after an ignored error
 	wordGoto               // the same after any other success
 	wordIndex              // the index of this call
@@ -102,7 +103,11 @@ const (
 const ErrMismatch = unix.Errno(errnoMismatch)
 
 // NewScript returns an empty script.
-func NewScript() *Script { return &Script{data: make([]byte, 8, 4096)} }
+func NewScript() *Script {
+	s := &Script{data: make([]byte, 8, 4096)}
+	s.failure = s.label("failure handler")
+	return s
+}
 
 // Here makes the script one for [Script.RunHere].
 func (s *Script) Here() { s.here = true }
@@ -136,9 +141,6 @@ func (s *Script) own(name string, op uint64, args ...uint64) Index {
 	return s.Call(name, uintptr(own|op), args...)
 }
 
-// next is the address of the call that will be appended next.
-func (s *Script) next() uint64 { return callAddr(len(s.calls)) }
-
 func callAddr(i int) uint64 { return callBase + headerSize + uint64(i)*callSize }
 
 // Ignore makes the script go on after these errors of call i.
@@ -169,6 +171,9 @@ func (s *Script) keepAll(i Index, addr Addr) {
 	s.calls[i][wordErrno/8] = uint64(addr)
 }
 
+// setArg makes addr argument n of call i, for what stands behind it.
+func (s *Script) setArg(i Index, n int, addr Addr) { s.calls[i][wordArgs/8+n] = uint64(addr) }
+
 // Store makes call i store its result, eight bytes, at addr: in data from
 // [Script.Space], or in an argument of a later call, see [Script.Arg].
 func (s *Script) Store(i Index, addr Addr) { s.calls[i][wordStore/8] = uint64(addr) }
@@ -179,12 +184,15 @@ func (s *Script) Arg(i Index, n int) Addr { return Addr(callAddr(int(i)) + wordA
 // Else appends what is done only after an ignored error of call i, which must
 // be the last call appended: body is skipped when i succeeds.
 func (s *Script) Else(i Index, body func()) {
-	s.calls[i][wordOnError/8] = s.next()
-	body()
-	s.calls[i][wordGoto/8] = s.next()
+	failed, end := s.label("else"), s.label("end of else")
+	s.onError(i, failed)
+	s.onOther(i, end)
 	if s.calls[i][wordOnZero/8] == 0 {
-		s.calls[i][wordOnZero/8] = s.next()
+		s.onZero(i, end)
 	}
+	s.place(failed)
+	body()
+	s.place(end)
 }
 
 // Fork appends a clone(2) with flags, SIGCHLD unless they hold a signal.
@@ -192,22 +200,24 @@ func (s *Script) Else(i Index, body func()) {
 // where the parent has the child's process ID, eight bytes. The calls appended
 // after Fork are the child's.
 func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
-	i := s.clone(flags)
+	i, child := s.clone(flags)
 	record := s.Pointers(startedIndex, 0)
 	pid := record + 8
 	s.Store(i, pid)
 	parent(pid)
-	s.calls[i][wordOnZero/8] = s.next()
+	s.place(child)
 	return i
 }
 
 // Spawn appends a clone(2) and, in child, what the child does, which ends with
 // [Script.Exit]. The parent waits for it and goes on if it ended with 0.
 func (s *Script) Spawn(flags uint64, child func()) Index {
-	i := s.clone(flags)
-	s.calls[i][wordOnZero/8] = s.next()
+	i, forked := s.clone(flags)
+	parent := s.label("parent")
+	s.onOther(i, parent)
+	s.place(forked)
 	child()
-	s.calls[i][wordGoto/8] = s.next()
+	s.place(parent)
 	status := s.Space(8)
 	wait := s.Call("wait4", unix.SYS_WAIT4, 0, uint64(status), unix.WALL, 0)
 	s.Store(i, s.Arg(wait, 0))
@@ -215,11 +225,14 @@ func (s *Script) Spawn(flags uint64, child func()) Index {
 	return i
 }
 
-func (s *Script) clone(flags uint64) Index {
+// clone appends a clone(2); the child goes on at the label.
+func (s *Script) clone(flags uint64) (Index, label) {
 	if flags&0xff == 0 {
 		flags |= uint64(unix.SIGCHLD)
 	}
-	return s.Call("clone", unix.SYS_CLONE, flags)
+	i, child := s.Call("clone", unix.SYS_CLONE, flags), s.label("child")
+	s.onZero(i, child)
+	return i, child
 }
 
 // A process tells by records of sixteen bytes: a failure as the index and the
@@ -252,9 +265,10 @@ func (s *Script) Report(report, status int) {
 // [Script.Exit]. It must be the last thing appended. index is where the index
 // and the errno of the call that failed stand, eight bytes each.
 func (s *Script) OnFailure(body func(index Addr)) {
-	s.failure = len(s.calls)
+	s.place(s.failure)
+	first := len(s.calls)
 	body(callBase)
-	for i := s.failure; i < len(s.calls); i++ {
+	for i := first; i < len(s.calls); i++ {
 		s.IgnoreAll(Index(i))
 	}
 }
@@ -497,11 +511,12 @@ func (s *Script) DieWithParent(signal unix.Signal, pipe int) {
 	s.Prctl(unix.PR_SET_PDEATHSIG, uint64(signal))
 	poll := s.Pointers(uint64(uint32(pipe))) // struct pollfd with no events: POLLERR comes unasked
 	i := s.Call("ppoll", unix.SYS_PPOLL, uint64(poll), 1, uint64(s.Space(16)), 0, 8)
-	s.calls[i][wordGoto/8] = callAddr(int(i) + 1)
-	s.calls[i][wordOnZero/8] = callAddr(int(i) + 2)
 	s.Ignore(i, unix.EINVAL) // who may have no descriptors at all can ask for none
-	s.calls[i][wordOnError/8] = callAddr(int(i) + 2)
+	alive := s.label("alive")
+	s.onZero(i, alive)
+	s.onError(i, alive)
 	s.Exit(int(128 + signal))
+	s.place(alive)
 }
 
 // Exit appends exit_group(2).
@@ -527,9 +542,8 @@ func (s *Script) Exec(programs []Program, env []string) {
 	// Behind the row stands a second one, which asks for each path if there is
 	// anything at all: a directory that may not be searched is EACCES too.
 	n := len(programs)
-	found := Index(len(s.calls) + 2*n + 1)
 	var args uint64
-	paths := make([]uint64, n)
+	paths, tried := make([]uint64, n), make([]Index, 0, n)
 	for i, p := range programs {
 		if i == 0 || !slices.Equal(p.Argv, programs[i-1].Argv) {
 			args = uint64(s.Strings(p.Argv))
@@ -540,16 +554,21 @@ func (s *Script) Exec(programs []Program, env []string) {
 			continue // the one path there is says itself what is wrong with it
 		}
 		s.Ignore(e, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
-		s.keep(e, s.Arg(found, 0), unix.EACCES)
+		tried = append(tried, e)
 	}
 	at := unix.AT_FDCWD
+	found := s.label("found")
 	for _, path := range paths {
 		e := s.Call("faccessat", unix.SYS_FACCESSAT, uint64(at), path, unix.F_OK)
 		s.IgnoreAll(e)
-		s.calls[e][wordOnZero/8] = callAddr(int(found))
+		s.onZero(e, found)
 	}
 	s.own("execve", ownFail, uint64(unix.ENOENT))
-	s.own("execve", ownFail, errnoNoInterpreter)
+	s.place(found)
+	denied := s.own("execve", ownFail, errnoNoInterpreter)
+	for _, e := range tried {
+		s.keep(e, s.Arg(denied, 0), unix.EACCES)
+	}
 }
 
 // ChdirPlain appends a change of the working directory to path, of which no

@@ -23,7 +23,10 @@ func (s *Script) RunHere() (failed Index, err error) {
 	// move: it is on the heap and kept alive.
 	data := bytes.Clone(s.data)
 	base := uint64(uintptr(unsafe.Pointer(&data[0])))
-	calls := append([]call(nil), s.calls...)
+	calls, err := s.assemble()
+	if err != nil {
+		return -1, err
+	}
 	here := func(w uint64) uint64 {
 		if w >= dataBase && w < callBase {
 			return w - dataBase + base

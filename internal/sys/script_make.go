@@ -18,9 +18,12 @@ func (s *Script) Wait(report, gate int) {
 // write one, the process ends.
 func (s *Script) Await(gate int) {
 	i := s.Call("read", unix.SYS_READ, uint64(gate), uint64(s.Space(8)), 1)
-	s.calls[i][wordOnZero/8] = callAddr(int(i) + 1)
-	s.calls[i][wordGoto/8] = callAddr(int(i) + 2)
+	came, gone := s.label("byte"), s.label("end of file")
+	s.onZero(i, gone)
+	s.onOther(i, came)
+	s.place(gone)
 	s.Exit(125)
+	s.place(came)
 }
 
 // Dumpable undoes [Script.Undumpable]: others of the same user can write files

@@ -148,11 +148,14 @@ func TestHereWords(t *testing.T) {
 	load := x.own("load", ownLoad, uint64(a), 1)
 	x.Store(load, out)
 	i := x.own("equal", ownEqual, uint64(out), uint64(b))
+	equal, differ := x.label("equal"), x.label("differ")
+	x.onZero(i, equal)
 	x.own("fail", ownFail, uint64(unix.EDOM)) // passed over, if they are equal
-	x.calls[i][wordOnZero/8] = x.next()
+	x.place(equal)
 	j := x.own("equal", ownEqual, uint64(a), uint64(b))
-	x.calls[j][wordGoto/8] = callAddr(int(j) + 2)
+	x.onOther(j, differ)
 	x.own("fail", ownFail, uint64(unix.ERANGE))
+	x.place(differ)
 	if n, err := x.RunHere(); err != nil {
 		t.Errorf("call %d: %v", n, err)
 	}

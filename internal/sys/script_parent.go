@@ -45,13 +45,6 @@ func (s *Script) parent(name string, report int, keeper bool) {
 		s.Call("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, set, old, 8)
 	}
 	equal := func(a, b uint64) Index { return s.own("parent", ownEqual, a, b) }
-	// to makes call i, if its result is 0, go on with what comes next now.
-	to := func(i Index) { s.calls[i][wordOnZero/8] = s.next() }
-	// always makes call i go on at one place, whatever comes of it.
-	always := func(i Index, at uint64) {
-		s.IgnoreAll(i)
-		s.calls[i][wordOnZero/8], s.calls[i][wordOnError/8], s.calls[i][wordGoto/8] = at, at, at
-	}
 	tell := func(index uint64) Index {
 		i := s.WriteAt(max(report, 0), s.Pointers(index, 0), recordSize)
 		s.IgnoreAll(i)
@@ -71,7 +64,7 @@ func (s *Script) parent(name string, report int, keeper bool) {
 		s.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1)
 		s.Prctl(unix.PR_SET_PDEATHSIG, deathSignal)
 	}
-	child := s.clone(0)
+	child, forked := s.clone(0)
 	// A filter of the target's may permit no close_range(2).
 	if report > 0 {
 		s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(report-1), 0))
@@ -81,83 +74,81 @@ func (s *Script) parent(name string, report int, keeper bool) {
 	s.Store(child, Addr(pid))
 	group := s.own("parent", ownNegate, pid)
 
-	loop := s.next()
+	loop, reap := s.mark("next signal"), s.label("reap")
+	ended, alone, suspend, asGroup := s.label("child"), s.label("orphaned"), s.label("suspend"), s.label("group")
 	signal := s.Call("rt_sigtimedwait", unix.SYS_RT_SIGTIMEDWAIT, all, info, 0, 8)
 	s.IgnoreAll(signal)
-	s.calls[signal][wordOnError/8] = loop
-	isChild := equal(info, word(uint32(unix.SIGCHLD)))
-	var orphaned Index
+	s.onError(signal, loop)
+	s.onZero(equal(info, word(uint32(unix.SIGCHLD))), ended)
 	if keeper {
-		orphaned = equal(info, word(deathSignal))
+		s.onZero(equal(info, word(deathSignal)), alone)
 	} else {
-		typed := equal(info+siCode, word(0x80)) // SI_KERNEL
-		s.calls[typed][wordOnZero/8] = loop
+		s.onZero(equal(info+siCode, word(0x80)), loop) // SI_KERNEL: it was typed
 	}
-	suspended := equal(info, word(uint32(unix.SIGTSTP)))
-	var whole []Index
+	s.onZero(equal(info, word(uint32(unix.SIGTSTP))), suspend)
 	for _, sig := range []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGCONT, unix.SIGWINCH} {
-		whole = append(whole, equal(info, word(uint32(sig))))
+		s.onZero(equal(info, word(uint32(sig))), asGroup)
 	}
-	single := s.next()
+	single := s.mark("one process")
 	sig := s.own("parent", ownLoad, info, 0)
-	to1 := s.own("parent", ownLoad, pid, 0)
+	to := s.own("parent", ownLoad, pid, 0)
 	kill := s.Call("kill", unix.SYS_KILL, 0, 0)
-	s.Store(to1, s.Arg(kill, 0))
+	s.Store(to, s.Arg(kill, 0))
 	s.Store(sig, s.Arg(kill, 1))
-	always(kill, loop)
+	s.always(kill, loop)
 
-	to(suspended)
+	s.place(suspend)
 	become(unix.SIGSTOP)
-	for _, i := range whole {
-		to(i)
-	}
+	s.place(asGroup)
 	sig = s.own("parent", ownLoad, info, 0)
 	kill = s.Call("kill", unix.SYS_KILL, 0, 0)
 	s.Store(group, s.Arg(kill, 0))
 	s.Store(sig, s.Arg(kill, 1))
-	always(kill, loop)
-	s.calls[kill][wordOnError/8] = single // there is no such group
+	s.always(kill, loop)
+	s.onError(kill, single) // there is no such group
 
 	if keeper {
-		to(orphaned)
-		always(become(unix.SIGKILL), single)
+		s.place(alone)
+		s.always(become(unix.SIGKILL), single)
 	}
 
-	to(isChild)
-	reap := s.next()
+	s.place(ended)
+	s.place(reap)
+	ours, stopped := s.label("the child"), s.label("stopped")
 	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WALL, 0)
 	s.IgnoreAll(wait)
-	s.calls[wait][wordOnError/8] = loop
-	none := equal(info+siPID, word(0))
-	s.calls[none][wordOnZero/8] = loop
-	ours := equal(info+siPID, pid)
-	s.calls[ours][wordGoto/8] = reap
+	s.onError(wait, loop)
+	s.onZero(equal(info+siPID, word(0)), loop) // none is left
+	is := equal(info+siPID, pid)
+	s.onZero(is, ours)
+	s.onOther(is, reap)
 
-	to(ours)
-	const exited, trapped, stopped = 1, 4, 5 // CLD_EXITED and the like
-	stops := []Index{equal(info+siCode, word(stopped)), equal(info+siCode, word(trapped))}
-	left := equal(info+siCode, word(exited))
+	s.place(ours)
+	left, over := s.label("exited"), s.label("over")
+	const cldExited, cldTrapped, cldStopped = 1, 4, 5
+	s.onZero(equal(info+siCode, word(cldStopped)), stopped)
+	s.onZero(equal(info+siCode, word(cldTrapped)), stopped)
+	s.onZero(equal(info+siCode, word(cldExited)), left)
 	killed := s.own("parent", ownLoad, info+siStatus, 128)
-	to(left)
+	s.onOther(killed, over)
+	s.place(left)
 	status := s.own("parent", ownLoad, info+siStatus, 0)
-	s.calls[killed][wordGoto/8] = s.next()
+	s.place(over)
 	if keeper {
 		tell(overIndex)
-		rest := s.next()
+		rest := s.mark("the rest")
 		last := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WALL, 0)
-		s.calls[last][wordOnZero/8] = rest
+		s.onZero(last, rest)
 		s.IgnoreAll(last)
 	}
 	exit := s.Exit(0)
 	s.Store(killed, s.Arg(exit, 0))
 	s.Store(status, s.Arg(exit, 0))
 
-	for _, stop := range stops {
-		to(stop)
-	}
-	always(tell(stoppedIndex), reap)
+	s.place(stopped)
+	s.always(tell(stoppedIndex), reap)
 
-	to(child)
+	s.place(forked)
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
 	mask(old, 0)
 }

@@ -195,6 +195,7 @@ func TestScriptRunHere(t *testing.T) {
 func TestStubSealed(t *testing.T) {
 	s := NewScript()
 	s.Exit(0)
+	s.OnFailure(func(Addr) { s.Exit(1) })
 	fd, err := s.program()
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +210,7 @@ func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		s := NewScript()
 		s.Exit(0)
+		s.OnFailure(func(Addr) { s.Exit(1) })
 		pid, err := s.Start()
 		if err != nil {
 			b.Fatal(err)

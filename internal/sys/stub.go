@@ -50,9 +50,12 @@ const pageSize = 0x10000
 
 // image returns the ELF file of the script, without the holes: what to write
 // where.
-func (s *Script) image() (parts []part, size int64) {
+func (s *Script) image() ([]part, error) {
 	text := stubText()
-	calls := s.callBytes()
+	calls, err := s.callBytes()
+	if err != nil {
+		return nil, err
+	}
 	align := func(n int) int64 { return (int64(n) + pageSize - 1) &^ (pageSize - 1) }
 
 	const headers, segments = 64 + 4*56, 4
@@ -98,7 +101,7 @@ func (s *Script) image() (parts []part, size int64) {
 	segment(load, r|w, dataAt, dataBase, len(s.data))
 	segment(load, r|w, callsAt, callBase, len(calls))
 	segment(stack, r|w, 0, 0, 0)
-	return []part{{0, append(b, text...)}, {dataAt, s.data}, {callsAt, calls}}, callsAt + int64(len(calls))
+	return []part{{0, append(b, text...)}, {dataAt, s.data}, {callsAt, calls}}, nil
 }
 
 type part struct {
@@ -107,20 +110,27 @@ type part struct {
 }
 
 // callBytes returns the header and the calls as the interpreter reads them.
-func (s *Script) callBytes() []byte {
-	b := make([]byte, headerSize, headerSize+len(s.calls)*callSize)
-	binary.NativeEndian.PutUint64(b[16:], callAddr(s.failure))
-	for i := range s.calls {
-		b = append(b, unsafe.Slice((*byte)(unsafe.Pointer(&s.calls[i])), callSize)...)
+func (s *Script) callBytes() ([]byte, error) {
+	calls, failure, err := s.assembleProcess()
+	if err != nil {
+		return nil, err
 	}
-	return b
+	b := make([]byte, headerSize, headerSize+len(calls)*callSize)
+	binary.NativeEndian.PutUint64(b[16:], failure)
+	for i := range calls {
+		b = append(b, unsafe.Slice((*byte)(unsafe.Pointer(&calls[i])), callSize)...)
+	}
+	return b, nil
 }
 
 // program writes the script into a file that can be executed and that nobody
 // can change: a sealed memfd, or where the kernel does not execute those
 // (vm.memfd_noexec) a file without a name.
 func (s *Script) program() (fd int, err error) {
-	parts, _ := s.image()
+	parts, err := s.image()
+	if err != nil {
+		return -1, err
+	}
 	fd, err = memfd()
 	if err != nil {
 		return s.unnamed(parts)
