@@ -27,10 +27,11 @@ const (
 	PartLabel   Part = "label"   // AppArmor profile or SELinux context
 	PartLimits  Part = "rlimits" // resource limits
 	PartOOM     Part = "oom"     // oom_score_adj
+	PartNotify  Part = "notify"  // what a supervisor of its seccomp filters allows, see seccomp_unotify(2)
 )
 
 // Parts are all parts of a confinement.
-var Parts = []Part{PartCaps, PartNNP, PartSeccomp, PartCgroup, PartLabel, PartLimits, PartOOM}
+var Parts = []Part{PartCaps, PartNNP, PartSeccomp, PartCgroup, PartLabel, PartLimits, PartOOM, PartNotify}
 
 // A MissingError says that a part of the confinement of a process cannot be
 // taken over.
@@ -63,6 +64,8 @@ func (p Part) noun() string {
 		return "resource limits"
 	case PartOOM:
 		return "OOM score"
+	case PartNotify:
+		return "seccomp supervisor"
 	}
 	return string(p)
 }
@@ -153,6 +156,20 @@ func (b *bounds) readFilters(p *sys.Process) {
 		} else if len(b.Filters) == 0 {
 			b.miss(PartSeccomp, errors.New("the kernel shows none of it"))
 		}
+		b.judgeFilters()
+	}
+}
+
+// judgeFilters notes what a program under a copy of the filters would lack: a
+// supervisor listens to the target's own filter alone, and a filter may forbid
+// that a program is executed at all.
+func (b *bounds) judgeFilters() {
+	stack := newFilterStack(b.Filters)
+	if v, ok := stack.answer(sys.ExecveCall); ok && !v.passes() {
+		b.miss(PartSeccomp, fmt.Errorf("it answers execve(2) with %v, so that no program can be run under it", v))
+	} else if calls := stack.notified(); len(calls) > 0 {
+		b.miss(PartNotify, fmt.Errorf("without it the system calls that the filter leaves to it fail with ENOSYS, by number: %s",
+			strings.Trim(fmt.Sprint(calls), "[]")))
 	}
 }
 

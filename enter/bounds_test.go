@@ -200,8 +200,8 @@ func TestLimitsAndScore(t *testing.T) {
 	if got := c.limits()[7]; got != (Limit{4096, 4096}) {
 		t.Errorf("without: got %v", got)
 	}
-	if _, ok := c.oomScore(); ok {
-		t.Error("without: a lower score")
+	if n, ok := c.oomScore(); !ok || n != -500 {
+		t.Errorf("without: got %v, %v: a lower score is to be tried", n, ok)
 	}
 	c.target.OOMScoreAdj = 300
 	if n, ok := c.oomScore(); !ok || n != 300 {

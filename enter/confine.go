@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
@@ -314,7 +315,10 @@ func (c *confinement) early(proc int) (steps []Step) {
 	if n, differs := c.oomScore(); differs {
 		text := fmt.Sprintf("take the OOM score %d of %s", n, c.of)
 		steps = append(steps, c.step(Prepare, PartOOM, text, func(s *sys.Script) {
-			s.WriteFile(s.File(proc), "thread-self/oom_score_adj", fmt.Appendf(nil, "%d", n))
+			write := s.WriteFile(s.File(proc), "thread-self/oom_score_adj", fmt.Appendf(nil, "%d", n))
+			if n < c.own.OOMScoreAdj && !c.capable(capSysResource) {
+				s.Ignore(write, syscall.EACCES)
+			}
 		}))
 	}
 	if limits := c.limits(); len(limits) > 0 {
@@ -331,15 +335,13 @@ func (c *confinement) early(proc int) (steps []Step) {
 // capable reports whether the caller has a capability in its user namespace.
 func (c *confinement) capable(n int) bool { return c.own.Caps.Effective.Has(n) }
 
-// oomScore returns the score to take on. One lower than the caller's takes
-// CAP_SYS_RESOURCE: without it the program is the first to go, which is no
-// privilege.
+// oomScore returns the score to take on. Without CAP_SYS_RESOURCE the kernel
+// allows none below the lowest that a capable process has set for the caller,
+// which cannot be read (proc_pid_oom_score_adj(5)). So it is tried; a higher score than
+// the target's is no privilege.
 func (c *confinement) oomScore() (n int, differs bool) {
 	n = c.target.OOMScoreAdj
-	if !c.has(PartOOM) || n == c.own.OOMScoreAdj || n < c.own.OOMScoreAdj && !c.capable(capSysResource) {
-		return n, false
-	}
-	return n, true
+	return n, c.has(PartOOM) && n != c.own.OOMScoreAdj
 }
 
 // limits returns the limits to set, by resource. A hard limit above the

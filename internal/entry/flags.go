@@ -285,7 +285,7 @@ var Flags = []Flag{
 	},
 	{
 		Name: "allow-missing", Arg: "LIST",
-		Help: "go on without these limits of the target, if they cannot be had: caps, nnp, seccomp, cgroup, label, rlimits, oom",
+		Help: "go on without these limits of the target, if they cannot be had: caps, nnp, seccomp, cgroup, label, rlimits, oom, notify",
 		set: func(o *Options, arg string) error {
 			parts := strings.Split(arg, ",")
 			o.AllowMissing = append(o.AllowMissing, parts...)

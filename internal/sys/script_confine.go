@@ -7,10 +7,11 @@ func (s *Script) Len() int { return len(s.calls) }
 
 // WriteFile appends what writes text to a file below dirfd, as one write(2).
 // The descriptor stays open, close-on-exec.
-func (s *Script) WriteFile(dirfd int, path string, text []byte) {
+func (s *Script) WriteFile(dirfd int, path string, text []byte) (write Index) {
 	open := s.Call("openat", unix.SYS_OPENAT, uint64(dirfd), uint64(s.String(path)), unix.O_WRONLY|unix.O_CLOEXEC)
-	write := s.Write(-1, text) // to nothing, if the file could not be opened and that is ignored
+	write = s.Write(-1, text) // to nothing, if the file could not be opened and that is ignored
 	s.Store(open, s.Arg(write, 0))
+	return write
 }
 
 // DropBounding appends PR_CAPBSET_DROP. A capability that the kernel does not
