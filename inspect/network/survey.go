@@ -23,11 +23,12 @@ const patience = 5 * time.Second
 // survey calls read for each of the namespaces, with a Conn to it, and got with
 // what it returned, one after the other and in no order. A namespace that cannot
 // be read, or does not answer, is a gap: what it would have had is lost, and
-// nothing else.
+// nothing else. Nothing is got of one that cannot be entered, since a zero would
+// be taken for an answer; what was read before an error is got.
 func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
 	type reply struct {
 		i      int
-		answer T
+		answer *T // nil if nothing was asked
 		err    error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -61,7 +62,9 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 			if r.err != nil {
 				miss(r.i, r.err)
 			}
-			got(spaces[r.i], r.answer)
+			if r.answer != nil {
+				got(spaces[r.i], *r.answer)
+			}
 			timer.Reset(patience)
 			continue
 		case <-timer.C:
@@ -116,15 +119,17 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 	return files
 }
 
-// readOne has the calling thread join a namespace and read it.
-func readOne[T any](file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error)) (answer T, err error) {
+// readOne has the calling thread join a namespace and read it. The answer is nil
+// if it cannot.
+func readOne[T any](file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error)) (*T, error) {
 	defer file.Close()
 	if err := sys.JoinNetns(int(file.Fd())); err != nil {
-		return answer, err
+		return nil, err
 	}
 	c := &Conn{ns: file}
 	defer c.Close()
-	return read(c, ns)
+	answer, err := read(c, ns)
+	return &answer, err
 }
 
 // A Listener is a socket of a snapshot.

@@ -338,6 +338,53 @@ func TestSurveyLosesWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// What could not be read has no number: nothing leads there, least of all what has
+// the number 0.
+func TestNothingLeadsToWhatWasNotRead(t *testing.T) {
+	nstest.Need(t, "root", "ip", "nsenter")
+	here, there, lost := nstest.Sandbox(t, "net"), nstest.Sandbox(t, "net"), nstest.Sandbox(t, "user", "net")
+	ip(t, here, fmt.Sprintf("link add v0 type veth peer name v1 netns %d", there.PID))
+	own := openOf(t, here.PID)
+	snap := scan(t)
+	lost.Close()
+	find := func(box *nstest.Box) *inspect.Namespace {
+		ns, ok := snap.Find(box.Ino["net"])
+		if !ok {
+			t.Fatalf("net:[%d] was not found", box.Ino["net"])
+		}
+		return ns
+	}
+	for name, tt := range map[string]struct {
+		spaces []*inspect.Namespace
+		want   *inspect.Namespace
+	}{
+		"the other end is known":     {[]*inspect.Namespace{find(here), find(there), find(lost)}, find(there)},
+		"the other end is not known": {[]*inspect.Namespace{find(here), find(lost)}, nil},
+	} {
+		var all []*Interface
+		var gaps []inspect.Gap
+		if err := sys.OnThread(func() error {
+			if err := sys.JoinNetns(int(own.Fd())); err != nil {
+				return err
+			}
+			all, gaps = Interfaces(t.Context(), snap, tt.spaces)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(gaps) != 1 {
+			t.Errorf("%s: the control: %v", name, gaps)
+		}
+		i := slices.IndexFunc(all, func(i *Interface) bool { return i.NS == find(here) && i.Link.Name == "v0" })
+		if i < 0 || all[i].NetNSID != 0 {
+			t.Fatalf("%s: the control: no v0 that leads to number 0 among %v", name, all)
+		}
+		if f := all[i].Far; f == nil || f.NS != tt.want || f.Name != "v1" {
+			t.Errorf("%s: v0 leads to %+v, want %v", name, f, tt.want)
+		}
+	}
+}
+
 func TestOrdinaryUserReadsHisOwn(t *testing.T) {
 	nstest.Need(t, "user")
 	c, err := Dial(nil)
