@@ -19,6 +19,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/copy"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
@@ -156,7 +157,7 @@ func (o *cpOptions) parse(args []string) error {
 // of a target.
 func (o *cpOptions) withLocalHint(word string, err error) error {
 	if _, e := os.Lstat(word); e == nil && strings.Contains(word, ":") {
-		return withHint(err, "the file here is written ./%s", word)
+		return withHint(err, "the file here is written %s", shell.Quote("./"+word))
 	}
 	return err
 }

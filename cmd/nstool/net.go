@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
@@ -135,7 +137,7 @@ func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets 
 			switch {
 			case len(named) > 0 && err == nil:
 				return nil, withHint(fmt.Errorf("%q fits an interface and a container", ref.Text),
-					"write container:%s for the container, or -Q 'name == %q' for the interface", ref.Name, ref.Name)
+					"write %s for the container, or -Q %s for the interface", shell.Quote("container:"+ref.Name), shell.Quote("name == "+strconv.Quote(ref.Name)))
 			case len(named) > 0:
 				for _, i := range named {
 					choose(chosen, i)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 )
 
 // busyCheck is the name of what [Host.Busy] finds.
@@ -112,28 +113,28 @@ func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use) Finding {
 		f.Severity = Problem
 		f.What = "mounted below it: " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s", u.Mount.Type, u.Mount.Source)}
-		f.Fix = command("umount", "--", u.Path)
+		f.Fix = shell.Command("umount", "--", u.Path)
 	case inspect.ByLoop:
 		f.Severity = Problem
 		f.What = u.Path + " is a loop device of a file on it"
-		f.Fix = command("losetup", "-d", u.Path)
+		f.Fix = shell.Command("losetup", "-d", u.Path)
 	case inspect.BySwap:
 		f.Severity = Problem
 		f.What = u.Path + " is swapped to"
-		f.Fix = command("swapoff", "--", u.Path)
+		f.Fix = shell.Command("swapoff", "--", u.Path)
 	case inspect.ByDevice:
 		f.Severity = Problem
 		f.What = u.Path + " is made of it"
 		switch {
 		case strings.HasPrefix(u.Path, "/dev/dm-"):
-			f.Fix = command("dmsetup", "remove", "--", u.Path)
+			f.Fix = shell.Command("dmsetup", "remove", "--", u.Path)
 		case strings.HasPrefix(u.Path, "/dev/md"):
-			f.Fix = command("mdadm", "--stop", u.Path)
+			f.Fix = shell.Command("mdadm", "--stop", u.Path)
 		}
 	default:
 		f.What = "also mounted at " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s, device %s, from its %s", u.Mount.Type, u.Mount.Source, u.Mount.Dev, u.Mount.Root)}
-		f.Fix = command("umount", "--", u.Path)
+		f.Fix = shell.Command("umount", "--", u.Path)
 		if u.Mount.In == h.Mounts {
 			return f
 		}

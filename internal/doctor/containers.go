@@ -7,6 +7,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/shell"
 )
 
 // shared are the types of namespace that keep a container from the host, and
@@ -219,15 +220,15 @@ func stop(c *container.Container) string {
 	case c.Engine == container.Containerd && c.Namespace != "":
 		words = []string{"ctr", "-n", c.Namespace, "task", "kill", "--", c.ID}
 	default:
-		return command("kill", fmt.Sprint(c.Init))
+		return shell.Command("kill", fmt.Sprint(c.Init))
 	}
 	if c.Outer != nil {
-		return command("kill", fmt.Sprint(c.Init))
+		return shell.Command("kill", fmt.Sprint(c.Init))
 	}
-	return command(words...)
+	return shell.Command(words...)
 }
 
 // again is stop, and says in a comment how the container should be started.
 func again(c *container.Container, how string) string {
-	return stop(c) + comment("and start it again "+how)
+	return stop(c) + shell.Comment("and start it again "+how)
 }

@@ -172,7 +172,7 @@ func TestLeaks(t *testing.T) {
 		"warning leaks: net:[4110000001] has no process | systemctl restart -- docker.service && kill 310",
 		"warning leaks: uts:[4110000003] has no process | docker stop -- web",
 		`warning leaks: net:[4110000004] has no process | ip netns delete cni-1`,
-		`warning leaks: net:[4110000007] has no process | umount -- $'/mnt/$(reboot)\012x' && rm -- $'/mnt/$(reboot)\012x'`,
+		`warning leaks: net:[4110000007] has no process | umount -- "$(printf '/mnt/\044\050reboot\051\012x')" && rm -- "$(printf '/mnt/\044\050reboot\051\012x')"`,
 		"warning leaks: net:[4110000008] has no process | umount -- /run/netns/1fb9a4ee-8b09-4d7c-b6f2-4a59e3b2f8aa && rm -- /run/netns/1fb9a4ee-8b09-4d7c-b6f2-4a59e3b2f8aa",
 		"note leaks: net:[4110000005] has no process | ip netns delete blue",
 		"note leaks: net:[4110000006] has no process | umount -- /run/docker/netns/lb_x && rm -- /run/docker/netns/lb_x",

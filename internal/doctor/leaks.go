@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -231,13 +232,13 @@ func (h *Host) unmount(holder inspect.Holder, k keeper) string {
 	}
 	switch {
 	case k.by == "nstool":
-		return command("nstool", "pin", "rm", filepath.Base(dir)+"/"+name)
+		return shell.Command("nstool", "pin", "rm", filepath.Base(dir)+"/"+name)
 	case k.by == "snapd":
-		return command("/usr/lib/snapd/snap-discard-ns", strings.TrimSuffix(name, ".mnt"))
+		return shell.Command("/usr/lib/snapd/snap-discard-ns", strings.TrimSuffix(name, ".mnt"))
 	case (k.by == "ip-netns" || k.by == "cni") && !strings.HasPrefix(name, "-"):
-		return command("ip", "netns", "delete", name)
+		return shell.Command("ip", "netns", "delete", name)
 	}
-	return command("umount", "--", holder.Path) + " && " + command("rm", "--", holder.Path)
+	return shell.Command("umount", "--", holder.Path) + " && " + shell.Command("rm", "--", holder.Path)
 }
 
 // few is how many processes are ended to have a mount namespace go.
@@ -275,7 +276,7 @@ func (h *Host) end(pids []int) (fixes []string) {
 		case who.Container != nil:
 			fix = stop(who.Container)
 		case who.Unit != "":
-			fix = command("systemctl", "restart", "--", who.Unit)
+			fix = shell.Command("systemctl", "restart", "--", who.Unit)
 		}
 		switch {
 		case fix != "" && !slices.Contains(fixes, fix):
@@ -289,7 +290,7 @@ func (h *Host) end(pids []int) (fixes []string) {
 		for _, pid := range kill {
 			words = append(words, strconv.Itoa(pid))
 		}
-		fixes = append(fixes, command(words...))
+		fixes = append(fixes, shell.Command(words...))
 	}
 	return fixes
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 )
 
 // limits compares how many namespaces each user has with what he may have.
@@ -46,7 +47,7 @@ func limits(h *Host) (found []Finding) {
 				Subject:  fmt.Sprintf("uid %d %s", uid, t),
 				What:     fmt.Sprintf("uid %d has %d of %d %s namespaces", uid, n, limit, t),
 				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d", t, limit)},
-				Fix:      command("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%s", t, strconv.FormatUint(2*limit, 10))),
+				Fix:      shell.Command("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%s", t, strconv.FormatUint(2*limit, 10))),
 			}
 			if n >= limit {
 				f.Severity = Problem
@@ -72,7 +73,7 @@ func limits(h *Host) (found []Finding) {
 				f.Evidence = append(f.Evidence, "it came with "+c.String())
 			}
 			if l := user.Leader(); l != nil {
-				f.Fix = command("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
+				f.Fix = shell.Command("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
 			}
 			found = append(found, f)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -67,13 +68,13 @@ func names(h *Host) (found []Finding) {
 func (h *Host) forget(n Name) string {
 	switch {
 	case n.By == "nstool" && n.Set != "":
-		return command("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
+		return shell.Command("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
 	case !errors.Is(n.Dead, pin.ErrUnmounted):
-		return command("umount", "--", n.Path) + " && " + command("rm", "--", n.Path)
+		return shell.Command("umount", "--", n.Path) + " && " + shell.Command("rm", "--", n.Path)
 	case n.Size > 0:
-		return command("rm", "-i", "--", n.Path)
+		return shell.Command("rm", "-i", "--", n.Path)
 	}
-	return command("rm", "--", n.Path)
+	return shell.Command("rm", "--", n.Path)
 }
 
 // A place is a file, by the last part of its path, with a namespace of a type on it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
@@ -53,7 +54,7 @@ func (o *Options) Explain(err error) error {
 	} else if e, ok := errors.AsType[*enter.NamespaceError](err); ok {
 		x.Advice = Looking(e)
 	} else if e, ok := errors.AsType[*enter.TypeError](err); ok {
-		x.Advice = fmt.Sprintf("join it as --%s=%s", e.Got, e.Path)
+		x.Advice = "join it as " + shell.Quote(fmt.Sprintf("--%s=%s", e.Got, e.Path))
 	} else if _, ok := errors.AsType[*enter.HostDirError](err); ok {
 		x.Advice = "--wdns=DIR is a directory inside; --privileged hands the one outside over"
 	} else if e, ok := errors.AsType[*enter.MissingError](err); ok {

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 )
 
 // StaticTools is where a distribution's packager may put programs that need
@@ -110,22 +112,22 @@ func (o *Options) toolsCheck(c *enter.Cmd) error {
 func (o *Options) words() string {
 	switch {
 	case o.Container != "":
-		return "-c " + o.Container
+		return shell.Command("-c", o.Container)
 	case o.Pod != "":
-		return "--pod " + o.Pod
+		return shell.Command("--pod", o.Pod)
 	}
-	return "-p " + o.Target
+	return shell.Command("-p", o.Target)
 }
 
 // explainToolless says that the target has no such program, and how to bring
 // one along.
 func (o *Options) explainToolless(x *Explained) {
 	target := o.words()
-	_, name, _ := strings.Cut(strings.TrimPrefix(target, "-"), " ")
+	name := cmp.Or(o.Container, o.Pod, o.Target)
 	what, program := "shell", ""
 	if len(o.Program) > 0 {
 		what = o.Program[0]
-		program = " " + path.Base(what)
+		program = " " + shell.Quote(path.Base(what))
 	}
 	x.Err = fmt.Errorf("there is no %s in %s", what, name)
 	x.Advice = fmt.Sprintf("nstool enter %s --tools%s brings this host's programs along, and changes nothing in there", target, program)
