@@ -74,9 +74,10 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 		return nil, err
 	}
 	defer unix.Close(report)
+	told := FD(w)
+	defer told.Close()
 	null, err := OpenNull()
 	if err != nil {
-		unix.Close(w)
 		return nil, err
 	}
 	defer unix.Close(null)
@@ -84,7 +85,7 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 	s := NewScript()
 	s.Stdio(null, null, null)
 	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
-	from, to, tell := s.File(proc), s.File(out), s.File(w)
+	from, to, tell := s.File(proc), s.File(out), s.File(int(told))
 	for _, j := range joins {
 		s.Setns(s.File(j.FD), j.Flag)
 	}
@@ -98,7 +99,7 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pid, err := s.Start()
-	unix.Close(w)
+	told.Close()
 	if err != nil {
 		return nil, err
 	}

@@ -30,10 +30,11 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
-	defer unix.Close(pair[1])
+	ours, theirs := FD(pair[0]), FD(pair[1])
+	defer ours.Close()
+	defer theirs.Close()
 	null, err := OpenNull()
 	if err != nil {
-		unix.Close(pair[0])
 		return nil, err
 	}
 	defer unix.Close(null)
@@ -43,7 +44,7 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
 	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
 	s.Setsid()     // what is typed is for us
-	conn := s.File(pair[1])
+	conn := s.File(int(theirs))
 	for _, j := range joins {
 		s.Setns(s.File(j.FD), j.Flag)
 	}
@@ -56,12 +57,10 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	defer runtime.UnlockOSThread()
 	pid, err := s.Start()
 	if err != nil {
-		unix.Close(pair[0])
 		return nil, err
 	}
-	unix.Close(pair[1])
-	pair[1] = -1
-	o := &Outpost{pid: pid, conn: pair[0]}
+	theirs.Close() // else its end would never be seen
+	o := &Outpost{pid: pid, conn: ours.Take()}
 	_ = unix.SetsockoptTimeval(o.conn, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	r, ok := ReadReport(o.conn)
 	switch {
