@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -238,65 +237,5 @@ func (t *Target) Root() (*os.File, error) {
 	return os.NewFile(uintptr(fd), t.proc.Path("root")), nil
 }
 
-// An Identity is whose files are, to a target: the user and the group with
-// which it makes files, in the caller's numbers, and what numbers are to it.
-type Identity struct {
-	UID, GID   uint32
-	uids, gids idMap
-}
-
-// Identity reads the identity of the target.
-func (t *Target) Identity() (id Identity, err error) {
-	text, err := t.proc.ReadFile("status", 64<<10)
-	if err != nil {
-		return id, err
-	}
-	found := 0
-	for line := range strings.Lines(string(text)) {
-		key, rest, _ := strings.Cut(line, ":")
-		to := map[string]*uint32{"Uid": &id.UID, "Gid": &id.GID}[key]
-		if f := strings.Fields(rest); to != nil && len(f) == 4 {
-			n, err := strconv.ParseUint(f[3], 10, 32) // that of the file system
-			if err != nil {
-				return id, fmt.Errorf("%s: %w", t.proc.Path("status"), err)
-			}
-			*to = uint32(n)
-			found++
-		}
-	}
-	if found != 2 {
-		return id, fmt.Errorf("%s does not say which user it is", t.proc.Path("status"))
-	}
-	if id.uids, err = readMap(t.proc, "uid_map"); err != nil {
-		return id, err
-	}
-	if id.gids, err = readMap(t.proc, "gid_map"); err != nil {
-		return id, err
-	}
-	return id, t.Alive()
-}
-
-// Outside returns what a user and a group of the target are to the caller, if
-// there are such in its user namespace.
-func (id Identity) Outside(uid, gid uint32) (u, g uint32, ok bool) {
-	u, okU := id.uids.Outside(uid)
-	g, okG := id.gids.Outside(gid)
-	return u, g, okU && okG
-}
-
-// Inside returns what a user and a group of the caller are to the target.
-func (id Identity) Inside(uid, gid uint32) (u, g uint32, ok bool) {
-	u, okU := id.uids.Inside(uid)
-	g, okG := id.gids.Inside(gid)
-	return u, g, okU && okG
-}
-
 // TypeOf returns the type of the namespace that a file is.
 func TypeOf(f *os.File) (inspect.Type, error) { return typeOf(int(f.Fd())) }
-
-// Whoever is the identity of one who numbers users and groups as the caller
-// does.
-func Whoever(uid, gid uint32) Identity {
-	all := idMap{{Count: 1<<32 - 1}}
-	return Identity{UID: uid, GID: gid, uids: all, gids: all}
-}

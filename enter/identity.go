@@ -1,0 +1,85 @@
+package enter
+
+import (
+	"strings"
+
+	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// An Identity is who a process is and what it may do: users and groups in the
+// caller's numbers, and capabilities as they hold in the user namespace of the
+// process.
+type Identity struct {
+	// UID and GID are those with which it makes files.
+	UID, GID   uint32
+	Groups     []uint32
+	Caps       CapSets
+	NoNewPrivs bool
+	// Mixed says that its real, effective and saved ids are not the same: it was
+	// started by one user and has the rights of another, as a set-user-ID program.
+	Mixed bool
+	// Setgroups says that setgroups(2) is not denied in its user namespace.
+	Setgroups bool
+
+	// uids and gids are the maps of its user namespace.
+	uids, gids idMap
+}
+
+// Identity reads the identity of the target.
+func (t *Target) Identity() (id Identity, err error) {
+	status, err := statusOf(t.proc, "Uid", "Gid")
+	if err != nil {
+		return id, err
+	}
+	id.of(status)
+	if err := id.readUsers(t.proc); err != nil {
+		return id, err
+	}
+	return id, t.Alive()
+}
+
+// of takes what /proc/pid/status says of it.
+func (id *Identity) of(t *task.Task) {
+	id.UID, id.GID, id.Groups = t.UID.FS, t.GID.FS, t.Groups
+	id.Caps, id.NoNewPrivs = t.Caps, t.NoNewPrivs
+	one := func(ids task.IDs) bool {
+		return ids == task.IDs{Real: ids.FS, Effective: ids.FS, Saved: ids.FS, FS: ids.FS}
+	}
+	id.Mixed, id.Setgroups = !one(t.UID) || !one(t.GID), true
+}
+
+// readUsers reads who there is in the user namespace of a process.
+func (id *Identity) readUsers(p *sys.Process) (err error) {
+	if id.uids, err = readMap(p, "uid_map"); err != nil {
+		return err
+	}
+	if id.gids, err = readMap(p, "gid_map"); err != nil {
+		return err
+	}
+	word, err := p.ReadFile("setgroups", 16)
+	id.Setgroups = err != nil || strings.TrimSpace(string(word)) != "deny"
+	return nil
+}
+
+// Outside returns what a user and a group of the target are to the caller, if
+// there are such in its user namespace.
+func (id Identity) Outside(uid, gid uint32) (u, g uint32, ok bool) {
+	u, okU := id.uids.Outside(uid)
+	g, okG := id.gids.Outside(gid)
+	return u, g, okU && okG
+}
+
+// Inside returns what a user and a group of the caller are to the target.
+func (id Identity) Inside(uid, gid uint32) (u, g uint32, ok bool) {
+	u, okU := id.uids.Inside(uid)
+	g, okG := id.gids.Inside(gid)
+	return u, g, okU && okG
+}
+
+// Whoever is the identity of one who numbers users and groups as the caller
+// does, and has no rights but those of any user.
+func Whoever(uid, gid uint32) Identity {
+	all := idMap{{Count: task.NoID}}
+	return Identity{UID: uid, GID: gid, Setgroups: true, uids: all, gids: all}
+}
