@@ -57,7 +57,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 			}
 		}, nil)
 	for _, i := range silent {
-		s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: ErrSlow})
+		s.gap(Gap{What: gapMounts + todo[i].ns.String(), Err: ErrSlow})
 	}
 	s.visitMounts(ctx, read, part)
 }
@@ -168,11 +168,11 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 					}
 				}
 				if err != nil && !gone {
-					s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: err})
+					s.gap(Gap{What: gapMounts + todo[i].ns.String(), Err: err})
 				}
 			}, opened.close)
 		for _, i := range silent {
-			s.gap(Gap{What: "mounts of " + todo[i].ns.String(), Err: ErrSlow})
+			s.gap(Gap{What: gapMounts + todo[i].ns.String(), Err: ErrSlow})
 		}
 	}
 }

@@ -20,6 +20,7 @@ type procFS struct {
 	real  bool   // it is procfs, so that its links lead to namespaces
 	ours  bool   // and it numbers processes as the caller does
 	gaps  []Gap
+	blind []Gap // why it may not show every process
 }
 
 // openProc opens the proc file system at path and finds out what it is.
@@ -48,12 +49,13 @@ func openProc(path string) (*procFS, error) {
 		return nil, fmt.Errorf("readlink %s/self: %w", path, err)
 	}
 	p.self, _ = strconv.Atoi(string(buf[:n]))
-	switch p.ours = p.self == os.Getpid(); {
+	switch p.ours = p.self == os.Getpid() && p.innermost(); {
 	case p.ours:
+		p.look()
 	case p.self == 0:
-		p.gaps = append(p.gaps, Gap{What: path, Err: errors.New("it belongs to another PID namespace, which this process is not in")})
+		p.blind = append(p.blind, Gap{What: path, Err: errors.New("it belongs to another PID namespace, which this process is not in")})
 	default:
-		p.gaps = append(p.gaps, Gap{What: path, Err: fmt.Errorf("it belongs to another PID namespace: process %d of ours is %d there", os.Getpid(), p.self)})
+		p.blind = append(p.blind, Gap{What: path, Err: fmt.Errorf("it belongs to another PID namespace: process %d of ours is %d there", os.Getpid(), p.self)})
 	}
 	if p.self != 0 {
 		st, err := dir.Stat(sys.NewName("thread-self/ns/user"))
@@ -62,10 +64,6 @@ func openProc(path string) (*procFS, error) {
 			return nil, fmt.Errorf("stat %s/thread-self/ns/user: %w", path, err)
 		}
 		p.nsDev = st.ID.Dev
-	}
-	// In every PID namespace there is a process 1, unless it is hidden.
-	if _, err := dir.Stat(sys.NewName("1")); p.ours && errors.Is(err, fs.ErrNotExist) {
-		p.gaps = append(p.gaps, Gap{What: path, Err: fmt.Errorf("it is mounted with hidepid, processes of others are not to be seen: %w", fs.ErrPermission)})
 	}
 	return p, nil
 }

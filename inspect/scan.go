@@ -90,6 +90,7 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	}
 	defer s.close()
 	s.gap(proc.gaps...)
+	s.gap(proc.blind...)
 
 	if proc.ours {
 		s.left.patience = s.patienceHere()
@@ -186,7 +187,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps, iterErr: s.iterErr, listed: s.all.whole, containers: containers{hidden: s.hidden},
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), iterErr: s.iterErr, listed: s.all.whole, containers: containers{hidden: s.hidden},
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

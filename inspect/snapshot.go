@@ -242,6 +242,7 @@ type Snapshot struct {
 	byID       map[ID]*Namespace
 	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
 	gaps       []Gap
+	unseen     []unseen
 	iterErr    error // why iterators were not used; nil if they were
 	listed     bool
 	containers containers

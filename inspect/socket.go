@@ -83,6 +83,10 @@ func (s *scanner) keep(ino uint64, fd int) {
 	}
 }
 
+// errThreadSocket is said of a socket of a thread of a process whose first one
+// has ended: its table is not the one that a pidfd reaches.
+var errThreadSocket = fmt.Errorf("its first thread has ended, and those of others cannot be asked: %w", ErrNotAsked)
+
 // socketAnswers says of each of several sockets of a process which network
 // namespace it is of, or 0, and gives a descriptor of that, or -1.
 type socketAnswers struct {
@@ -104,7 +108,8 @@ func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
 	defer pidfd.Close()
 	for i, r := range refs {
 		if r.tid != 0 {
-			continue // its table is not the one that a pidfd reaches
+			a.err = errThreadSocket
+			continue
 		}
 		ino, fd, err := askSocket(pidfd, r, cookies)
 		if err == nil {

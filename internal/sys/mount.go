@@ -158,6 +158,17 @@ func MountID(fd int) (uint64, error) {
 	return st.Mnt_id, os.NewSyscallError("statx", err)
 }
 
+// MountInfoID returns the identifier that proc_pid_mountinfo(5) has for the mount
+// that fd was opened through (Linux 5.8).
+func MountInfoID(fd int) (uint64, error) {
+	var st unix.Statx_t
+	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) })
+	if err == nil && st.Mask&unix.STATX_MNT_ID == 0 {
+		err = unix.ENOSYS
+	}
+	return st.Mnt_id, os.NewSyscallError("statx", err)
+}
+
 // TryLock takes the lock of flock(2) on fd, until fd is closed. It reports
 // false, at once, if somebody else has it.
 func TryLock(fd int) (bool, error) {

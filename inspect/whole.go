@@ -1,0 +1,249 @@
+package inspect
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// Facts are kinds of fact about namespaces that a snapshot may know in part: then
+// what it has is true, and what it has not may be so all the same.
+type Facts uint8
+
+// The kinds of fact.
+const (
+	Members   Facts = 1 << iota // which processes are in a namespace
+	Threads                     // which threads are, of processes that are not
+	Children                    // of which processes the children will be
+	FDs                         // who has a descriptor of it open
+	Sockets                     // who has a socket open that is of it
+	Mounts                      // where it is mounted
+	AllFacts  Facts = Members | Threads | Children | FDs | Sockets | Mounts
+	Occupants Facts = Members | Threads | Children // who is in it, or will be
+)
+
+// A look is a place where a scan looks, and what it then knows.
+type look struct {
+	facts Facts
+	gap   string              // the name of its gaps, see [Gap.What]
+	at    string              // what it looks at, of a process
+	asked func(*options) bool // whether it is to look there
+}
+
+var looks = []look{
+	{AllFacts, "ns", "", func(*options) bool { return true }},
+	{AllFacts &^ Members, "task", "threads", func(o *options) bool { return o.tasks }},
+	{FDs | Sockets | Mounts, "fd", "descriptors", func(o *options) bool { return o.fds }},
+	{Sockets, "socket", "sockets", func(*options) bool { return true }},
+	{Mounts, "mountinfo", "mounts", func(o *options) bool { return o.mounts }},
+}
+
+// Unseen says why the snapshot may not have all of these facts: nothing is to be
+// concluded from what is not in it. It is nil if all was seen: every process,
+// none unread for the facts, in a proc file system of the initial PID namespace
+// that hides none. Each reason is a phrase for one line, such as "1 of 90
+// processes (PID 1) could not be read".
+func (s *Snapshot) Unseen(facts Facts) []string {
+	var why []string
+	for _, r := range s.unseen {
+		if r.facts&facts != 0 {
+			why = append(why, r.why)
+		}
+	}
+	return why
+}
+
+// Whole reports whether the snapshot has all of these facts, so that what is not
+// in it is not there. See [Snapshot.Unseen].
+func (s *Snapshot) Whole(facts Facts) bool { return len(s.Unseen(facts)) == 0 }
+
+// unseen is a reason for which some facts are not all known.
+type unseen struct {
+	facts Facts
+	why   string
+}
+
+// findUnseen draws from what could not be read what is not known.
+func (s *scanner) findUnseen() (all []unseen) {
+	for _, g := range s.proc.blind {
+		all = append(all, unseen{AllFacts, g.String()})
+	}
+	pids := make([][]int, len(looks))
+	mounts := 0
+	for _, g := range s.gaps {
+		i := slices.IndexFunc(looks, func(l look) bool { return l.gap == g.What })
+		switch {
+		case i >= 0 && g.PID != 0:
+			pids[i] = append(pids[i], g.PID)
+		case i >= 0:
+			all = append(all, unseen{looks[i].facts, g.String()})
+		case strings.HasPrefix(g.What, gapMounts):
+			mounts++
+		}
+	}
+	for i, l := range looks {
+		if !l.asked(&s.options) {
+			all = append(all, unseen{l.facts, l.at + " were not looked at"})
+		}
+		slices.Sort(pids[i])
+		list := slices.Compact(pids[i])
+		if i > 0 { // of the first, nothing is known anyway
+			list = slices.DeleteFunc(list, func(pid int) bool { _, ok := slices.BinarySearch(pids[0], pid); return ok })
+		}
+		if pids[i] = list; len(list) > 0 {
+			what := s.some(list)
+			if l.at != "" {
+				what = l.at + " of " + what
+			}
+			all = append(all, unseen{l.facts, what + " could not be read"})
+		}
+	}
+	switch {
+	case mounts == 1:
+		all = append(all, unseen{Mounts, "the mounts of 1 mount namespace could not be read"})
+	case mounts > 1:
+		all = append(all, unseen{Mounts, fmt.Sprintf("the mounts of %d mount namespaces could not be read", mounts)})
+	}
+	return all
+}
+
+// some counts processes, and names them if they are few.
+func (s *scanner) some(pids []int) string {
+	const few = 3
+	text := fmt.Sprintf("%d of %d processes", len(pids), max(len(s.processes), len(pids)))
+	if len(pids) > few {
+		return text
+	}
+	words := make([]string, len(pids))
+	for i, pid := range pids {
+		words[i] = strconv.Itoa(pid)
+	}
+	return text + " (PID " + strings.Join(words, ", ") + ")"
+}
+
+// gapMounts begins the name of a gap about the mounts of a namespace.
+const gapMounts = "mounts of "
+
+// look finds out which processes a proc file system does not show.
+func (p *procFS) look() {
+	if why := p.hides(); why != nil {
+		p.blind = append(p.blind, Gap{What: p.path, Err: why})
+	}
+	if ns, err := p.own(); err != nil {
+		p.blind = append(p.blind, Gap{What: p.path, Err: fmt.Errorf("which PID namespace it is of is not known: %w", err)})
+	} else if initial, _ := PID.InitialIno(); ns != initial {
+		p.blind = append(p.blind, Gap{What: p.path, Err: fmt.Errorf("it is of %s, which is not the initial PID namespace: processes outside of it are not to be seen", FormatLink(PID, ns))})
+	}
+}
+
+// own returns the inode number of the caller's PID namespace.
+func (p *procFS) own() (uint64, error) {
+	var buf [64]byte
+	n, err := p.dir.Readlink(sys.NewName("self/ns/pid"), buf[:])
+	return parseIno(buf[:n]), err
+}
+
+// innermost reports whether the caller is in the PID namespace that p is of, and
+// not in one below: then it has one number there.
+func (p *procFS) innermost() bool {
+	buf := make([]byte, 8<<10)
+	n, err := p.dir.ReadFile(sys.NewName("self/status"), buf)
+	if err != nil {
+		return true
+	}
+	_, rest, ok := bytes.Cut(buf[:n], []byte("\nNSpid:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	return !ok || len(bytes.Fields(line)) == 1
+}
+
+// hides returns an error if the mount hides processes from the caller, as
+// proc(5) says under hidepid. To hide what is in their directories alone
+// (noaccess) makes a gap of each that is not the caller's to read.
+func (p *procFS) hides() error {
+	if _, err := p.dir.Stat(sys.NewName("1")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("it is mounted with hidepid, processes of others are not to be seen: %w", fs.ErrPermission)
+	}
+	options, err := p.options()
+	if err != nil {
+		return fmt.Errorf("whether it hides processes is not known: %w", err)
+	}
+	mode, group := "", 0
+	for option := range strings.SplitSeq(options, ",") {
+		switch key, value, _ := strings.Cut(option, "="); key {
+		case "hidepid":
+			mode = value
+		case "gid":
+			group, _ = strconv.Atoi(value)
+		}
+	}
+	switch mode {
+	case "2", "invisible":
+		if p.inGroup(group) {
+			return nil
+		}
+	case "4", "ptraceable":
+	default:
+		return nil
+	}
+	return fmt.Errorf("it is mounted with hidepid=%s, processes of others are not to be seen: %w", mode, fs.ErrPermission)
+}
+
+// inGroup reports whether the caller is in the group that hidepid=invisible makes
+// an exception for. The number is one of the initial user namespace.
+func (p *procFS) inGroup(group int) bool {
+	var buf [64]byte
+	n, err := p.dir.Readlink(sys.NewName("self/ns/user"), buf[:])
+	initial, _ := User.InitialIno()
+	if err != nil || parseIno(buf[:n]) != initial {
+		return false
+	}
+	groups, err := os.Getgroups()
+	return os.Getegid() == group || err == nil && slices.Contains(groups, group)
+}
+
+// options returns the options of the file system, of the line of mountinfo about
+// the mount that was opened.
+func (p *procFS) options() (string, error) {
+	id, err := sys.MountInfoID(int(p.dir))
+	if err != nil {
+		return "", err
+	}
+	file, err := p.dir.OpenFile(sys.NewName("self/mountinfo"))
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	prefix := []byte(strconv.FormatUint(id, 10) + " ")
+	buf, have, begun := make([]byte, 16<<10), 0, false // begun: buf begins within a line
+	for {
+		n, err := file.Read(buf[have:])
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		rest := buf[:have+n]
+		for {
+			line, after, ok := bytes.Cut(rest, []byte("\n"))
+			if !ok {
+				break
+			}
+			if !begun && bytes.HasPrefix(line, prefix) {
+				return string(line[bytes.LastIndexByte(line, ' ')+1:]), nil
+			}
+			rest, begun = after, false
+		}
+		if err != nil {
+			return "", errors.New("its mount is not in the caller's table")
+		}
+		if have = copy(buf, rest); have == len(buf) {
+			have, begun = 0, true
+		}
+	}
+}
