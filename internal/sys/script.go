@@ -38,6 +38,8 @@ type Script struct {
 	step    int
 	failure label // of the failure handler
 	here    bool  // for RunHere: descriptors are our own
+	argv    []string
+	become  bool // see Become
 }
 
 // An Index is the number of a call in a [Script].
@@ -92,6 +94,7 @@ const (
 	ownLoad    = 3 // result: four bytes of memory, and the second argument
 	ownEqual   = 4 // 0 if four bytes of memory are the same, else 1
 	ownNegate  = 5 // result: four bytes of memory, negated, as four bytes
+	ownReturn  = 6 // leave the script: see [Script.Become]
 
 	// Never an errno of Linux.
 	errnoMismatch      = 4000
@@ -104,7 +107,7 @@ const ErrMismatch = unix.Errno(errnoMismatch)
 
 // NewScript returns an empty script.
 func NewScript() *Script {
-	s := &Script{data: make([]byte, 8, 4096)}
+	s := &Script{data: make([]byte, 8, 4096), argv: []string{"nstool"}}
 	s.failure = s.label("failure handler")
 	return s
 }

@@ -127,15 +127,15 @@ func (s *Script) callBytes() ([]byte, error) {
 // can change: a sealed memfd, or where the kernel does not execute those
 // (vm.memfd_noexec) a file without a name.
 func (s *Script) program() (fd int, err error) {
-	parts, err := s.image()
+	write, err := s.writer()
 	if err != nil {
 		return -1, err
 	}
 	fd, err = memfd()
 	if err != nil {
-		return s.unnamed(parts)
+		return unnamed(write)
 	}
-	if err := writeParts(fd, parts); err != nil {
+	if err := write(fd); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -145,6 +145,15 @@ func (s *Script) program() (fd int, err error) {
 		return -1, os.NewSyscallError("fcntl F_ADD_SEALS", err)
 	}
 	return fd, nil
+}
+
+// writer returns what writes the program into an empty file.
+func (s *Script) writer() (func(fd int) error, error) {
+	if s.become {
+		return writeSelf, nil
+	}
+	parts, err := s.image()
+	return func(fd int) error { return writeParts(fd, parts) }, err
 }
 
 // memfd returns an anonymous file that can be executed. MFD_EXEC is of Linux
@@ -160,7 +169,7 @@ func memfd() (int, error) {
 
 // unnamed is program for a kernel that executes no memfd. The directories are
 // those that only root can write and that may be executed from.
-func (s *Script) unnamed(parts []part) (int, error) {
+func unnamed(write func(fd int) error) (int, error) {
 	var all []error
 	for _, dir := range []string{"/run", "/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), os.TempDir()} {
 		if dir == "" {
@@ -173,7 +182,7 @@ func (s *Script) unnamed(parts []part) (int, error) {
 		}
 		// A file that is open for writing cannot be executed.
 		path := FDPath(fd)
-		err = writeParts(fd, parts)
+		err = write(fd)
 		ro := -1
 		if err == nil {
 			ro, err = openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
@@ -222,6 +231,14 @@ func (s *Script) Start() (pid int, err error) {
 	}
 	defer unix.Close(fd)
 	s.File(0) // the first three are there
+	if s.become {
+		script, err := s.script()
+		if err != nil {
+			return 0, err
+		}
+		defer unix.Close(script)
+		s.files[becomeFD] = script
+	}
 	files := make([]uintptr, len(s.files))
 	for i, f := range s.files {
 		files[i] = uintptr(f)
@@ -236,7 +253,7 @@ func (s *Script) Start() (pid int, err error) {
 		return 0, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
 	}
 	defer unix.Close(far)
-	pid, err = syscall.ForkExec(FDPath(far), []string{"nstool"}, &syscall.ProcAttr{Files: files, Env: []string{}})
+	pid, err = syscall.ForkExec(FDPath(far), s.argv, &syscall.ProcAttr{Files: files, Env: []string{}})
 	if err != nil {
 		return 0, &fs.PathError{Op: "execute", Path: "the stub", Err: err}
 	}

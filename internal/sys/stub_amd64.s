@@ -7,7 +7,7 @@
 // copied into a program of its own, so it is position independent, uses no
 // stack and refers to nothing but the fixed addresses of the script.
 //
-//	R12  the header    R13  the call at hand    AX  its result
+//	R12  the header    R13  the call at hand    AX  its result    R14  see begin
 TEXT ·stub(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ $const_callBase, R12
 	MOVQ $(const_callBase+const_headerSize), R13
@@ -34,11 +34,17 @@ own: // one of our own operations, not the kernel's
 	JEQ  load
 	CMPL AX, $const_ownNegate
 	JEQ  negate
+	CMPL AX, $const_ownReturn
+	JEQ  return
 	CMPL AX, $const_ownFail
 	MOVQ DI, AX
 	JNE  done
 	NEGQ AX
 	JMP  done
+
+return: // to what is DI behind begin
+	ADDQ R14, DI
+	JMP  DI
 
 load: // four bytes at DI, and SI
 	MOVL (DI), AX
@@ -136,5 +142,42 @@ fail:
 // func stubAddr() uintptr
 TEXT ·stubAddr(SB), NOSPLIT, $0-8
 	LEAQ ·stub(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET
+
+// func begin()
+//
+// Where a process begins that is to be this program: see become.go. It maps
+// the data and the calls of the script from their file, and runs the stub. The
+// stack is left as the kernel made it. R14 is the address of begin.
+TEXT ·begin(SB), NOSPLIT|NOFRAME, $0-0
+	LEAQ ·begin(SB), R14
+	MOVQ $9, AX                     // mmap
+	MOVQ $const_dataBase, DI
+	MOVQ $const_becomePart, SI
+	MOVQ $3, DX                     // PROT_READ|PROT_WRITE
+	MOVQ $0x12, R10                 // MAP_PRIVATE|MAP_FIXED
+	MOVQ $const_becomeFD, R8
+	MOVQ $0, R9
+	SYSCALL
+	CMPQ AX, DI
+	JNE  broken
+	MOVQ $9, AX
+	MOVQ $const_callBase, DI
+	MOVQ $const_becomePart, R9
+	SYSCALL
+	CMPQ AX, DI
+	JNE  broken
+	JMP  ·stub(SB)
+
+broken:
+	MOVQ $231, AX // exit_group
+	MOVQ $1, DI
+	SYSCALL
+	JMP  broken
+
+// func beginAddr() uintptr
+TEXT ·beginAddr(SB), NOSPLIT, $0-8
+	LEAQ ·begin(SB), AX
 	MOVQ AX, ret+0(FP)
 	RET

@@ -5,7 +5,7 @@
 //
 // The interpreter of a Script: see stub.go and stub_amd64.s.
 //
-//	R19  the header    R20  the call at hand    R0  its result
+//	R19  the header    R20  the call at hand    R0  its result    R21  see begin
 TEXT ·stub(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD $const_callBase, R19
 	ADD  $const_headerSize, R19, R20
@@ -31,10 +31,16 @@ own: // one of our own operations, not the kernel's
 	BEQ  load
 	CMPW $const_ownNegate, R8
 	BEQ  negate
+	CMPW $const_ownReturn, R8
+	BEQ  return
 	CMPW $const_ownFail, R8
 	BNE  done
 	NEG  R0, R0
 	JMP  done
+
+return: // to what is R0 behind begin
+	ADD R21, R0, R0
+	JMP (R0)
 
 load: // four bytes at R0, and R1
 	MOVWU (R0), R6
@@ -132,5 +138,41 @@ fail:
 // func stubAddr() uintptr
 TEXT ·stubAddr(SB), NOSPLIT, $0-8
 	MOVD $·stub(SB), R0
+	MOVD R0, ret+0(FP)
+	RET
+
+// func begin()
+//
+// See stub_amd64.s. R21 is the address of begin.
+TEXT ·begin(SB), NOSPLIT|NOFRAME, $0-0
+	MOVD $·begin(SB), R21
+	MOVD $222, R8                    // mmap
+	MOVD $const_dataBase, R0
+	MOVD $const_becomePart, R1
+	MOVD $3, R2                      // PROT_READ|PROT_WRITE
+	MOVD $0x12, R3                   // MAP_PRIVATE|MAP_FIXED
+	MOVD $const_becomeFD, R4
+	MOVD ZR, R5
+	SVC
+	MOVD $const_dataBase, R6
+	CMP  R0, R6
+	BNE  broken
+	MOVD $const_callBase, R0
+	MOVD $const_becomePart, R5
+	SVC
+	MOVD $const_callBase, R6
+	CMP  R0, R6
+	BNE  broken
+	B    ·stub(SB)
+
+broken:
+	MOVD $94, R8 // exit_group
+	MOVD $1, R0
+	SVC
+	B    broken
+
+// func beginAddr() uintptr
+TEXT ·beginAddr(SB), NOSPLIT, $0-8
+	MOVD $·begin(SB), R0
 	MOVD R0, ret+0(FP)
 	RET
