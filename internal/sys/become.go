@@ -33,7 +33,7 @@ func beginAddr() uintptr
 // with these arguments and an empty environment. It comes before the first
 // [Script.File], and after [Script.Stdio].
 func (s *Script) Become(argv ...string) {
-	s.File(0)
+	s.standard()
 	s.become, s.argv = true, argv
 	s.files = append(s.files, -1)
 }

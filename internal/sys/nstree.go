@@ -174,3 +174,14 @@ func capable(caps ...int) bool {
 	var data [2]unix.CapUserData
 	return unix.Capget(&header, &data[0]) == nil && slices.ContainsFunc(caps, func(c int) bool { return data[0].Effective>>c&1 != 0 })
 }
+
+// Capabilities returns the effective and the permitted capabilities of the
+// calling thread, bit N for capability N of capabilities(7).
+func Capabilities() (effective, permitted uint64) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if unix.Capget(&header, &data[0]) != nil {
+		return 0, 0
+	}
+	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted)
+}

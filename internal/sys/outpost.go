@@ -41,7 +41,7 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 
 	s := NewScript()
 	s.Stdio(null, null, null)
-	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
+	s.SetName("nstool")
 	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
 	s.Setsid()     // what is typed is for us
 	conn := s.File(int(theirs))
@@ -49,7 +49,7 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 		s.Setns(s.File(j.FD), j.Flag)
 	}
 	s.CloseFrom(conn + 1)
-	s.WriteAt(conn, s.Pointers(readyIndex, 0), recordSize)
+	s.Ready(conn)
 	s.makeSockets(conn)
 	s.Report(conn, 1)
 

@@ -335,9 +335,7 @@ func (s *Script) File(fd int) int {
 	if s.here {
 		return fd
 	}
-	if s.files == nil {
-		s.files = []int{0, 1, 2}
-	}
+	s.standard()
 	if i := slices.Index(s.files[3:], fd); i >= 0 {
 		return 3 + i
 	}
@@ -345,10 +343,17 @@ func (s *Script) File(fd int) int {
 	return len(s.files) - 1
 }
 
+// standard makes 0, 1 and 2 themselves, unless they are something already.
+func (s *Script) standard() {
+	if s.files == nil {
+		s.files = []int{0, 1, 2}
+	}
+}
+
 // Stdio says which of our descriptors are the child's 0, 1 and 2; -1 leaves
 // one closed.
 func (s *Script) Stdio(in, out, err int) {
-	s.File(0)
+	s.standard()
 	s.files = slices.Delete(s.files, 3, len(s.files))
 	s.files[0], s.files[1], s.files[2] = in, out, err
 }

@@ -10,8 +10,16 @@ import (
 // waits for a byte from the pipe gate. If nobody will ever write one, the
 // process ends.
 func (s *Script) Wait(report, gate int) {
-	s.WriteAt(report, s.Pointers(readyIndex, 0), recordSize)
+	s.Ready(report)
 	s.Await(gate)
+}
+
+// Ready appends what tells by the pipe report that the process is ready.
+func (s *Script) Ready(report int) { s.WriteAt(report, s.Pointers(readyIndex, 0), recordSize) }
+
+// SetName appends what names the thread, as /proc/pid/comm has it.
+func (s *Script) SetName(name string) Index {
+	return s.Prctl(unix.PR_SET_NAME, uint64(s.String(name)))
 }
 
 // Await appends what waits for a byte from the pipe gate. If nobody will ever

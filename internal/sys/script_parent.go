@@ -57,7 +57,7 @@ func (s *Script) parent(name string, report int, keeper bool) {
 		return i
 	}
 
-	s.Prctl(unix.PR_SET_NAME, uint64(s.String(name)))
+	s.SetName(name)
 	mask(all, old)
 	if keeper {
 		s.Setsid()
@@ -149,6 +149,6 @@ func (s *Script) parent(name string, report int, keeper bool) {
 	s.always(tell(stoppedIndex), reap)
 
 	s.place(forked)
-	s.Prctl(unix.PR_SET_NAME, uint64(s.String("nstool")))
+	s.SetName("nstool")
 	mask(old, 0)
 }

@@ -37,6 +37,15 @@ func OpenThreadPidfd(tid int) (Pidfd, error) {
 // ErrClosed says that a process has no such descriptor any more.
 var ErrClosed = os.NewSyscallError("pidfd_getfd", unix.EBADF)
 
+// Kill ends the process by force. One that has ended is no error.
+func (p Pidfd) Kill() error {
+	err := unix.PidfdSendSignal(int(p), unix.SIGKILL, nil, 0)
+	if err == unix.ESRCH {
+		return nil
+	}
+	return os.NewSyscallError("pidfd_send_signal", err)
+}
+
 // Close closes the descriptor.
 func (p Pidfd) Close() error { return os.NewSyscallError("close", unix.Close(int(p))) }
 

@@ -230,7 +230,7 @@ func (s *Script) Start() (pid int, err error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	s.File(0) // the first three are there
+	s.standard()
 	if s.become {
 		script, err := s.script()
 		if err != nil {

@@ -1,0 +1,144 @@
+// Package deputy starts processes of our own that act with the rights of a
+// target, and with no others.
+//
+// A deputy is this program once more, in the user namespace of the target, as a
+// user of it and with no more capabilities than that may have there: see
+// [Rights]. What it may open, connect to or make the kernel decides, as for the
+// target. It stays in the mount and PID namespaces of the caller, so that nobody
+// inside sees it, and reaches files of the target from a descriptor of its root
+// directory that the caller has opened: joining a mount namespace would lose a
+// chroot(2).
+//
+// It has this descriptor and one connection to the caller, and nothing else of
+// the caller's: no environment, no terminal, no other file. It can be looked
+// into only by who has CAP_SYS_PTRACE in the caller's user namespace; see
+// [sys.Script.Become]. Nevertheless the caller takes what it says for the word
+// of a stranger.
+package deputy
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// name is what a deputy is called: its first argument.
+const name = "nstool-deputy"
+
+// A Deputy is a process that acts for the caller.
+type Deputy struct {
+	*Conn
+	pidfd sys.Pidfd
+	gone  chan struct{} // closed when it has ended
+}
+
+// Start starts a deputy with these rights that plays a role, see [Serve], and has
+// these files. An error that names a system call says which right could not be
+// taken on.
+func Start(r *Rights, role string, files ...*os.File) (*Deputy, error) {
+	ours, theirs, err := sys.MessagePair()
+	if err != nil {
+		return nil, err
+	}
+	defer sys.CloseFD(theirs)
+	conn := newConn(ours)
+	d, err := r.start(role, theirs, files)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	d.Conn = conn
+	return d, nil
+}
+
+// start starts the process, and returns when it has the rights that it is to
+// have.
+func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error) {
+	report, tell, err := sys.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer sys.CloseFD(report)
+	null, err := sys.OpenNull()
+	if err != nil {
+		sys.CloseFD(tell)
+		return nil, err
+	}
+	defer sys.CloseFD(null)
+	s, err := r.script(role, null, conn, tell, files)
+	var pid int
+	if err == nil {
+		pid, err = s.Start()
+	}
+	sys.CloseFD(tell)
+	if err != nil {
+		return nil, err
+	}
+	d := &Deputy{gone: make(chan struct{})}
+	d.pidfd, err = sys.OpenPidfd(pid) // which is our child, not reaped yet
+	if err != nil {
+		_ = sys.Kill(pid, syscall.SIGKILL)
+		_ = sys.Reap(pid)
+		return nil, err
+	}
+	go func() {
+		_ = sys.Reap(pid)
+		close(d.gone)
+	}()
+	said, ok := sys.ReadReport(report)
+	switch {
+	case ok && said.Err != nil:
+		step, call := s.Failed(said.Failed)
+		err = fmt.Errorf("%s: %w", r.steps()[step], os.NewSyscallError(call, said.Err))
+	case !ok:
+		err = fmt.Errorf("%s: %w", r, errEnded)
+	}
+	if err != nil {
+		d.kill()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close ends the deputy: at once if it has nothing to finish, and after the
+// patience by force. One that waits for a file system that does not answer is
+// left to wait.
+func (d *Deputy) Close(patience time.Duration) {
+	d.Conn.Close()
+	select {
+	case <-d.gone:
+	case <-time.After(patience):
+	}
+	d.kill()
+}
+
+// kill ends it by force.
+func (d *Deputy) kill() {
+	_ = d.pidfd.Kill()
+	select {
+	case <-d.gone:
+	case <-time.After(100 * time.Millisecond): // it may never be
+	}
+	_ = d.pidfd.Close()
+}
+
+// Gone is closed when the deputy has ended.
+func (d *Deputy) Gone() <-chan struct{} { return d.gone }
+
+// Serve is called by the init function of a package, with a role that it has for
+// deputies: in one that is to play it, serve is called with the connection and
+// the files of [Start], and the process ends when it returns.
+func Serve(role string, serve func(conn *Conn, files []*os.File)) {
+	if len(os.Args) != 3 || os.Args[0] != name || os.Args[1] != role {
+		return
+	}
+	var files []*os.File
+	for i := range len(os.Args[2]) { // one letter a file
+		files = append(files, os.NewFile(uintptr(firstFile+1+i), "file"))
+	}
+	serve(newConn(firstFile), files)
+	os.Exit(0)
+}
