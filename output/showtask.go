@@ -166,7 +166,7 @@ func (v *View) level(l Level) string {
 
 // A Sharing says whose a namespace is that a process is in.
 type Sharing struct {
-	Of         string   // "own", "host", "shared" or the name of a container
+	Of         string   // "own", "host", "shared", "other" or the name of a container
 	Containers []string // other containers that have a process in it
 	Processes  int      // other processes in it, outside of the container of the process
 	First      int      // one of these
@@ -200,6 +200,8 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 		s.Of = owner.String()
 	case s.Processes > 0 && owner == nil:
 		s.Of = "shared"
+	case slices.ContainsFunc(set.Left(), func(l container.Left) bool { return l.Container == c && l.Ino == ns.ID.Ino }):
+		s.Of = "other" // of one that has left it
 	default:
 		s.Of = "own"
 	}
@@ -235,6 +237,8 @@ func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 		return line + "own, and " + count(s.Processes, "process", "processes") + " of others: " + v.process(s.First)
 	case s.Of == "own":
 		return line + "own"
+	case s.Of == "other":
+		return line + "of another container, which has left it"
 	case s.Of != "shared":
 		return line + "=" + s.Of
 	case with != "":

@@ -78,6 +78,8 @@ type Container struct {
 
 	// Init is the PID of its first process, in the PID namespace of the scan.
 	Init int
+
+	joined joined
 }
 
 // A Pod is a Kubernetes pod: some containers that share namespaces.

@@ -143,31 +143,14 @@ func (f *finder) containerdConfig() string {
 }
 
 // readBundle reads the annotations in the config.json of a bundle, which are
-// those of CRI or of nerdctl.
+// those of CRI or of nerdctl, and what it says of namespaces.
 func (f *finder) readBundle(d *document, c *Container) {
-	var (
-		notes = make(map[string]string)
-		root  string
-	)
-	for key := range d.object() {
-		switch key {
-		case "annotations":
-			for key := range d.object() {
-				if strings.HasPrefix(key, "io.kubernetes.cri.") || strings.HasPrefix(key, "nerdctl/") {
-					notes[strings.TrimPrefix(key, "io.kubernetes.cri.")] = d.string()
-				}
-			}
-		case "root":
-			for key := range d.object() {
-				if key == "path" {
-					root = d.string()
-				}
-			}
+	notes := make(map[string]string)
+	c.joined.readConfig(d, c, func(key string) {
+		if strings.HasPrefix(key, "io.kubernetes.cri.") || strings.HasPrefix(key, "nerdctl/") {
+			notes[strings.TrimPrefix(key, "io.kubernetes.cri.")] = d.string()
 		}
-		if len(notes) > 0 && root != "" {
-			break // what follows is long and of no use
-		}
-	}
+	})
 	c.Name = notes["nerdctl/name"]
 	kind := notes["container-type"]
 	if kind == "" {

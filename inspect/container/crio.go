@@ -44,17 +44,11 @@ func (f *finder) crioBundle(c *Container, bundle string) bool {
 	found := false
 	ok := path.IsAbs(bundle) && f.store.parse(func(d *document) {
 		notes := make(map[string]string)
-		for key := range d.object() {
-			if key != "annotations" {
-				continue
+		c.joined.readConfig(d, c, func(key string) {
+			if name, ok := strings.CutPrefix(key, "io.kubernetes."); ok {
+				notes[name] = d.string()
 			}
-			for key := range d.object() {
-				if name, ok := strings.CutPrefix(key, "io.kubernetes."); ok {
-					notes[name] = d.string()
-				}
-			}
-			break
-		}
+		})
 		if notes["cri-o.ContainerType"] == "" {
 			return // podman writes annotations that start so too
 		}

@@ -58,6 +58,14 @@ func (f *finder) readDocker(d *document, c *Container) {
 		switch key {
 		case "Name":
 			c.Name = strings.TrimPrefix(d.string(), "/")
+		case "HostsPath": // of another container if it shares that one's network
+			if c.joined.partner = partnerIn(d.string(), c); c.joined.partner != "" {
+				c.joined.add(ofType["network"])
+			}
+		case "ShmPath": // and so for its IPC
+			if partnerIn(d.string(), c) != "" {
+				c.joined.add(ofType["ipc"])
+			}
 		case "State":
 			for key := range d.object() {
 				if key == "Pid" {

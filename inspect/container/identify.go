@@ -72,6 +72,7 @@ type Set struct {
 	Host Inodes
 
 	host  Host
+	left  []Left
 	owner map[uint64]*Container // by inode of a namespace that is not the host's
 }
 
@@ -617,13 +618,19 @@ func (f *identifier) attribute() {
 				parent = f.member(ppid).inos
 			}
 			for t, ino := range f.member(c.Init).inos {
-				if ino != 0 && !taken[ino] && ino != parent[t] {
+				switch {
+				case ino == 0 || taken[ino] || ino == parent[t]:
+				case c.joined.has(t):
+					f.set.left = append(f.set.left, Left{Container: c, Type: t, Ino: ino, Partner: c.joined.partner})
+				default:
 					taken[ino] = true
 					f.set.owner[ino] = c
 				}
 			}
 		}
 	}
+	// One that is asked later may have come with it.
+	f.set.left = slices.DeleteFunc(f.set.left, func(l Left) bool { return taken[l.Ino] })
 	f.set.Members = make([]Membership, len(f.procs))
 	for i, p := range f.procs {
 		m := &f.set.Members[i]

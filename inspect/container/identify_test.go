@@ -77,6 +77,12 @@ func (m *made) report(set *Set) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, l := range set.Left() {
+		fmt.Fprintf(&b, "left %s of type %d, with %s\n", l.Container, l.Type, l.Partner)
+		if c := set.Owner(l.Ino); c != nil {
+			fmt.Fprintf(&b, "it is said to be %s's\n", c)
+		}
+	}
 	for _, g := range set.Gaps {
 		text := strings.ReplaceAll(g.Err.Error(), m.host.Root, "")
 		fmt.Fprintf(&b, "gap %s: %s\n", g.What, text)

@@ -62,6 +62,7 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 			}
 		}
 		c.Engine, c.Name, c.Image, c.Path = Podman, entry.name, entry.image, path.Join(entry.dir, c.ID)
+		f.store.parse(func(d *document) { c.joined.readConfig(d, c, func(string) {}) }, entry.dir, c.ID, "userdata", "config.json")
 	}
 	return ok
 }

@@ -115,6 +115,7 @@ var Checks = []Check{
 	{"leaks", "namespaces without a process that something keeps", leaks},
 	{"limits", "numbers of namespaces near their limit", limits},
 	{"sharing", "containers in namespaces of the host", sharing},
+	{"left", "containers left behind in a namespace of another one", left},
 	{"privileges", "containers that could take over the host", privileges},
 }
 
