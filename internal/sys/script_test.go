@@ -26,7 +26,7 @@ func run(t *testing.T, build func(s *Script, report int)) (index Index, errno un
 		t.Fatal(err)
 	}
 	s := NewScript()
-	s.Stdio(-1, int(ow.Fd()), 2)
+	s.Stdio(0, int(ow.Fd()), 2) // an emulator gets the program by a number that must not be 0
 	report := s.File(int(rw.Fd()))
 	build(s, report)
 	s.Report(report, 125)
