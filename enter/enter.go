@@ -142,6 +142,10 @@ type Cmd struct {
 	// and before anything is done. Of a target in an execve(2) that does not end
 	// that may be never, and only to end the caller helps.
 	Looked func()
+	// Confirm, if it is not nil, is called when all of the target is open that the
+	// program will be in, and before anything is done. Its error is that of the
+	// Cmd: [Target.Ready] is what it may ask once more.
+	Confirm func() error
 
 	// KillChild is what the program gets when the caller ends; 0 is SIGKILL.
 	KillChild syscall.Signal

@@ -130,6 +130,11 @@ func (c *Cmd) look() (s *situation, err error) {
 			return s, &NoProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
 		}
 	}
+	if c.Confirm != nil {
+		if err := c.Confirm(); err != nil {
+			return s, err
+		}
+	}
 	if c.Looked != nil {
 		c.Looked()
 	}

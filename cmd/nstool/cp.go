@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
@@ -77,34 +78,25 @@ target runs as. A file takes the place of an older one when it is whole.`,
 	f.StringVar(&o.owner, "owner", "", "give what is copied to `UID[:GID]`, as the target numbers them")
 	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named, and not what it leads to")
 	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also of a file")
-	f.VarPF(&waitValue{&o.wait}, "wait", "w", "wait for the target to run and the source to be there, `TIME` such as 30s at most, or forever").NoOptDefVal = "forever"
+	waitFlag(f, &o.wait, "w", "wait for the target to run and the source to be there, `TIME` such as 30s at most, or forever")
 	f.BoolP("recursive", "r", true, "directories too; they always are")
 	f.Lookup("recursive").Hidden = true
 	return cmd
 }
-
-// forever is how long --wait waits if nothing else is said.
-const forever = time.Duration(1<<63 - 1)
 
 // A waitValue is a time, or for ever.
 type waitValue struct{ d *time.Duration }
 
 func (v *waitValue) String() string { return "" }
 func (v *waitValue) Type() string   { return "time" }
-func (v *waitValue) Set(s string) error {
-	if s == "forever" {
-		*v.d = forever
-		return nil
-	}
-	d, err := time.ParseDuration(s)
-	if n, e := strconv.ParseUint(s, 10, 31); e == nil {
-		d, err = time.Duration(n)*time.Second, nil
-	}
-	if err != nil || d <= 0 {
-		return errors.New("a time is written 30s, 5m or 1h")
-	}
-	*v.d = d
-	return nil
+func (v *waitValue) Set(s string) (err error) {
+	*v.d, err = entry.ParseWait(s)
+	return err
+}
+
+// waitFlag adds --wait to a command.
+func waitFlag(f *pflag.FlagSet, d *time.Duration, short, help string) {
+	f.VarPF(&waitValue{d}, "wait", short, help).NoOptDefVal = "forever"
 }
 
 // completePaths offers targets, and files of the caller's.
@@ -240,8 +232,10 @@ func (o *cpOptions) hold(ctx context.Context, e *end, ref target.Ref) (err error
 	// The mounts would go with the last process. Who may not have it does
 	// without.
 	e.mnt, _ = p.Namespace(inspect.Mnt)
-	e.who, err = p.Identity() // and it was alive until here
-	return err
+	if e.who, err = p.Identity(); err != nil {
+		return err
+	}
+	return e.found.Confirm() // and it was alive until here
 }
 
 // await is openEnd for as long as it may take until the target runs, and if
@@ -256,8 +250,7 @@ func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end
 	}
 	stop := o.progress("waiting for " + output.Clean(what))
 	defer stop()
-	for begin := time.Now(); ; {
-		before := time.Now()
+	return entry.Await(ctx, o.wait, func() (*end, error) {
 		e, err := o.openEnd(ctx, p)
 		if err == nil && source {
 			if _, err = e.place(p.Path).IsDir(); err != nil {
@@ -265,18 +258,8 @@ func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end
 				e = nil
 			}
 		}
-		gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, inspect.ErrGone)
-		if err == nil || !gone || time.Since(begin) > o.wait {
-			return e, err
-		}
-		// Looking is to take a fifth of the time.
-		pause := min(max(4*time.Since(before), 5*time.Millisecond), 200*time.Millisecond)
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(pause):
-		}
-	}
+		return e, err
+	})
 }
 
 // errInterrupted says which signal ended it.

@@ -30,6 +30,7 @@ type forwardOptions struct {
 	ref       target.Ref
 	specs     []forward.Spec
 	addresses []string
+	wait      time.Duration
 }
 
 func newForward(a *app) *cobra.Command {
@@ -73,6 +74,7 @@ of the target.`,
 			return runForward(cmd.Context(), o)
 		},
 	}
+	waitFlag(cmd.Flags(), &o.wait, "w", "wait for the target to run, `TIME` such as 30s at most, or forever")
 	cmd.Flags().StringSliceVar(&o.addresses, "address", nil, "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
 	completeFlag(cmd, "address", cobra.NoFileCompletions)
 	return cmd
@@ -115,7 +117,7 @@ func (o *forwardOptions) parse(args []string) (err error) {
 func runForward(ctx context.Context, o *forwardOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	found, err := entry.Find(ctx, o.ref)
+	found, err := entry.Await(ctx, o.wait, func() (*entry.Found, error) { return entry.Find(ctx, o.ref) })
 	if err != nil {
 		return err
 	}
@@ -131,6 +133,9 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 	}
 	if root != nil {
 		defer root.Close()
+	}
+	if err := found.Confirm(); err != nil {
+		return err
 	}
 	own := entry.IsOwn(inspect.Net, ns)
 	if own {

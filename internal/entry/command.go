@@ -24,6 +24,18 @@ type Found struct {
 	Process *enter.Target
 	Files   map[inspect.Type]*os.File
 	Netns   string // the name of ip-netns(8), if it was given by one
+
+	terms *enter.Terms // of a container that was found by name
+}
+
+// Confirm returns nil if what was found is still what was meant: a container that
+// was found by its name must be one already. It is asked again when everything of
+// it is open that is wanted.
+func (f *Found) Confirm() error {
+	if f.terms == nil || f.Process == nil {
+		return nil
+	}
+	return f.Process.Ready(*f.terms)
 }
 
 // Close lets go of what was found.
@@ -64,13 +76,13 @@ func (e UsageError) Unwrap() error { return e.Err }
 
 func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// lookUp finds out what a TARGET is.
-func lookUp(ctx context.Context, word string) (*Found, error) {
+// lookUp finds out by find what a TARGET is.
+func lookUp(word string, find func(target.Ref) (*Found, error)) (*Found, error) {
 	ref, err := target.Parse(word)
 	if err != nil {
 		return nil, UsageError{err}
 	}
-	return Find(ctx, ref)
+	return find(ref)
 }
 
 // Find opens what a TARGET stands for.
@@ -196,6 +208,24 @@ func (e *Entry) Close() {
 	}
 }
 
+// patience begins to wait for the target to tell what there is to know.
+func (e *Entry) patience() {
+	if e.answered != nil {
+		e.answered()
+	}
+	e.answered = Impatient(e.opts.command(), cmp.Or(e.target, "the target"), 125)
+}
+
+// confirm returns nil if all that was found is still what was meant.
+func (e *Entry) confirm() error {
+	for _, f := range e.held {
+		if err := f.Confirm(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Command finds the target and makes the command that the options ask for.
 func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 	e = &Entry{opts: o}
@@ -210,7 +240,14 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		return e, err
 	}
 	e.target = ref.Text
-	e.answered = Impatient(o.command(), cmp.Or(ref.Text, "the target"), 125)
+	// Each look at what may not be there yet begins anew.
+	find := func(ref target.Ref) (*Found, error) {
+		return Await(ctx, o.Wait, func() (*Found, error) {
+			e.patience()
+			return Find(ctx, ref)
+		})
+	}
+	e.patience()
 	c := &enter.Cmd{
 		Files:      map[inspect.Type]*os.File{},
 		UserParent: o.UserParent,
@@ -221,7 +258,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		NoFork: o.NoFork, MountProc: o.MountProc, NetnsFiles: o.NetnsFiles,
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
 		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KeepFDs: o.KeepFDs, KillChild: o.KillChild,
-		AddCaps: o.AddCaps, Looked: e.answered,
+		AddCaps: o.AddCaps, Looked: func() { e.answered() }, Confirm: e.confirm,
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c
@@ -243,7 +280,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 
 	var found *Found
 	if given {
-		if found, err = Find(ctx, ref); err != nil {
+		if found, err = find(ref); err != nil {
 			return e, err
 		}
 		e.held = append(e.held, found)
@@ -275,7 +312,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		}
 		of := found
 		if from != "" {
-			if of, err = lookUp(ctx, from); err != nil {
+			if of, err = lookUp(from, find); err != nil {
 				return e, fmt.Errorf("%s: %w", o.from(t, from), err)
 			}
 			e.held = append(e.held, of)
@@ -299,7 +336,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 			c.NetnsName = of.Netns
 		}
 	}
-	if c.Tools, err = o.tools(ctx, e); err != nil {
+	if c.Tools, err = o.tools(e, find); err != nil {
 		return e, err
 	}
 	if err := o.toolsCheck(c); err != nil {

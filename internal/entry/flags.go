@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
@@ -61,6 +62,7 @@ type Options struct {
 	KeepFDs          bool
 	KillChild        syscall.Signal
 	DryRun           bool
+	Wait             time.Duration // for a target to run
 	Help             bool
 	Program          []string
 
@@ -251,6 +253,7 @@ var Flags = []Flag{
 		},
 		values: signalNames,
 	},
+	waitFlag("wait for the target to run, TIME such as 30s at most, or forever"),
 	{
 		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
 		set: func(o *Options, _ string) error { o.DryRun = true; return nil },
@@ -311,6 +314,16 @@ var Flags = []Flag{
 		Name: "help", Short: "h", Help: "this help",
 		set: func(o *Options, _ string) error { o.Help = true; return nil },
 	},
+}
+
+// waitFlag is the flag that waits for what is to be joined.
+func waitFlag(help string) Flag {
+	return Flag{Name: "wait", Arg: "TIME", Optional: true, Help: help, set: func(o *Options, arg string) (err error) {
+		if o.Wait = Forever; arg != "" {
+			o.Wait, err = ParseWait(arg)
+		}
+		return err
+	}}
 }
 
 // Type returns the type of namespace that the flag joins, or 0.

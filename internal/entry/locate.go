@@ -58,11 +58,7 @@ func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 			return nil, err
 		}
 	}
-	t, err := openSeen(ref, p)
-	if err != nil {
-		return nil, err
-	}
-	return &Found{Process: t}, nil
+	return openSeen(ref, snap, found, p)
 }
 
 // OpenTypes opens the namespaces of the given types that a TARGET has, as far
@@ -82,31 +78,48 @@ func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[in
 		if files, err := openNamespaces(ctx, snap, at); files != nil || err != nil {
 			return files, err
 		}
-		t, err := openSeen(ref, at.Process)
-		if err != nil {
+		if found, err = openSeen(ref, snap, at, at.Process); err != nil {
 			return nil, err
 		}
-		found = &Found{Process: t}
 	}
 	if found.Process == nil {
 		return found.Files, nil
 	}
 	defer found.Close()
-	return forChildren(found.Process, types)
+	set, err := forChildren(found.Process, types)
+	if err == nil {
+		err = found.Confirm()
+	}
+	if err != nil {
+		CloseFiles(set)
+		return nil, err
+	}
+	return set, nil
 }
 
 // openSeen opens a process that a scan saw. It may have ended since, and its
-// number be another's.
-func openSeen(ref target.Ref, p *inspect.Process) (*enter.Target, error) {
+// number be another's. That of a container must be ready, before anything of it is
+// opened.
+func openSeen(ref target.Ref, snap *inspect.Snapshot, at target.Found, p *inspect.Process) (*Found, error) {
 	t, err := enter.Open(p.PID)
 	if err != nil {
 		return nil, err
 	}
+	found := &Found{Process: t}
 	if err := same(t, p); err != nil {
-		t.Close()
+		found.Close()
 		return nil, fmt.Errorf("%s: %w", ref.Text, err)
 	}
-	return t, nil
+	// The state is read when the process is held: it is that of this one, or of
+	// one that came after it.
+	if found.terms, err = terms(snap, at, p); err == nil {
+		err = found.Confirm()
+	}
+	if err != nil {
+		found.Close()
+		return nil, err
+	}
+	return found, nil
 }
 
 // same checks that t is in the mount namespace that p was seen in.

@@ -193,6 +193,7 @@ var RunFlags = []Flag{
 		},
 		values: signalNames,
 	},
+	waitFlag("wait for what is to be joined to run, TIME such as 30s at most, or forever"),
 	{
 		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
 		set: func(o *Options, _ string) error { o.DryRun = true; return nil },

@@ -2,7 +2,6 @@ package entry
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/shell"
+	"github.com/nstool/nstool/internal/target"
 )
 
 // StaticTools is where a distribution's packager may put programs that need
@@ -40,7 +40,7 @@ type tooling struct {
 
 // tools returns the tools that the options ask for, or nil. What it opens is
 // held by e.
-func (o *Options) tools(ctx context.Context, e *Entry) (*enter.Tools, error) {
+func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter.Tools, error) {
 	t := &enter.Tools{View: o.Tools.view, Sweeper: []string{sweeper}}
 	if !o.Tools.asked {
 		if t.View != enter.ViewDefault {
@@ -58,7 +58,7 @@ func (o *Options) tools(ctx context.Context, e *Entry) (*enter.Tools, error) {
 	case strings.Contains(source, "/") && !strings.HasPrefix(source, "pod:") || source == "." || source == "..":
 		return t, o.toolsAt(source, t)
 	default:
-		found, err := lookUp(ctx, source)
+		found, err := lookUp(source, find)
 		if err != nil {
 			if _, serr := os.Stat(source); serr == nil {
 				return nil, fmt.Errorf("--tools=%s: %w; the file of that name is ./%s", source, err, source)

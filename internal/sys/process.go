@@ -356,3 +356,22 @@ func OpenNull() (int, error) {
 
 // OnMainThread reports whether the calling thread is the first of the process.
 func OnMainThread() bool { return unix.Gettid() == unix.Getpid() }
+
+// Where says which file name leads to, "root" or "exe", by what the kernel has in
+// memory: no server is asked.
+func (p *Process) Where(name string) (FileID, error) {
+	id, err := WhereAt(p.Dir, name)
+	if err != nil {
+		return id, &fs.PathError{Op: "statx", Path: p.Path(name), Err: noProcess(err)}
+	}
+	return id, nil
+}
+
+// WhereAt is [Process.Where] for a path below a directory.
+func WhereAt(dirfd int, path string) (FileID, error) {
+	var st unix.Statx_t
+	err := retry(func() error {
+		return unix.Statx(dirfd, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st)
+	})
+	return FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino}, err
+}

@@ -1,0 +1,85 @@
+package entry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/target"
+)
+
+// terms returns what must be true of process p before it is the container that
+// was found by a name, or nil if none was.
+func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*enter.Terms, error) {
+	i := slices.IndexFunc(found.Match.Containers, func(c *container.Container) bool { return c.Init == p.PID })
+	if i < 0 {
+		return nil, nil
+	}
+	c, set := found.Match.Containers[i], snap.Containers()
+	conf, err := set.Config(c)
+	if err != nil {
+		return nil, fmt.Errorf("whether %s runs: %w", c, err)
+	}
+	t := &enter.Terms{
+		Name: c.String(), Created: conf.State == container.StateCreated, PID: conf.PID,
+		Seccomp: conf.Seccomp, NoNewPrivs: conf.NoNewPrivs,
+		Stateless: conf.State == container.StateUnknown,
+		HasRoot:   func(dev, ino uint64) bool { return set.HasRoot(c, conf, dev, ino) },
+	}
+	if conf.Runtime != "" && conf.Caps != nil {
+		bounding := enter.KnownOf(conf.Caps.Bounding)
+		t.Bounding = &bounding
+	}
+	return t, nil
+}
+
+// Forever is how long is waited where no time is given.
+const Forever = time.Duration(1<<63 - 1)
+
+// ParseWait reads how long to wait: "30s", "30", or "forever".
+func ParseWait(s string) (time.Duration, error) {
+	if s == "forever" {
+		return Forever, nil
+	}
+	d, err := time.ParseDuration(s)
+	if n, e := strconv.ParseUint(s, 10, 31); e == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d <= 0 {
+		return 0, errors.New("a time is written 30s, 5m or 1h")
+	}
+	return d, nil
+}
+
+// Await calls find again and again while what is to be found is not there yet, or
+// is being started, for as long as limit.
+func Await[T any](ctx context.Context, limit time.Duration, find func() (T, error)) (T, error) {
+	for begin := time.Now(); ; {
+		before := time.Now()
+		found, err := find()
+		if err == nil || !Awaited(err) || time.Since(begin) >= limit {
+			return found, err
+		}
+		// Looking is to take a fifth of the time.
+		pause := min(max(4*time.Since(before), 5*time.Millisecond), 200*time.Millisecond, limit-time.Since(begin))
+		select {
+		case <-ctx.Done():
+			return found, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Awaited reports whether an error says of a target that it is not there, or is
+// not what it will be.
+func Awaited(err error) bool {
+	_, starting := errors.AsType[*enter.StartingError](err)
+	return starting || errors.Is(err, fs.ErrNotExist) || errors.Is(err, inspect.ErrGone)
+}
