@@ -19,6 +19,7 @@ import (
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/copy"
+	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
@@ -34,6 +35,7 @@ type cpOptions struct {
 	noFollow bool
 	tar      bool
 	owner    string
+	as       string
 	wait     time.Duration
 }
 
@@ -45,7 +47,8 @@ func newCp(a *app) *cobra.Command {
 		Short:   "Copy files out of a container, or into one",
 		Long: `Copy files and directories between the caller and a target. One of the two is
 TARGET:PATH; the other is a path here, or - for standard input or output. No
-program runs in the target, so it needs neither a shell nor tar.
+program of the target runs, so it needs neither a shell nor tar; what is read and
+written there is what the target may read and write.
 
 What is copied out belongs to the caller, what is copied in to the user that the
 target runs as. A file takes the place of an older one when it is whole.`,
@@ -53,7 +56,7 @@ target runs as. A file takes the place of an older one when it is whole.`,
   nstool cp app.yaml web:/tmp/
   nstool cp --wait=1m web:/var/log/app.log .     out of a container that crashes
   nstool cp pod:shop/cart/app:/var/log logs       a directory, with all that is in it
-  nstool cp 4242:/proc/net/tcp -
+  nstool cp web:/proc/1/net/tcp -                 as the target numbers its processes
   nstool cp web:/srv - | tar -tv                  a directory, as an archive`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
@@ -67,6 +70,9 @@ target runs as. A file takes the place of an older one when it is whole.`,
 				return usageError{Err: err}
 			}
 			if !o.apart && o.in == os.Stdin {
+				if err := o.standard(); err != nil {
+					return err
+				}
 				return runApart()
 			}
 			return runCp(cmd.Context(), o)
@@ -76,6 +82,7 @@ target runs as. A file takes the place of an older one when it is whole.`,
 	f.SortFlags = false
 	f.BoolVarP(&o.archive, "archive", "a", false, "keep owners, as the target numbers them; into a target, set-ID bits too")
 	f.StringVar(&o.owner, "owner", "", "give what is copied to `UID[:GID]`, as the target numbers them")
+	f.StringVar(&o.as, "as", "", "act in a target as its `root`, or as the process that the target is: root, target")
 	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named, and not what it leads to")
 	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also of a file")
 	waitFlag(f, &o.wait, "w", "wait for the target to run and the source to be there, `TIME` such as 30s at most, or forever")
@@ -140,9 +147,23 @@ func (o *cpOptions) parse(args []string) error {
 		return errors.New("- is the only source, or with one source the destination")
 	case o.owner != "" && o.archive:
 		return errors.New("--owner and --archive exclude each other")
+	case o.as != "" && o.as != "root" && o.as != "target":
+		return fmt.Errorf("bad --as %q: it is root or target", o.as)
 	}
 	_, _, err := parseOwner(o.owner)
 	return err
+}
+
+// standard is an error if standard input or output is wanted, and closed.
+func (o *cpOptions) standard() error {
+	closed := sys.WereClosed()
+	switch {
+	case o.to.Local && o.to.Path == "-" && closed[1]:
+		return errors.New("standard output is closed")
+	case o.from[0].Local && o.from[0].Path == "-" && closed[0]:
+		return errors.New("standard input is closed")
+	}
+	return nil
 }
 
 // withLocalHint adds how a file of the caller's is written that looks like one
@@ -182,9 +203,17 @@ type end struct {
 	root  *os.File
 	mnt   *os.File // keeps what is mounted
 	who   enter.Identity
+	far   *copy.Far // acts there
 }
 
+// patience is for how long it is waited until what is not finished has been
+// removed.
+const patience = 2 * time.Second
+
 func (e *end) close() {
+	if e.far != nil {
+		e.far.Close(patience)
+	}
 	for _, f := range []*os.File{e.root, e.mnt} {
 		if f != nil {
 			f.Close()
@@ -196,7 +225,7 @@ func (e *end) close() {
 }
 
 func (e *end) place(path string) copy.Place {
-	return copy.Place{Root: e.root, Name: e.name, Path: path}
+	return copy.Place{Root: e.root, Name: e.name, Path: path, By: e.far}
 }
 
 // openEnd takes hold of a target and its root directory.
@@ -223,19 +252,36 @@ func (o *cpOptions) hold(ctx context.Context, e *end, ref target.Ref) (err error
 	if e.root, err = openRoot(e.found, ref.Text); err != nil {
 		return err
 	}
+	rights, err := o.rights(e)
+	if rights != nil {
+		defer rights.Close()
+	}
+	if err != nil {
+		return err
+	}
+	e.far, err = copy.StartFar(rights, e.root)
+	return err
+}
+
+// rights finds out with whose rights files of a target are read and written.
+func (o *cpOptions) rights(e *end) (*deputy.Rights, error) {
 	p := e.found.Process
 	if p == nil {
-		st, err := sys.StatFD(int(e.root.Fd()))
-		e.who = enter.Whoever(st.UID, st.GID)
-		return err
+		return deputy.RightsIn(e.found.Files[inspect.Mnt], e.root, e.name)
 	}
 	// The mounts would go with the last process. Who may not have it does
 	// without.
 	e.mnt, _ = p.Namespace(inspect.Mnt)
+	var err error
 	if e.who, err = p.Identity(); err != nil {
-		return err
+		return nil, err
 	}
-	return e.found.Confirm() // and it was alive until here
+	as := map[string]deputy.As{"root": deputy.AsRoot, "target": deputy.AsTarget}[o.as]
+	rights, err := deputy.RightsOf(p, e.root, as)
+	if err == nil {
+		err = e.found.Confirm() // and it was alive until here
+	}
+	return rights, err
 }
 
 // await is openEnd for as long as it may take until the target runs, and if
@@ -253,7 +299,7 @@ func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end
 	return entry.Await(ctx, o.wait, func() (*end, error) {
 		e, err := o.openEnd(ctx, p)
 		if err == nil && source {
-			if _, err = e.place(p.Path).IsDir(); err != nil {
+			if _, err = e.place(p.Path).IsDir(ctx); err != nil {
 				e.close()
 				e = nil
 			}
@@ -296,7 +342,7 @@ func runCp(ctx context.Context, o *cpOptions) error {
 		case e := <-done:
 			err = e.Result()
 		case <-time.After(time.Second):
-			work.abort(2 * time.Second)
+			work.abort(patience)
 			err = context.Cause(ctx)
 		}
 	}
@@ -318,6 +364,9 @@ type copying struct {
 
 // abort removes what is not whole, and does not wait for longer than that.
 func (c *copying) abort(limit time.Duration) {
+	if c.copier.Busy() {
+		limit = time.Minute
+	}
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -331,7 +380,6 @@ func (c *copying) abort(limit time.Duration) {
 
 func (c *copying) run(ctx context.Context) error {
 	o := c.o
-	c.copier.NoFollow = o.noFollow
 	c.copier.Failed = func(where string, err error) {
 		c.failed = c.failed || !errors.Is(err, copy.ErrSpecial)
 		fmt.Fprintf(o.err, "nstool: cp: %s: %s\n", output.Clean(where), output.CleanText(err.Error()))
@@ -342,7 +390,7 @@ func (c *copying) run(ctx context.Context) error {
 	}
 	defer to.close()
 	if len(o.from) > 1 {
-		if dir, err := to.place(o.to.Path).IsDir(); err != nil {
+		if dir, err := to.place(o.to.Path).IsDir(ctx); err != nil {
 			return err
 		} else if !dir {
 			return fmt.Errorf("%s is not a directory, and there are %d to be copied to it", to.place(o.to.Path), len(o.from))
@@ -368,8 +416,7 @@ func (c *copying) run(ctx context.Context) error {
 // one copies one source.
 func (c *copying) one(ctx context.Context, from *end, path string, to *end) error {
 	o := c.o
-	uid, gid, err := c.owners(from, to)
-	if err != nil {
+	if err := c.setOwners(to); err != nil {
 		return err
 	}
 	stop := o.progressOf(func() string {
@@ -380,7 +427,7 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 	do := func() error {
 		switch {
 		case from.name == "" && path == "-":
-			dir, err := dst.IsDir()
+			dir, err := dst.IsDir(ctx)
 			if err == nil && dir {
 				return c.copier.FromTar(ctx, o.in, dst)
 			}
@@ -390,13 +437,10 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 		}
 		return c.copier.Copy(ctx, src, dst)
 	}
+	err := do()
 	if to.name == "" {
-		return do()
+		return err
 	}
-	err = sys.OnThread(func() error {
-		sys.ActAs(uid, gid)
-		return do()
-	})
 	if sys.IsReadOnly(err) {
 		if dirs := writable(to); len(dirs) > 0 {
 			err = withHint(err, "%s can be written to there", strings.Join(dirs, ", "))
@@ -408,7 +452,7 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 // toStdout writes a file as it is, and a directory as an archive.
 func (c *copying) toStdout(ctx context.Context, src copy.Place) error {
 	terminal := width(c.o.out) > 0
-	dir, err := src.IsDir()
+	dir, err := src.IsDir(ctx)
 	if err != nil {
 		return err
 	}
@@ -424,58 +468,31 @@ func (c *copying) toStdout(ctx context.Context, src copy.Place) error {
 	return c.copier.ToWriter(ctx, c.o.out, src)
 }
 
-// owners says whose copies are to be, and as whom they are made: by the root of
-// the target, so that nobody in there has them before they are whole.
-func (c *copying) owners(from, to *end) (uid, gid uint32, err error) {
-	o := c.o
-	uid, gid = to.who.UID, to.who.GID
-	if u, g, ok := to.who.Outside(0, 0); ok {
-		uid, gid = u, g
-	}
-	if to.name != "" {
-		c.copier.Heir = &[2]uint32{to.who.UID, to.who.GID}
-	} else if !o.archive {
-		c.copier.Umask = umask()
-	}
-	inside := func(u, g uint32) (uint32, uint32, bool) {
-		if from.name == "" {
-			return u, g, true
+// setOwners says whose copies are to be.
+func (c *copying) setOwners(to *end) error {
+	o, opts := c.o, &c.copier.Options
+	*opts = copy.Options{NoFollow: o.noFollow}
+	if to.found != nil && to.found.Process != nil {
+		if u, g, ok := to.who.Inside(to.who.UID, to.who.GID); ok {
+			opts.Heir = &[2]uint32{u, g}
 		}
-		return from.who.Inside(u, g)
+	} else if to.name == "" && !o.archive {
+		opts.Umask = umask()
 	}
 	switch {
 	case o.owner != "":
 		u, g, _ := parseOwner(o.owner)
-		if to.name != "" {
-			outU, outG, ok := to.who.Outside(u, g)
-			if !ok {
-				return 0, 0, fmt.Errorf("there is no user or group %d:%d in %s", u, g, to.name)
+		if to.found != nil && to.found.Process != nil {
+			if _, _, ok := to.who.Outside(u, g); !ok {
+				return fmt.Errorf("there is no user or group %d:%d in %s", u, g, to.name)
 			}
-			u, g = outU, outG
 		}
-		c.copier.Owner = func(uint32, uint32) (uint32, uint32, bool) { return u, g, true }
-	case to.name == "" && o.to.Path == "-":
-		// An archive names them. Who has no number there is nobody.
-		c.copier.KeepSetID = o.archive
-		c.copier.Owner = func(u, g uint32) (uint32, uint32, bool) {
-			if u, g, ok := inside(u, g); ok {
-				return u, g, true
-			}
-			return 65534, 65534, true
-		}
-	case o.archive && to.name == "":
-		c.copier.Owner = inside
+		opts.Owner = &[2]uint32{u, g}
 	case o.archive:
-		c.copier.KeepSetID = true
-		c.copier.Owner = func(u, g uint32) (uint32, uint32, bool) {
-			u, g, ok := inside(u, g)
-			if !ok {
-				return 0, 0, false
-			}
-			return to.who.Outside(u, g)
-		}
+		opts.Keep = true
+		opts.KeepSetID = to.name != "" || o.to.Path == "-"
 	}
-	return uid, gid, nil
+	return nil
 }
 
 // umask returns what the caller does not want others to be permitted.

@@ -5,8 +5,12 @@
 // directory, by [sys.OpenInRoot], and from there from one open directory to the
 // next, by single names that are never followed. So no link leads out, no matter
 // what is changed meanwhile, and what has been looked at is what is read: the
-// file itself is opened again, not its name. No program runs in the target, and
-// no namespace is joined.
+// file itself is opened again, not its name.
+//
+// Who reads and who writes are two sides with a pipe between them. The side of a
+// target is played by a deputy with the rights of the target (see [Far]), that of
+// the caller by the caller. So neither does anything to the files of the other, and
+// what the one may not read or write no link of the other makes it read or write.
 //
 // What is written gets a name of its own first and takes the place of what was
 // there when it is whole. What has not come so far is removed, by whom the
@@ -25,8 +29,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -35,6 +39,7 @@ type Place struct {
 	Root *os.File // the root directory of the target, O_PATH; nil is the caller's own files
 	Name string   // of the target, for messages; "" is the caller
 	Path string
+	By   *Far // who acts there; nil is the caller
 }
 
 // String returns how the place is written: "web:/etc/app.yaml".
@@ -45,15 +50,17 @@ func (p Place) String() string {
 	return p.Name + ":" + p.Path
 }
 
-// An Owner says whose a copy is, from whose the original is. It is false if
-// there is no such user where the copy is.
-type Owner func(uid, gid uint32) (u, g uint32, ok bool)
-
-// A Copier copies. Its fields are not changed any more when it has begun.
-type Copier struct {
-	// Owner says whose copies are. nil leaves a file that takes the place of
-	// another to the owner of that one, and what is new to Heir.
-	Owner Owner
+// Options say how files are copied. Users and groups are in the numbers of
+// where they are looked at: in the user namespace of the target, for those of a
+// target.
+type Options struct {
+	// Keep gives copies the user and the group of the original, as they are
+	// numbered there.
+	Keep bool
+	// Owner is the user and the group of all copies. Without it, and without
+	// Keep, a file that takes the place of another is that one's owner's, and
+	// what is new Heir's.
+	Owner *[2]uint32
 	// Heir is the user and the group that what is new is given to, as far as
 	// that is permitted. nil leaves it to who makes it.
 	//
@@ -66,6 +73,11 @@ type Copier struct {
 	KeepSetID bool
 	// NoFollow copies a link that is named, and not what it leads to.
 	NoFollow bool
+}
+
+// A Copier copies. Its fields are not changed any more when it has begun.
+type Copier struct {
+	Options
 	// Failed is told of every file that was left out and why; the rest is
 	// copied all the same.
 	Failed func(where string, err error)
@@ -73,22 +85,35 @@ type Copier struct {
 	// Bytes and Files have been copied until now.
 	Bytes, Files atomic.Int64
 
-	twins *twins // of the directory that is being copied
+	firsts  map[uint64]first // of the stream that is being written
+	numbers *numbers
 
 	mu      sync.Mutex
-	pending []unfinished
+	pending []*unfinished
 	aborted bool
+	inPlace sync.Mutex // held while a file is written over that cannot be replaced
+	busy    atomic.Bool
+	onBusy  func() // is called when busy changes
 }
+
+// Busy reports whether a file is being written over that cannot be replaced: who
+// gives up waits until that has been done.
+func (c *Copier) Busy() bool { return c.busy.Load() }
+
+// setBusy says whether it is.
+func (c *Copier) setBusy(is bool) {
+	c.busy.Store(is)
+	if c.onBusy != nil {
+		c.onBusy()
+	}
+}
+
+// Numbers are the users and groups that have a number in a user namespace.
+type numbers struct{ uids, gids task.IDMap }
 
 // ErrSpecial says that something is neither a file nor a directory nor a link,
 // and so is not copied.
 var ErrSpecial = errors.New("not copied")
-
-// An unfinished copy has a name that it is not to keep.
-type unfinished struct {
-	dir  int
-	name string
-}
 
 // deepest is how many directories may be in one another.
 const deepest = 1000
@@ -97,48 +122,118 @@ const deepest = 1000
 // directory it is copied into it, under its own name. Something that has no name, such as
 // "/" or "dir/.", is copied with what is in it alone.
 func (c *Copier) Copy(ctx context.Context, from, to Place) error {
-	it, err := from.item(!c.NoFollow)
-	if err != nil {
-		return err
-	}
-	defer it.close()
-	if !it.stat.IsDir() && !it.stat.IsRegular() && !it.stat.IsLink() {
-		return fmt.Errorf("%s is %s: %w", from, sys.KindOf(it.stat.Mode), ErrSpecial)
-	}
-	at, err := to.place(baseName(from.Path), it.stat.IsDir())
-	if err != nil {
-		return err
-	}
-	defer sys.CloseFD(at.dir)
-	if it.stat.IsDir() {
-		if err := notInto(it.fd, at); err != nil {
-			return fmt.Errorf("%s: %w", from, err)
-		}
-	}
-	return it.failed(c.put(ctx, it, at, false, 0))
+	return c.between(ctx, c.sender(ctx, from), c.receiver(ctx, to))
 }
 
-// notInto finds out that a directory is to be copied into itself, which would
-// not end.
-func notInto(src int, at spot) error {
-	dir := sys.Dup(at.dir)
-	defer func() { sys.CloseFD(dir) }()
-	for range deepest {
-		if sys.SameFile(src, dir) {
-			if at.name == "" {
-				return errors.New("it would be copied onto itself")
-			}
-			return errors.New("it would be copied into itself")
-		}
-		up, err := sys.OpenAt(dir, "..", true)
-		if err != nil || sys.SameFile(up, dir) {
-			sys.CloseFD(up)
-			return nil // who cannot look there does not write there
-		}
-		sys.CloseFD(dir)
-		dir = up
+// FromReader makes a file of what r has to say, with these permissions. If r is a
+// regular file it must not be the one that is written to.
+func (c *Copier) FromReader(ctx context.Context, r io.Reader, to Place, perm uint32) error {
+	var id sys.FileID
+	if f, ok := r.(*os.File); ok {
+		id, _ = sys.RegularID(int(f.Fd()))
 	}
-	return nil
+	return c.between(ctx, half{do: func(w *os.File) error { return c.sendReader(ctx, w, r, perm, id) }}, c.receiver(ctx, to))
+}
+
+// ToWriter writes what is in a regular file. If w is one it must not be the same.
+func (c *Copier) ToWriter(ctx context.Context, w io.Writer, from Place) error {
+	return c.between(ctx, c.sender(ctx, from), half{do: func(r *os.File) error { return c.pour(ctx, r, w) }})
+}
+
+// ToTar writes an archive with what is at a place, under its own name.
+func (c *Copier) ToTar(ctx context.Context, w io.Writer, from Place) error {
+	return c.between(ctx, c.sender(ctx, from), half{do: func(r *os.File) error { return c.pack(ctx, r, w) }})
+}
+
+// FromTar makes what is in an archive, below a directory. A link in the way of a
+// name is not followed.
+func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
+	if to.By == nil {
+		return c.unpackAll(ctx, r, to)
+	}
+	far := half{far: true, do: func(p *os.File) error { return to.By.do(ctx, c, request{Do: doUnpack, Place: to}, p) }}
+	return c.between(ctx, half{do: func(w *os.File) error { return c.pump(ctx, w, r) }}, far)
+}
+
+// A half is one of the two sides.
+type half struct {
+	far bool // a deputy plays it
+	do  func(pipe *os.File) error
+}
+
+func (c *Copier) sender(ctx context.Context, from Place) half {
+	if from.By != nil {
+		return half{true, func(p *os.File) error { return from.By.do(ctx, c, request{Do: doSend, Place: from}, p) }}
+	}
+	return half{do: func(p *os.File) error { return c.send(ctx, p, from) }}
+}
+
+func (c *Copier) receiver(ctx context.Context, to Place) half {
+	if to.By != nil {
+		return half{true, func(p *os.File) error { return to.By.do(ctx, c, request{Do: doReceive, Place: to}, p) }}
+	}
+	return half{do: func(p *os.File) error { return c.receive(ctx, p, to) }}
+}
+
+// between has two sides do their parts, with a pipe between them, and returns
+// what went wrong first. One of the caller's does it on the calling thread.
+func (c *Copier) between(ctx context.Context, from, to half) error {
+	r, w, err := sys.Pipe()
+	if err != nil {
+		return err
+	}
+	sys.GrowPipe(w)
+	errs := make(chan error, 1)
+	sending := func() error {
+		f := os.NewFile(uintptr(w), "pipe")
+		defer f.Close()
+		return from.do(f)
+	}
+	receiving := func() error {
+		f := os.NewFile(uintptr(r), "pipe")
+		defer f.Close()
+		return to.do(f)
+	}
+	var src, dst error
+	if to.far {
+		go func() { errs <- receiving() }()
+		src = sending()
+		dst = <-errs
+	} else {
+		go func() { errs <- sending() }()
+		dst = receiving()
+		src = <-errs
+	}
+	_, broken := errors.AsType[streamError](src)
+	switch {
+	case ctx.Err() != nil && (src != nil || dst != nil):
+		return context.Cause(ctx)
+	case src == nil || broken && dst != nil:
+		return dst
+	}
+	return src
+}
+
+// pump copies all there is to read.
+func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) error {
+	buf := make([]byte, block)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return streamError{err}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return sourceError{err}
+		}
+	}
 }
 
 // An item is something to copy, open with O_PATH.
@@ -179,16 +274,10 @@ type sourceError struct{ err error }
 func (e sourceError) Error() string { return e.err.Error() }
 func (e sourceError) Unwrap() error { return e.err }
 
-// A fatalError ends all, whatever it is about.
-type fatalError struct{ err error }
-
-func (e fatalError) Error() string { return e.err.Error() }
-func (e fatalError) Unwrap() error { return e.err }
-
 // isFatal reports whether there is no use in going on with the next file.
 func isFatal(err error) bool {
-	_, fatal := errors.AsType[fatalError](err)
-	return fatal || errors.Is(err, errAborted) || sys.IsFull(err) && !isSource(err)
+	_, broken := errors.AsType[streamError](err)
+	return broken || errors.Is(err, errAborted) || sys.IsFull(err) && !isSource(err)
 }
 
 func isSource(err error) bool {
@@ -196,389 +285,14 @@ func isSource(err error) bool {
 	return ok
 }
 
-// put copies an item to its place. What is in a fresh directory needs no name
-// of its own before it is whole.
-func (c *Copier) put(ctx context.Context, it item, at spot, fresh bool, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	switch {
-	case it.stat.IsDir():
-		return c.putDir(ctx, it, at, fresh, depth)
-	case it.stat.IsLink():
-		text, err := sys.ReadlinkAt(it.fd, "")
-		if err != nil {
-			return sourceError{err}
-		}
-		return c.putLink(text, it.stat, at)
-	case it.stat.IsRegular():
-		if first := c.twins.of(it.stat); first != "" && c.link(c.twins.top, first, at) == nil {
-			return nil // else there are two files
-		}
-		f, err := sys.Reopen(it.fd)
-		if err != nil {
-			return sourceError{err}
-		}
-		defer f.Close()
-		err = c.putFile(at, it.stat, func(to *os.File) error { return c.data(ctx, to, f, it) })
-		if err == nil {
-			c.twins.add(it.stat, at.text)
-		}
-		return err
-	}
-	return sourceError{fmt.Errorf("it is %s: %w", sys.KindOf(it.stat.Mode), ErrSpecial)}
-}
-
-// putFile makes a regular file, which write fills.
-func (c *Copier) putFile(at spot, st sys.FileStat, write func(*os.File) error) error {
-	old, err := at.look()
-	if err != nil {
-		return at.failed(err)
-	}
-	if err := old.stays(); err != nil {
-		return at.failed(err)
-	}
-	if old != nil && old.mounted {
-		return c.overwrite(at, write)
-	}
-	f, done, err := c.create(at)
-	if err != nil {
-		return at.failed(err)
-	}
-	defer done()
-	defer f.Close()
-	if err := write(f); err != nil {
-		if _, ok := errors.AsType[sourceError](err); ok {
-			return err
-		}
-		return at.failed(err)
-	}
-	if err := c.dress(f, st, old); err != nil {
-		return at.failed(err)
-	}
-	if err := f.Close(); err != nil {
-		return at.failed(err)
-	}
-	c.Files.Add(1)
-	return at.failed(c.settle(f.Name(), at, false))
-}
-
-// overwrite writes into a file that something is mounted on, such as the
-// /etc/hosts of a container: another file in its place would end the mount.
-func (c *Copier) overwrite(at spot, write func(*os.File) error) error {
-	fd, err := sys.OpenAt(at.dir, at.name, true)
-	if err != nil {
-		return at.failed(err)
-	}
-	defer sys.CloseFD(fd)
-	f, err := sys.Overwrite(fd)
-	if err != nil {
-		return at.failed(err)
-	}
-	defer f.Close()
-	if err := write(f); err != nil {
-		return at.failed(err)
-	}
-	c.Files.Add(1)
-	return at.failed(f.Close())
-}
-
-// dress gives a copy the owner, the permissions and the time it is to have: in
-// the place of an older file those of that one.
-func (c *Copier) dress(f *os.File, st sys.FileStat, old *present) error {
-	fd := int(f.Fd())
-	perm := c.perm(st) &^ c.Umask
-	if c.Owner == nil && old != nil && old.stat.IsRegular() {
-		perm = old.stat.Perm() & 0o777
-	}
-	if err := c.chown(st, old, func(u, g uint32) error { return sys.Chown(fd, u, g) }); err != nil {
-		return err
-	}
-	if err := sys.Chmod(fd, perm); err != nil {
-		return err
-	}
-	if st.Changed.IsZero() {
-		return nil
-	}
-	return sys.SetTime(fd, st.Changed)
-}
-
-// chown gives a copy to whom it is to belong.
-func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) error) error {
-	var err error
-	switch {
-	case c.Owner != nil:
-		u, g, err := c.owner(st)
-		if err != nil {
-			return err
-		}
-		return set(u, g)
-	case old != nil && old.stat.IsRegular():
-		err = set(old.stat.UID, old.stat.GID)
-	case c.Heir != nil:
-		err = set(c.Heir[0], c.Heir[1])
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return nil // who may not give files away keeps them
-	}
-	return err
-}
-
-// owner asks Owner.
-func (c *Copier) owner(st sys.FileStat) (uid, gid uint32, err error) {
-	uid, gid, ok := c.Owner(st.UID, st.GID)
-	if !ok {
-		err = fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", st.UID, st.GID)
-	}
-	return uid, gid, err
-}
-
-// perm returns the permissions of a copy. Set-ID bits mean the power of an
-// owner that a copy need not have.
-func (c *Copier) perm(st sys.FileStat) uint32 {
-	if c.KeepSetID {
-		return st.Perm()
-	}
-	if st.IsDir() {
-		return st.Perm() & 0o1777
-	}
-	return st.Perm() & 0o777
-}
-
-// putLink makes a symbolic link. Where it leads is not looked at.
-func (c *Copier) putLink(text string, st sys.FileStat, at spot) error {
-	if err := at.free(); err != nil {
-		return at.failed(err)
-	}
-	name, done, err := c.begin(at, func(name string) error { return sys.Symlink(text, at.dir, name) })
-	if err != nil {
-		return at.failed(err)
-	}
-	defer done()
-	if err := c.chown(st, nil, func(u, g uint32) error { return sys.ChownLink(at.dir, name, u, g) }); err != nil {
-		return at.failed(err)
-	}
-	if !st.Changed.IsZero() {
-		if err := sys.SetLinkTime(at.dir, name, st.Changed); err != nil {
-			return at.failed(err)
-		}
-	}
-	c.Files.Add(1)
-	return at.failed(c.settle(name, at, false))
-}
-
-// putDir copies a directory with all that is in it.
-func (c *Copier) putDir(ctx context.Context, it item, at spot, fresh bool, depth int) error {
-	dir, err := it.openDir(depth)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-
-	into, settle, err := c.mkdir(at, fresh)
-	if err != nil {
-		return at.failed(err)
-	}
-	defer into.Close()
-	if c.twins == nil {
-		c.twins = newTwins(into, at.text)
-		defer func() { c.twins = nil }()
-	}
-	made := settle != nil
-	if made {
-		defer settle.done()
-	}
-	err = c.each(ctx, dir, it, func(child item, name string) error {
-		to := spot{dir: int(into.Fd()), name: name, text: at.text + "/" + name}
-		return c.put(ctx, child, to, made, depth+1)
-	})
-	if err != nil {
-		return err
-	}
-	if !made {
-		return nil
-	}
-	if err := c.dress(into, it.stat, nil); err != nil {
-		return at.failed(err)
-	}
-	c.Files.Add(1)
-	return at.failed(settle.settle())
-}
-
-// each calls f with everything in a directory. What f has against one of them
-// is told, and the next is taken, unless it concerns all of them.
-func (c *Copier) each(ctx context.Context, dir *os.File, it item, f func(child item, name string) error) error {
-	for {
-		names, err := dir.Readdirnames(1024)
-		for _, name := range names {
-			if name == "." || name == ".." || strings.Contains(name, "/") {
-				continue // which only a broken file system says
-			}
-			err := c.child(int(dir.Fd()), name, it, f)
-			switch {
-			case err == nil:
-			case ctx.Err() != nil:
-				return context.Cause(ctx)
-			case isFatal(err):
-				return err
-			default:
-				c.failed(strings.TrimSuffix(it.text, "/")+"/"+name, err)
-			}
-		}
-		if err == io.EOF || err == nil && len(names) == 0 {
-			return nil
-		}
-		if err != nil {
-			return sourceError{err}
-		}
-	}
-}
-
-func (c *Copier) child(dir int, name string, it item, f func(item, string) error) error {
-	fd, err := sys.OpenAt(dir, name, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it has been removed meanwhile
-	}
-	if err != nil {
-		return sourceError{err}
-	}
-	defer sys.CloseFD(fd)
-	st, err := sys.StatFD(fd)
-	if err != nil {
-		return sourceError{err}
-	}
-	return f(item{fd, st, strings.TrimSuffix(it.text, "/") + "/" + name}, name)
-}
-
 func (c *Copier) failed(where string, err error) {
-	if c.Failed == nil {
+	if c.Failed == nil || errors.Is(err, errTold) {
 		return
 	}
 	if e, ok := errors.AsType[placeError](err); ok {
 		where, err = e.where, e.err
 	}
 	c.Failed(where, cause(err))
-}
-
-// block is how much is copied at a time.
-const block = 256 << 10
-
-// data copies what is in a file, with the holes in it. A file that grows
-// meanwhile is copied as long as it was. One that the kernel makes up has no
-// length before it is read, or none that it says.
-func (c *Copier) data(ctx context.Context, to, from *os.File, it item) error {
-	if sys.KernelFiles(it.fd) != "" {
-		if it.stat.Size > mostKernel {
-			return sourceError{fmt.Errorf("it is the memory of the kernel: %w", ErrSpecial)}
-		}
-		_, err := c.pump(ctx, to, prompt{from})
-		return err
-	}
-	if it.stat.Size == 0 {
-		return nil
-	}
-	size := it.stat.Size
-	buf := make([]byte, min(block, size))
-	end := int64(0) // of what was written
-	for at := int64(0); at < size; {
-		next, hole, ok := sys.NextData(int(from.Fd()), at, size)
-		if !ok || next >= size {
-			break
-		}
-		for at = next; at < min(hole, size); {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			n, err := from.ReadAt(buf[:min(int64(len(buf)), min(hole, size)-at)], at)
-			if n == 0 && err == io.EOF {
-				return nil // it has become shorter
-			}
-			if n == 0 && err != nil {
-				return sourceError{err}
-			}
-			if _, err := to.WriteAt(buf[:n], at); err != nil {
-				return err
-			}
-			at += int64(n)
-			end = at
-			c.Bytes.Add(int64(n))
-		}
-	}
-	if end < size {
-		return to.Truncate(size)
-	}
-	return nil
-}
-
-// mostKernel is more than the kernel makes up, unless it is all it has:
-// /proc/kcore.
-const mostKernel = 1 << 40
-
-// A prompt reader does not wait for what the kernel may have to say some time,
-// as in /proc/kmsg.
-type prompt struct{ *os.File }
-
-func (p prompt) Read(b []byte) (int, error) {
-	_ = p.SetReadDeadline(time.Now().Add(time.Second)) // which most files do not have: they never wait
-	return p.File.Read(b)
-}
-
-// pump copies all there is to read.
-func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) (total int64, err error) {
-	buf := make([]byte, block)
-	for {
-		if ctx.Err() != nil {
-			return total, context.Cause(ctx)
-		}
-		n, err := from.Read(buf)
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return total, err
-			}
-			total += int64(n)
-			c.Bytes.Add(int64(n))
-		}
-		if err == io.EOF {
-			return total, nil
-		}
-		if err != nil {
-			return total, sourceError{err}
-		}
-	}
-}
-
-// FromReader makes a file of what r has to say, with these permissions.
-func (c *Copier) FromReader(ctx context.Context, r io.Reader, to Place, perm uint32) error {
-	at, err := to.place("", false)
-	if err != nil {
-		return err
-	}
-	defer sys.CloseFD(at.dir)
-	st := sys.FileStat{Mode: perm}
-	return c.putFile(at, st, func(f *os.File) error {
-		_, err := c.pump(ctx, f, r)
-		return err
-	})
-}
-
-// ToWriter writes what is in a regular file.
-func (c *Copier) ToWriter(ctx context.Context, w io.Writer, from Place) error {
-	it, err := from.item(true)
-	if err != nil {
-		return err
-	}
-	defer it.close()
-	f, err := sys.Reopen(it.fd)
-	if err != nil {
-		return it.failed(sourceError{err})
-	}
-	defer f.Close()
-	var r io.Reader = f
-	if it.stat.Size > 0 {
-		r = io.LimitReader(f, it.stat.Size) // it may grow for ever
-	}
-	_, err = c.pump(ctx, w, r)
-	return it.failed(err)
 }
 
 // newName returns a name that nothing has.

@@ -119,7 +119,7 @@ func TestPlaces(t *testing.T) {
 		t.Chdir(out)
 		said := ""
 		cp := &Copier{Failed: func(where string, err error) { said += where + ": " + err.Error() }}
-		if err := cp.Copy(t.Context(), Place{root, "web", c.from}, Place{Path: c.to}); err != nil {
+		if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: c.from}, Place{Path: c.to}); err != nil {
 			said += err.Error()
 		}
 		if got := look(t, out); !equal(got, c.want) {
@@ -132,7 +132,7 @@ func TestPlaces(t *testing.T) {
 		// The same into a target.
 		dir, into := target(t, c.before)
 		t.Chdir("/")
-		_ = (&Copier{}).Copy(t.Context(), Place{root, "web", c.from}, Place{into, "db", c.to})
+		_ = (&Copier{}).Copy(t.Context(), Place{Root: root, Name: "web", Path: c.from}, Place{Root: into, Name: "db", Path: c.to})
 		if got := look(t, dir); !equal(got, c.want) {
 			t.Errorf("%s to db:%s: %v", c.from, c.to, got)
 		}
@@ -212,7 +212,7 @@ func TestSwap(t *testing.T) {
 				out := filepath.Join(mine, fmt.Sprint("out", i))
 				cp := &Copier{}
 				for _, from := range []string{"/a/dir/f", "/a/dir/sub/f", "/a"} {
-					if err := cp.Copy(t.Context(), Place{root, "web", from}, Place{Path: out}); err == nil {
+					if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: from}, Place{Path: out}); err == nil {
 						got++
 						for file, text := range look(t, mine) {
 							if text == "SECRET" {
@@ -224,7 +224,7 @@ func TestSwap(t *testing.T) {
 				}
 				for _, to := range []string{"/a/dir/w", "/a/dir", "/a/dir/sub/", "/a/dir/new"} {
 					for _, from := range []string{"f", "d"} {
-						_ = cp.Copy(t.Context(), Place{Path: filepath.Join(mine, from)}, Place{root, "web", to})
+						_ = cp.Copy(t.Context(), Place{Path: filepath.Join(mine, from)}, Place{Root: root, Name: "web", Path: to})
 					}
 				}
 			}
@@ -265,7 +265,7 @@ func TestSpecial(t *testing.T) {
 			}
 			left = append(left, where)
 		}}
-		if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{Path: filepath.Join(out, "d")}); err != nil {
+		if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d"}, Place{Path: filepath.Join(out, "d")}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Contains(left, "web:/d/fifo") || !slices.Contains(left, "web:/d/socket") {
@@ -276,13 +276,13 @@ func TestSpecial(t *testing.T) {
 				t.Errorf("%s is %q", name, text)
 			}
 		}
-		if err := cp.Copy(t.Context(), Place{root, "web", "/d/fifo"}, Place{Path: out}); !errors.Is(err, ErrSpecial) {
+		if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d/fifo"}, Place{Path: out}); !errors.Is(err, ErrSpecial) {
 			t.Error(err)
 		}
 		os.RemoveAll(filepath.Join(out, "d"))
 	}
 	// Nor is one written into.
-	err = (&Copier{}).Copy(t.Context(), Place{root, "web", "/d/other"}, Place{root, "web", "/d/fifo"})
+	err = (&Copier{}).Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d/other"}, Place{Root: root, Name: "web", Path: "/d/fifo"})
 	if err == nil || !strings.Contains(err.Error(), "it is a FIFO, and is left as it is") {
 		t.Error(err)
 	}
@@ -311,11 +311,11 @@ func TestGrowing(t *testing.T) {
 	defer stop.Store(true)
 	out := nstest.Dir(t)
 	for range 20 {
-		if err := (&Copier{}).Copy(t.Context(), Place{root, "web", "/log"}, Place{Path: out}); err != nil {
+		if err := (&Copier{}).Copy(t.Context(), Place{Root: root, Name: "web", Path: "/log"}, Place{Path: out}); err != nil {
 			t.Fatal(err)
 		}
 		var b bytes.Buffer
-		if err := (&Copier{Failed: func(string, error) {}}).ToTar(t.Context(), &b, Place{root, "web", "/log"}); err != nil && !isSource(err) && !strings.Contains(err.Error(), "shorter") {
+		if err := (&Copier{Failed: func(string, error) {}}).ToTar(t.Context(), &b, Place{Root: root, Name: "web", Path: "/log"}); err != nil && !isSource(err) && !strings.Contains(err.Error(), "shorter") {
 			t.Fatal(err)
 		}
 	}
@@ -335,7 +335,7 @@ func TestKernelFiles(t *testing.T) {
 	out := nstest.Dir(t)
 	said := map[string]string{}
 	cp := &Copier{Failed: func(where string, err error) { said[where] = err.Error() }}
-	if err := cp.Copy(t.Context(), Place{proc, "host", "/"}, Place{Path: filepath.Join(out, "proc")}); err != nil {
+	if err := cp.Copy(t.Context(), Place{Root: proc, Name: "host", Path: "/"}, Place{Path: filepath.Join(out, "proc")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(out, "proc"), 0o700); err != nil { //nolint:gosec // to be removed
@@ -351,7 +351,7 @@ func TestKernelFiles(t *testing.T) {
 	if _, err := os.Open("/proc/kcore"); err == nil && said["host:/kcore"] != "it is the memory of the kernel: not copied" {
 		t.Errorf("of /proc/kcore it says %q", said["host:/kcore"])
 	}
-	err = cp.Copy(t.Context(), Place{proc, "host", "/version"}, Place{proc, "host", "/uptime"})
+	err = cp.Copy(t.Context(), Place{Root: proc, Name: "host", Path: "/version"}, Place{Root: proc, Name: "host", Path: "/uptime"})
 	if err == nil || err.Error() != "host:/uptime: no file can be made in a proc file system" {
 		t.Error(err)
 	}
@@ -372,7 +372,7 @@ func TestSparse(t *testing.T) {
 		t.Skip(err) // the file system has none
 	}
 	out := nstest.Dir(t)
-	if err := (&Copier{}).Copy(t.Context(), Place{root, "web", "/sparse"}, Place{Path: out}); err != nil {
+	if err := (&Copier{}).Copy(t.Context(), Place{Root: root, Name: "web", Path: "/sparse"}, Place{Path: out}); err != nil {
 		t.Fatal(err)
 	}
 	g, err := os.Open(filepath.Join(out, "sparse"))
@@ -397,11 +397,11 @@ func TestAbort(t *testing.T) {
 	_, from := target(t, big)
 	for name, copying := range map[string]func(ctx context.Context, c *Copier, into *os.File) error{
 		"endless": func(ctx context.Context, c *Copier, into *os.File) error {
-			return c.FromReader(ctx, zeros{}, Place{into, "web", "/old"}, 0o644)
+			return c.FromReader(ctx, zeros{}, Place{Root: into, Name: "web", Path: "/old"}, 0o644)
 		},
 		"directory": func(ctx context.Context, c *Copier, into *os.File) error {
 			for {
-				if err := c.Copy(ctx, Place{from, "web", "/d"}, Place{into, "web", "/"}); err != nil {
+				if err := c.Copy(ctx, Place{Root: from, Name: "web", Path: "/d"}, Place{Root: into, Name: "web", Path: "/"}); err != nil {
 					return err
 				}
 				t.Error("it was quick")
@@ -430,7 +430,7 @@ func TestAbort(t *testing.T) {
 	c := &Copier{}
 	r, w := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- c.FromReader(t.Context(), r, Place{into, "web", "/new"}, 0o644) }()
+	go func() { done <- c.FromReader(t.Context(), r, Place{Root: into, Name: "web", Path: "/new"}, 0o644) }()
 	w.Write([]byte("some"))
 	c.Abort()
 	if got := look(t, dir); !equal(got, tree{"old": "old"}) {
@@ -483,12 +483,12 @@ func TestHardLinks(t *testing.T) {
 			tree{"d/c": "old", "d/sub/": ""}.make(t, out)
 			fallthrough
 		case "new":
-			if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{into, "db", "/"}); err != nil {
+			if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d"}, Place{Root: into, Name: "db", Path: "/"}); err != nil {
 				t.Fatal(err)
 			}
 		default:
 			var b bytes.Buffer
-			if err := errors.Join(cp.ToTar(t.Context(), &b, Place{root, "web", "/d"}), cp.FromTar(t.Context(), &b, Place{into, "db", "/"})); err != nil {
+			if err := errors.Join(cp.ToTar(t.Context(), &b, Place{Root: root, Name: "web", Path: "/d"}), cp.FromTar(t.Context(), &b, Place{Root: into, Name: "db", Path: "/"})); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -504,7 +504,7 @@ func TestHardLinks(t *testing.T) {
 	out, into := target(t, tree{"d/c/": ""})
 	said := ""
 	cp = &Copier{Failed: func(where string, err error) { said += where + ": " + err.Error() }}
-	if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{into, "db", "/"}); err != nil || said != "db:/d/c: it is a directory, and is left as it is" {
+	if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d"}, Place{Root: into, Name: "db", Path: "/"}); err != nil || said != "db:/d/c: it is a directory, and is left as it is" {
 		t.Errorf("%v, %s", err, said)
 	}
 	if text, err := os.ReadFile(filepath.Join(out, "d/sub/b")); err != nil || string(text) != "text" {
@@ -527,7 +527,7 @@ func TestPermissions(t *testing.T) {
 		true:  "d drwxr-x--t d/secret -rw------- d/suid -rwsr-sr-x",
 	} {
 		out := nstest.Dir(t)
-		if err := (&Copier{KeepSetID: keep}).Copy(t.Context(), Place{root, "web", "/d"}, Place{Path: out}); err != nil {
+		if err := (&Copier{Options: Options{KeepSetID: keep}}).Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d"}, Place{Path: out}); err != nil {
 			t.Fatal(err)
 		}
 		got := ""
@@ -557,7 +557,7 @@ func TestPermissions(t *testing.T) {
 	if err := errors.Join(os.WriteFile(filepath.Join(out, "secret"), nil, 0o640), os.Chmod(filepath.Join(out, "secret"), 0o640)); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Copier{}).Copy(t.Context(), Place{root, "web", "/d/secret"}, Place{Path: out}); err != nil {
+	if err := (&Copier{}).Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d/secret"}, Place{Path: out}); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(filepath.Join(out, "secret")); err != nil || st.Mode() != 0o640 {
@@ -584,7 +584,7 @@ func TestDeep(t *testing.T) {
 	out := nstest.Dir(t)
 	said := ""
 	cp := &Copier{Failed: func(_ string, err error) { said = err.Error() }}
-	if err := cp.Copy(t.Context(), Place{root, "web", "/d"}, Place{Path: out}); err != nil {
+	if err := cp.Copy(t.Context(), Place{Root: root, Name: "web", Path: "/d"}, Place{Path: out}); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(filepath.Join(out, "d/file")); err != nil || string(text) != "text" || said != "there are more than 1000 directories in one another" {
@@ -644,7 +644,7 @@ func TestFromTar(t *testing.T) {
 	whole := archive.Bytes()
 	var said []string
 	cp := &Copier{Failed: func(where string, err error) { said = append(said, where+": "+err.Error()) }}
-	if err := cp.FromTar(t.Context(), bytes.NewReader(whole), Place{root, "web", "/d"}); err != nil {
+	if err := cp.FromTar(t.Context(), bytes.NewReader(whole), Place{Root: root, Name: "web", Path: "/d"}); err != nil {
 		t.Fatal(err)
 	}
 	want := tree{
@@ -669,14 +669,14 @@ func TestFromTar(t *testing.T) {
 	// Half of an archive is an error, and half of a file not there.
 	dir, root = target(t, tree{})
 	half := pack(t, tar.Header{Typeflag: tar.TypeReg, Name: "a"}, tar.Header{Typeflag: tar.TypeReg, Name: "b"}).Bytes()[:512+512+512+1]
-	if err := cp.FromTar(t.Context(), bytes.NewReader(half), Place{root, "web", "/"}); err == nil {
+	if err := cp.FromTar(t.Context(), bytes.NewReader(half), Place{Root: root, Name: "web", Path: "/"}); err == nil {
 		t.Error("half an archive is no error")
 	}
 	if got := look(t, dir); !equal(got, tree{"a": "tar"}) {
 		t.Errorf("there is %v", got)
 	}
 	dir, root = target(t, tree{})
-	if err := cp.FromTar(t.Context(), iotest.DataErrReader(bytes.NewReader(whole)), Place{root, "web", "/"}); err != nil {
+	if err := cp.FromTar(t.Context(), iotest.DataErrReader(bytes.NewReader(whole)), Place{Root: root, Name: "web", Path: "/"}); err != nil {
 		t.Error(err)
 	}
 	os.Chmod(filepath.Join(dir, "sub"), 0o700)
@@ -684,11 +684,11 @@ func TestFromTar(t *testing.T) {
 	// Also one that is cut between two files, or that there is nothing of.
 	for _, n := range []int{0, 1024, 512 + 512 + 512} {
 		_, root = target(t, tree{})
-		if err := cp.FromTar(t.Context(), bytes.NewReader(whole[:n]), Place{root, "web", "/"}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := cp.FromTar(t.Context(), bytes.NewReader(whole[:n]), Place{Root: root, Name: "web", Path: "/"}); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d bytes of an archive: %v", n, err)
 		}
 	}
-	if err := cp.FromTar(t.Context(), strings.NewReader(strings.Repeat("no archive", 100)), Place{root, "web", "/"}); err == nil {
+	if err := cp.FromTar(t.Context(), strings.NewReader(strings.Repeat("no archive", 100)), Place{Root: root, Name: "web", Path: "/"}); err == nil {
 		t.Error("what is no archive is no error")
 	}
 }
@@ -699,11 +699,11 @@ func TestToTar(t *testing.T) {
 	_, root := target(t, in)
 	var b bytes.Buffer
 	cp := &Copier{Failed: func(where string, err error) { t.Error(where, err) }}
-	if err := cp.ToTar(t.Context(), &b, Place{root, "web", "/d"}); err != nil {
+	if err := cp.ToTar(t.Context(), &b, Place{Root: root, Name: "web", Path: "/d"}); err != nil {
 		t.Fatal(err)
 	}
 	dir, into := target(t, tree{})
-	if err := cp.FromTar(t.Context(), &b, Place{into, "db", "/"}); err != nil {
+	if err := cp.FromTar(t.Context(), &b, Place{Root: into, Name: "db", Path: "/"}); err != nil {
 		t.Fatal(err)
 	}
 	want := tree{"d/": "", "d/sub/": ""}

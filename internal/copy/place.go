@@ -1,11 +1,13 @@
 package copy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -16,7 +18,17 @@ func (p Place) open(follow bool) (int, error) {
 	if p.Root == nil {
 		return sys.OpenWay(p.Path, follow)
 	}
-	return sys.OpenInRoot(int(p.Root.Fd()), p.Path, follow)
+	root := int(p.Root.Fd())
+	fd, err := sys.OpenInRoot(root, p.Path, follow)
+	if err == nil && sys.IsProcfs(fd) || err != nil && (sys.IsLoop(err) || errors.Is(err, fs.ErrNotExist)) {
+		if why := aboutReader(root, p.Path, follow); why != nil {
+			if err == nil {
+				sys.CloseFD(fd)
+			}
+			return -1, why
+		}
+	}
+	return fd, err
 }
 
 // item opens what is at the place, to be copied.
@@ -34,7 +46,10 @@ func (p Place) item(follow bool) (item, error) {
 }
 
 // IsDir reports whether what is at the place is a directory.
-func (p Place) IsDir() (bool, error) {
+func (p Place) IsDir(ctx context.Context) (bool, error) {
+	if p.By != nil {
+		return p.By.isDir(ctx, p)
+	}
 	it, err := p.item(true)
 	if err != nil {
 		return false, err
@@ -113,7 +128,7 @@ func (p Place) place(name string, isDir bool) (spot, error) {
 		if dir == "" {
 			dir = "."
 		}
-		parent := Place{at.Root, at.Name, dir}
+		parent := Place{Root: at.Root, Name: at.Name, Path: dir}
 		fd, err := parent.open(true)
 		if err != nil {
 			return spot{}, placeError{strings.TrimSuffix(parent.String(), "/"), err}
@@ -179,129 +194,189 @@ func (p *present) stays() error {
 	return fmt.Errorf("it is %s, and is left as it is", sys.KindOf(p.stat.Mode))
 }
 
-// free returns nil if there is nothing at the spot that could not be replaced.
-func (at spot) free() error {
-	old, err := at.look()
-	if err == nil {
-		err = old.stays()
+// replaced returns nil if what is there can be replaced by a copy of that file.
+func (p *present) replaced(by sys.FileID) error {
+	if p != nil && p.stat.FileID == by {
+		return errSame
 	}
-	if err == nil && old != nil && old.mounted {
+	return p.stays()
+}
+
+var errSame = errors.New("it is the same file as the one that is copied")
+
+// free returns nil if there is nothing that could not be replaced.
+func (p *present) free() error {
+	err := p.stays()
+	if err == nil && p != nil && p.mounted {
 		err = errors.New("something is mounted on it, and it is left as it is")
 	}
 	return err
 }
 
+// An unfinished copy has a name that it is not to keep.
+type unfinished struct {
+	dir    int
+	name   string
+	inside int // of a private directory, or -1 for a file
+}
+
 // begin makes something under a name of its own, which is forgotten or removed
-// when done is called.
-func (c *Copier) begin(at spot, create func(name string) error) (name string, done func(), err error) {
-	name = newName()
-	u := unfinished{sys.Dup(at.dir), name}
+// when it is dropped.
+func (c *Copier) begin(at spot, create func(u *unfinished) error) (*unfinished, error) {
+	u := &unfinished{sys.Dup(at.dir), newName(), -1}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.aborted {
 		sys.CloseFD(u.dir)
-		return "", nil, errAborted
+		return nil, errAborted
 	}
 	// Under the lock: what is made is known before it can be given up.
-	if err := create(name); err != nil {
+	if err := create(u); err != nil {
 		sys.CloseFD(u.dir)
 		if kernel := sys.KernelFiles(at.dir); kernel != "" {
 			err = fmt.Errorf("no file can be made in a %s file system", kernel)
 		}
-		return "", nil, err
+		return nil, err
 	}
 	c.pending = append(c.pending, u)
-	return name, func() { c.drop(name) }, nil
+	return u, nil
 }
 
 // create is begin for a regular file.
 func (c *Copier) create(at spot) (f *os.File, done func(), err error) {
-	_, done, err = c.begin(at, func(name string) (err error) {
-		f, err = sys.CreateFile(at.dir, name)
+	u, err := c.begin(at, func(u *unfinished) (err error) {
+		f, err = sys.CreateFile(at.dir, u.name)
 		return err
 	})
-	return f, done, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, func() { c.drop(u) }, nil
 }
 
-// settle gives what is whole the name it is to have.
-func (c *Copier) settle(name string, at spot, isNew bool) error {
+// inner is the name of what is made in a private directory.
+const inner = "copy"
+
+// private is begin for what cannot be made and opened in one call: a directory
+// in which nobody else can put something else in its place. Who may rename it
+// may not look into it.
+func (c *Copier) private(at spot) (*unfinished, error) {
+	return c.begin(at, func(u *unfinished) error {
+		if err := sys.Mkdir(at.dir, u.name, 0o700); err != nil {
+			return err
+		}
+		dir, err := sys.OpenPrivateDir(at.dir, u.name)
+		if err != nil {
+			_ = sys.Rmdir(at.dir, u.name)
+			return err
+		}
+		u.inside = dir
+		return nil
+	})
+}
+
+// settle gives a file that is whole the name it is to have.
+func (c *Copier) settle(name string, at spot) error {
+	return c.finish(func(u *unfinished) bool { return u.name == name }, func(*unfinished) error { return sys.RenameOver(at.dir, name, at.name) })
+}
+
+// settlePrivate moves what is whole from its private directory to where it is to
+// be: to nothing else's place, if it is new.
+func (c *Copier) settlePrivate(p *unfinished, at spot, isNew bool) error {
+	return c.finish(func(u *unfinished) bool { return u == p }, func(*unfinished) error {
+		err := sys.RenameTo(p.inside, inner, at.dir, at.name, isNew)
+		if err == nil {
+			_ = sys.Rmdir(p.dir, p.name)
+		}
+		return err
+	})
+}
+
+// finish does what makes an unfinished copy a finished one.
+func (c *Copier) finish(which func(*unfinished) bool, rename func(*unfinished) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.aborted {
+	i := slices.IndexFunc(c.pending, which)
+	if c.aborted || i < 0 {
 		return errAborted
 	}
-	var err error
-	if isNew {
-		err = sys.RenameNew(at.dir, name, at.name)
-	} else {
-		err = sys.RenameOver(at.dir, name, at.name)
-	}
-	if err != nil {
+	u := c.pending[i]
+	if err := rename(u); err != nil {
 		return err
 	}
-	u, _ := c.forget(name)
-	sys.CloseFD(u.dir)
+	c.pending = slices.Delete(c.pending, i, i+1)
+	u.close()
 	return nil
 }
 
-// forget takes a name off the list, with the lock held.
-func (c *Copier) forget(name string) (unfinished, bool) {
-	for i, u := range c.pending {
-		if u.name == name {
-			c.pending = append(c.pending[:i], c.pending[i+1:]...)
-			return u, true
-		}
+func (u *unfinished) close() { sys.CloseAll(u.dir, u.inside) }
+
+// remove removes what has not been finished. Of a directory what is in it goes
+// by its descriptor: its name may be another's by now.
+func (u *unfinished) remove() {
+	if u.inside < 0 {
+		_ = sys.Unlink(u.dir, u.name)
+	} else {
+		empty(sys.Dup(u.inside), 0)
+		_ = sys.Rmdir(u.dir, u.name)
 	}
-	return unfinished{}, false
+	u.close()
 }
 
 // drop removes what is still there under its first name.
-func (c *Copier) drop(name string) {
+func (c *Copier) drop(u *unfinished) {
 	c.mu.Lock()
-	u, ok := c.forget(name)
+	i := slices.Index(c.pending, u)
+	if i >= 0 {
+		c.pending = slices.Delete(c.pending, i, i+1)
+	}
 	c.mu.Unlock()
-	if ok {
-		remove(u.dir, u.name, 0)
-		sys.CloseFD(u.dir)
+	if i >= 0 {
+		u.remove()
 	}
 }
 
 // Abort removes what is not whole. Nothing can be made any more. It may be
-// called while the copier waits for something that does not answer.
+// called while the copier waits for something that does not answer. A file that
+// is being written over is whole first.
 func (c *Copier) Abort() {
 	c.mu.Lock()
 	c.aborted = true
 	pending := c.pending
 	c.pending = nil
 	c.mu.Unlock()
-	for i := len(pending) - 1; i >= 0; i-- {
-		remove(pending[i].dir, pending[i].name, 0)
-		sys.CloseFD(pending[i].dir)
+	for _, u := range slices.Backward(pending) {
+		u.remove()
 	}
+	c.inPlace.Lock()
+	c.inPlace.Unlock() //nolint:staticcheck // it is waited for
 }
 
-// remove removes a file, or a directory with all that is in it: of one mount,
-// since what others may have mounted there meanwhile is not ours.
-func remove(dir int, name string, depth int) {
-	if err := sys.Unlink(dir, name); err == nil || depth > deepest+1 {
-		return
-	}
-	fd, err := sys.OpenSameMount(dir, name)
-	if err != nil {
-		return
-	}
-	f := os.NewFile(uintptr(fd), name)
+// empty removes all that is in a directory, of one mount, since what others may
+// have mounted there meanwhile is not ours, and closes it.
+func empty(dir, depth int) {
+	f := os.NewFile(uintptr(dir), "directory")
 	defer f.Close()
+	_ = sys.Chmod(dir, 0o700)
+	if depth > deepest+2 {
+		return
+	}
 	for {
 		names, err := f.Readdirnames(1024)
-		for _, child := range names {
-			remove(fd, child, depth+1)
+		for _, name := range names {
+			if sys.Unlink(dir, name) == nil {
+				continue
+			}
+			_ = sys.ChmodAt(dir, name, 0o700) // a directory that has got its permissions already
+			if fd, err := sys.OpenSameMount(dir, name); err == nil {
+				empty(fd, depth+1)
+				_ = sys.Rmdir(dir, name)
+			}
 		}
 		if err != nil || len(names) == 0 {
-			break
+			return
 		}
 	}
-	_ = sys.Rmdir(dir, name)
 }
 
 // A making is a directory that has been made and has not got its name yet.
@@ -311,38 +386,41 @@ type making struct {
 }
 
 // mkdir opens the directory at a spot. If there is none it is made, and the
-// making says so: under a name of its own, unless the directory it is in has
-// one.
+// making says so: in a private directory, unless the one it is in is private.
 func (c *Copier) mkdir(at spot, fresh bool) (into *os.File, m *making, err error) {
 	if at.name == "" {
 		f, err := sys.Reopen(at.dir)
 		return f, nil, err
 	}
-	if !fresh {
-		old, err := at.look()
-		if err != nil {
+	if fresh {
+		if err := sys.Mkdir(at.dir, at.name, 0o700); err != nil {
 			return nil, nil, err
 		}
-		if old != nil {
-			f, err := openDir(at.dir, at.name)
-			return f, nil, err
-		}
-		name, done, err := c.begin(at, func(name string) error { return sys.Mkdir(at.dir, name, 0o700) })
-		if err != nil {
-			return nil, nil, err
-		}
-		f, err := openDir(at.dir, name)
-		if err != nil {
-			done()
-			return nil, nil, err
-		}
-		return f, &making{done, func() error { return c.settle(name, at, true) }}, nil
+		f, err := openDir(at.dir, at.name)
+		return f, &making{func() {}, func() error { return nil }}, err
 	}
-	if err := sys.Mkdir(at.dir, at.name, 0o700); err != nil {
+	old, err := at.look()
+	if err != nil {
 		return nil, nil, err
 	}
-	f, err := openDir(at.dir, at.name)
-	return f, &making{func() {}, func() error { return nil }}, err
+	if old != nil {
+		f, err := openDir(at.dir, at.name)
+		return f, nil, err
+	}
+	p, err := c.private(at)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := sys.Mkdir(p.inside, inner, 0o700); err != nil {
+		c.drop(p)
+		return nil, nil, err
+	}
+	f, err := openDir(p.inside, inner)
+	if err != nil {
+		c.drop(p)
+		return nil, nil, err
+	}
+	return f, &making{func() { c.drop(p) }, func() error { return c.settlePrivate(p, at, true) }}, nil
 }
 
 // openDir opens a directory by its name in another; a link is not followed.

@@ -17,107 +17,155 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// ToTar writes an archive with what is at a place, under its own name.
-func (c *Copier) ToTar(ctx context.Context, w io.Writer, from Place) error {
-	it, err := from.item(!c.NoFollow)
+// pack writes an archive of what a stream says.
+func (c *Copier) pack(ctx context.Context, r io.Reader, w io.Writer) error {
+	k := &packer{sink: sink{Copier: c, in: newReader(r), buf: make([]byte, block)}, out: tar.NewWriter(w), w: w, names: map[uint64]string{}}
+	top, err := k.in.next()
 	if err != nil {
 		return err
 	}
-	defer it.close()
-	out := tar.NewWriter(w)
-	c.twins = newTwins(nil, "")
-	defer func() { c.twins = nil }()
-	err = c.pack(ctx, out, it, cmp.Or(baseName(from.Path), "."), 0)
-	if err == nil || isSource(err) { // which leaves whole entries
-		err = cmp.Or(out.Close(), err)
+	if top.kind != frameTop {
+		return bad("a beginning")
 	}
-	return it.failed(err)
+	dir, name := "", cmp.Or(top.name, ".")
+	for depth := 0; ; {
+		f, err := k.in.next()
+		if err != nil {
+			return err
+		}
+		switch f.kind {
+		case frameStop:
+			if depth > 0 {
+				return bad("an end inside")
+			}
+			return output(0, k.out.Close())
+		case frameEnd:
+			if depth--; depth < 0 {
+				return bad("an end outside")
+			}
+			dir = path.Dir(dir)
+			continue
+		}
+		if depth > 0 {
+			if f.name == "" {
+				return bad("no name")
+			}
+			name = dir + "/" + f.name
+		}
+		if f.kind == frameDir {
+			if depth++; depth > deepest+2 {
+				return bad("too many directories in one another")
+			}
+			dir = name
+		}
+		if err := k.entry(ctx, f, name); err != nil {
+			return err
+		}
+	}
 }
 
-// pack adds an item to an archive.
-func (c *Copier) pack(ctx context.Context, out *tar.Writer, it item, name string, depth int) error {
+// A packer writes an archive.
+type packer struct {
+	sink
+	out   *tar.Writer
+	w     io.Writer // below it
+	names map[uint64]string
+}
+
+// entry adds what a frame says to an archive.
+func (k *packer) entry(ctx context.Context, f frame, name string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	h := &tar.Header{
-		Name: name, Mode: int64(c.perm(it.stat)), ModTime: it.stat.Changed,
-		Uid: int(it.stat.UID), Gid: int(it.stat.GID),
+	st := f.stat
+	h := &tar.Header{Name: name, Mode: int64(k.perm(st)), ModTime: st.Changed, Uid: int(st.UID), Gid: int(st.GID)}
+	if k.Owner != nil {
+		h.Uid, h.Gid = int(k.Owner[0]), int(k.Owner[1])
 	}
-	if c.Owner != nil {
-		u, g, err := c.owner(it.stat)
-		if err != nil {
-			return sourceError{err}
+	for _, id := range []*int{&h.Uid, &h.Gid} {
+		if *id == noID {
+			*id = 65534 // who has no number there is nobody
 		}
-		h.Uid, h.Gid = int(u), int(g)
 	}
-	switch {
-	case it.stat.IsDir():
-		dir, err := it.openDir(depth)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
+	if h.ModTime.IsZero() {
+		h.ModTime = time.Unix(0, 0)
+	}
+	k.Files.Add(1)
+	switch f.kind {
+	case frameDir:
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
-		if err := out.WriteHeader(h); err != nil {
-			return err
+	case frameLink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, f.text
+	case frameTwin:
+		if h.Typeflag, h.Linkname = tar.TypeLink, k.names[f.twin]; h.Linkname == "" {
+			k.failed(name, errors.New("of its other names none was copied"))
+			return nil
 		}
-		c.Files.Add(1)
-		return c.each(ctx, dir, it, func(child item, base string) error {
-			err := c.pack(ctx, out, child, path.Join(name, base), depth+1)
-			if err != nil && !isSource(err) {
-				return fatalError{err} // an archive with half an entry is none
-			}
-			return err
-		})
-	case it.stat.IsLink():
-		text, err := sys.ReadlinkAt(it.fd, "")
-		if err != nil {
-			return sourceError{err}
+	case frameFile:
+		if f.twin != 0 && len(k.names) < mostTwins {
+			k.names[f.twin] = name
 		}
-		h.Typeflag, h.Linkname = tar.TypeSymlink, text
-		c.Files.Add(1)
-		return out.WriteHeader(h)
-	case it.stat.IsRegular():
-		if first := c.twins.of(it.stat); first != "" {
-			h.Typeflag, h.Linkname = tar.TypeLink, first
-			c.Files.Add(1)
-			return out.WriteHeader(h)
-		}
-		err := c.packFile(ctx, out, it, h)
-		if err == nil {
-			c.twins.add(it.stat, name)
-		}
-		return err
+		return k.file(ctx, h, f)
+	default:
+		return bad("a frame out of place")
 	}
-	return sourceError{fmt.Errorf("it is %s: %w", sys.KindOf(it.stat.Mode), ErrSpecial)}
+	return output(0, k.out.WriteHeader(h))
 }
 
-// packFile adds a regular file, as long as it was when it was opened: what has
+// file adds a regular file, as long as it was when it was opened: what has
 // become shorter is filled up.
-func (c *Copier) packFile(ctx context.Context, out *tar.Writer, it item, h *tar.Header) error {
-	f, err := sys.Reopen(it.fd)
-	if err != nil {
-		return sourceError{err}
+func (k *packer) file(ctx context.Context, h *tar.Header, f frame) error {
+	if isFileOf(k.w, f.stat.FileID) {
+		k.failed(h.Name, errors.New("it is the archive itself; left out"))
+		return k.in.skipFile()
 	}
-	defer f.Close()
-	h.Typeflag, h.Size = tar.TypeReg, it.stat.Size
-	if err := out.WriteHeader(h); err != nil {
-		return err
+	h.Typeflag, h.Size = tar.TypeReg, f.stat.Size
+	if err := k.out.WriteHeader(h); err != nil {
+		return output(0, err)
 	}
-	n, err := c.pump(ctx, out, io.LimitReader(f, it.stat.Size))
-	if err != nil && !isSource(err) {
-		return err
-	}
-	if n < it.stat.Size {
-		if _, e := io.CopyN(out, zeros{}, it.stat.Size-n); e != nil {
-			return e
+	left := h.Size
+	for {
+		g, err := k.in.next()
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			err = sourceError{errors.New("it has become shorter meanwhile, and is filled up with zeros")}
+		switch g.kind {
+		case frameHole:
+			n := min(g.n, left)
+			if err := output(io.CopyN(k.out, zeros{}, n)); err != nil {
+				return err
+			}
+			left -= n
+		case frameData:
+			for k.in.left > 0 {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				n, err := k.in.Read(k.buf)
+				if err != nil && k.in.left > 0 {
+					return err
+				}
+				k.Bytes.Add(int64(n))
+				n = int(min(int64(n), left))
+				if err := output(k.out.Write(k.buf[:n])); err != nil {
+					return err
+				}
+				left -= int64(n)
+			}
+		case frameDone:
+			if left > 0 {
+				if err := output(io.CopyN(k.out, zeros{}, left)); err != nil {
+					return err
+				}
+				if g.whole {
+					k.failed(h.Name, errors.New("it has become shorter meanwhile, and is filled up with zeros"))
+				}
+			}
+			return nil
+		default:
+			return bad("a frame in a file")
 		}
 	}
-	c.Files.Add(1)
-	return err
 }
 
 // An ending reader knows whether it has come to its end.
@@ -139,9 +187,9 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FromTar makes what is in an archive, below a directory. A link in the way of a
+// unpackAll makes what is in an archive, below a directory. A link in the way of a
 // name is not followed.
-func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
+func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 	fd, err := to.open(true)
 	if err != nil {
 		return placeError{to.String(), err}
@@ -153,6 +201,7 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 	}
 	defer top.Close()
 	var dirs []*tar.Header // which get their permissions when all is in them
+	made := make(map[string]sys.FileID)
 	whole := &ending{Reader: r}
 	in := tar.NewReader(whole)
 	for {
@@ -179,7 +228,7 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 		if h.Typeflag == tar.TypeDir {
 			dirs = append(dirs, h)
 		}
-		err = c.unpack(ctx, in, h, top, parts, where)
+		err = c.unpack(ctx, in, h, top, parts, where, made)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
@@ -192,12 +241,15 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 	}
 	for _, h := range slices.Backward(dirs) {
 		parts, err := split(h.Name)
-		if err != nil || len(parts) == 0 {
-			continue
+		id, ours := made[strings.Join(parts, "/")]
+		if err != nil || !ours {
+			continue // what was there before keeps its owner and permissions
 		}
-		f, err := c.walk(top, parts, false)
+		f, err := c.walk(top, parts, nil)
 		if err == nil {
-			err = c.dress(f, statOf(h), nil)
+			if is, e := sys.Fstat(int(f.Fd())); e == nil && is == id { // else somebody has put another in its place
+				err = c.dress(f, statOf(h), nil)
+			}
 			f.Close()
 		}
 		if err != nil {
@@ -227,22 +279,19 @@ func statOf(h *tar.Header) sys.FileStat {
 	return sys.FileStat{UID: uint32(h.Uid), GID: uint32(h.Gid), Mode: uint32(h.Mode) & 0o7777, Changed: h.ModTime.Truncate(time.Microsecond)}
 }
 
-// walk opens the directory that the names lead to from top, and makes what is
-// not there.
-func (c *Copier) walk(top *os.File, parts []string, create bool) (*os.File, error) {
+// walk opens the directory that the names lead to from top. What is not there is
+// made, if made is not nil, and noted there.
+func (c *Copier) walk(top *os.File, parts []string, made map[string]sys.FileID) (*os.File, error) {
 	dir, err := sys.Reopen(int(top.Fd()))
-	for _, part := range parts {
+	for i, part := range parts {
 		if err != nil {
 			return nil, err
 		}
 		next, e := openDir(int(dir.Fd()), part)
-		if errors.Is(e, fs.ErrNotExist) && create {
-			made := sys.Mkdir(int(dir.Fd()), part, 0o755)
-			if e = made; made == nil || errors.Is(made, fs.ErrExist) {
-				next, e = openDir(int(dir.Fd()), part)
-			}
-			if e == nil && made == nil && c.Heir != nil {
-				_ = sys.Chown(int(next.Fd()), c.Heir[0], c.Heir[1]) // as far as it is permitted
+		if errors.Is(e, fs.ErrNotExist) && made != nil {
+			var id sys.FileID
+			if next, id, e = c.makeDir(spot{dir: int(dir.Fd()), name: part}); e == nil && id != (sys.FileID{}) {
+				made[strings.Join(parts[:i+1], "/")] = id
 			}
 		}
 		dir.Close()
@@ -251,10 +300,28 @@ func (c *Copier) walk(top *os.File, parts []string, create bool) (*os.File, erro
 	return dir, err
 }
 
+// makeDir makes a directory, and says which it is if it was not there.
+func (c *Copier) makeDir(at spot) (*os.File, sys.FileID, error) {
+	f, making, err := c.mkdir(at, false)
+	if err != nil || making == nil {
+		return f, sys.FileID{}, err
+	}
+	defer making.done()
+	id, err := sys.Fstat(int(f.Fd()))
+	if err == nil {
+		err = c.settleDir(f, sys.DirStat(0o755), making)
+	}
+	if err != nil {
+		f.Close()
+		return nil, id, err
+	}
+	return f, id, nil
+}
+
 // unpack makes one entry.
-func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *os.File, parts []string, where string) error {
+func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *os.File, parts []string, where string, made map[string]sys.FileID) error {
 	if h.Typeflag == tar.TypeDir {
-		dir, err := c.walk(top, parts, true)
+		dir, err := c.walk(top, parts, made)
 		if err != nil {
 			return err
 		}
@@ -264,7 +331,7 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 	if len(parts) == 0 {
 		return errors.New("it has no name; left out")
 	}
-	dir, err := c.walk(top, parts[:len(parts)-1], true)
+	dir, err := c.walk(top, parts[:len(parts)-1], made)
 	if err != nil {
 		return err
 	}
@@ -273,12 +340,14 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 	st := statOf(h)
 	switch h.Typeflag {
 	case tar.TypeReg:
-		return c.putFile(at, st, func(f *os.File) error {
-			_, err := c.pump(ctx, f, in)
-			return err
+		return c.putFile(at, st, func(f *os.File, most int64) error {
+			if most > 0 && h.Size > most {
+				return errNoRoom
+			}
+			return c.write(ctx, f, in)
 		})
 	case tar.TypeSymlink:
-		return c.putLink(h.Linkname, st, at)
+		return c.putLink(h.Linkname, st, at, false)
 	case tar.TypeLink:
 		return c.link(top, h.Linkname, at)
 	}
@@ -291,21 +360,51 @@ func (c *Copier) link(top *os.File, to string, at spot) error {
 	if err != nil || len(parts) == 0 {
 		return fmt.Errorf("a link to %q: %w", to, cmp.Or(err, fs.ErrInvalid))
 	}
-	dir, err := c.walk(top, parts[:len(parts)-1], false)
+	dir, err := c.walk(top, parts[:len(parts)-1], nil)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := at.free(); err != nil {
-		return err
+	return c.linkTo(int(dir.Fd()), parts[len(parts)-1], at)
+}
+
+// linkTo makes a hard link to a name in a directory.
+func (c *Copier) linkTo(dir int, name string, at spot) error {
+	old, err := at.look()
+	if err == nil {
+		err = old.free()
 	}
-	name, done, err := c.begin(at, func(name string) error {
-		return sys.HardLink(int(dir.Fd()), parts[len(parts)-1], at.dir, name)
-	})
 	if err != nil {
 		return err
 	}
-	defer done()
+	u, err := c.begin(at, func(u *unfinished) error { return sys.HardLink(dir, name, at.dir, u.name) })
+	if err != nil {
+		return err
+	}
+	defer c.drop(u)
 	c.Files.Add(1)
-	return c.settle(name, at, false)
+	return c.settle(u.name, at)
+}
+
+// write writes all there is to read.
+func (c *Copier) write(ctx context.Context, to io.Writer, from io.Reader) error {
+	buf := make([]byte, block)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := from.Read(buf)
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return err
+			}
+			c.Bytes.Add(int64(n))
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return sourceError{err}
+		}
+	}
 }

@@ -1,19 +1,16 @@
 package copy
 
 import (
-	"os"
-	"strings"
 	"time"
 
 	"github.com/nstool/nstool/internal/sys"
 )
 
 // Twins are the files with several names in what is copied: the copies have
-// them too.
+// them too. Each has a number in the stream.
 type twins struct {
-	top    *os.File // the directory that the copies are in; of an archive nil
-	prefix string   // of the text of a place in it
-	first  map[twin]string
+	numbers map[twin]uint64
+	last    uint64
 }
 
 // A twin is a file with other names. Its number alone may be that of another
@@ -27,24 +24,26 @@ type twin struct {
 // mostTwins is how many are known. Of what is more, each name becomes a file.
 const mostTwins = 1 << 20
 
-func newTwins(top *os.File, text string) *twins {
-	if text != "" {
-		text = strings.TrimSuffix(text, "/") + "/"
+// of returns the number of a file with several names, or 0, and whether it was
+// asked for before.
+func (t *twins) of(st sys.FileStat) (n uint64, again bool) {
+	if st.Links < 2 {
+		return 0, false
 	}
-	return &twins{top, text, make(map[twin]string)}
+	key := twin{st.FileID, st.Size, st.Changed}
+	if n = t.numbers[key]; n != 0 {
+		return n, true
+	}
+	if len(t.numbers) >= mostTwins {
+		return 0, false
+	}
+	if t.numbers == nil {
+		t.numbers = make(map[twin]uint64)
+	}
+	t.last++
+	t.numbers[key] = t.last
+	return t.last, false
 }
 
-// of returns the name of the first copy of a file, relative to the top, or "".
-func (t *twins) of(st sys.FileStat) string {
-	if t == nil || st.Links < 2 {
-		return ""
-	}
-	return t.first[twin{st.FileID, st.Size, st.Changed}]
-}
-
-// add says that a file has been copied to a place.
-func (t *twins) add(st sys.FileStat, text string) {
-	if t != nil && st.Links > 1 && len(t.first) < mostTwins {
-		t.first[twin{st.FileID, st.Size, st.Changed}] = strings.TrimPrefix(text, t.prefix)
-	}
-}
+// forget makes the next name of a file the first: this one could not be read.
+func (t *twins) forget(st sys.FileStat) { delete(t.numbers, twin{st.FileID, st.Size, st.Changed}) }

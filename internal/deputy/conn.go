@@ -11,8 +11,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// errEnded says that a deputy is not there any more.
-var errEnded = errors.New("the process that acts for nstool there has ended")
+// ErrEnded says that a deputy is not there any more.
+var ErrEnded = errors.New("the process that acts for nstool there has ended")
 
 // A Conn is a connection between a deputy and who started it: messages of at
 // most [sys.MostMessage] bytes, each with a few descriptors or none. One goroutine
@@ -56,7 +56,7 @@ func (c *Conn) Send(message any, files ...*os.File) error {
 		err = sent
 	}
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		return errEnded
+		return ErrEnded
 	}
 	return err
 }

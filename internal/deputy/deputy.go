@@ -94,7 +94,7 @@ func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error)
 		step, call := s.Failed(said.Failed)
 		err = fmt.Errorf("%s: %w", r.steps()[step], os.NewSyscallError(call, said.Err))
 	case !ok:
-		err = fmt.Errorf("%s: %w", r, errEnded)
+		err = fmt.Errorf("%s: %w", r, ErrEnded)
 	}
 	if err != nil {
 		d.kill()
@@ -124,6 +124,9 @@ func (d *Deputy) kill() {
 	}
 	_ = d.pidfd.Close()
 }
+
+// Hangup ends the connection: a deputy that plays its role ends then.
+func (d *Deputy) Hangup() { d.Conn.Close() }
 
 // Gone is closed when the deputy has ended.
 func (d *Deputy) Gone() <-chan struct{} { return d.gone }

@@ -46,10 +46,9 @@ const (
 	AsTarget
 )
 
-// fileCaps are the capabilities that are about files: CAP_CHOWN,
-// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER and CAP_FSETID. Quotas and
-// reserved space hold for who has no others.
-const fileCaps task.Caps = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<4
+// notOurs is CAP_SYS_RESOURCE, which a deputy never has: quotas and limits hold for
+// it.
+const notOurs task.Caps = 1 << 24
 
 // rootCaps are those without which root is less than another user among the
 // files of that user: CAP_CHOWN and CAP_DAC_OVERRIDE.
@@ -91,7 +90,7 @@ func RightsOf(t *enter.Target, root *os.File, as As) (*Rights, error) {
 		r.Of = "root of " + t.String()
 		r.UID, r.GID, r.Groups, r.Caps = uid, gid, nil, id.Caps.Bounding
 	}
-	r.Caps &= id.Caps.Bounding & fileCaps
+	r.Caps &= id.Caps.Bounding &^ notOurs
 	if r.User == nil {
 		_, have := sys.Capabilities()
 		r.Caps &= task.Caps(have)
@@ -107,7 +106,7 @@ func RightsIn(mnt, root *os.File, of string) (*Rights, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rights{Of: "the owner of " + of, UID: st.UID, GID: st.GID, Caps: fileCaps, nobody: true, who: enter.Whoever(st.UID, st.GID)}
+	r := &Rights{Of: "the owner of " + of, UID: st.UID, GID: st.GID, Caps: task.AllCaps() &^ notOurs, nobody: true, who: enter.Whoever(st.UID, st.GID)}
 	owner, err := sys.Owner(int(mnt.Fd()))
 	if err != nil {
 		return nil, err

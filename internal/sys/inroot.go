@@ -84,9 +84,8 @@ func openSame(dirfd int, name string, flags uint64) (fd int, err error) {
 // is not opened. It does not wait.
 func Reopen(fd int) (*os.File, error) { return reopenFile(fd, unix.O_RDONLY) }
 
-// Overwrite opens the regular file that fd is open on by O_PATH for writing, and
-// empties it.
-func Overwrite(fd int) (*os.File, error) { return reopenFile(fd, unix.O_WRONLY|unix.O_TRUNC) }
+// ReopenToWrite is [Reopen] for reading and writing.
+func ReopenToWrite(fd int) (*os.File, error) { return reopenFile(fd, unix.O_RDWR) }
 
 func reopenFile(fd, flags int) (*os.File, error) {
 	st, err := StatFD(fd)
@@ -122,17 +121,69 @@ func RenameOver(dirfd int, from, to string) error {
 	return os.NewSyscallError("renameat", retry(func() error { return unix.Renameat(dirfd, from, dirfd, to) }))
 }
 
-// RenameNew renames from to to in dirfd. The name to must not exist; on a file
-// system that cannot promise it, it is looked for before.
-func RenameNew(dirfd int, from, to string) error {
-	err := Rename(dirfd, from, to)
-	if errors.Is(err, unix.EINVAL) {
-		if _, e := StatAt(dirfd, to); e == nil {
-			return os.NewSyscallError("renameat", unix.EEXIST)
-		}
-		return RenameOver(dirfd, from, to)
+// RenameTo moves a name from one directory to another: in the place of what has
+// it there, or if it is to be new only if nothing has. On a file system that
+// cannot promise that, it is looked for before.
+func RenameTo(fromDir int, from string, toDir int, to string, isNew bool) error {
+	if !isNew {
+		return change("renameat", func() error { return unix.Renameat(fromDir, from, toDir, to) })
 	}
-	return err
+	err := change("renameat2", func() error { return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE) })
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	if _, e := StatAt(toDir, to); e == nil {
+		return os.NewSyscallError("renameat", unix.EEXIST)
+	}
+	return RenameTo(fromDir, from, toDir, to, false)
+}
+
+// OpenPrivateDir opens the directory name in dirfd, which the caller has just
+// made: if it is its own, and nobody else's to look into. Whoever may write to
+// dirfd can have put another in its place.
+func OpenPrivateDir(dirfd int, name string) (int, error) {
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	st, err := StatFD(fd)
+	if err == nil && (st.Mode&0o777 != 0o700 || st.UID != uint32(os.Geteuid())) {
+		err = os.NewSyscallError("openat", unix.ESTALE)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// RegularID returns the device and inode of the regular file that fd is.
+func RegularID(fd int) (id FileID, regular bool) {
+	st, err := StatFD(fd)
+	if err != nil || !st.IsRegular() {
+		return FileID{}, false
+	}
+	return st.FileID, true
+}
+
+// Reserve has the file system keep room for a file of size bytes, if it can say:
+// what a disk that is full has no room for is an error before anything is
+// written. See fallocate(2).
+func Reserve(fd int, size int64) error {
+	err := retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		return nil
+	}
+	return os.NewSyscallError("fallocate", err)
+}
+
+// MemoryFile returns a file that is in memory and has no name.
+func MemoryFile() (*os.File, error) {
+	fd, err := unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	return os.NewFile(uintptr(fd), "memory"), nil
 }
 
 // HardLink gives the file from in fromDir, which is not followed, another name.
@@ -207,24 +258,6 @@ func KernelFiles(fd int) string {
 		return ""
 	}
 	return kernelFiles[kind]
-}
-
-// ActAs makes what the calling thread creates belong to a user and a group, as
-// far as it may, and takes from it all privileges but those over files: quotas
-// and reserved space hold for it. The thread must be locked, and is not to be
-// given back. See setfsuid(2).
-func ActAs(uid, gid uint32) {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var caps [2]unix.CapUserData
-	had := unix.Capget(&hdr, &caps[0]) == nil
-	_, _ = unix.SetfsgidRetGid(int(gid))
-	_, _ = unix.SetfsuidRetUid(int(uid)) // which takes CAP_DAC_OVERRIDE and its like away
-	if had {
-		const files = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID
-		caps[0].Effective = caps[0].Permitted & files
-		caps[1].Effective = 0
-		_ = unix.Capset(&hdr, &caps[0])
-	}
 }
 
 // IsFull reports whether err says that no more can be written to a file system:

@@ -97,6 +97,14 @@ type FileStat struct {
 	Changed  time.Time // of the content
 }
 
+// RegularStat is what a regular file with these permissions is.
+func RegularStat(perm uint32, id FileID) FileStat {
+	return FileStat{FileID: id, Mode: unix.S_IFREG | perm&0o7777, Links: 1}
+}
+
+// DirStat is what a directory with these permissions is, of user and group 0.
+func DirStat(perm uint32) FileStat { return FileStat{Mode: unix.S_IFDIR | perm&0o7777} }
+
 // IsDir reports whether the file is a directory.
 func (s FileStat) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
 
@@ -187,6 +195,12 @@ func Mkdir(dirfd int, name string, perm uint32) error {
 // Chmod sets the permissions of the file of fd, the umask being no matter.
 func Chmod(fd int, perm uint32) error {
 	return change("fchmod", func() error { return unix.Fchmod(fd, perm) })
+}
+
+// ChmodAt sets the permissions of name in dirfd, which must be no symbolic link
+// of anybody else's making.
+func ChmodAt(dirfd int, name string, perm uint32) error {
+	return change("fchmodat", func() error { return unix.Fchmodat(dirfd, name, perm, 0) })
 }
 
 // Create makes an empty file at name in dirfd, which must not exist, and opens

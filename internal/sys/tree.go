@@ -206,6 +206,13 @@ func IsProcfs(fd int) bool {
 	return err == nil && is
 }
 
+// IsProcfsRoot reports whether fd is the root directory of a proc file system:
+// PROC_ROOT_INO of the kernel.
+func IsProcfsRoot(fd int) bool {
+	id, err := Fstat(fd)
+	return err == nil && id.Ino == 1 && IsProcfs(fd)
+}
+
 // WriteFile makes a file in dirfd, which must not be there, that everybody can
 // read.
 func WriteFile(dirfd int, name string, text []byte) error {
