@@ -124,20 +124,18 @@ func (b *bounds) miss(p Part, err error) {
 	b.missing = append(b.missing, &MissingError{Part: p, Err: err})
 }
 
-// readBounds reads the bounds of a process through its directory in procfs.
-// What could not be read is in missing. Its seccomp filters, for which it has to
-// be stopped, are for readFilters. That the process is still the same
-// must be asked of it afterwards.
-func readBounds(p *sys.Process) (b bounds, err error) {
-	text, err := p.ReadFile("status", task.MostStatus)
-	if err != nil {
-		return b, err
+// read reads the bounds of a process, of which status is known. What could not be
+// read is in missing. Its seccomp filters, for which it has to be stopped, are for
+// readFilters. That the process is still the same must be asked of it afterwards.
+func (b *bounds) read(file func(name string, most int) ([]byte, error), status *task.Task) error {
+	if status == nil || status.Umask < 0 {
+		// A zombie has no Umask, since it has no file system any more: it is no
+		// target, and neither is what lacks anything else.
+		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
 	}
-	if err := b.parseStatus(text); err != nil {
-		return b, fmt.Errorf("%s: %w", p.Path("status"), err)
-	}
-	b.readRest(p.ReadFile)
-	return b, nil
+	b.of(status)
+	b.readRest(file)
+	return nil
 }
 
 // readFilters reads the seccomp filters of the process.
@@ -171,20 +169,6 @@ func (b *bounds) judgeFilters() {
 		b.miss(PartNotify, fmt.Errorf("without it the system calls that the filter leaves to it fail with ENOSYS, by number: %s",
 			strings.Trim(fmt.Sprint(calls), "[]")))
 	}
-}
-
-// ownBounds reads those of the calling thread, but for its filters: they hold
-// for its children anyway.
-func ownBounds(p *sys.Process) (b bounds, err error) {
-	text, err := p.ReadOwn("status", task.MostStatus)
-	if err != nil {
-		return b, err
-	}
-	if err := b.parseStatus(text); err != nil {
-		return b, fmt.Errorf("/proc/thread-self/status: %w", err)
-	}
-	b.readRest(p.ReadOwn)
-	return b, nil
 }
 
 // readRest reads what stands in files of its own.
@@ -236,21 +220,15 @@ func statusOf(p *sys.Process, need ...string) (*task.Task, error) {
 	return t, nil
 }
 
-// parseStatus reads /proc/pid/status.
-func (b *bounds) parseStatus(text []byte) error {
-	t, err := task.ParseStatus(string(text), "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Umask", "Uid", "Gid", "Groups")
-	if errors.Is(err, task.ErrMissing) {
-		// A zombie has no Umask, since it has no file system any more: it is no
-		// target, and neither is what lacks anything else.
-		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
-	}
-	if err != nil {
-		return err
-	}
+// boundFields are those fields of /proc/pid/status that say how a process is
+// bound.
+var boundFields = []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Uid", "Gid", "Groups"}
+
+// of takes what /proc/pid/status says.
+func (b *bounds) of(t *task.Task) {
 	b.Caps, b.NoNewPrivs, b.Umask = t.Caps, t.NoNewPrivs, t.Umask
 	b.Seccomp = max(t.Seccomp, task.SeccompNone) // absent in a kernel without it
 	b.UID, b.GID, b.Groups = t.UID.All(), t.GID.All(), t.Groups
-	return nil
 }
 
 // limitNames are the names of /proc/pid/limits, by the numbers of getrlimit(2).

@@ -24,6 +24,15 @@ type confinement struct {
 	// user says that the user namespace of the target is joined: its
 	// capabilities are ours there, until they are given up.
 	user bool
+	// elsewhere says that the program is in another user namespace than the target,
+	// whose capabilities mean nothing in there.
+	elsewhere bool
+	// raised says that the program has more rights than the target process, and
+	// uid whom it becomes, in the caller's numbers. isRoot says that this is root
+	// in the user namespace that it is in.
+	raised bool
+	uid    uint32
+	isRoot bool
 	// add are capabilities to have beside those of the target.
 	add Caps
 	// root is the root of that namespace, or of the caller's, as the caller
@@ -43,6 +52,9 @@ type move struct {
 
 // Bits of capabilities(7).
 const (
+	capSetGID      = 6
+	capSetUID      = 7
+	capSysPtrace   = 19
 	capSysAdmin    = 21
 	capSysResource = 24
 	capLast        = 63
@@ -65,18 +77,14 @@ var (
 // caller has it privileged, and nothing of the caller. What cannot be had and
 // is not allowed to be missing is a [*MissingError].
 func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Types) error {
-	foreign := c.entersFiles(joined) || s.chrooted
 	allowed, err := ParseParts(c.AllowMissing)
 	if err != nil {
 		return err
 	}
 	var wanted []Part
 	switch {
-	case foreign && !c.Privileged:
+	case s.terms.confined:
 		wanted = Parts
-		if c.Target == nil {
-			return &MissingError{Part: PartCaps, Of: "the program's container", Err: ErrNoTarget}
-		}
 	default:
 		if c.JoinCgroup {
 			wanted = append(wanted, PartCgroup)
@@ -85,7 +93,7 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 			wanted = append(wanted, PartLabel)
 		}
 	}
-	if foreign {
+	if s.terms.apart {
 		s.proxied = !c.RawStdio
 		s.first = append(s.first, ownNothing())
 		s.session = append(s.session, s.sessionStep())
@@ -97,26 +105,28 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	if err != nil {
 		return err
 	}
-	f, err := confine(p, s.target, wanted, allowed, user, joined.Has(inspect.User))
-	if err != nil {
+	f := &confinement{
+		of: s.target, wanted: wanted, allowed: allowed, user: joined.Has(inspect.User), elsewhere: !user,
+		raised: s.terms.standing == raised, uid: s.who.outside, isRoot: s.who.inside == 0,
+		keepCaps: c.KeepCaps, add: c.AddCaps,
+	}
+	if !user && s.terms.file != callersFile {
+		f.target.miss(PartCaps, ErrOtherUser)
+	}
+	if err := f.look(p, s.status, &s.own); err != nil {
 		return err
 	}
-	f.keepCaps, f.add = c.KeepCaps, c.AddCaps
 	if have, bounding := f.have(); f.add&^(have&bounding) != 0 {
 		return &CapsError{f.add &^ (have & bounding)}
 	}
 	for _, m := range f.moves {
 		s.keep(m.fd)
 	}
-	if foreign {
+	if s.terms.confined {
 		mask := f.target.Umask
 		s.first = append(s.first, Step{Op: Prepare, Text: fmt.Sprintf("take the umask %03o of %s", mask, s.target), calls: func(x *sys.Script) { x.Umask(mask) }})
 	}
-	uid, err := s.newUID(c, joined)
-	if err != nil {
-		return err
-	}
-	s.lacks = f.lacks(uid == 0)
+	s.lacks = f.lacks(f.isRoot)
 	s.first = append(s.first, f.early(s.proc)...)
 	s.lower = f.lower()
 	s.confine = f.finish()
@@ -173,27 +183,22 @@ func (s *situation) userNamespace(p *sys.Process, joined inspect.Types) (bool, e
 	return link == to, nil
 }
 
-// confine finds out how to give a program those bounds of a process that are
-// wanted. user says that the program will be in the user namespace of the
-// process, and joined that it joins one.
-func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined bool) (c *confinement, err error) {
-	c = &confinement{of: of, wanted: wanted, allowed: allowed, user: joined}
+// look finds out how to give a program those bounds of a process that are
+// wanted. status and own are what the process and the caller said of themselves.
+func (c *confinement) look(p *sys.Process, status, own *task.Task) (err error) {
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
-	if c.target, err = readBounds(p); err != nil {
-		return c, lacking(p, "read the confinement", of, err)
+	if err = c.target.read(p.ReadFile, status); err != nil {
+		return lacking(p, "read the confinement", c.of, err)
 	}
-	if c.own, err = ownBounds(p); err != nil {
-		return c, err
+	if err = c.own.read(p.ReadOwn, own); err != nil {
+		return err
 	}
-	if c.root, err = rootOf(p, joined); err != nil {
-		return c, err
-	}
-	if !user {
-		c.target.miss(PartCaps, ErrOtherUser)
+	if c.root, err = rootOf(p, c.user); err != nil {
+		return err
 	}
 	if c.wants(PartCgroup) {
 		if err := c.findCgroups(p); err != nil {
@@ -202,13 +207,13 @@ func confine(p *sys.Process, of string, wanted, allowed []Part, user, joined boo
 	}
 	// A process that is frozen with its cgroup does not stop to be read, and
 	// the cgroup has said so by now.
-	if err := c.firstMissing(); err != nil {
-		return c, err
+	if err = c.firstMissing(); err != nil {
+		return err
 	}
 	if c.wants(PartSeccomp) {
 		c.target.readFilters(p)
 	}
-	return c, c.firstMissing()
+	return c.firstMissing()
 }
 
 // firstMissing returns the first part that is wanted, cannot be had, and may
@@ -375,15 +380,22 @@ func (c *confinement) have() (permitted, bounding Caps) {
 }
 
 // sets returns the sets to end up with: those of the target, as far as the
-// caller has them.
+// caller has them, and for another user those that his program has.
 func (c *confinement) sets() CapSets {
 	t := c.target.Caps
 	permitted, _ := c.have()
 	t.Bounding = c.bounding()
 	t.Permitted &= permitted
-	if c.keepCaps {
+	switch {
+	case c.keepCaps:
 		t.Permitted = t.Bounding & permitted
 		t.Effective, t.Inheritable, t.Ambient = t.Permitted, t.Permitted, t.Permitted
+	case c.raised && c.isRoot:
+		// What the kernel gives root at exec, and under no_new_privs lets it keep.
+		t.Permitted = t.Bounding & permitted
+		t.Effective, t.Inheritable, t.Ambient = t.Permitted, 0, 0
+	case c.elsewhere, c.raised && c.uid != c.target.UID[1]:
+		t.Permitted, t.Effective, t.Inheritable, t.Ambient = 0, 0, 0, 0
 	}
 	t.Permitted |= c.add
 	t.Effective |= c.add
@@ -401,6 +413,12 @@ func (c *confinement) sets() CapSets {
 // has no more than it either way.
 func (c *confinement) bounding() Caps {
 	t := c.target
+	if c.elsewhere {
+		if !c.raised {
+			return 0
+		}
+		return t.Caps.Bounding | c.add
+	}
 	if t.UID[1] == c.root {
 		return t.Caps.Bounding&(t.Caps.Permitted|t.Caps.Inheritable) | c.add
 	}

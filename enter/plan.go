@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/nstool/nstool/inspect"
@@ -47,17 +46,22 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks}
 	joins := s.joinSteps()
 	joined := s.differing()
-	foreign := c.entersFiles(joined) || s.chrooted
-	p.toolless = foreign && c.Target != nil && s.room == nil
+	target := s.terms.standing > anothers
+	p.toolless = s.terms.file == targetsFile && c.Target != nil
 	p.early = c.New.forks(c.NoFork)
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
 	p.keeper = s.room != nil && p.forks && !p.early
-	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !foreign
+	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !target
 
 	p.add(s.room.steps()...)
 	p.add(s.first...)
+	who := s.who.steps(c, s)
+	if s.who.before {
+		p.add(who...)
+		who = nil
+	}
 	p.add(joins...)
 	p.add(s.makeSteps(&c.New, len(joins) > 0)...)
 	if p.early {
@@ -84,20 +88,28 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	if again {
 		p.add(mounts...)
 	}
-	dir, err := s.dirStep(c, foreign)
+	dir, err := s.dirStep(c)
 	if err != nil {
 		return nil, err
 	}
-	p.add(dir...)
-	who, err := s.credentialSteps(c, joined, foreign)
-	if c.New.Types.Has(inspect.User) {
-		who, err = s.newUserSteps(c)
-	}
-	if err != nil {
-		return nil, err
+	// A path is gone by the program's own rights, and a descriptor while it is open.
+	if s.dir >= 0 || !s.terms.goesItself() {
+		p.add(dir...)
+		dir = nil
 	}
 	p.add(s.lower...)
 	p.add(who...)
+	if c.New.Types.Has(inspect.User) {
+		who, err := s.newUserSteps(c)
+		if err != nil {
+			return nil, err
+		}
+		p.add(who...)
+	}
+	p.add(dir...)
+	if c.KeepCaps && joined.Has(inspect.User) && !c.New.Types.Has(inspect.User) && len(s.confine) == 0 {
+		p.add(s.keepCapsStep())
+	}
 	p.add(s.confine...)
 	if p.forks && !p.early {
 		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
@@ -109,9 +121,9 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	}
 	p.add(s.session...)
 
-	env := s.environ(c, foreign)
-	programs := s.programs(c, env)
-	p.add(Step{Op: Exec, Text: "run " + describe(c, programs), calls: func(x *sys.Script) {
+	env := s.environ(c)
+	programs, more := s.programs(c, env)
+	p.add(Step{Op: Exec, Text: "run " + describe(c, programs, more), calls: func(x *sys.Script) {
 		if s.room != nil { // it is known now where its programs are
 			env = s.room.environ(c, s)
 			programs = s.room.programs(c, s, env)
@@ -119,7 +131,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		x.Exec(programs, env)
 	}})
 
-	p.here = !foreign && !p.forks && !joined.Has(inspect.User) && !joined.Has(inspect.Time) &&
+	p.here = s.terms.standing == callersOwn && !p.forks && !joined.Has(inspect.Time) &&
 		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0 &&
 		!c.New.Types.Has(inspect.User) && c.New.Pin == nil
 	return p, nil
@@ -218,23 +230,35 @@ func (s *situation) denial(j place) *Denial {
 
 // dirStep returns the change of the working directory. Where the root
 // directory changes without one, it is the new root.
-func (s *situation) dirStep(c *Cmd, foreign bool) ([]Step, error) {
+func (s *situation) dirStep(c *Cmd) ([]Step, error) {
+	one := func(text string, calls func(x *sys.Script)) ([]Step, error) {
+		return []Step{{Op: Chdir, Text: "change the working directory to " + text, calls: calls}}, nil
+	}
 	switch {
-	case c.InnerDir != "" && s.dir >= 0:
+	case c.InnerDir != "" && (s.dir >= 0 || c.DirPath != ""):
 		return nil, errors.New("two working directories were asked for")
 	case c.InnerDir != "":
 		dir := c.InnerDir
-		return []Step{{Op: Chdir, Text: "change the working directory to " + dir + " inside", calls: func(x *sys.Script) { x.ChdirPlain(dir) }}}, nil
+		return one(dir+" inside", func(x *sys.Script) { x.ChdirPlain(dir) })
+	case s.terms.goesItself() && s.dir < 0:
+		dir := s.dirPath
+		if c.DirPath != "" {
+			return one(dir, func(x *sys.Script) { x.Chdir(dir) })
+		}
+		return one(dir+", or / if it may not go there", func(x *sys.Script) {
+			x.Chdir("/")
+			x.IgnoreAll(x.Chdir(dir))
+		})
 	case s.dir >= 0:
-		if foreign && c.DirPath != "" && !c.Privileged {
+		if s.terms.file != callersFile && c.DirPath != "" && !c.Privileged {
 			return nil, &HostDirError{Path: c.DirPath}
 		}
 		fd := s.dir
-		return []Step{{Op: Chdir, Text: "change the working directory to " + s.dirOf, calls: func(x *sys.Script) { x.Fchdir(x.File(fd)) }}}, nil
+		return one(s.dirOf, func(x *sys.Script) { x.Fchdir(x.File(fd)) })
 	case s.room != nil && s.room.view == ViewTools:
-		return []Step{{Op: Chdir, Text: "change the working directory to " + TargetDir, calls: func(x *sys.Script) { x.ChdirPlain(TargetDir) }}}, nil
+		return one(TargetDir, func(x *sys.Script) { x.ChdirPlain(TargetDir) })
 	case s.root >= 0:
-		return []Step{{Op: Chdir, Text: "change the working directory to /", calls: func(x *sys.Script) { x.Chdir("/") }}}, nil
+		return one("/", func(x *sys.Script) { x.Chdir("/") })
 	}
 	return nil, nil
 }
@@ -247,144 +271,19 @@ func (e *HostDirError) Error() string {
 	return fmt.Sprintf("%s is a directory outside: a program of the target could go anywhere from there", e.Path)
 }
 
-// newUID returns the user that the program will be.
-func (s *situation) newUID(c *Cmd, joined inspect.Types) (uint32, error) {
-	switch {
-	case c.UID != nil:
-		return *c.UID, nil
-	case c.FollowUID:
-		return s.inside(s.uids, s.account.uid, "user")
-	case c.PreserveCredentials:
-		return s.uid, nil
-	case joined.Has(inspect.User):
-		id, _ := s.uids.Root()
-		return id, nil
-	}
-	return s.uid, nil
-}
-
-// inside returns an id of the caller's as the user namespace to join has it.
-func (s *situation) inside(m idMap, id uint32, what string) (uint32, error) {
-	if m == nil {
-		return id, nil
-	}
-	in, ok := m.Inside(id)
-	if !ok {
-		return 0, fmt.Errorf("%s %d of %s does not exist in the user namespace to join", what, id, s.target)
-	}
-	return in, nil
-}
-
-// credentialSteps returns what makes the program somebody.
-func (s *situation) credentialSteps(c *Cmd, joined inspect.Types, foreign bool) ([]Step, error) {
-	inUser := joined.Has(inspect.User)
-	asked := c.UID != nil || c.GID != nil || c.FollowUID || c.FollowGID
-	var text []string
-	var uid, gid *uint32
-	var groups []uint32
-	setGroups := false
-
-	// With a map that has nothing in it nobody can become anybody.
-	_, mapped := s.uids.Root()
-	if inUser && s.uids != nil && !mapped {
-		if asked {
-			return nil, errors.New("the user namespace to join has no users: its uid_map is empty")
-		}
-		inUser = false
-	}
-	if c.PreserveCredentials && !asked {
-		inUser = false
-	}
-	if inUser || c.UID != nil || c.FollowUID {
-		id, err := s.newUID(c, joined)
-		if err != nil {
-			return nil, err
-		}
-		if s.uids != nil && !s.uids.Has(id) {
-			return nil, fmt.Errorf("user %d does not exist in the user namespace to join", id)
-		}
-		uid = &id
-	}
-	switch {
-	case c.GID != nil:
-		gid, setGroups = c.GID, true
-	case c.FollowGID:
-		id, err := s.inside(s.gids, s.account.gid, "group")
-		if err != nil {
-			return nil, err
-		}
-		gid, setGroups = &id, true
-		for _, g := range s.account.groups {
-			if in, err := s.inside(s.gids, g, "group"); err == nil {
-				groups = append(groups, in)
-			}
-		}
-	case inUser:
-		if id, ok := s.gids.Root(); ok || s.gids == nil {
-			gid = &id
-		}
-		setGroups = true
-	case foreign && !c.Privileged && !c.PreserveCredentials && s.capable:
-		setGroups = true // the caller's groups are nothing to the target's program
-	}
-	if gid != nil && s.gids != nil && !s.gids.Has(*gid) {
-		return nil, fmt.Errorf("group %d does not exist in the user namespace to join", *gid)
-	}
-	// Where setgroups(2) is denied nobody can change them.
-	if !s.setgroups {
-		setGroups = false
-	}
-
-	var steps []Step
-	if setGroups {
-		word := "no supplementary groups"
-		if len(groups) > 0 {
-			word = fmt.Sprintf("supplementary groups %v", groups)
-		}
-		text = append(text, word)
-	}
-	if gid != nil {
-		text = append(text, "group "+decimal(*gid))
-	}
-	if uid != nil {
-		text = append(text, "user "+decimal(*uid))
-	}
-	if len(text) > 0 {
-		steps = append(steps, Step{Op: Credential, Text: "take " + strings.Join(text, ", "), calls: func(x *sys.Script) {
-			if c.KeepCaps {
-				x.KeepCaps()
-			}
-			// Of a user namespace that came by a file it is not known who
-			// exists in there: who was not asked for need not.
-			may := func(i sys.Index, err syscall.Errno) {
-				if inUser && s.uids == nil && !asked {
-					x.Ignore(i, err)
-				}
-			}
-			if setGroups {
-				may(x.Setgroups(groups), syscall.EPERM)
-			}
-			if gid != nil {
-				may(x.Setgid(*gid), syscall.EINVAL)
-			}
-			if uid != nil {
-				may(x.Setuid(*uid), syscall.EINVAL)
-			}
-		}})
-	}
-	if c.KeepCaps && joined.Has(inspect.User) && len(s.confine) == 0 {
-		last := s.lastCap
-		steps = append(steps, Step{Op: Credential, Text: "keep the capabilities of the user namespace", calls: func(x *sys.Script) {
-			all := uint64(1)<<(last+1) - 1
-			x.Capset(all, all, all)
-			x.RaiseAmbient(last)
-		}})
-	}
-	return steps, nil
+// keepCapsStep returns the step that hands the capabilities of a user namespace
+// on to a program that is not run by its root.
+func (s *situation) keepCapsStep() Step {
+	last := s.lastCap
+	return Step{Op: Credential, Text: "keep the capabilities of the user namespace", calls: func(x *sys.Script) {
+		all := uint64(1)<<(last+1) - 1
+		x.Capset(all, all, all)
+		x.RaiseAmbient(last)
+	}}
 }
 
 // describe says what will be run.
-func describe(c *Cmd, programs []sys.Program) string {
+func describe(c *Cmd, programs []sys.Program, more bool) string {
 	if c.Path == "" {
 		return "a shell"
 	}
@@ -393,6 +292,9 @@ func describe(c *Cmd, programs []sys.Program) string {
 	}
 	if len(programs) == 1 && programs[0].Path == c.Path {
 		return c.Path
+	}
+	if more {
+		return fmt.Sprintf("%s from the first %d directories of the PATH, which has more", c.Path, len(programs))
 	}
 	return c.Path + " from the PATH"
 }

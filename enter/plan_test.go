@@ -15,115 +15,142 @@ func at(t inspect.Type, ino, own uint64) place {
 	return place{typ: t, fd: 100 + int(t), id: inspect.ID{Dev: 4, Ino: ino}, own: inspect.ID{Dev: 4, Ino: own}, of: " of process 42", byTarget: true}
 }
 
+// rootsOwn and usersOwn are callers.
+var (
+	rootsOwn = task.Task{Caps: CapSets{Effective: task.KnownCaps, Permitted: task.KnownCaps, Bounding: task.KnownCaps}, Groups: []uint32{0, 27}}
+	usersOwn = task.Task{UID: task.IDs{Real: 1000, Effective: 1000, Saved: 1000, FS: 1000}, GID: task.IDs{Real: 1000, Effective: 1000, Saved: 1000, FS: 1000}}
+)
+
 func TestPlan(t *testing.T) {
 	id := func(n uint32) *uint32 { return &n }
 	rootMap := idMap{{Inside: 0, Outside: 100000, Count: 65536}}
+	ownMap := idMap{{Inside: 0, Outside: 1000, Count: 1}}
+	const net, run = "join the net namespace 7 of process 42", "run prog from the PATH"
+	const user, stay = "join the user namespace 8 of process 42", "change the working directory to /srv, or / if it may not go there"
 	for _, tc := range []struct {
 		name string
 		cmd  Cmd
 		s    situation
+		deny bool // setgroups(2) is denied there
 		want []string
 		here bool
 		err  string
 	}{
 		{
 			name: "net alone, in place",
-			s:    situation{capable: true, joins: []place{at(inspect.Net, 7, 1)}},
-			want: []string{"join the net namespace 7 of process 42", "run prog from the PATH"},
+			s:    situation{own: rootsOwn, joins: []place{at(inspect.Net, 7, 1)}},
+			want: []string{net, run},
 			here: true,
 		}, {
 			name: "what is the same is passed over",
-			s:    situation{capable: true, joins: []place{at(inspect.Net, 7, 1), at(inspect.UTS, 2, 2), at(inspect.User, 3, 3)}},
-			want: []string{"join the net namespace 7 of process 42", "run prog from the PATH"},
+			s:    situation{own: rootsOwn, joins: []place{at(inspect.Net, 7, 1), at(inspect.UTS, 2, 2), at(inspect.User, 3, 3)}},
+			want: []string{net, run},
 			here: true,
 		}, {
 			name: "nothing to join",
 			s:    situation{joins: []place{at(inspect.User, 3, 3)}},
-			want: []string{"run prog from the PATH"},
+			want: []string{run},
 			here: true,
 		}, {
-			name: "the privileged join the user namespace last",
+			name: "the privileged join the user namespace last, and are somebody in it before",
 			s: situation{
-				capable: true, setgroups: true, uids: rootMap, gids: rootMap,
+				own: rootsOwn, uids: rootMap, gids: rootMap, id: Identity{UID: 100005, GID: 100006, Groups: []uint32{100007}},
 				joins: []place{at(inspect.User, 8, 3), at(inspect.Net, 7, 1), at(inspect.Time, 9, 4)},
 			},
-			want: []string{
-				"join the net namespace 7 of process 42", "join the time namespace 9 of process 42", "join the user namespace 8 of process 42",
-				"take no supplementary groups, group 0, user 0", "run prog from the PATH",
-			},
+			want: []string{"take supplementary groups [100007], group 100006, user 100005", net, "join the time namespace 9 of process 42", user, stay, run},
 		}, {
-			name: "the others join it first",
+			name: "the others join it first", deny: true,
 			s: situation{
-				setgroups: false, uid: 1000, uids: idMap{{Inside: 0, Outside: 1000, Count: 1}}, gids: idMap{{Inside: 0, Outside: 1000, Count: 1}},
+				own: usersOwn, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000},
 				joins: []place{at(inspect.Net, 7, 1), at(inspect.User, 8, 3)},
 			},
-			want: []string{
-				"join the user namespace 8 of process 42", "join the net namespace 7 of process 42",
-				"take group 0, user 0", "run prog from the PATH",
-			},
+			want: []string{user, net, "take group 0, user 0", stay, run},
 		}, {
-			name: "a user namespace without root has a first user",
+			name: "groups that cannot be left, and that the target has not", deny: true,
 			s: situation{
-				uid: 1000, uids: idMap{{Inside: 1000, Outside: 1000, Count: 1}}, gids: idMap{{Inside: 100, Outside: 1000, Count: 1}},
+				own: task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}}, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000},
 				joins: []place{at(inspect.User, 8, 3)},
 			},
-			want: []string{"join the user namespace 8 of process 42", "take group 100, user 1000", "run prog from the PATH"},
+			err: "group 27 of the caller cannot be left, and process 42 is not in it: that takes CAP_SETGID",
 		}, {
-			name: "a user namespace without users",
-			s:    situation{uids: idMap{}, gids: idMap{}, setgroups: true, joins: []place{at(inspect.User, 8, 3)}},
-			want: []string{"join the user namespace 8 of process 42", "run prog from the PATH"},
+			name: "groups that cannot be left, and that the target has too", deny: true,
+			s: situation{
+				own: task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}}, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000, Groups: []uint32{27, 28}},
+				joins: []place{at(inspect.User, 8, 3)},
+			},
+			want: []string{user, "take group 0, user 0", stay, run},
 		}, {
-			name: "credentials preserved",
+			name: "a user namespace without users: the target's own are taken outside",
+			s:    situation{own: rootsOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000, Groups: []uint32{4}}, joins: []place{at(inspect.User, 8, 3)}},
+			want: []string{"take supplementary groups [4], group 1000, user 1000", user, stay, run},
+		}, {
+			name: "or refused",
+			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1001, GID: 1001}, joins: []place{at(inspect.User, 8, 3)}},
+			err:  "group 1001 of process 42 is not in the user namespace to join; to be it there takes CAP_SETUID and CAP_SETGID here",
+		}, {
+			name: "or are the caller's already",
+			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000}, joins: []place{at(inspect.User, 8, 3)}},
+			want: []string{user, stay, run},
+		}, {
+			name: "credentials that can be preserved",
 			cmd:  Cmd{PreserveCredentials: true},
-			s:    situation{uids: rootMap, gids: rootMap, setgroups: true, joins: []place{at(inspect.User, 8, 3)}},
-			want: []string{"join the user namespace 8 of process 42", "run prog from the PATH"},
-		}, {
-			name: "followed into a user namespace, as it has them",
-			cmd:  Cmd{FollowUID: true, FollowGID: true},
 			s: situation{
-				capable: true, setgroups: true, uids: rootMap, gids: rootMap, account: account{100005, 100006, []uint32{100007, 5}},
-				joins: []place{at(inspect.User, 8, 3)},
+				own:  task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}},
+				uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000}, joins: []place{at(inspect.User, 8, 3)},
 			},
-			want: []string{"join the user namespace 8 of process 42", "take supplementary groups [7], group 6, user 5", "run prog from the PATH"},
+			want: []string{user, "take no supplementary groups, group 0, user 0", stay, run},
 		}, {
-			name: "followed outside",
-			cmd:  Cmd{FollowUID: true},
-			s:    situation{capable: true, setgroups: true, account: account{1005, 1006, nil}, joins: []place{at(inspect.Net, 7, 1)}},
-			want: []string{"join the net namespace 7 of process 42", "take user 1005", "run prog from the PATH"},
-			here: true,
+			name: "and that cannot",
+			cmd:  Cmd{PreserveCredentials: true},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []place{at(inspect.User, 8, 3)}},
+			err:  "user 0, group 0, as which the caller is to stay, is not in the user namespace to join",
 		}, {
-			name: "followed to where it does not exist",
-			cmd:  Cmd{FollowUID: true},
-			s:    situation{target: "process 42", uids: rootMap, gids: rootMap, account: account{5, 5, nil}, joins: []place{at(inspect.User, 8, 3)}},
-			err:  "user 5 of process 42 does not exist in the user namespace to join",
+			name: "root of a user namespace",
+			cmd:  Cmd{UID: id(0), GID: id(0)},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, id: Identity{UID: 101000, GID: 101000, Groups: []uint32{101007}}, joins: []place{at(inspect.User, 8, 3)}},
+			want: []string{"take no supplementary groups, group 100000, user 100000", user, stay, run},
+		}, {
+			name: "followed outside, it is another's",
+			cmd:  Cmd{FollowUID: true, FollowGID: true},
+			s:    situation{own: rootsOwn, id: Identity{UID: 1005, GID: 1006, Groups: []uint32{4}}, joins: []place{at(inspect.Net, 7, 1)}},
+			want: []string{net, "take supplementary groups [4], group 1006, user 1005", stay, run},
 		}, {
 			name: "a user that is not there",
 			cmd:  Cmd{UID: id(70000)},
-			s:    situation{uids: rootMap, gids: rootMap, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []place{at(inspect.User, 8, 3)}},
 			err:  "user 70000 does not exist in the user namespace to join",
 		}, {
 			name: "a PID namespace takes a process of its own",
-			s:    situation{capable: true, joins: []place{at(inspect.PID, 7, 1)}},
-			want: []string{"join the pid namespace 7 of process 42", "start a process in the PID namespace 7", "run prog from the PATH"},
+			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
+			want: []string{"join the pid namespace 7 of process 42", "start a process in the PID namespace 7", run},
 		}, {
 			name: "or not",
 			cmd:  Cmd{NoFork: true},
-			s:    situation{capable: true, joins: []place{at(inspect.PID, 7, 1)}},
-			want: []string{"join the pid namespace 7 of process 42", "run prog from the PATH"},
+			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
+			want: []string{"join the pid namespace 7 of process 42", run},
 			here: true,
 		}, {
-			name: "a program of the target does not get the caller's groups",
-			s:    situation{capable: true, setgroups: true, joins: []place{at(inspect.Mnt, 7, 1)}},
-			want: []string{"join the mnt namespace 7 of process 42", "take no supplementary groups", "run prog from the PATH"},
+			name: "where it may be traced, it is the target's",
+			s:    situation{own: rootsOwn, traced: true, joins: []place{at(inspect.PID, 7, 1)}},
+			want: []string{"join the pid namespace 7 of process 42", "take no supplementary groups", stay, "start a process in the PID namespace 7", run},
+		}, {
+			name: "a program of the target is who that is",
+			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []place{at(inspect.Mnt, 7, 1)}},
+			want: []string{"join the mnt namespace 7 of process 42", "take supplementary groups [1002], group 1001, user 1000", run},
+		}, {
+			name: "or root",
+			cmd:  Cmd{UID: id(0), GID: id(0)},
+			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []place{at(inspect.Mnt, 7, 1)}},
+			want: []string{"join the mnt namespace 7 of process 42", "take no supplementary groups", run},
 		}, {
 			name: "a root directory of its own",
-			s:    situation{capable: true, chrooted: true, rootOf: "that of process 42", root: 9, joins: []place{at(inspect.Mnt, 1, 1)}},
+			s:    situation{own: rootsOwn, chrooted: true, rootOf: "that of process 42", root: 9, joins: []place{at(inspect.Mnt, 1, 1)}},
 			cmd:  Cmd{Privileged: true},
-			want: []string{"change the root directory to that of process 42", "change the working directory to /", "run prog from the PATH"},
+			want: []string{"change the root directory to that of process 42", "change the working directory to /", run},
 		}, {
 			name: "a directory outside is not for a program of the target",
 			cmd:  Cmd{DirPath: "/srv"},
-			s:    situation{capable: true, dir: 9, dirOf: "/srv", joins: []place{at(inspect.Mnt, 7, 1)}},
+			s:    situation{own: rootsOwn, dir: 9, dirOf: "/srv", joins: []place{at(inspect.Mnt, 7, 1)}},
 			err:  "/srv is a directory outside",
 		}, {
 			name: "two working directories",
@@ -133,24 +160,29 @@ func TestPlan(t *testing.T) {
 		}, {
 			name: "a procfs for the PID namespace",
 			cmd:  Cmd{MountProc: true},
-			s:    situation{capable: true, joins: []place{at(inspect.PID, 7, 1)}},
+			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
 			want: []string{
 				"join the pid namespace 7 of process 42", "make a mount namespace of its own", "mount a procfs on /proc",
-				"start a process in the PID namespace 7", "run prog from the PATH",
+				"start a process in the PID namespace 7", run,
 			},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, s := tc.cmd, tc.s
-			c.Path = "prog"
-			s.pidfd = 99
+			c.Path, c.Target = "prog", &Target{}
+			s.pidfd, s.target, s.initial, s.dirPath = 99, "process 42", true, "/srv"
+			s.capable, s.setgroups = s.own.Caps.Effective.Has(capSysAdmin), !tc.deny
 			s.env = []string{"PATH=/bin"}
 			for _, fd := range []*int{&s.root, &s.dir} {
 				if *fd == 0 {
 					*fd = -1
 				}
 			}
-			p, err := c.plan(&s)
+			var p *plan
+			err := s.decide(&c)
+			if err == nil {
+				p, err = c.plan(&s)
+			}
 			if tc.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.err) {
 					t.Fatalf("got %v; want %q", err, tc.err)
@@ -197,12 +229,17 @@ func TestIDMap(t *testing.T) {
 	}
 }
 
-func TestShellOf(t *testing.T) {
-	const passwd = "root:x:0:0:root:/root:/bin/bash\nbad:x:7\nrel:x:8:8:::sh\nnobody:x:65534:65534::/:/sbin/nologin\nroot:x:0:0::/:/bin/second\n"
-	for uid, want := range map[uint32]string{0: "/bin/bash", 7: "", 8: "", 9: "", 65534: "/sbin/nologin"} {
-		if got := shellOf([]byte(passwd), uid); got != want {
-			t.Errorf("user %d has %q; want %q", uid, got, want)
+func TestAccountOf(t *testing.T) {
+	const passwd = "root:x:0:0:root:/root:/bin/bash\nbad:x:7\nrel:x:8:9::home:sh\nnul:x:10:10::/x\x00:/bin/sh\nnobody:x:65534:65533::/:/sbin/nologin\nroot:x:0:0::/:/bin/second\n"
+	for uid, want := range map[uint32]account{
+		0: {0, true, "/root", "/bin/bash"}, 7: {home: "/"}, 8: {9, true, "/", ""}, 9: {home: "/"}, 10: {home: "/"}, 65534: {65533, true, "/", "/sbin/nologin"},
+	} {
+		if got := accountOf([]byte(passwd), uid); got != want {
+			t.Errorf("user %d has %+v; want %+v", uid, got, want)
 		}
+	}
+	if got := accountOf(nil, 0); got != (account{home: "/root"}) {
+		t.Errorf("root has %+v without a file", got)
 	}
 }
 
@@ -219,14 +256,23 @@ func TestSplitEnviron(t *testing.T) {
 
 func TestSearch(t *testing.T) {
 	var got []string
-	for _, p := range search("ls", []string{"ls"}, "/bin::rel:/usr/bin/:.") {
+	list, more := search("ls", []string{"ls"}, "/bin::rel:/usr/bin/:.")
+	for _, p := range list {
 		got = append(got, p.Path)
 	}
-	if want := []string{"/bin/ls", "/usr/bin/ls"}; !slices.Equal(got, want) {
-		t.Errorf("got %v; want %v", got, want)
+	if want := []string{"/bin/ls", "/usr/bin/ls"}; !slices.Equal(got, want) || more {
+		t.Errorf("got %v, %v; want %v", got, more, want)
 	}
-	if p := search("./ls", nil, "/bin"); len(p) != 1 || p[0].Path != "./ls" {
+	if p, _ := search("./ls", nil, "/bin"); len(p) != 1 || p[0].Path != "./ls" {
 		t.Errorf("got %v", p)
+	}
+	// A target may have a PATH of any length.
+	list, more = search("ls", nil, strings.Repeat("/a:", 1<<20)+"/"+strings.Repeat("b", 1<<20))
+	if len(list) != mostPlaces || !more {
+		t.Errorf("%d places, %v", len(list), more)
+	}
+	if list, _ = search("ls", nil, "/"+strings.Repeat("b", 1<<20)+":/bin"); len(list) != 1 {
+		t.Errorf("%d places", len(list))
 	}
 }
 

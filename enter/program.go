@@ -1,8 +1,8 @@
 package enter
 
 import (
-	"errors"
-	"io/fs"
+	"cmp"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -17,45 +17,135 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // lookAtProgram reads what the choice of program and environment depends on.
-func (s *situation) lookAtProgram(c *Cmd, p *sys.Process, joined inspect.Types) error {
+func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 	s.env = os.Environ()
-	foreign := c.entersFiles(joined) || s.chrooted
-	if c.Target != nil && c.Env == nil && (foreign || c.TargetEnv) {
-		b, err := p.ReadFile("environ", 4<<20)
-		if err == nil && len(b) == 0 {
+	if c.Env == nil && (s.terms.env == theirs || c.TargetEnv) && c.Target != nil {
+		if err := s.mayHaveEnv(c); err != nil {
+			return fmt.Errorf("take the environment of %s: %w", s.target, err)
+		}
+		b, err := p.ReadFile("environ", mostEnv+1)
+		switch {
+		case err == nil && len(b) == 0:
 			err = without(p) // newer kernels say so themselves
+		case len(b) > mostEnv:
+			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, mostEnv)
 		}
 		s.targetEnv = splitEnviron(b)
 		if err != nil && c.TargetEnv {
 			return s.lacking(p, "read the environment", err)
 		}
 	}
-	if c.Path != "" {
+	known := s.terms.standing == callersOwn && s.terms.env == ours || c.Env != nil ||
+		s.terms.env == theirs && value(s.targetEnv, "HOME") != ""
+	if known && c.Path != "" && !s.who.ofAccount {
 		return nil
 	}
-	if !foreign || s.room != nil {
-		s.shell = value(s.env, "SHELL")
+	if s.terms.standing == callersOwn && s.terms.env == ours {
+		s.account.shell = value(s.env, "SHELL")
 		return nil
 	}
-	root := s.root
-	if root < 0 && c.Target != nil && c.Files[inspect.Mnt] == nil {
-		var err error
-		if root, err = p.Open("root"); err != nil {
-			return s.lacking(p, "open the root directory", err)
+	return s.lookAtAccount(c, p)
+}
+
+// mayHaveEnv is nil if the program may have the environment of the target, who
+// has it run what it likes by that: if it has no rights that the target has not.
+func (s *situation) mayHaveEnv(c *Cmd) error {
+	if s.terms.env == theirs || !c.TargetEnv {
+		return nil
+	}
+	same := !s.id.Mixed && s.who.outside == s.id.UID
+	switch {
+	case c.Tools != nil:
+		return errToolsEnv
+	case s.terms.standing == targetsOwn && same:
+		return nil
+	case s.terms.standing == anothers && same && s.who.gid != nil && *s.who.gid == s.id.GID:
+		return nil
+	case s.terms.standing == callersOwn && same && s.own.UID == s.status.UID && s.own.Caps.Permitted&^s.id.Caps.Permitted == 0:
+		return nil
+	}
+	return errEnvironment
+}
+
+// lookAtAccount reads what passwd(5) says of the program's user: that of the
+// target where its files are the target's.
+func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
+	uid := s.who.inside
+	var text []byte
+	switch {
+	case s.terms.file == callersFile:
+		if s.terms.standing != raised {
+			uid = s.who.outside
 		}
-		s.keep(root)
+		text, _ = sys.ReadRegular("/etc/passwd", mostPasswd)
+	case s.room != nil && s.room.view == ViewTools:
+	default:
+		root := s.root
+		if root < 0 && c.Target != nil && c.Files[inspect.Mnt] == nil {
+			var err error
+			if root, err = p.Open("root"); err != nil {
+				return s.lacking(p, "open the root directory", err)
+			}
+			s.keep(root)
+		}
+		if root >= 0 {
+			text, _ = sys.ReadBeneath(root, "/etc/passwd", mostPasswd) // whatever it is else, it names no shell
+		}
 	}
-	if root < 0 {
-		return nil
+	s.account = accountOf(text, uid)
+	if s.who.ofAccount {
+		s.who.ofGroup(s.account)
 	}
-	passwd, err := sys.ReadBeneath(root, "/etc/passwd", 1<<20)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
-		return nil // whatever it is, it names no shell
-	}
-	uid, _ := s.newUID(c, joined)
-	s.shell = shellOf(passwd, uid)
 	return nil
 }
+
+// mostPasswd is how much of passwd(5) is read.
+const mostPasswd = 1 << 20
+
+// An account is what passwd(5) says of a user.
+type account struct {
+	gid         uint32
+	known       bool // it is in there
+	home, shell string
+}
+
+// accountOf returns what a passwd(5) file says of uid.
+func accountOf(passwd []byte, uid uint32) (a account) {
+	want := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.SplitSeq(string(passwd), "\n") {
+		f := strings.Split(line, ":")
+		if len(f) != 7 || f[2] != want || strings.Contains(line, "\x00") {
+			continue
+		}
+		gid, err := strconv.ParseUint(f[3], 10, 32)
+		if err != nil {
+			continue
+		}
+		a.gid, a.known = uint32(gid), true
+		if strings.HasPrefix(f[5], "/") {
+			a.home = f[5]
+		}
+		if shell := strings.TrimSpace(f[6]); strings.HasPrefix(shell, "/") {
+			a.shell = shell
+		}
+		break
+	}
+	if a.home == "" {
+		a.home = "/"
+		if uid == 0 {
+			a.home = "/root"
+		}
+	}
+	return a
+}
+
+// The most that is taken of a target's environment. MAX_ARG_STRLEN of execve(2)
+// is the most that one variable can have.
+const (
+	mostEnv      = 2 << 20
+	mostVariable = 128<<10 - 1
+	mostPlaces   = 512 // to look for a program in
+)
 
 // splitEnviron reads /proc/pid/environ. What is no variable is left out.
 func splitEnviron(b []byte) (env []string) {
@@ -65,18 +155,6 @@ func splitEnviron(b []byte) (env []string) {
 		}
 	}
 	return env
-}
-
-// shellOf returns the shell that a passwd(5) file names for uid, or "".
-func shellOf(passwd []byte, uid uint32) string {
-	want := strconv.FormatUint(uint64(uid), 10)
-	for line := range strings.SplitSeq(string(passwd), "\n") {
-		f := strings.Split(line, ":")
-		if len(f) == 7 && f[2] == want && strings.HasPrefix(f[6], "/") {
-			return strings.TrimSpace(f[6])
-		}
-	}
-	return ""
 }
 
 // value returns the value of a variable.
@@ -89,33 +167,52 @@ func value(env []string, name string) string {
 	return ""
 }
 
+// setenv sets a variable.
+func setenv(env []string, name, value string) []string {
+	env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	return append(env, name+"="+value)
+}
+
 // environ returns the environment of the program.
-func (s *situation) environ(c *Cmd, foreign bool) []string {
+func (s *situation) environ(c *Cmd) (env []string) {
 	switch {
 	case c.Env != nil:
 		return c.Env
-	case !foreign && !c.TargetEnv:
+	case c.TargetEnv || s.terms.env == theirs:
+		env = slices.Clone(s.targetEnv)
+		if v := value(s.env, "TERM"); v != "" {
+			env = setenv(env, "TERM", v)
+		}
+	case s.terms.env == ours:
 		return s.env
-	}
-	env := slices.Clone(s.targetEnv)
-	set := func(name string) {
-		if v := value(s.env, name); v != "" {
-			env = slices.DeleteFunc(env, func(x string) bool { return strings.HasPrefix(x, name+"=") })
-			env = append(env, name+"="+v)
+	default:
+		env = []string{"HOME=" + s.account.home, "SHELL=" + cmp.Or(s.account.shell, "/bin/sh")}
+		if v := value(s.env, "TERM"); v != "" && s.terminal {
+			env = append(env, "TERM="+v)
 		}
 	}
-	set("TERM")
-	for _, name := range c.KeepEnv {
-		set(name)
-	}
 	if value(env, "PATH") == "" {
-		env = append(env, "PATH="+defaultPath)
+		env = setenv(env, "PATH", defaultPath)
+	}
+	if value(env, "HOME") == "" {
+		env = setenv(env, "HOME", s.account.home)
+	}
+	return s.keepEnv(c, env)
+}
+
+// keepEnv adds the variables of the caller that were asked for.
+func (s *situation) keepEnv(c *Cmd, env []string) []string {
+	for _, name := range c.KeepEnv {
+		if v := value(s.env, name); v != "" {
+			env = setenv(env, name, v)
+		}
 	}
 	return env
 }
 
-// programs returns what to try to execute, in order.
-func (s *situation) programs(c *Cmd, env []string) []sys.Program {
+// programs returns what to try to execute, in order, and whether PATH has more
+// directories than are tried.
+func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more bool) {
 	if c.Path != "" {
 		args := c.Args
 		if len(args) == 0 {
@@ -123,28 +220,34 @@ func (s *situation) programs(c *Cmd, env []string) []sys.Program {
 		}
 		return search(c.Path, args, value(env, "PATH"))
 	}
-	var list []sys.Program
 	shells := []string{"bash", "ash", "sh"}
-	if s.shell != "" {
-		shells = slices.Insert(shells, 0, s.shell)
+	if s.account.shell != "" {
+		shells = slices.Insert(shells, 0, s.account.shell)
 	}
 	for _, shell := range shells {
-		list = append(list, search(shell, []string{"-" + path.Base(shell)}, defaultPath)...)
+		places, _ := search(shell, []string{"-" + path.Base(shell)}, defaultPath)
+		list = append(list, places...)
 	}
-	return list
+	return list, false
 }
 
-// search returns where a program can be: execvp(3) without a look.
-func search(name string, argv []string, path string) (list []sys.Program) {
+// search returns where a program can be: execvp(3) without a look. Of a path no
+// more than mostPlaces directories are taken.
+func search(name string, argv []string, path string) (list []sys.Program, more bool) {
 	if strings.Contains(name, "/") {
-		return []sys.Program{{Path: name, Argv: argv}}
+		return []sys.Program{{Path: name, Argv: argv}}, false
 	}
 	for dir := range strings.SplitSeq(path, ":") {
 		// An empty directory is the working directory, which is for the one
-		// who stands in it to say, not for an environment.
-		if strings.HasPrefix(dir, "/") {
-			list = append(list, sys.Program{Path: strings.TrimRight(dir, "/") + "/" + name, Argv: argv})
+		// who stands in it to say, not for an environment. The kernel has no
+		// longer path than PATH_MAX.
+		if !strings.HasPrefix(dir, "/") || len(dir)+len(name) > 4094 {
+			continue
 		}
+		if len(list) == mostPlaces {
+			return list, true
+		}
+		list = append(list, sys.Program{Path: strings.TrimRight(dir, "/") + "/" + name, Argv: argv})
 	}
-	return list
+	return list, false
 }

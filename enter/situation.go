@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,21 +31,30 @@ type situation struct {
 	dir      int // working directory to take, or -1
 	dirOf    string
 
-	capable  bool   // the caller has CAP_SYS_ADMIN in its user namespace
-	bounding bool   // it could have: its bounding set allows it
-	filtered bool   // it is under a seccomp filter
-	uid      uint32 // of the caller, effective
-	account  account
+	own      task.Task // the caller, as far as it matters
+	initial  bool      // it is in the initial user namespace
+	capable  bool      // it has CAP_SYS_ADMIN in its user namespace
+	bounding bool      // it could have: its bounding set allows it
+	filtered bool      // it is under a seccomp filter
 
-	// uids and gids are the maps of the user namespace to join, if it is
-	// known; setgroups whether that may be called there.
+	id     Identity   // of the target, as far as it matters
+	status *task.Task // what that is from, or nil
+	traced bool       // see circumstances
+	owned  bool       // the same
+	terms  terms
+	who    whom
+
+	// uids and gids are the maps of the user namespace to join; setgroups whether
+	// that may be called there.
 	uids, gids idMap
 	setgroups  bool
 	lastCap    int
 
 	env       []string // of the caller
 	targetEnv []string
-	shell     string
+	account   account  // of the program's user
+	dirPath   string   // working directory of the caller, or ""
+	terminal  bool     // one of the standard files is a terminal
 	sysMounts []string // below /sys, for NetnsFiles
 	etcFiles  []string // in /etc/netns/NAME
 
@@ -73,15 +83,9 @@ type place struct {
 	byTarget bool       // setns(pidfd) joins the same
 }
 
-// An account is who the target is.
-type account struct {
-	uid, gid uint32
-	groups   []uint32
-}
-
 // look finds out the situation of c.
 func (c *Cmd) look() (s *situation, err error) {
-	s = &situation{pidfd: -1, root: -1, dir: -1, setgroups: true, uid: uint32(os.Geteuid())}
+	s = &situation{pidfd: -1, root: -1, dir: -1, setgroups: true}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -103,23 +107,26 @@ func (c *Cmd) look() (s *situation, err error) {
 	if err := s.lookAtNamespaces(c, self.proc); err != nil {
 		return s, err
 	}
+	if err := s.lookAtUsers(c, self.proc); err != nil {
+		return s, err
+	}
+	if err := s.decide(c); err != nil {
+		return s, err
+	}
 	if err := s.lookAtTools(c, self.proc); err != nil {
 		return s, err
 	}
 	joined := s.differing()
-	if err := s.lookAtUsers(c, self.proc, joined); err != nil {
-		return s, err
-	}
 	if err := s.lookAtFiles(c, self.proc, joined); err != nil {
 		return s, err
 	}
 	if err := s.lookAtMounts(c, self.proc); err != nil {
 		return s, err
 	}
-	if err := s.lookAtProgram(c, self.proc, joined); err != nil {
+	if err := s.lookAtStdio(c); err != nil {
 		return s, err
 	}
-	if err := s.lookAtStdio(c); err != nil {
+	if err := s.lookAtProgram(c, self.proc); err != nil {
 		return s, err
 	}
 	if err := s.lookAtConfinement(c, self.proc, joined); err != nil {
@@ -152,6 +159,7 @@ func (s *situation) lookAtStdio(c *Cmd) error {
 		s.keep(null)
 	}
 	s.stdio = c.files(null)
+	s.terminal = slices.ContainsFunc(s.stdio[:], func(fd int) bool { return sys.StreamOf(fd) == sys.StreamTerminal })
 	return nil
 }
 
@@ -371,21 +379,41 @@ func pathCause(err error) error {
 	return cause(err)
 }
 
-// lookAtUsers finds out who the target is and which users there are in the
-// user namespace to join.
-func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) error {
-	// What the caller may do matters for who may do little, and where users
-	// change: an ordinary join by root is not kept waiting for it.
-	if joined.Has(inspect.User) || s.uid != 0 || c.entersFiles(joined) {
+// decide finds the standing of the program, and its user.
+func (s *situation) decide(c *Cmd) (err error) {
+	if s.terms, err = s.circumstances(c).terms(); err != nil {
+		return err
+	}
+	s.who, err = s.whom(c)
+	return err
+}
+
+// lookAtUsers finds out who the caller and the target are and which users there
+// are in the user namespace to join.
+func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
+	joined := s.differing()
+	if c.Target != nil && (c.Types.Has(inspect.Mnt) && c.Files[inspect.Mnt] == nil || c.Root) && c.RootDir == "" && c.Tools == nil {
+		link, err := p.Readlink("root")
+		if err != nil {
+			return s.lacking(p, "look at the root directory", err)
+		}
+		s.chrooted = link != "/"
+	}
+	files := c.entersFiles(joined) || s.chrooted || c.Tools != nil
+	asked := c.UID != nil || c.GID != nil || c.FollowUID || c.FollowGID || c.TargetEnv || c.JoinCgroup || c.FollowContext
+	// An ordinary join by root is not kept waiting for what does not matter to it.
+	if files || asked || joined.Has(inspect.User) || joined.Has(inspect.PID) || os.Geteuid() != 0 {
 		if err := s.lookAtCaller(); err != nil {
 			return err
 		}
 	}
-	var err error
-	if c.FollowUID || c.FollowGID {
-		if s.account, err = accountOf(p); err != nil {
-			return err
+	if c.Target != nil && (files || asked || joined.Has(inspect.User) || joined.Has(inspect.PID)) {
+		status, err := statusOf(p, boundFields...)
+		if err != nil {
+			return lacking(p, "read who it is", s.target, err)
 		}
+		s.status = status
+		s.id.of(status)
 	}
 	if c.KeepCaps {
 		b, err := readSysctl(p, "cap_last_cap")
@@ -394,26 +422,51 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process, joined inspect.Types) er
 		}
 		s.lastCap = b
 	}
-	if !joined.Has(inspect.User) && c.entersFiles(joined) {
-		word, err := p.ReadOwn("setgroups", 16)
-		s.setgroups = err != nil || strings.TrimSpace(string(word)) != "deny"
+	if err := s.lookAtTracers(c, p); err != nil {
+		return err
 	}
-	// The maps are those of the target's user namespace. Of one that comes by
-	// file nothing is known before it is joined.
-	if !joined.Has(inspect.User) || c.Files[inspect.User] != nil || c.UserParent {
+	if !joined.Has(inspect.User) {
+		if files || asked {
+			word, err := p.ReadOwn("setgroups", 16)
+			s.setgroups = err != nil || strings.TrimSpace(string(word)) != "deny"
+		}
 		return nil
 	}
-	if s.uids, err = readMap(p, "uid_map"); err != nil {
+	return s.lookAtMaps(c, p)
+}
+
+// lookAtMaps reads who there is in the user namespace to join: that of the
+// target, or another, of which a process tells that joins it for that.
+func (s *situation) lookAtMaps(c *Cmd, p *sys.Process) error {
+	i := slices.IndexFunc(s.joins, func(j place) bool { return j.typ == inspect.User })
+	j := s.joins[i]
+	if c.Target != nil {
+		link, err := p.Readlink("ns/user")
+		if err != nil {
+			return err
+		}
+		if link == inspect.FormatLink(inspect.User, j.id.Ino) {
+			if err := s.id.readUsers(p); err != nil {
+				return err
+			}
+			s.uids, s.gids, s.setgroups = s.id.uids, s.id.gids, s.id.Setgroups
+			return nil
+		}
+	}
+	maps, err := sys.UserMaps(s.proc, j.fd)
+	if err != nil {
+		return &StepError{Step: Step{Op: Join, Type: inspect.User, Text: "join the " + j.String()}, Call: "setns", Err: cause(err), Denial: s.denial(j)}
+	}
+	if s.uids, err = task.ParseIDMap(string(maps[0])); err != nil {
 		return err
 	}
-	if s.gids, err = readMap(p, "gid_map"); err != nil {
+	if s.gids, err = task.ParseIDMap(string(maps[1])); err != nil {
 		return err
 	}
-	word, err := p.ReadFile("setgroups", 16)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	s.setgroups = strings.TrimSpace(string(maps[2])) != "deny"
+	if uid, err := sys.CreatorUID(j.fd); err == nil {
+		s.owned = uid == s.own.UID.Effective
 	}
-	s.setgroups = strings.TrimSpace(string(word)) != "deny"
 	return nil
 }
 
@@ -423,9 +476,14 @@ func (s *situation) lookAtCaller() error {
 	if err != nil {
 		return err
 	}
-	t, err := task.ParseStatus(string(text))
+	t, err := task.ParseStatus(string(text), boundFields...)
 	if err != nil {
 		return fmt.Errorf("/proc/thread-self/status: %w", err)
+	}
+	s.own = *t
+	if link, err := sys.ReadlinkAt(s.proc, "thread-self/ns/user"); err == nil {
+		ino, _ := inspect.User.InitialIno()
+		s.initial = link == inspect.FormatLink(inspect.User, ino)
 	}
 	s.capable, s.bounding = t.Caps.Effective.Has(capSysAdmin), t.Caps.Bounding.Has(capSysAdmin)
 	s.filtered = t.Seccomp == task.SeccompFilter
@@ -440,16 +498,6 @@ func readSysctl(p *sys.Process, name string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
-// accountOf reads who a process is: its effective user and group and its
-// supplementary groups.
-func accountOf(p *sys.Process) (account, error) {
-	t, err := statusOf(p, "Uid", "Gid")
-	if err != nil {
-		return account{}, err
-	}
-	return account{uid: t.UID.Effective, gid: t.GID.Effective, groups: t.Groups}, nil
-}
-
 // lookAtFiles opens the directories to enter.
 func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (err error) {
 	wantsMnt := c.Types.Has(inspect.Mnt) || c.Files[inspect.Mnt] != nil
@@ -461,11 +509,6 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 		s.rootOf = c.RootDir
 	case s.room != nil:
 	case c.Target != nil && (c.Root || wantsMnt && c.Files[inspect.Mnt] == nil):
-		link, err := p.Readlink("root")
-		if err != nil {
-			return s.lacking(p, "look at the root directory", err)
-		}
-		s.chrooted = link != "/"
 		if !s.chrooted && !c.Root {
 			break
 		}
@@ -479,6 +522,10 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 	s.keep(s.root)
 
 	switch {
+	case s.terms.goesItself() && !c.Dir:
+		if s.dirPath, err = filepath.Abs(c.DirPath); err != nil || c.InnerDir != "" {
+			s.dirPath = "/"
+		}
 	case c.DirPath != "":
 		if s.dir, err = sys.OpenDirectory(c.DirPath); err != nil {
 			return err

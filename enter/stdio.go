@@ -3,6 +3,7 @@ package enter
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -47,7 +48,9 @@ type stdio struct {
 // newStdio prepares the files of a program. outer are the caller's; -1 is
 // closed. With direct they are handed over as they are. The caller closes it
 // by finish, also if start was never called.
-func newStdio(outer [3]int, direct bool) (s *stdio, err error) {
+//
+// They become owner's, in the caller's numbers: a program opens /dev/stdout anew.
+func newStdio(outer [3]int, direct bool, owner uint32) (s *stdio, err error) {
 	s = &stdio{child: outer, terminal: -1, outer: outer, master: -1, screen: -1, stopR: -1, stopW: -1}
 	if s.direct = direct; direct {
 		return s, nil
@@ -87,6 +90,13 @@ func newStdio(outer [3]int, direct bool) (s *stdio, err error) {
 		default:
 			if err := s.openPipe(i, fd, kinds[i]); err != nil {
 				return s, err
+			}
+		}
+	}
+	if int(owner) != os.Geteuid() {
+		for i, fd := range s.child {
+			if fd >= 0 && fd != outer[i] {
+				_ = sys.Fchown(fd, owner) //nolint:errcheck // then it cannot be opened anew
 			}
 		}
 	}

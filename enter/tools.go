@@ -101,9 +101,6 @@ func (t *Tools) from() string {
 	return "this host"
 }
 
-// raised reports whether the program has rights that the target has not.
-func (c *Cmd) raised() bool { return c.Privileged || c.AddCaps != 0 }
-
 // lookAtTools opens what the room is made of, and puts it in the place of the
 // mount namespace of the target.
 func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
@@ -118,10 +115,7 @@ func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	}
 	r := &room{tools: c.Tools, view: c.Tools.View, of: s.target, mnt: -1, root: -1, pid: -1, toolsMnt: -1, toolsRoot: -1, ns: -1}
 	if r.view == ViewDefault {
-		r.view = ViewTarget
-		if c.raised() {
-			r.view = ViewTools
-		}
+		r.view = s.terms.view
 	}
 	if r.mnt, r.root, err = s.filesOf(p, s.target); err != nil {
 		return err
@@ -190,11 +184,12 @@ func (r *room) programs(c *Cmd, s *situation, env []string) []sys.Program {
 	if c.Path == "" {
 		var list []sys.Program
 		shells := []string{"bash", "ash", "sh"}
-		if s.shell != "" {
-			shells = slices.Insert(shells, 0, path.Base(s.shell))
+		if s.account.shell != "" {
+			shells = slices.Insert(shells, 0, path.Base(s.account.shell))
 		}
 		for _, shell := range shells {
-			list = append(list, search(shell, []string{shell}, strings.Join(r.path, ":"))...)
+			places, _ := search(shell, []string{shell}, strings.Join(r.path, ":"))
+			list = append(list, places...)
 		}
 		return list
 	}
@@ -202,53 +197,23 @@ func (r *room) programs(c *Cmd, s *situation, env []string) []sys.Program {
 	if len(args) == 0 {
 		args = []string{c.Path}
 	}
-	list := search(c.Path, args, value(env, "PATH"))
+	list, _ := search(c.Path, args, value(env, "PATH"))
 	if strings.HasPrefix(c.Path, "/") && r.view == ViewTarget {
 		list = append(list, sys.Program{Path: ToolsDir + c.Path, Argv: args})
 	}
 	return list
 }
 
-// environ returns the environment of a program: that of the target, with the
-// tools first in PATH, or next to nothing for who has more rights than it.
+// environ returns the environment of a program: nothing of the target's, and the
+// tools first in PATH.
 func (r *room) environ(c *Cmd, s *situation) []string {
-	var env []string
-	set := func(name, value string) {
-		env = slices.DeleteFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
-		if value != "" {
-			env = append(env, name+"="+value)
-		}
+	if c.Env != nil {
+		return c.Env
 	}
-	search := slices.Clone(r.path)
-	if c.raised() {
-		set("HOME", "/root")
-		for _, name := range []string{"LANG", "LC_ALL"} {
-			set(name, value(s.env, name))
-		}
-	} else {
-		// What is meant for the loader of the target is not meant for that of
-		// the tools.
-		env = slices.DeleteFunc(slices.Clone(s.targetEnv), func(v string) bool {
-			name, _, _ := strings.Cut(v, "=")
-			return strings.HasPrefix(name, "LD_") || slices.Contains([]string{"GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "ENV", "BASH_ENV"}, name)
-		})
-		if r.view == ViewTarget {
-			if theirs := value(s.targetEnv, "PATH"); theirs != "" {
-				search = append(search, theirs)
-			} else {
-				search = append(search, defaultPath)
-			}
-		}
-	}
-	set("PATH", strings.Join(search, ":"))
+	env, search := s.environ(c), strings.Join(r.path, ":")
 	if r.view == ViewTarget {
-		set("LD_LIBRARY_PATH", strings.Join(r.libs, ":"))
+		search += ":" + defaultPath
+		env = setenv(env, "LD_LIBRARY_PATH", strings.Join(r.libs, ":"))
 	}
-	set("TERM", value(s.env, "TERM"))
-	for _, name := range c.KeepEnv {
-		if v := value(s.env, name); v != "" {
-			set(name, v)
-		}
-	}
-	return env
+	return s.keepEnv(c, setenv(env, "PATH", search))
 }

@@ -63,7 +63,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if ch.guests, err = p.makeRoom(c, s); err != nil {
 		return ch, err
 	}
-	if ch.stdio, err = newStdio(s.stdio, !s.proxied); err != nil {
+	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.who.outside); err != nil {
 		return ch, err
 	}
 	var w int

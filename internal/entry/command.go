@@ -316,6 +316,10 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 				return e, fmt.Errorf("%s: %w", o.from(t, from), err)
 			}
 			e.held = append(e.held, of)
+			// Whom these come from is whose the program is.
+			if c.Target == nil && of.Process != nil && (t == inspect.User || t == inspect.Mnt || t == inspect.PID) {
+				c.Target = of.Process
+			}
 		}
 		switch file := of.Files[t]; {
 		case of.Process != nil && from == "":

@@ -71,7 +71,7 @@ func (o *Options) Explain(err error) error {
 func missing(e *enter.MissingError) string {
 	switch {
 	case errors.Is(e.Err, enter.ErrNoTarget):
-		return "--target names a process to take it from; --privileged runs the program with the caller's privileges"
+		return "--target names a process to take it from; --privileged runs it unconfined"
 	case errors.Is(e.Err, enter.ErrOtherUser):
 		return "--user joins it"
 	}
@@ -105,13 +105,13 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "that takes CAP_SYS_ADMIN here, where the pins are kept: an ordinary user has it inside nstool run --rootless --mnt"
 	case e.Step.Op == enter.Mount && o.Tools.asked && errors.Is(e.Err, fs.ErrPermission):
-		x.Advice = "that takes CAP_SYS_ADMIN here; in a user namespace of yours you have it: nstool enter " + o.words() + " -U --preserve-credentials nstool enter " + o.words() + " --tools"
+		x.Advice = "that takes CAP_SYS_ADMIN here; in a user namespace of yours you have it: nstool enter " + o.words() + " -U --privileged --preserve-credentials --env=PATH nstool enter " + o.words() + " --tools"
 	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
 		o.explainMake(e, x)
 	case e.Step.Part != "":
 		x.Advice = waive(e.Step.Part)
 	case e.Step.Op == enter.Credential && errors.Is(e.Err, syscall.EINVAL):
-		x.Advice = "the user namespace has no such user or group; --preserve-credentials stays as you are"
+		x.Advice = "there is no such user or group"
 	}
 }
 

@@ -207,7 +207,7 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "as", Arg: "root|target", Help: "root inside, which is the default, or who the target is, with its groups",
+		Name: "as", Arg: "root|target", Help: "root inside, or who the target process is: the default where the program is the target's",
 		set: func(o *Options, arg string) error {
 			var root uint32
 			switch arg {
@@ -231,9 +231,9 @@ var Flags = []Flag{
 	},
 	{
 		Name: "env", Short: "e", Arg: "KEEP,LIST", Optional: true, Group: "Program",
-		Help: "the environment of the target, with these variables of the caller",
+		Help: "the environment of the target, or these variables of the caller",
 		set: func(o *Options, arg string) error {
-			o.TargetEnv = true
+			o.TargetEnv = o.TargetEnv || arg == ""
 			if arg != "" {
 				o.KeepEnv = append(o.KeepEnv, strings.Split(arg, ",")...)
 			}
@@ -268,7 +268,7 @@ var Flags = []Flag{
 		set: func(o *Options, _ string) error { o.FollowContext = true; return nil },
 	},
 	{
-		Name: "privileged", Help: "give a program of the target the privileges of the caller",
+		Name: "privileged", Help: "give a program of the target the rights of the caller",
 		set: func(o *Options, _ string) error { o.Privileged = true; return nil },
 	},
 	{

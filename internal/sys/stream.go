@@ -209,3 +209,8 @@ func poll(p []unix.PollFd, timeout int) {
 		}
 	}
 }
+
+// Fchown gives a file to a user, and leaves its group.
+func Fchown(fd int, uid uint32) error {
+	return os.NewSyscallError("fchown", unix.Fchown(fd, int(uid), -1))
+}
