@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,15 @@ var hidden = nstest.Spec{
 	Files:    []string{"net", "uts", "ipc", "mnt", "cgroup", "time"},
 	Sockets:  []string{"net"},
 	Pins:     []string{"net", "uts"},
+	Odd:      []string{"named", "detached", "procfile"},
 	Hidden:   []string{"net"},
 }
+
+// tun is one that has what an ordinary user may not open.
+var tun = nstest.Spec{Types: []string{"mnt"}, Odd: []string{"tun"}}
+
+// oddKinds are the kinds of holder that [nstest.Spec.Odd] makes.
+var oddKinds = map[string]HolderKind{"named": ByFD, "detached": ByFD, "tun": ByNetDevice, "procfile": ByProcFile}
 
 func scan(t *testing.T, opts ...Option) *Snapshot {
 	t.Helper()
@@ -69,6 +77,16 @@ func TestScanFindsEveryKindOfHolder(t *testing.T) {
 
 func everyKindOfHolder(t *testing.T, scan func() *Snapshot) {
 	box := hidden.Start(t)
+	root := nstest.Lacks("root") == nil
+	if _, err := os.Stat("/dev/net/tun"); err == nil && root {
+		other := tun.Start(t)
+		h := other.Held[0]
+		for _, have := range holder(t, scan(), h.Ino, h.Type, ByNetDevice) {
+			if have.PID != other.PID || have.FD != h.FD {
+				t.Errorf("%+v is held by %+v", h, have)
+			}
+		}
+	}
 	before, _ := os.Readlink("/proc/self/ns/mnt")
 	s := scan()
 	if after, err := os.Readlink("/proc/self/ns/mnt"); after != before {
@@ -95,15 +113,25 @@ func everyKindOfHolder(t *testing.T, scan func() *Snapshot) {
 			}
 		}
 	}
-	root := nstest.Lacks("root") == nil
 	for _, held := range box.Held {
+		if held.Kind == "procfile" && (!root || nstest.Lacks("bpf") != nil) {
+			// Which namespace it keeps only the kernel itself can tell. That it may
+			// keep one is said.
+			if !slices.ContainsFunc(s.Gaps(), func(g Gap) bool { return g.PID == box.PID && errors.Is(g.Err, errKept) }) {
+				t.Errorf("no word of %+v: %v", held, s.Gaps())
+			}
+			if s.Whole(FDs) {
+				t.Error("the descriptors are said to be known")
+			}
+			continue
+		}
 		if held.Kind == "pin" && held.Mnt != box.Ino["mnt"] && !root {
 			continue // to read the mounts of a namespace without processes takes CAP_SYS_ADMIN
 		}
 		if held.Kind == "socket" && !root {
 			continue // to ask for its namespace takes CAP_NET_ADMIN in the owner
 		}
-		kind := map[string]HolderKind{"file": ByFD, "socket": BySocket, "pin": ByMount}[held.Kind]
+		kind := cmp.Or(map[string]HolderKind{"file": ByFD, "socket": BySocket, "pin": ByMount}[held.Kind], oddKinds[held.Kind])
 		hs := holder(t, s, held.Ino, held.Type, kind)
 		if !slices.ContainsFunc(hs, func(h Holder) bool {
 			if kind == ByMount {

@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/nstool/nstool/internal/sys"
@@ -26,26 +27,14 @@ var errDisagree = errors.New("iterator and /proc disagree")
 // says, and a caller in the initial PID namespace, since the kernel numbers
 // processes as that one does.
 func (s *scanner) iterate(processes int) (*part, error) {
-	if processes < s.iterFrom || !s.proc.ours || s.proc.path != "/proc" {
+	if processes < s.iterFrom {
 		return nil, ErrNotAsked
 	}
-	own, err := s.ownLinks()
-	if err != nil {
-		return nil, err
-	}
-	if initial, _ := PID.InitialIno(); own.ino[PID] != initial {
-		return nil, ErrNotAsked
-	}
-	all, err := sys.ReadTasks(s.fds, s.fds && s.holds)
+	all, self, err := s.tellTasks(s.fds, s.fds && s.holds)
 	if err != nil {
 		return nil, err
 	}
 	told := all.Processes
-	slices.SortFunc(told, func(a, b sys.Task) int { return cmp.Compare(a.PID, b.PID) })
-	self, ok := taskOf(told, s.proc.self)
-	if !ok || linksOfTask(self) != own {
-		return nil, errDisagree
-	}
 	if s.toldRight(self) {
 		s.told = told
 	}
@@ -67,6 +56,31 @@ func (s *scanner) iterate(processes int) (*part, error) {
 	}
 	s.seeFiles(&p, all.Files)
 	return &p, nil
+}
+
+// tellTasks has the kernel tell of all its tasks, in order, and with files and
+// sockets of descriptors. It returns what is told of the caller, too.
+func (s *scanner) tellTasks(files, sockets bool) (*sys.Tasks, *sys.Task, error) {
+	if s.iterFrom == math.MaxInt || !s.proc.ours || s.proc.path != "/proc" {
+		return nil, nil, ErrNotAsked
+	}
+	own, err := s.ownLinks()
+	if err != nil {
+		return nil, nil, err
+	}
+	if initial, _ := PID.InitialIno(); own.ino[PID] != initial {
+		return nil, nil, ErrNotAsked
+	}
+	all, err := sys.ReadTasks(files, sockets)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.SortFunc(all.Processes, func(a, b sys.Task) int { return cmp.Compare(a.PID, b.PID) })
+	self, ok := taskOf(all.Processes, s.proc.self)
+	if !ok || linksOfTask(self) != own {
+		return nil, nil, errDisagree
+	}
+	return all, self, nil
 }
 
 // ownLinks reads what /proc says of the caller.
@@ -186,6 +200,13 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 			}
 			if s.holds {
 				p.held = append(p.held, socketRef{h.PID, h.TID, h.FD, proc.ino[Net], uint64(f.Socket)})
+			}
+			continue
+		}
+		if k := kindOfTask(f); k != 0 {
+			if h.Kind = k; s.types.Has(Net) && p.crowd.takes(p, proc.PID, ino) {
+				p.sightings = append(p.sightings, sighting{Net, ino, h})
+				s.named(f)
 			}
 			continue
 		}

@@ -148,13 +148,20 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		// is wrong. /proc has no descriptors of threads.
 		for _, h := range told.holders {
 			if h.TID == 0 && !slices.Contains(ns.holders, h) && !slices.Contains(later.holders, h) {
-				if slices.Contains(ours, h.PID) {
+				// What only iterators can tell is a gap by /proc.
+				if slices.Contains(ours, h.PID) && !(h.Kind == ByProcFile && unsure(before, h.PID)) {
 					say("%v is held by %+v, by /proc only by %+v", ns, h, ns.holders)
 				}
 			}
 		}
 	}
 	return d
+}
+
+// unsure reports whether a scan says that a process may keep something that it does
+// not know.
+func unsure(s *Snapshot, pid int) bool {
+	return slices.ContainsFunc(s.Gaps(), func(g Gap) bool { return g.PID == pid && errors.Is(g.Err, errKept) })
 }
 
 func TestIteratorsAgreeWithProc(t *testing.T) {
@@ -164,6 +171,9 @@ func TestIteratorsAgreeWithProc(t *testing.T) {
 		nstest.Sandbox(t, "user", "uts", "cgroup", "ipc").PID,
 		startOdd(t, "zombie").pid,
 		startOdd(t, "thread").pid,
+	}
+	if _, err := os.Stat("/dev/net/tun"); err == nil {
+		ours = append(ours, tun.Start(t).PID)
 	}
 	for name, opts := range map[string][]Option{
 		"all":       nil,
@@ -229,6 +239,8 @@ func TestSocketsOfDescriptors(t *testing.T) {
 			fds[0]: {{Kind: BySocket, PID: self, FD: fds[0]}, {Kind: BySocket, PID: self, FD: twice}},
 			fds[1]: {{Kind: BySocket, PID: self, FD: fds[1]}, {Kind: BySocket, PID: child.Process.Pid, FD: 2}},
 		} {
+			// The child has the lower number where numbers have begun again.
+			slices.SortStableFunc(want, func(a, b Holder) int { return a.PID - b.PID })
 			if got := slices.Collect(s.Sockets(ino(fd))); !slices.Equal(got, want) {
 				t.Errorf("socket %d: %+v, want %+v", fd, got, want)
 			}

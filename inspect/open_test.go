@@ -45,6 +45,9 @@ func TestOpenByEveryKindOfHolder(t *testing.T) {
 		open(typ, ino)
 	}
 	for _, held := range box.Held {
+		if ns, ok := s.Find(held.Ino); held.Kind == "procfile" && (!ok || ns.NSID == 0) {
+			continue // nothing leads there but its identifier, for who is told that
+		}
 		open(held.Type, held.Ino)
 	}
 }

@@ -103,8 +103,10 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 		s.takeList,      // what the kernel says there is
 		s.readProcesses, // processes, their threads and descriptors
 		s.askSockets,    // the namespaces of sockets that were seen
+		s.askOdd,        // and of other descriptors whose links do not say it
 		s.compareList,   // what is held by nothing of that
 		s.readMounts,    // pins, in every mount namespace
+		s.askNamed,      // descriptors that were opened by the names of those
 		s.relate,        // owners, parents, identifiers
 	} {
 		stage(ctx, pids)
@@ -128,6 +130,8 @@ type scanner struct {
 	known     map[uint64]*found // by inode number
 	sockets   []socketRef       // of which the namespace is to be asked
 	held      []socketRef       // others, for WithSockets
+	odd       []oddRef          // descriptors that may hold a namespace
+	names     []nameRef         // those that lead to a path
 	gaps      []Gap
 	told      []sys.Task // what iterators told of the processes, by PID, or nil
 	iterErr   error      // why they did not tell of any

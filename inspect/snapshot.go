@@ -118,23 +118,25 @@ type HolderKind uint8
 
 // Kinds of holder.
 const (
-	ByProcess  HolderKind = iota + 1 // a member process
-	ByTask                           // a thread whose process is not a member
-	ByChildren                       // a pid_for_children or time_for_children link
-	ByFD                             // an open descriptor of the namespace
-	BySocket                         // a socket of a network namespace, open in a process that is not in it
-	ByMount                          // a bind mount: the namespace is pinned
-	ByNested                         // a child namespace, or one it owns
-	ByKernel                         // the kernel, for a reason that /proc does not show: a descriptor in a message, for one
+	ByProcess   HolderKind = iota + 1 // a member process
+	ByTask                            // a thread whose process is not a member
+	ByChildren                        // a pid_for_children or time_for_children link
+	ByFD                              // an open descriptor of the namespace
+	BySocket                          // a socket of a network namespace, open in a process that is not in it
+	ByNetDevice                       // so with /dev/net/tun, or a tap of macvtap or ipvtap
+	ByProcFile                        // so with a file below /proc/PID/net
+	ByMount                           // a bind mount: the namespace is pinned
+	ByNested                          // a child namespace, or one it owns
+	ByKernel                          // the kernel, for a reason that /proc does not show: a descriptor in a message, for one
 )
 
 var holderNames = [...]string{
 	ByProcess: "process", ByTask: "thread", ByChildren: "children", ByFD: "fd",
-	BySocket: "socket", ByMount: "mount", ByNested: "nested", ByKernel: "kernel",
+	BySocket: "socket", ByNetDevice: "device", ByProcFile: "procfile", ByMount: "mount", ByNested: "nested", ByKernel: "kernel",
 }
 
 // String returns a word for k: "process", "thread", "children", "fd",
-// "socket", "mount", "nested" or "kernel".
+// "socket", "device", "procfile", "mount", "nested" or "kernel".
 func (k HolderKind) String() string {
 	if int(k) < len(holderNames) && holderNames[k] != "" {
 		return holderNames[k]
@@ -153,11 +155,11 @@ type Holder struct {
 	// there is none.
 	PID int
 
-	// TID is the thread, for ByTask, and for ByChildren, ByFD and BySocket
+	// TID is the thread, for ByTask, and for ByChildren and what is a descriptor
 	// where it is not the one that the process is named for; else 0.
 	TID int
 
-	// FD is the descriptor, for ByFD and BySocket.
+	// FD is the descriptor, for ByFD, BySocket, ByNetDevice and ByProcFile.
 	FD int
 
 	// Path is the mount point, for ByMount, as seen from the root of the
@@ -169,6 +171,15 @@ type Holder struct {
 
 	// Nested is the namespace that is owned or enclosed, for ByNested.
 	Nested *Namespace
+}
+
+// IsDescriptor reports whether h is an open descriptor of a process.
+func (h Holder) IsDescriptor() bool {
+	switch h.Kind {
+	case ByFD, BySocket, ByNetDevice, ByProcFile:
+		return true
+	}
+	return false
 }
 
 // File returns a path that leads from the caller to the namespace of type t that

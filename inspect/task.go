@@ -16,6 +16,8 @@ type part struct {
 	sightings []sighting
 	sockets   []socketRef
 	held      []socketRef
+	odd       []oddRef
+	names     []nameRef
 	gaps      []Gap
 
 	// Buffers, and what is worked on.
@@ -71,6 +73,8 @@ func (s *scanner) join(p *part) {
 	s.gaps = append(s.gaps, p.gaps...)
 	s.sockets = append(s.sockets, p.sockets...)
 	s.held = append(s.held, p.held...)
+	s.odd = append(s.odd, p.odd...)
+	s.names = append(s.names, p.names...)
 	for _, g := range p.sightings {
 		s.hold(g.typ, g.ino, g.holder, g.holder.way(g.typ))
 	}
@@ -84,11 +88,11 @@ func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size in
 		func() func(int) *part {
 			p := &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
 			return func(i int) *part {
-				p.processes, p.sightings, p.sockets, p.gaps = make([]Process, 0, size), nil, nil, nil
+				p.processes, p.sightings, p.sockets, p.odd, p.names, p.gaps = make([]Process, 0, size), nil, nil, nil, nil, nil
 				for _, pid := range chunks[i] {
 					s.readProcess(p, pid, set)
 				}
-				return &part{processes: p.processes, sightings: p.sightings, sockets: p.sockets, gaps: p.gaps}
+				return &part{processes: p.processes, sightings: p.sightings, sockets: p.sockets, odd: p.odd, names: p.names, gaps: p.gaps}
 			}
 		},
 		func(_ int, p *part) { s.join(p) }, nil)
@@ -260,7 +264,11 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 				failed = failed || !sys.Gone(err)
 				return
 			}
-			if text := p.link[:n]; n > 0 && text[n-1] == ']' && text[0] != '/' {
+			switch text := p.link[:n]; {
+			case n == 0:
+			case text[0] == '/':
+				s.seeName(p, proc, tid, name, text)
+			case text[n-1] == ']':
 				fd, _ := parseFD(name[:len(name)-1])
 				s.seeFD(p, proc, tid, fd, text)
 			}

@@ -23,7 +23,7 @@ const (
 	byLink           // a link under /proc/pid/ns or /proc/pid/task/tid/ns
 	byFD             // a descriptor of a process
 	byPath           // a mount point, as seen by a process, or by us with pid 0
-	bySocket         // a descriptor of a process that is a socket
+	bySocket         // a descriptor of a process that is a socket, or /dev/net/tun, of which the same is asked
 	byTaken          // a descriptor that the scan holds itself
 	byHandle         // what the kernel calls it by: nothing need lead there
 )
@@ -92,7 +92,7 @@ func (h Holder) way(t Type) way {
 		return taskWay(h.PID, h.TID, t.ForChildren())
 	case ByFD:
 		return fdWay(h.PID, h.TID, h.FD)
-	case BySocket:
+	case BySocket, ByNetDevice:
 		return socketWay(h.PID, h.TID, h.FD)
 	case ByMount:
 		if h.PID != 0 {

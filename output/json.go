@@ -253,7 +253,7 @@ func (e *encoder) holder(v *View, h inspect.Holder) {
 		number("tid", h.TID)
 	}
 	switch h.Kind {
-	case inspect.ByFD, inspect.BySocket:
+	case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 		number("fd", h.FD)
 	case inspect.ByMount:
 		e.raw(`,"path":`)

@@ -225,6 +225,10 @@ func (v *View) describe(h inspect.Holder) string {
 		return "for children of " + v.process(h.PID)
 	case inspect.ByFD:
 		return fmt.Sprintf("fd %d of %s", h.FD, v.process(h.PID))
+	case inspect.ByNetDevice:
+		return fmt.Sprintf("device %d of %s", h.FD, v.process(h.PID))
+	case inspect.ByProcFile:
+		return fmt.Sprintf("file %d of %s, of /proc/PID/net", h.FD, v.process(h.PID))
 	case inspect.BySocket:
 		return fmt.Sprintf("socket %d of %s", h.FD, v.process(h.PID))
 	case inspect.ByMount:

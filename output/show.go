@@ -272,7 +272,7 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 			add("thread %d of %s has ended or left it", h.TID, v.process(h.PID))
 		case inspect.ByChildren:
 			add("%s has ended, or makes its children elsewhere", strings.TrimPrefix(v.describe(h), "for children of "))
-		case inspect.ByFD, inspect.BySocket:
+		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			key := [3]int{int(h.Kind), h.PID, h.TID}
 			if fds[key] == nil {
 				order = append(order, key)
@@ -286,8 +286,13 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 	}
 	for _, key := range order {
 		word, is := "fd ", " is closed"
-		if inspect.HolderKind(key[0]) == inspect.BySocket {
+		switch inspect.HolderKind(key[0]) {
+		case inspect.BySocket:
 			word = "socket "
+		case inspect.ByNetDevice:
+			word = "device "
+		case inspect.ByProcFile:
+			word = "file "
 		}
 		list := fds[key]
 		if len(list) > 1 {

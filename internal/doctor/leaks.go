@@ -52,7 +52,7 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 	}
 	for _, holder := range ns.Others() {
 		switch holder.Kind {
-		case inspect.ByFD, inspect.BySocket:
+		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			if holder.PID == h.Snapshot.Self() {
 				return f, false // we do, for the moment
 			}
@@ -120,8 +120,13 @@ func (f *Finding) since(h *Host, holder inspect.Holder, n *Name) {
 func (h *Host) byDescriptor(f *Finding, holder inspect.Holder) string {
 	f.since(h, holder, nil)
 	what := "fd"
-	if holder.Kind == inspect.BySocket {
+	switch holder.Kind {
+	case inspect.BySocket:
 		what = "socket"
+	case inspect.ByNetDevice:
+		what = "device"
+	case inspect.ByProcFile:
+		what = "file of /proc/PID/net,"
 	}
 	s := fmt.Sprintf("%s %d of %s", what, holder.FD, h.process(holder.PID))
 	if who := h.Holders[holder.PID]; !who.Start.IsZero() {

@@ -257,6 +257,13 @@ func (s Spec) furnish(root string) (m message, err error) {
 		}
 		m.Held = append(m.Held, h)
 	}
+	for _, kind := range s.Odd {
+		h, err := holdOddly(kind)
+		if err != nil {
+			return m, err
+		}
+		m.Held = append(m.Held, h)
+	}
 	if len(s.Hidden) > 0 {
 		held, err := hide(s.Hidden)
 		if err != nil {
@@ -383,6 +390,39 @@ func pin(name string) (Held, error) {
 		return h, err
 	}
 	return h, mount(linkOf(tid, name), h.Path, "", syscall.MS_BIND)
+}
+
+// holdOddly holds a new network namespace by a descriptor whose link does not say
+// so.
+func holdOddly(kind string) (Held, error) {
+	if kind == "named" || kind == "detached" {
+		h, err := pin("net")
+		if err == nil {
+			h.FD, err = syscall.Open(h.Path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		}
+		if err == nil && kind == "detached" {
+			err = errors.Join(syscall.Unmount(h.Path, syscall.MNT_DETACH), os.Remove(h.Path))
+		}
+		h.Kind = kind
+		return h, err
+	}
+	h := Held{Kind: kind, Type: "net"}
+	file := map[string]string{"tun": "/dev/net/tun", "procfile": "/proc/thread-self/net/tcp"}[kind]
+	_, release, err := leave([]string{"net"}, func() (err error) {
+		if h.Ino, err = inode("/proc/thread-self/ns/net"); err != nil {
+			return err
+		}
+		flags := syscall.O_RDONLY
+		if kind == "tun" {
+			flags = syscall.O_RDWR
+		}
+		h.FD, err = syscall.Open(file, flags|syscall.O_CLOEXEC, 0)
+		return os.NewSyscallError("open "+file, err)
+	})
+	if err == nil {
+		release()
+	}
+	return h, err
 }
 
 // hide pins namespaces in a mount namespace that only a descriptor holds.

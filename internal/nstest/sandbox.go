@@ -55,6 +55,12 @@ type Spec struct {
 	// which needs one of its own.
 	Files, Sockets, Pins []string
 
+	// Odd are network namespaces that a descriptor holds whose link does not say
+	// so: "named" was opened by the name of a bind mount that is still there,
+	// "detached" by one that is not any more, "tun" is /dev/net/tun, "procfile" a
+	// file of /proc/PID/net. The first two need a mount namespace of its own.
+	Odd []string
+
 	// Hidden are pins too, but in a mount namespace that has no process: an
 	// open descriptor holds it.
 	Hidden []string
@@ -69,7 +75,7 @@ type Box struct {
 	ThreadIno   map[string]uint64 // the namespaces of that thread, by type
 	ChildrenIno map[string]uint64 // the namespaces for children, by type
 
-	// Held are the namespaces of Files, Sockets, Pins and Hidden, in this
+	// Held are the namespaces of Files, Sockets, Pins, Odd and Hidden, in this
 	// order, and for Hidden first the mount namespace, which is a file.
 	Held []Held
 
@@ -82,7 +88,7 @@ type Box struct {
 
 // Held is a namespace that one thing of the sandbox alone holds.
 type Held struct {
-	Kind string // "file", "socket" or "pin"
+	Kind string // "file", "socket", "pin", or a word of Odd
 	Type string
 	Ino  uint64
 	FD   int    // of a file or socket

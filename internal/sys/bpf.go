@@ -185,6 +185,10 @@ func (a *assembler) mul(dst bpfReg, n int) {
 	a.emit(unix.BPF_ALU64|unix.BPF_MUL|unix.BPF_K, dst, 0, 0, int32(n))
 }
 
+func (a *assembler) shiftRight(dst bpfReg, n int) {
+	a.emit(unix.BPF_ALU64|unix.BPF_RSH|unix.BPF_K, dst, 0, 0, int32(n))
+}
+
 func (a *assembler) addReg(dst, src bpfReg) {
 	a.emit(unix.BPF_ALU64|unix.BPF_ADD|unix.BPF_X, dst, src, 0, 0)
 }

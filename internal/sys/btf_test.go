@@ -202,7 +202,7 @@ func FuzzPrograms(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, fn, socket uint32) {
 		if b, err := parseBTF(data, nil); err == nil {
 			taskProgram(b, fn)
-			fileProgram(b, fn, socket, socket, 1, 2, true)
+			fileProgram(b, fileTypes{fn, socket, socket, socket, socket}, 1, 2, true)
 		}
 	})
 }
@@ -216,7 +216,7 @@ func TestProgramsNeedTheirFields(t *testing.T) {
 	if _, err := taskProgram(b, b.found[0]); err == nil || !strings.Contains(err.Error(), "no field") {
 		t.Errorf("tasks: %v", err)
 	}
-	if _, err := fileProgram(b, b.found[0], b.found[1], b.found[1], 1, 2, true); err == nil {
+	if _, err := fileProgram(b, fileTypes{b.found[0], b.found[1], b.found[1], b.found[1], b.found[1]}, 1, 2, true); err == nil {
 		t.Error("files: no error")
 	}
 }

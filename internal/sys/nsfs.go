@@ -78,6 +78,28 @@ func OpenNamespace(dirfd int, path string) (fd int, err error) {
 	return openNamespace(dirfd, path, 0)
 }
 
+// OpenNamespaceOn is [OpenNamespace] for a link to an open file of a process, which
+// may be on a file system that does not answer any more: that is not asked, and
+// the device dev, which is that of nsfs, tells a namespace.
+func OpenNamespaceOn(dirfd int, path string, dev uint64) (int, error) {
+	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Statx_t
+	err = retry(func() error {
+		return unix.Statx(probe, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &st)
+	})
+	if err == nil && unix.Mkdev(st.Dev_major, st.Dev_minor) == dev {
+		return reopen(probe)
+	}
+	unix.Close(probe)
+	if err != nil {
+		return -1, os.NewSyscallError("statx", err)
+	}
+	return -1, ErrNotNamespace
+}
+
 // openNamespace is OpenNamespace with more flags for the last component.
 func openNamespace(dirfd int, path string, flags int) (fd int, err error) {
 	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC|flags)

@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -151,6 +153,23 @@ func (d ProcDir) ReadFile(name Name, buf []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// InodeOf reads the inode number of an open file of a process, from its file name
+// below /proc/pid/fdinfo, which asks nothing of the file system that it is on. buf
+// is the memory to use. Before Linux 5.14 the error is [errors.ErrUnsupported].
+func (d ProcDir) InodeOf(name Name, buf []byte) (uint64, error) {
+	n, err := d.ReadFile(name, buf)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, ok := bytes.Cut(buf[:n], []byte("\nino:"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	ino, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 10, 64)
+	if !ok || err != nil {
+		return 0, errors.ErrUnsupported
+	}
+	return ino, nil
 }
 
 // OpenFile opens the file name in d for [File.Read].

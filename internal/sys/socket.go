@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,7 +75,18 @@ func SocketInode(fd int) (uint64, error) {
 	return st.Ino, nil
 }
 
-// SocketNetns returns a descriptor of the network namespace of a socket. See
+// IsNetDevice reports whether fd is /dev/net/tun, or a tap of macvtap or ipvtap.
+func IsNetDevice(fd int) (bool, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return false, os.NewSyscallError("fstat", err)
+	}
+	major, minor := int(unix.Major(st.Rdev)), unix.Minor(st.Rdev)
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && (major<<20|int(minor) == tunDevice || slices.Contains(tapMajors(), major)), nil
+}
+
+// SocketNetns returns a descriptor of the network namespace of a socket, or of
+// what /dev/net/tun was opened in. See
 // SIOCGSKNS in the kernel's include/uapi/linux/sockios.h; Linux 4.9. It needs
 // CAP_NET_ADMIN in the user namespace that owns the network namespace.
 func SocketNetns(fd int) (int, error) {

@@ -3,6 +3,8 @@ package sys
 import (
 	"errors"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -42,20 +44,30 @@ const (
 type TaskFile struct {
 	TID, PID, FD int32 // TID is not PID if the thread has a table of its own
 	// Flag is the CLONE_NEW* flag of the type of the namespace if the file is
-	// one. It is 0 if it is a socket.
+	// one. It is 0 if it is a socket, [TaskDevice] or [TaskProcFile].
 	Flag uint32
 	Ino  uint32
 	// Socket is the inode number of a socket.
 	Socket uint32
+	// NSID is the identifier of the namespace of a [TaskDevice] or [TaskProcFile],
+	// since nothing leads to it; 0 where the kernel has none. See [NamespaceID].
+	NSID uint64
 }
+
+// Of what is neither a namespace nor a socket and keeps a network namespace all
+// the same, in [TaskFile.Flag].
+const (
+	TaskDevice   = 3 // /dev/net/tun, or a tap of macvtap or ipvtap
+	TaskProcFile = 4 // a file below /proc/PID/net
+)
 
 // Tasks are what the kernel tells of all tasks.
 type Tasks struct {
 	// Processes are the threads that processes are named for, Threads those of
 	// the others that are in other namespaces than that one.
 	Processes, Threads []Task
-	// Files are the descriptors that are namespaces, and those that are sockets:
-	// of network namespaces that their thread is not in, or all.
+	// Files are the descriptors that are namespaces, those that keep a network
+	// namespace that their thread is not in, and with sockets all that are sockets.
 	Files []TaskFile
 	// Pinned are the mount namespaces in which namespaces are bind-mounted, if
 	// PinnedKnown; else any can be.
@@ -82,17 +94,18 @@ func ReadTasks(files, sockets bool) (*Tasks, error) {
 	}
 	defer unix.Close(nsfs)
 
-	const task, file, socket, mount = 0, 1, 2, 3
+	const task, file, socket, mount, proc, seq = 0, 1, 2, 3, 4, 5
 	roots := []btfRoot{
 		task: {btfFunc, "bpf_iter_task"}, file: {btfFunc, "bpf_iter_task_file"},
 		socket: {btfStruct, "socket"}, mount: {btfStruct, "mount"},
+		proc: {btfStruct, "proc_inode"}, seq: {btfStruct, "seq_file"},
 	}
 	var ids []uint32
 	var taskCode, fileCode []bpfInsn
 	err = kernelBTF(roots, func(k *btf) (err error) {
 		ids = k.found
 		if taskCode, err = taskProgram(k, ids[task]); err == nil && files {
-			fileCode, err = fileProgram(k, ids[file], ids[socket], ids[mount], os.Getpid(), nsfs, sockets)
+			fileCode, err = fileProgram(k, fileTypes{ids[file], ids[socket], ids[mount], ids[proc], ids[seq]}, os.Getpid(), nsfs, sockets)
 		}
 		return err
 	})
@@ -226,11 +239,15 @@ const (
 	fileTmp    = fileAt - 8
 )
 
+// fileTypes are the types that a [fileProgram] starts from.
+type fileTypes struct{ iter, socket, mount, proc, seq uint32 }
+
 // fileProgram writes the program that makes a [TaskFile] of a descriptor. When it
 // comes by the descriptor nsfs of process pid it tells of the mounts of its file
 // system instead. With sockets it tells of those too that are of the network
 // namespace of their thread, and of the inode number of each.
-func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int, sockets bool) ([]bpfInsn, error) {
+func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfInsn, error) {
+	iter, socket, mount := types.iter, types.socket, types.mount
 	a := &assembler{btf: k}
 	a.mov(r6, r1)
 	task := a.arg(r7, r6, iter, 1)
@@ -242,6 +259,7 @@ func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int, sockets bool
 	a.seq(r6, r6, iter)
 	inode := a.target(a.load(r9, r8, file, "f_inode"))
 	a.endIf(r9, 0)
+	a.load(r2, r9, inode, "i_rdev")
 	super := a.target(a.load(r1, r9, inode, "i_sb"))
 	a.endIf(r1, 0)
 	a.load(r9, r1, super, "s_magic")
@@ -249,7 +267,77 @@ func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int, sockets bool
 	proxy := a.target(a.typeOf(task, "nsproxy"))
 	netns := a.target(a.typeOf(proxy, "net_ns"))
 	common := a.typeOf(netns, "ns")
+	// tellNet writes a record of the network namespace at the address in r8, and not
+	// of the one that the thread is in unless own is true.
+	tellNet := func(flag int, own bool) {
+		a.endIf(r8, 0)
+		a.follow(r7, task, "nsproxy", fileTmp)
+		a.follow(r7, proxy, "net_ns", fileTmp)
+		if !own {
+			a.endIfSame(r7, r8)
+		}
+		if flag != 0 {
+			a.put(fileFlagAt, flag)
+			if at, _, err := k.member(common, "ns_id"); err == nil { // Linux 6.18
+				within, _ := a.field(netns, "ns")
+				a.probe(fileAt+int(unsafe.Offsetof(TaskFile{}.NSID)), 8, r8, within+int(at))
+			}
+		}
+		a.probeField(fileInoAt, r8, netns, "ns.inum")
+		a.write(fileAt, -fileAt, r6)
+	}
+	sock := a.target(a.typeOf(socket, "sk"))
 
+	a.skipIf(r2, 0, func() { // a device
+		a.mov(r3, r2)
+		a.shiftRight(r3, 20)
+		for _, major := range tapMajors() {
+			a.ifEqual(r3, int32(major), func() { a.put(fileFlagAt, TaskDevice) })
+		}
+		a.ifEqual(r2, tunDevice, func() { a.put(fileFlagAt, TaskDevice) })
+		a.peek4(r3, fileFlagAt)
+		a.endIf(r3, 0)
+		// Of either what is private begins with a struct sock: struct tun_file and
+		// struct tap_queue, which may be of modules.
+		a.read(r8, file, "private_data", fileTmp)
+		a.endIf(r8, 0)
+		a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
+		tellNet(TaskDevice, false)
+		a.jumpToEnd()
+	})
+	a.ifEqual(r9, unix.PROC_SUPER_MAGIC, func() {
+		within, _ := a.field(types.proc, "vfs_inode")
+		a.mov(r9, r8)
+		a.follow(r9, file, "f_inode", fileTmp)
+		a.add(r9, -within)
+		entry := a.follow(r9, types.proc, "pde", fileTmp)
+		a.endIf(r9, 0)
+		a.follow(r9, entry, "parent", fileTmp)
+		a.endIf(r9, 0)
+		// The directory has the namespace. A file that keeps it has it too, as
+		// what is private to its sequence, or as the first of that: seq_open_net and
+		// single_open_net in the kernel's fs/proc/proc_net.c.
+		a.read(r9, entry, "data", fileTmp)
+		a.endIf(r9, 0)
+		a.read(r8, file, "private_data", fileTmp)
+		a.endIf(r8, 0)
+		a.read(r8, types.seq, "private", fileTmp)
+		a.endIf(r8, 0)
+		a.skipIfSame(r8, r9, func() {
+			a.probe(fileTmp, 8, r8, 0)
+			a.peek(r8, fileTmp)
+		})
+		a.ifSame(r8, r9, func() {
+			// A namespace leads to the directory that it has, and that back.
+			a.follow(r9, netns, "proc_net", fileTmp)
+			a.endIf(r9, 0)
+			a.read(r9, entry, "data", fileTmp)
+			a.ifSame(r8, r9, func() {
+				tellNet(TaskProcFile, false)
+			})
+		})
+		a.jumpToEnd()
+	})
 	a.ifEqual(r9, unix.NSFS_MAGIC, func() {
 		a.follow(r8, file, "f_inode", fileTmp)
 		a.load(r1, r7, task, "tgid")
@@ -282,17 +370,30 @@ func fileProgram(k *btf, iter, socket, mount uint32, pid, nsfs int, sockets bool
 		a.store4(fileAt+int(unsafe.Offsetof(TaskFile{}.Socket)), r1)
 	}
 	a.read(r8, file, "private_data", fileTmp) // the socket
-	sock := a.follow(r8, socket, "sk", fileTmp)
+	a.follow(r8, socket, "sk", fileTmp)
 	a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
-	a.endIf(r8, 0)
-	a.follow(r7, task, "nsproxy", fileTmp)
-	a.follow(r7, proxy, "net_ns", fileTmp)
-	if !sockets {
-		a.endIfSame(r7, r8)
-	}
-	a.probeField(fileInoAt, r8, netns, "ns.inum")
-	a.write(fileAt, -fileAt, r6)
+	tellNet(0, sockets)
 	return a.end()
+}
+
+// tunDevice is the number of /dev/net/tun, as the kernel has it: major 10, minor
+// 200. See the kernel's Documentation/admin-guide/devices.txt.
+const tunDevice = 10<<20 | 200
+
+// tapMajors returns the major numbers of the taps of macvtap and ipvtap, which are
+// given in turn.
+func tapMajors() (majors []int) {
+	text, err := os.ReadFile("/proc/devices")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		number, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.Atoi(number); err == nil && (name == "macvtap" || name == "ipvtap") {
+			majors = append(majors, n)
+		}
+	}
+	return majors
 }
 
 // mounts writes the part that tells of the mounts of the super block at the

@@ -119,6 +119,68 @@ func TestReadTasksFiles(t *testing.T) {
 }
 
 // Nothing of it is left: no descriptor, and no program.
+// What keeps a network namespace that it is not in is told of every descriptor that
+// does, and of none that only looks like it.
+func TestReadTasksFilesThatKeepANetwork(t *testing.T) {
+	needIterators(t)
+	var id FileID
+	files := make(map[string]int)
+	err := OnThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(ns)
+		if id, err = Fstat(ns); err != nil {
+			return err
+		}
+		for name, flags := range map[string]int{
+			"/dev/net/tun": unix.O_RDWR, "/dev/null": unix.O_RDWR,
+			"net/tcp": 0, "net/snmp": 0, "net/netfilter": 0, "net": 0, "net/softnet_stat": 0, "net/unix": unix.O_PATH,
+		} {
+			path := name
+			if name[0] != '/' {
+				path = "/proc/thread-self/" + name
+			}
+			fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+			if err == unix.ENOENT {
+				continue // the kernel has none
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			files[name] = fd
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range files {
+		defer unix.Close(fd)
+	}
+	all, err := ReadTasks(true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(map[int]TaskFile)
+	for _, f := range all.Files {
+		if int(f.PID) == os.Getpid() {
+			told[int(f.FD)] = f
+		}
+	}
+	for name, fd := range files {
+		want := map[string]uint32{"/dev/net/tun": TaskDevice, "net/tcp": TaskProcFile, "net/snmp": TaskProcFile}[name]
+		f, ok := told[fd]
+		if ok != (want != 0) || f.Flag != want || ok && uint64(f.Ino) != id.Ino {
+			t.Errorf("%s: %+v, want flag %d and %d", name, f, want, id.Ino)
+		}
+	}
+}
+
 func TestReadTasksLeavesNothing(t *testing.T) {
 	needIterators(t)
 	files := func() (n int) {
