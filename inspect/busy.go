@@ -29,8 +29,10 @@ type Busy struct {
 	On Mount
 	// Device says that Path is a block device.
 	Device bool
-	// Dev is the file system.
-	Dev Device
+	// Dev is the file system. All mounts of namespaces are of one, where Root
+	// tells which namespace it is.
+	Dev  Device
+	Root string // of a mount of a namespace, as "net:[4026532281]", or ""
 	// Uses are how it is used, mounts first, then processes by PID.
 	Uses []Use
 	// Gaps are what could not be read.
@@ -47,6 +49,7 @@ const (
 	ByLoop                          // a loop device has a file of it
 	BySwap                          // a swap file
 	ByDevice                        // another block device is made of it
+	ByLayer                         // an overlay has a layer of it
 	ByCwd                           // a working directory
 	ByRoot                          // a root directory
 	ByExe                           // a program
@@ -56,12 +59,12 @@ const (
 )
 
 var useNames = [...]string{
-	ByOtherMount: "mount", ByMountBelow: "below", ByLoop: "loop", BySwap: "swap", ByDevice: "device", ByCwd: "cwd",
+	ByOtherMount: "mount", ByMountBelow: "below", ByLoop: "loop", BySwap: "swap", ByDevice: "device", ByLayer: "layer", ByCwd: "cwd",
 	ByRoot: "root", ByExe: "exe", ByOpen: "open", ByMapped: "mapped", ByBound: "bound",
 }
 
 // String returns a word for k: "mount", "below", "loop", "swap", "device",
-// "cwd", "root", "exe", "open", "mapped" or "bound".
+// "layer", "cwd", "root", "exe", "open", "mapped" or "bound".
 func (k UseKind) String() string {
 	if int(k) < len(useNames) && useNames[k] != "" {
 		return useNames[k]
@@ -78,6 +81,14 @@ type Use struct {
 	Path string // the file, the mount point, or the device
 	// Mount is the mount that is used, or zero where the kernel does not tell.
 	Mount Mount
+	// On is what is used of it, for ByLayer: a directory.
+	On string
+	// InUse says that the device is itself in use, for ByLoop and ByDevice: it
+	// cannot be taken apart yet.
+	InUse bool
+	// Reached says that Path leads the caller to the mount, for the kinds up to
+	// ByMountBelow and for ByLayer: umount(8) takes that one.
+	Reached bool
 	// Detached says that the mount was taken away (umount -l) and is still used.
 	Detached bool
 	// Same says that it is the very mount that was asked about: umount(2) fails
@@ -106,10 +117,19 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 	if self, ok := s.Process(s.proc.self); ok {
 		b.here, _ = self.Namespace(Mnt)
 	}
+	b.tree = NewMountTree(b.points[b.here])
 	if err := b.locate(); err != nil {
 		return nil, err
 	}
+	if _, _, ok := b.On.Namespace(); ok {
+		b.Root = b.On.Root
+	}
+	b.devs = map[Device]bool{b.Dev: true}
+	if b.Device {
+		b.addPartitions()
+	}
 	b.findMounts()
+	b.findLayers()
 	b.findDevices()
 	b.findSockets()
 	b.findProcesses(ctx)
@@ -135,6 +155,9 @@ type busy struct {
 	snap    *Snapshot
 	left    leftBehind
 	here    ID                // the caller's mount namespace
+	tree    *MountTree        // of its mounts
+	devs    map[Device]bool   // Dev, and the partitions of a disk
+	swaps   map[string]Device // the files that are swapped to, and the devices that they are
 	byID    map[int]Mount     // all mounts
 	points  map[ID][]Mount    // those of a mount namespace, the upper ones of a stack last
 	part    bool              // only what is at or below the path counts, and not all of the file system
@@ -251,9 +274,10 @@ func (b *busy) findMounts() {
 				u.Kind, u.Same = ByMountBelow, true
 			case b.part && in != b.here && below(m.Point, b.Path):
 				// Here it is no mount point any more, there it is one.
-			case b.part || m.Dev != b.Dev || m.ID == b.Mount.ID:
+			case b.part || !b.of(m) || m.ID == b.Mount.ID:
 				continue
 			}
+			u.Reached = b.reached(m)
 			b.Uses = append(b.Uses, u)
 		}
 	}
@@ -265,38 +289,173 @@ func (b *busy) counts(path string) bool {
 	if b.part {
 		return below(path, b.Path)
 	}
-	return b.mountOf(b.here, path).Dev == b.Dev
+	return b.of(b.mountOf(b.here, path))
+}
+
+// of reports whether a mount is of what was asked about.
+func (b *busy) of(m Mount) bool {
+	if b.Root != "" {
+		return m.Dev == b.Dev && m.Root == b.Root
+	}
+	// A file system on several devices has a number of its own.
+	return b.devs[m.Dev] || b.Device && m.Source == b.Path
+}
+
+// reached reports whether the path of a mount leads the caller to it.
+func (b *busy) reached(m Mount) bool {
+	stack := b.tree.At(m.Point)
+	return m.In == b.here && len(stack) > 0 && stack[0].ID == m.ID
+}
+
+// addPartitions has a disk be used by who uses a partition of it.
+func (b *busy) addPartitions() {
+	parts, _ := filepath.Glob(fmt.Sprintf("/sys/dev/block/%s/*/partition", b.Dev))
+	for _, file := range parts {
+		if dev, ok := readDevice(filepath.Join(filepath.Dir(file), "dev")); ok {
+			b.devs[dev] = true
+		}
+	}
+}
+
+// readDevice reads a device number from a file of sysfs: "254:1".
+func readDevice(path string) (d Device, ok bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return d, false
+	}
+	n, err := fmt.Sscanf(string(text), "%d:%d", &d.Major, &d.Minor)
+	return d, n == 2 && err == nil
+}
+
+// findLayers finds the overlays that have a layer on the file system. They keep it
+// by mounts of their own, which no table shows.
+func (b *busy) findLayers() {
+	all := make(map[Device][]Mount)
+	for _, m := range b.byID {
+		if m.Type == "overlay" && !b.of(m) {
+			all[m.Dev] = append(all[m.Dev], m)
+		}
+	}
+	for _, mounts := range all {
+		// The paths of layers are those of the mount namespace where it was made,
+		// which is the caller's, if the overlay is there.
+		at := mounts[max(0, slices.IndexFunc(mounts, func(m Mount) bool { return m.In == b.here }))]
+		for _, layer := range layers(at.Super) {
+			if b.part && (at.In != b.here || !below(layer, b.Path)) || !b.part && !b.of(b.mountOf(at.In, layer)) {
+				continue
+			}
+			for _, m := range mounts {
+				b.Uses = append(b.Uses, Use{Kind: ByLayer, Path: m.Point, On: layer, Mount: m, Reached: b.reached(m)})
+			}
+			break
+		}
+	}
+}
+
+// layers returns the directories of an overlay, as its options in a mount table
+// have them. A relative one is relative to where nobody knows.
+func layers(super string) (dirs []string) {
+	for option := range strings.SplitSeq(super, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "upperdir", "workdir", "lowerdir+", "datadir+":
+			dirs = append(dirs, value)
+		case "lowerdir":
+			// A colon is between two, and an escaped one is in a name.
+			value = strings.ReplaceAll(value, `\:`, "\x00")
+			for dir := range strings.SplitSeq(value, ":") {
+				dirs = append(dirs, strings.ReplaceAll(dir, "\x00", ":"))
+			}
+		}
+	}
+	return slices.DeleteFunc(dirs, func(dir string) bool { return !filepath.IsAbs(dir) })
 }
 
 // findDevices finds what the kernel has made of files of the file system, or of
 // its block device.
 func (b *busy) findDevices() {
+	b.readSwaps()
 	loops, _ := filepath.Glob("/sys/block/*/loop/backing_file")
 	for _, file := range loops {
 		text, err := os.ReadFile(file)
-		if path := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), " (deleted)"); err == nil && b.counts(path) {
-			b.Uses = append(b.Uses, Use{Kind: ByLoop, Path: "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(file))), Mount: b.mountOf(b.here, path)})
+		path := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), " (deleted)")
+		if err != nil || !b.backs(path) {
+			continue
 		}
+		dir := filepath.Dir(filepath.Dir(file))
+		b.Uses = append(b.Uses, Use{Kind: ByLoop, Path: "/dev/" + filepath.Base(dir), Mount: b.mountOf(b.here, path), InUse: b.inUse(dir)})
 	}
-	if text, err := os.ReadFile(filepath.Join(b.snap.proc.path, "swaps")); err == nil {
-		for line := range bytes.Lines(text) {
-			name, _, _ := bytes.Cut(line, []byte(" "))
-			path := unescape(name)
-			if !filepath.IsAbs(path) {
-				continue
-			}
-			if place, err := sys.Statx(path); err == nil && place.IsBlock && (Device{place.DevMajor, place.DevMinor}) == b.Dev || err == nil && !place.IsBlock && b.counts(path) {
-				b.Uses = append(b.Uses, Use{Kind: BySwap, Path: path, Mount: b.mountOf(b.here, path)})
-			}
+	for path := range b.swaps {
+		if b.backs(path) {
+			b.Uses = append(b.Uses, Use{Kind: BySwap, Path: path, Mount: b.mountOf(b.here, path)})
 		}
 	}
 	if b.part {
 		return
 	}
-	holders, _ := os.ReadDir(fmt.Sprintf("/sys/dev/block/%s/holders", b.Dev))
-	for _, h := range holders {
-		b.Uses = append(b.Uses, Use{Kind: ByDevice, Path: "/dev/" + h.Name()})
+	for dev := range b.devs {
+		holders, _ := os.ReadDir(fmt.Sprintf("/sys/dev/block/%s/holders", dev))
+		for _, h := range holders {
+			b.Uses = append(b.Uses, Use{Kind: ByDevice, Path: "/dev/" + h.Name(), InUse: b.inUse("/sys/class/block/" + h.Name())})
+		}
 	}
+}
+
+// readSwaps finds out what is swapped to.
+func (b *busy) readSwaps() {
+	b.swaps = make(map[string]Device)
+	text, err := os.ReadFile(filepath.Join(b.snap.proc.path, "swaps"))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) { // a kernel without swap
+			b.Gaps = append(b.Gaps, Gap{What: "swaps", Err: err})
+		}
+		return
+	}
+	for line := range bytes.Lines(text) {
+		name, _, _ := bytes.Cut(line, []byte(" "))
+		if path := unescape(name); filepath.IsAbs(path) {
+			b.swaps[path], _ = b.blockDevice(path)
+		}
+	}
+}
+
+// blockDevice returns the number of a block device, by its path.
+func (b *busy) blockDevice(path string) (Device, bool) {
+	if !sys.IsNear(b.mountOf(b.here, path).Type) {
+		return Device{}, false
+	}
+	place, err := sys.Statx(path)
+	return Device{place.DevMajor, place.DevMinor}, err == nil && place.IsBlock
+}
+
+// backs reports whether what the kernel has made of a file is made of what was
+// asked about.
+func (b *busy) backs(path string) bool {
+	if dev, ok := b.blockDevice(path); ok && !b.part {
+		return b.devs[dev]
+	}
+	return b.counts(path)
+}
+
+// inUse reports whether a block device, by its directory in sysfs, is mounted,
+// swapped to, or part of another.
+func (b *busy) inUse(dir string) bool {
+	dev, ok := readDevice(filepath.Join(dir, "dev"))
+	if !ok {
+		return false
+	}
+	for _, m := range b.byID {
+		if m.Dev == dev {
+			return true
+		}
+	}
+	for _, swap := range b.swaps {
+		if swap == dev {
+			return true
+		}
+	}
+	holders, _ := os.ReadDir(filepath.Join(dir, "holders"))
+	return len(holders) > 0
 }
 
 // findSockets finds the unix sockets that are bound to a file, by the names that
@@ -310,6 +469,9 @@ func (b *busy) findSockets() {
 		}
 		text, err := os.ReadFile(filepath.Join(b.snap.proc.path, strconv.Itoa(leader.PID), "net/unix"))
 		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) && !sys.Gone(err) {
+				b.Gaps = append(b.Gaps, Gap{leader.PID, "net/unix", err})
+			}
 			continue
 		}
 		b.addSockets(text)
@@ -442,7 +604,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 			}
 			in, _ := p.Namespace(Mnt)
 			m := b.mountOf(in, bound)
-			if u := (Use{Kind: ByBound, PID: p.PID, FD: fd, Path: bound, Mount: m, Same: b.same(m)}); m.Dev == b.Dev && b.wanted(u) {
+			if u := (Use{Kind: ByBound, PID: p.PID, FD: fd, Path: bound, Mount: m, Same: b.same(m)}); b.of(m) && b.wanted(u) {
 				users = append(users, u)
 			}
 			continue
@@ -455,11 +617,11 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
 		if !known {
 			place, e := sys.Statx(dir + "/fd/" + name)
-			if e != nil || (Device{place.Major, place.Minor}) != b.Dev {
+			if e != nil || !b.at(place) {
 				continue
 			}
 			u.Detached = true
-		} else if m.Dev != b.Dev {
+		} else if !b.of(m) {
 			continue
 		}
 		if b.wanted(u) {
@@ -518,11 +680,20 @@ func (b *busy) use(place sys.Place) (Use, bool) {
 	m, known := b.byID[int(place.Mount)]
 	switch {
 	case known:
-		return Use{Mount: m, Same: b.same(m)}, m.Dev == b.Dev
-	case (Device{place.Major, place.Minor}) == b.Dev:
+		return Use{Mount: m, Same: b.same(m)}, b.of(m)
+	case b.at(place):
 		return Use{Detached: place.Mount != 0}, true
 	}
 	return Use{}, false
+}
+
+// at reports whether a place that no mount of the tables is at is on the file
+// system.
+func (b *busy) at(place sys.Place) bool {
+	if _, ino, ok := ParseLink(b.Root); ok && place.Ino != ino {
+		return false
+	}
+	return b.devs[Device{place.Major, place.Minor}]
 }
 
 func (b *busy) same(m Mount) bool { return b.Mount.ID != 0 && m.ID == b.Mount.ID }
@@ -543,7 +714,7 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 		path, err := os.Readlink(dir + "/" + d.name)
 		m := b.mountOf(in, path)
 		u := Use{Kind: d.kind, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}
-		if err == nil && m.Dev == b.Dev && b.wanted(u) {
+		if err == nil && b.of(m) && b.wanted(u) {
 			users = append(users, u)
 		}
 	}
@@ -553,7 +724,7 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 		path, e2 := os.Readlink(dir + "/fd/" + name)
 		m := b.byID[mountOfFD(dir+"/fdinfo/"+name)]
 		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
-		if e == nil && e2 == nil && m.Dev == b.Dev && m.ID != 0 && b.wanted(u) {
+		if e == nil && e2 == nil && m.ID != 0 && b.of(m) && b.wanted(u) {
 			users = append(users, u)
 		}
 	}
@@ -573,12 +744,12 @@ func (b *busy) mapsOf(p *Process) (users []Use, err error) {
 	lines := bufio.NewScanner(file) // there may be hundreds of megabytes
 	for lines.Scan() {
 		dev, path, ok := parseMap(lines.Text())
-		if !ok || dev != b.Dev || seen[path] || path == exe {
+		if !ok || !b.devs[dev] || b.Root != "" || seen[path] || path == exe {
 			continue
 		}
 		seen[path] = true
 		m := b.mountOf(in, path)
-		if m.Dev != b.Dev {
+		if !b.of(m) {
 			m = Mount{}
 		}
 		// The kernel says on which file system it is, and not by which mount.

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -163,4 +164,60 @@ func ParseMount(line string) (m Mount, ok bool) {
 		m.Super = unescape([]byte(b[2]))
 	}
 	return m, true
+}
+
+// A MountTree is the mounts of one mount namespace.
+type MountTree struct {
+	root Mount
+	at   map[mountPlace]Mount
+}
+
+// A mountPlace is a mount point: a mount, and a path that leads to it by that.
+type mountPlace struct {
+	parent int
+	point  string
+}
+
+// NewMountTree returns the tree of a mount table.
+func NewMountTree(table []Mount) *MountTree {
+	t := &MountTree{at: make(map[mountPlace]Mount, len(table))}
+	ids := make(map[int]bool, len(table))
+	for _, m := range table {
+		ids[m.ID] = true
+	}
+	for _, m := range table {
+		if m.Point == "/" && (!ids[m.Parent] || m.Parent == m.ID) {
+			t.root = m
+		} else {
+			t.at[mountPlace{m.Parent, m.Point}] = m
+		}
+	}
+	return t
+}
+
+// At returns the mounts on a mount point, the one on top first. It has none of
+// those that are covered by a mount on a directory above.
+func (t *MountTree) At(path string) (stack []Mount) {
+	on := t.root
+	if path == "/" && on.ID != 0 {
+		stack = append(stack, on)
+	}
+	for end := 0; ; {
+		m, ok := t.at[mountPlace{on.ID, cmp.Or(path[:end], "/")}]
+		switch {
+		case ok:
+			if on = m; m.Point == path {
+				stack = append(stack, m)
+			}
+			continue
+		case end == len(path) || path == "/":
+			slices.Reverse(stack)
+			return stack
+		}
+		if next := strings.IndexByte(path[end+1:], '/'); next >= 0 {
+			end += 1 + next
+		} else {
+			end = len(path)
+		}
+	}
 }

@@ -42,7 +42,8 @@ var typeNames = [9]string{"", "cgroup", "ipc", "net", "mnt", "pid", "time", "use
 // NAMESPACES is "host", or a word for a set of namespaces of its own, with
 // exceptions: "web,net=db,pid=host". CGROUP may hold several lines of
 // /proc/pid/cgroup, separated by "|"; a path alone is one of cgroup v2. In
-// ARGV "|" stands for a blank. The start time of a process is its PID. What is
+// ARGV "|" stands for a blank. The start time of a process is its PID. It has no
+// descriptors, and sees no mounts of namespaces, unless its files say so. What is
 // below root/ is the host's file system, what is below proc/ goes into /proc,
 // by the rules of [Proc].
 func MakeHost(t testing.TB, text string) *Host {
@@ -50,14 +51,19 @@ func MakeHost(t testing.TB, text string) *Host {
 	text = regexp.MustCompile(`ID\((\w+)\)`).ReplaceAllStringFunc(text, func(s string) string { return ContainerID(s[3 : len(s)-1]) })
 	h := &Host{Inodes: make(map[int]*[9]uint64)}
 	files := []txtar.File{{Name: "1/root/"}}
-	for _, f := range txtar.Parse([]byte(text)).Files {
+	archive := txtar.Parse([]byte(text)).Files
+	given := make(map[string]bool)
+	for _, f := range archive {
+		given[strings.TrimPrefix(f.Name, "proc/")] = true
+	}
+	for _, f := range archive {
 		switch name, inProc := strings.CutPrefix(f.Name, "proc/"); {
 		case f.Name == "want":
 			h.Want = string(f.Data)
 		case f.Name == "processes":
 			for line := range strings.Lines(string(f.Data)) {
 				if strings.TrimSpace(line) != "" {
-					files = append(files, h.process(t, line)...)
+					files = append(files, h.process(t, line, given)...)
 				}
 			}
 		case inProc:
@@ -71,8 +77,9 @@ func MakeHost(t testing.TB, text string) *Host {
 	return h
 }
 
-// process reads a line of "processes" and returns the files of that process.
-func (h *Host) process(t testing.TB, line string) []txtar.File {
+// process reads a line of "processes" and returns the files of that process, but
+// for some that are given.
+func (h *Host) process(t testing.TB, line string, given map[string]bool) []txtar.File {
 	t.Helper()
 	fields := strings.Fields(line)
 	if len(fields) < 5 {
@@ -106,13 +113,16 @@ func (h *Host) process(t testing.TB, line string) []txtar.File {
 	for i := range argv {
 		argv[i] = strings.ReplaceAll(argv[i], "|", " ")
 	}
-	return []txtar.File{
+	files := []txtar.File{
+		{Name: fields[0] + "/fd/"},
+		{Name: fields[0] + "/mountinfo", Data: []byte("1 1 0:1 / / rw - rootfs rootfs rw\n")},
 		{Name: fields[0] + "/cgroup", Data: []byte(strings.ReplaceAll(cgroup, "|", "\n") + "\n")},
 		{Name: fields[0] + "/stat", Data: fmt.Appendf(nil, "%d (%s) S %s %s%d 0\n", pid, filepath.Base(argv[0]), fields[1], strings.Repeat("0 ", 17), pid)},
 		{Name: fields[0] + "/cmdline", Data: []byte(strings.Join(argv, "\n") + "\n")},
 		{Name: fields[0] + "/ns/links", Data: []byte(links)},
 		{Name: fields[0] + "/task/" + fields[0] + "/"},
 	}
+	return files
 }
 
 // inodeOf makes up the inode number of a namespace.

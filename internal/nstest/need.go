@@ -28,6 +28,7 @@ var needs = map[string]func() error{
 	"root":       root,
 	"user":       ordinaryUser,
 	"userns":     userNamespaces,
+	"whole":      wholeView,
 	"bpf":        kernelTypes,
 	"apparmor":   appArmor,
 	"fuse":       fuse,
@@ -61,7 +62,7 @@ var (
 
 // Need skips the test unless everything that is named is there: "root" (every
 // privilege on this machine), "user" (the lack of them), "userns" (user
-// namespaces for ordinary users), "docker", "containerd" (daemons that answer),
+// namespaces for ordinary users), "whole" (every process can be read), "docker", "containerd" (daemons that answer),
 // "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", "apparmor"
 // (active, and its parser), what a newer kernel adds, by its name in package
 // kernels, or the name of a program, such as "lsns". A kernel that is new enough
@@ -148,6 +149,21 @@ func root() error {
 		return errors.New("in a user namespace")
 	}
 	return nil
+}
+
+// wholeView tries: here and there even root may not look at a process, and in a PID
+// namespace of its own nobody sees those outside.
+func wholeView() error {
+	if own, err := os.Readlink("/proc/self/ns/pid"); err != nil || own != "pid:[4026531836]" {
+		return fmt.Errorf("the PID namespace is %s, not the initial one: %w", own, err)
+	}
+	pids, err := filepath.Glob("/proc/[0-9]*")
+	for _, pid := range pids {
+		if _, err := os.Readlink(pid + "/ns/net"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return err
 }
 
 func kernelTypes() error {

@@ -39,6 +39,7 @@ func ReadRegular(path string, most int64) ([]byte, error) {
 type Place struct {
 	Mount        uint64 // as in proc_pid_mountinfo(5), or 0 before Linux 5.8
 	Major, Minor uint32 // of the file system
+	Ino          uint64
 	IsBlock      bool   // it is a block device,
 	DevMajor     uint32 // with this number
 	DevMinor     uint32
@@ -49,7 +50,7 @@ type Place struct {
 func Statx(path string) (Place, error) {
 	var st unix.Statx_t
 	err := retry(func() error {
-		return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE|unix.STATX_MNT_ID, &st)
+		return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st)
 	})
 	if err != nil {
 		return Place{}, &os.PathError{Op: "statx", Path: path, Err: err}
