@@ -106,12 +106,12 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 			}
 		}
 		for _, o := range others {
-			for _, name := range filesIn(o.dir) {
+			for name, dead := range deadIn(o.dir) {
 				path := filepath.Join(o.dir, name)
 				if mounted[path] || ours[path] {
 					continue
 				}
-				set := Set{Name: name, By: byName(o.by, name), Pins: []Pin{{Type: o.typ, Path: path, Dead: ErrUnmounted}}}
+				set := Set{Name: name, By: byName(o.by, name), Pins: []Pin{{Type: o.typ, Path: path, Dead: dead}}}
 				set.UID, set.Made = stat.of(path)
 				if !yield(set, nil) {
 					return
@@ -136,20 +136,31 @@ func Whose(path string) string {
 	return ""
 }
 
-// filesIn returns the names of the regular files in dir, as far as it can be
-// read.
-func filesIn(dir string) []string {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			names = append(names, e.Name())
+// deadIn yields the names in dir that no namespace is on, and why that is so, as far
+// as it can be read: regular files, and links that lead nowhere, as one to a
+// namespace of a process does that has ended.
+func deadIn(dir string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			dead := ErrUnmounted
+			switch {
+			case e.Type()&fs.ModeSymlink != 0:
+				if _, err := sys.Statx(filepath.Join(dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+				dead = ErrDangling
+			case !e.Type().IsRegular():
+				continue
+			}
+			if !yield(e.Name(), dead) {
+				return
+			}
 		}
 	}
-	return names
 }
 
 // covered looks at the files under mounts: they know who made a pin, and when.

@@ -123,6 +123,9 @@ var (
 	// mounted on it: somebody unmounted it, or a program was killed.
 	ErrUnmounted = errors.New("no namespace is mounted on the file")
 
+	// ErrDangling means that a name is a symbolic link that leads nowhere.
+	ErrDangling = errors.New("it is a link that leads nowhere")
+
 	// ErrInitGone means that the first process of a PID namespace is gone.
 	ErrInitGone = errors.New("the first process of the PID namespace is gone, and nothing can be started in it any more")
 
