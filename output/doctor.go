@@ -23,6 +23,9 @@ type Finding struct {
 	SinceIs  string    // of what Since is the time: "file" or "holder"
 	// Fix is a command to paste into a shell, or "". It is of printable ASCII.
 	Fix string
+	// Rests is what was seen that Fix rests on, and Then what is left to do
+	// after it; or "".
+	Rests, Then string
 }
 
 // mostEvidence is how much of the evidence for a finding is shown to people.
@@ -48,6 +51,12 @@ func Findings(w io.Writer, findings []Finding, style Style) error {
 		}
 		if f.Fix != "" {
 			fmt.Fprintf(&b, "         fix: %s\n", CleanText(f.Fix))
+			if f.Rests != "" {
+				fmt.Fprintf(&b, "         as: %s\n", Clean(f.Rests))
+			}
+			if f.Then != "" {
+				fmt.Fprintf(&b, "         then: %s\n", Clean(f.Then))
+			}
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -73,6 +82,8 @@ func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
 		{Name: "since", Kind: When, value: func(_ *View, f Finding) Value { return whenValue(f.Since) }},
 		{Name: "since_is", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.SinceIs) }},
 		{Name: "fix", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Fix) }},
+		{Name: "rests_on", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Rests) }},
+		{Name: "then", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Then) }},
 	}
 	return rowsJSON(w, DoctorSchema, "findings", nil, findings, columns, gaps)
 }

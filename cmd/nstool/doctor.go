@@ -47,7 +47,8 @@ With --busy, say who keeps a mount point, a block device or a directory from
 going: processes, loop devices, and mounts in every mount namespace.
 
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2
-if that could not be found out.`,
+if that could not be found out. What rests on what could not be seen is not told:
+then a check is not made, or a finding has no command.`,
 		Example: `  nstool doctor
   nstool doctor --check names,leaks      those alone
   nstool doctor --severity problem       what does not work
@@ -82,7 +83,7 @@ if that could not be found out.`,
 	f.StringArrayVar(&o.except, "except", nil, "nothing about this `SUBJECT`: a container, namespace or path, as --json has it")
 	f.StringVar(&o.busy, "busy", "", "say who keeps this mount or file system from going: a `PATH`")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
-	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
+	f.BoolVar(&o.strict, "strict", false, "exit with 1 also if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
 	completeFlag(cmd, "check", listOf(checkNames))
 	completeFlag(cmd, "severity", oneOf(func() (names []string) {
@@ -131,11 +132,18 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.tellFindings(o, slices.Clone(found), append(slices.Clone(host.Snapshot.Gaps()), host.Gaps...)); err != nil {
+	var unchecked []inspect.Gap
+	if o.busy == "" {
+		unchecked = host.Unchecked(o.checks)
+	}
+	if err := a.tellFindings(host, o, slices.Clone(found), slices.Concat(unchecked, host.Snapshot.Gaps(), host.Gaps)); err != nil {
 		return err
 	}
-	if a.reportGaps(host.Snapshot, host.Gaps, o.strict) != nil {
-		return statusError{status: statusTrouble}
+	for _, g := range unchecked {
+		fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(g.String()))
+	}
+	if a.reportGaps(host.Snapshot, host.Gaps, o.strict) != nil || o.strict && len(unchecked) > 0 {
+		return statusError{status: statusFindings}
 	}
 	if slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Severity > doctor.Note && o.wants(f) }) {
 		return statusError{status: statusFindings}
@@ -177,7 +185,7 @@ func (o *doctorOptions) wants(f doctor.Finding) bool {
 
 // tellFindings writes the findings that are asked for, and on standard error how
 // many there are.
-func (a *app) tellFindings(o doctorOptions, found []doctor.Finding, gaps []inspect.Gap) error {
+func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Finding, gaps []inspect.Gap) error {
 	counts := make(map[doctor.Severity]int)
 	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !o.wants(f) })
 	for _, f := range found {
@@ -190,7 +198,7 @@ func (a *app) tellFindings(o doctorOptions, found []doctor.Finding, gaps []inspe
 	for i, f := range found {
 		findings[i] = output.Finding{
 			Severity: f.Severity.String(), Check: f.Check, Subject: f.Subject, What: f.What,
-			Evidence: f.Evidence, Since: f.Since, SinceIs: f.SinceIs, Fix: f.Fix,
+			Evidence: f.Evidence, Since: f.Since, SinceIs: f.SinceIs, Fix: f.Fix, Rests: f.Rests, Then: f.Then,
 		}
 	}
 	if o.json {
@@ -211,6 +219,14 @@ func (a *app) tellFindings(o doctorOptions, found []doctor.Finding, gaps []inspe
 	}
 	if words == nil {
 		words = []string{"nothing found"}
+		if len(gaps) > 0 {
+			words[0] += " in what could be looked at"
+		}
+		if o.busy != "" {
+			if why := host.Snapshot.Unseen(inspect.AllFacts); len(why) > 0 {
+				words[0] += "; not looked at: " + strings.Join(why, "; ")
+			}
+		}
 	}
 	fmt.Fprintf(a.err, "nstool: %s\n", strings.Join(words, ", "))
 	return nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/shell"
+	"github.com/nstool/nstool/inspect/container"
 )
 
 // busyCheck is the name of what [Host.Busy] finds.
@@ -48,10 +48,11 @@ func LookBusy(ctx context.Context, path string, opts ...inspect.Option) (*Host, 
 // Busy judges what keeps a mount or a file system: a [Problem] is what makes
 // umount(2) fail, a [Warning] what only keeps the file system.
 func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
+	lives := h.lives(busy)
 	var last *Finding // that of the process before
 	for _, u := range busy.Uses {
 		if u.Kind < inspect.ByCwd {
-			found = append(found, h.busyMount(busy, u))
+			found = append(found, h.busyMount(busy, u, lives))
 			last = nil
 			continue
 		}
@@ -65,7 +66,7 @@ func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
 			if !who.Start.IsZero() {
 				last.Since, last.SinceIs = who.Start, SinceHolder
 			}
-			last.Fix = strings.Join(h.end([]int{u.PID}), " && ")
+			last.by(h.end(u.PID))
 		}
 		if u.Same || busy.Mount.ID == 0 {
 			last.Severity = Problem
@@ -106,45 +107,56 @@ func (h *Host) use(busy *inspect.Busy, u inspect.Use) string {
 }
 
 // busyMount judges a use that is not a process's.
-func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use) Finding {
+func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*container.Container) Finding {
 	f := Finding{Severity: Warning, Subject: u.Path}
 	switch u.Kind {
 	case inspect.ByMountBelow:
 		f.Severity = Problem
 		f.What = "mounted below it: " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s", u.Mount.Type, u.Mount.Source)}
-		f.Fix = shell.Command("umount", "--", u.Path)
-	case inspect.ByLoop:
-		f.Severity = Problem
-		f.What = u.Path + " is a loop device of a file on it"
-		f.Fix = shell.Command("losetup", "-d", u.Path)
-	case inspect.BySwap:
-		f.Severity = Problem
-		f.What = u.Path + " is swapped to"
-		f.Fix = shell.Command("swapoff", "--", u.Path)
-	case inspect.ByDevice:
-		f.Severity = Problem
-		f.What = u.Path + " is made of it"
-		switch {
-		case strings.HasPrefix(u.Path, "/dev/dm-"):
-			f.Fix = shell.Command("dmsetup", "remove", "--", u.Path)
-		case strings.HasPrefix(u.Path, "/dev/md"):
-			f.Fix = shell.Command("mdadm", "--stop", u.Path)
+		if u.Reached {
+			f.by(unmount(u.Mount))
 		}
+	case inspect.ByLoop, inspect.BySwap, inspect.ByDevice:
+		f.Severity = Problem
+		f.What = u.Path + map[inspect.UseKind]string{
+			inspect.ByLoop: " is a loop device of it", inspect.BySwap: " is swapped to", inspect.ByDevice: " is made of it",
+		}[u.Kind]
+		if u.InUse {
+			f.Evidence = []string{"it is in use itself: nstool doctor --busy " + u.Path}
+		}
+		f.by(release(u))
 	default:
 		f.What = "also mounted at " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s, device %s, from its %s", u.Mount.Type, u.Mount.Source, u.Mount.Dev, u.Mount.Root)}
-		f.Fix = shell.Command("umount", "--", u.Path)
+		if u.Kind == inspect.ByLayer {
+			f.What = "an overlay has a layer of it, at " + u.Path
+			f.Evidence = []string{"the layer is " + u.On}
+		}
 		if u.Mount.In == h.Mounts {
+			switch c := lives[rootOf(u.Mount)]; {
+			case c != nil:
+				f.Evidence = append(f.Evidence, fmt.Sprintf("%s lives in it", c))
+				f.by(h.stop(c))
+			case busy.Root != "": // it does no harm to the mount, and others may go by that name
+			case u.Reached:
+				f.by(unmount(u.Mount))
+			default:
+				f.Evidence = append(f.Evidence, "another mount covers it")
+			}
 			return f
 		}
 		in := fmt.Sprintf("mnt:[%d]", u.Mount.In.Ino)
 		f.Subject = in + " " + u.Path
-		f.Fix = h.leave(u.Mount.In)
-		f.What = fmt.Sprintf("mounted at %s in %s", u.Path, in)
+		if f.What += " in " + in; u.Kind != inspect.ByLayer {
+			f.What = strings.TrimPrefix(f.What, "also ")
+		}
 		ns, ok := h.Snapshot.Namespace(u.Mount.In)
 		if !ok {
 			return f
+		}
+		if busy.Root == "" {
+			f.by(h.leave(u.Mount.In))
 		}
 		if c := h.Snapshot.ContainerWith(ns); c != nil {
 			f.What += ", of " + c.String()
@@ -153,11 +165,37 @@ func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use) Finding {
 		case l != nil:
 			f.Evidence = append(f.Evidence, fmt.Sprintf("in that mount namespace is %s", h.process(l.PID)))
 			if n := len(ns.Members); n > 1 {
-				f.Evidence[1] += fmt.Sprintf(", and %d more", n-1)
+				f.Evidence[len(f.Evidence)-1] += fmt.Sprintf(", and %d more", n-1)
 			}
+		case !h.Snapshot.Whole(inspect.Occupants):
+			f.Evidence = append(f.Evidence, "no process that can be seen is in that mount namespace")
 		default:
 			f.Evidence = append(f.Evidence, "no process is in that mount namespace: nstool doctor --check leaks says who keeps it")
 		}
 	}
 	return f
+}
+
+// A root is what a mount shows of a file system.
+type root struct {
+	dev inspect.Device
+	dir string
+}
+
+func rootOf(m inspect.Mount) root { return root{m.Dev, m.Root} }
+
+// lives returns the containers that have such a root directory: to take it from
+// below them is no way to put anything right.
+func (h *Host) lives(busy *inspect.Busy) map[root]*container.Container {
+	in := make(map[root]*container.Container)
+	for _, u := range busy.Uses {
+		ns, ok := h.Snapshot.Namespace(u.Mount.In)
+		if !ok || u.Mount.Point != "/" || u.Mount.In == h.Mounts {
+			continue
+		}
+		if c := h.Snapshot.ContainerWith(ns); c != nil {
+			in[rootOf(u.Mount)] = c
+		}
+	}
+	return in
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
-	"github.com/nstool/nstool/internal/shell"
 )
 
 // shared are the types of namespace that keep a container from the host, and
@@ -24,6 +23,14 @@ var shared = []struct {
 	{inspect.Mnt, "it is in the host's file systems", "", ""},
 }
 
+// otherwise says how an engine starts a container that does not share the host's
+// network, where others are told by flags to share it.
+var otherwise = map[container.Engine]string{
+	container.Nspawn:     "with --private-network",
+	container.LXC:        "with lxc.net.0.type = veth, or empty",
+	container.Containerd: "without --net-host",
+}
+
 // sharing finds containers that are in a namespace of the host's that engines
 // give them of their own. For user namespaces it is otherwise, so what shares
 // the host's is told in one note.
@@ -36,6 +43,7 @@ func sharing(h *Host) (found []Finding) {
 			continue
 		}
 		var types, evidence, flags, specs []string
+		how := ""
 		for _, s := range shared {
 			id, ok := p.Namespace(s.typ)
 			if !ok || id.Ino != set.Host[s.typ] {
@@ -44,7 +52,10 @@ func sharing(h *Host) (found []Finding) {
 			types = append(types, s.typ.String())
 			evidence = append(evidence, fmt.Sprintf("%s is the host's: %s", inspect.FormatLink(s.typ, id.Ino), s.can))
 			if s.flag != "" {
-				flags, specs = append(flags, s.flag), append(specs, s.spec)
+				flags, specs = append(flags, s.flag), append(specs, s.spec+": true")
+			}
+			if s.typ == inspect.Net {
+				how = otherwise[c.Engine]
 			}
 		}
 		if id, ok := p.Namespace(inspect.User); ok && id.Ino == set.Host[inspect.User] && c.Outer == nil {
@@ -53,17 +64,19 @@ func sharing(h *Host) (found []Finding) {
 		if len(types) == 0 {
 			continue
 		}
-		without := flags
-		if c.Pod != nil {
-			without = specs
+		if c.Engine == container.Docker || c.Engine == container.Podman {
+			how = "without " + strings.Join(flags, " ")
 		}
 		f := Finding{
 			Severity: Warning, Subject: c.String(),
 			What:     fmt.Sprintf("%s shares the host's %s", c, namespacesOf(types)),
 			Evidence: append([]string{fmt.Sprintf("its first process is %d", c.Init)}, evidence...),
 		}
-		if len(without) > 0 {
-			f.Fix = again(c, "without "+strings.Join(without, " "))
+		if c.Pod != nil {
+			f.Evidence = append(f.Evidence, specOf(c, specs))
+		}
+		if how != "" {
+			f.by(h.again(c, how))
 		}
 		found = append(found, f)
 	}
@@ -162,16 +175,16 @@ func privileges(h *Host) (found []Finding) {
 		switch {
 		case full && have.Seccomp == 0:
 			f.What = fmt.Sprintf("%s runs privileged: it has the capabilities of the host, and no seccomp filter", c)
-			f.Fix = again(c, "without --privileged")
+			f.by(h.again(c, lesser(c, "without --privileged")))
 		case full:
 			f.What = fmt.Sprintf("%s has the capabilities of the host", c)
-			f.Fix = again(c, "without --cap-add=ALL")
+			f.by(h.again(c, lesser(c, "without --cap-add=ALL")))
 		default:
 			f.What = fmt.Sprintf("%s may do what it takes to be root of the host: %s", c, strings.Join(names, ", "))
-			f.Fix = again(c, "without "+strings.Join(names, ", "))
+			f.by(h.again(c, lesser(c, "without "+strings.Join(names, ", "))))
 		}
 		if c.Pod != nil && full {
-			f.Fix = again(c, "without privileged: true")
+			f.Evidence = append(f.Evidence, specOf(c, []string{"privileged: true"}))
 		}
 		if have.Seccomp == 0 && !full {
 			f.Evidence = append(f.Evidence, "no seccomp filter")
@@ -199,36 +212,21 @@ func (h *Host) full(bounding uint64) bool {
 	return given
 }
 
-// stop is the command that ends a container, or one that ends its first process.
-func stop(c *container.Container) string {
-	name := c.Name
-	if name == "" {
-		name = c.ID
+// lesser says how a container is started with less: with which flags, where it is
+// an engine's own to have given it more, or else in a user namespace of its own.
+func lesser(c *container.Container, flags string) string {
+	switch c.Engine {
+	case container.Docker, container.Podman, container.Containerd:
+		return flags
+	case container.Nspawn:
+		return "with --private-users=pick"
+	case container.LXC:
+		return "with lxc.idmap, as an unprivileged one"
 	}
-	var words []string
-	switch {
-	case c.Pod != nil && c.Pod.Name != "":
-		words = []string{"kubectl", "-n", c.Pod.Namespace, "delete", "pod", "--", c.Pod.Name}
-	case c.Engine == container.Docker || c.Engine == container.Podman:
-		words = []string{string(c.Engine), "stop", "--", name}
-	case c.Engine == container.LXC:
-		words = []string{"lxc-stop", "-n", name}
-	case c.Engine == container.Incus:
-		words = []string{"incus", "stop", "--", name}
-	case c.Engine == container.LXD:
-		words = []string{"lxc", "stop", "--", name}
-	case c.Engine == container.Containerd && c.Namespace != "":
-		words = []string{"ctr", "-n", c.Namespace, "task", "kill", "--", c.ID}
-	default:
-		return shell.Command("kill", fmt.Sprint(c.Init))
-	}
-	if c.Outer != nil {
-		return shell.Command("kill", fmt.Sprint(c.Init))
-	}
-	return shell.Command(words...)
+	return ""
 }
 
-// again is stop, and says in a comment how the container should be started.
-func again(c *container.Container, how string) string {
-	return stop(c) + shell.Comment("and start it again "+how)
+// specOf says what has a pod be so. To delete one makes another like it.
+func specOf(c *container.Container, lines []string) string {
+	return fmt.Sprintf("the spec of pod %s/%s has %s; it is to be changed there", c.Pod.Namespace, c.Pod.Name, strings.Join(lines, ", "))
 }

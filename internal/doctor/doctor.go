@@ -27,8 +27,10 @@ package doctor
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -87,6 +89,9 @@ type Finding struct {
 	// Fix is a command for a shell that puts it right, or "" if no command
 	// does. It is of printable ASCII characters alone, whatever the names in it.
 	Fix string
+	// Rests is what was seen that Fix rests on: what to look at again before it
+	// is given, if some time has gone by. Then is what is left to do after it.
+	Rests, Then string
 
 	order   uint64 // where kernels number namespaces, older ones have lower numbers
 	passing bool   // it may be gone in a moment
@@ -107,16 +112,19 @@ type Check struct {
 	Name string
 	Help string
 	find func(*Host) []Finding
+	// needs are the facts without all of which it finds what is not so: nothing
+	// is concluded from what could not be seen.
+	needs inspect.Facts
 }
 
 // Checks are all there are, in the order of their findings.
 var Checks = []Check{
-	{"names", "names of namespaces that are dead", names},
-	{"leaks", "namespaces without a process that something keeps", leaks},
-	{"limits", "numbers of namespaces near their limit", limits},
-	{"sharing", "containers in namespaces of the host", sharing},
-	{"left", "containers left behind in a namespace of another one", left},
-	{"privileges", "containers that could take over the host", privileges},
+	{"names", "names of namespaces that are dead", names, 0},
+	{"leaks", "namespaces without a process that something keeps", leaks, inspect.Occupants},
+	{"limits", "numbers of namespaces near their limit", limits, 0},
+	{"sharing", "containers in namespaces of the host", sharing, 0},
+	{"left", "containers left behind in a namespace of another one", left, 0},
+	{"privileges", "containers that could take over the host", privileges, 0},
 }
 
 // A Host is all that is known of one. It may be made up.
@@ -132,6 +140,9 @@ type Host struct {
 	Holders map[int]Holder
 	// Docker is where Docker keeps its state and when it last changed it.
 	Docker Docker
+	// Stacks are the namespaces that are mounted on paths in the caller's mount
+	// namespace, by inode number, the one on top first; 0 is something else.
+	Stacks map[string][]uint64
 	// Limits are those of /proc/sys/user/max_TYPE_namespaces.
 	Limits map[inspect.Type]uint64
 	// Inner are the limits that user namespaces below the caller's have of their
@@ -158,8 +169,15 @@ type Name struct {
 // A Holder is a process that holds namespaces.
 type Holder struct {
 	inspect.Detail
+	Mortality
 	Unit      string // its unit of systemd, or ""
 	Container *container.Container
+}
+
+// A Mortality says what it takes to end a process.
+type Mortality struct {
+	First  bool // it is the first process of a PID namespace: of signals it has no handler for it gets SIGKILL alone
+	Immune bool // it ignores SIGTERM, blocks it, or is stopped
 }
 
 // A Docker is what the state of Docker's daemon tells.
@@ -170,6 +188,7 @@ type Docker struct {
 
 // A Confinement is what limits a process, of /proc/pid/status.
 type Confinement struct {
+	Mortality
 	Bounding uint64
 	Seccomp  int    // 0 is none
 	Profile  string // of AppArmor or SELinux, or ""
@@ -180,6 +199,9 @@ type Confinement struct {
 func (h *Host) Examine(checks []Check) []Finding {
 	var all []Finding
 	for _, c := range checks {
+		if !h.Snapshot.Whole(c.needs) {
+			continue // see Unchecked
+		}
 		found := c.find(h)
 		for i := range found {
 			found[i].Check = c.Name
@@ -190,6 +212,20 @@ func (h *Host) Examine(checks []Check) []Finding {
 	slices.SortStableFunc(all, func(a, b Finding) int { return -cmp.Compare(a.Severity, b.Severity) })
 	return all
 }
+
+// Unchecked says which of the checks [Host.Examine] could not make, and why: what
+// they find would rest on what was not seen.
+func (h *Host) Unchecked(checks []Check) (gaps []inspect.Gap) {
+	for _, c := range checks {
+		if why := h.Snapshot.Unseen(c.needs); len(why) > 0 {
+			gaps = append(gaps, inspect.Gap{What: c.Name, Err: fmt.Errorf("%w, %s", ErrNotChecked, strings.Join(why, "; "))})
+		}
+	}
+	return gaps
+}
+
+// ErrNotChecked is of the gaps that [Host.Unchecked] returns.
+var ErrNotChecked = errors.New("not checked")
 
 // older orders findings, those without any age last.
 func older(a, b Finding) int {

@@ -125,10 +125,10 @@ func only(t *testing.T, names ...string) (checks []Check) {
 func TestContainers(t *testing.T) {
 	h := read(t, madeUp)
 	check(t, h.Examine(only(t, "sharing", "privileges")),
-		"warning sharing: docker:agent shares the host's net, pid and ipc namespaces | docker stop -- agent  # and start it again without --network=host --pid=host --ipc=host",
-		"warning sharing: docker:own shares the host's net namespace | docker stop -- own  # and start it again without --network=host",
-		"warning privileges: docker:admin may do what it takes to be root of the host: CAP_SYS_ADMIN | docker stop -- admin  # and start it again without CAP_SYS_ADMIN",
-		"warning privileges: docker:priv runs privileged: it has the capabilities of the host, and no seccomp filter | docker stop -- priv  # and start it again without --privileged",
+		"warning sharing: docker:agent shares the host's net, pid and ipc namespaces | docker stop -- "+nstest.ContainerID("agent"),
+		"warning sharing: docker:own shares the host's net namespace | docker stop -- "+nstest.ContainerID("own"),
+		"warning privileges: docker:admin may do what it takes to be root of the host: CAP_SYS_ADMIN | docker stop -- "+nstest.ContainerID("admin"),
+		"warning privileges: docker:priv runs privileged: it has the capabilities of the host, and no seccomp filter | docker stop -- "+nstest.ContainerID("priv"),
 		"note sharing: docker:admin and 3 more containers share the host's user namespace, where root is root of the host | ",
 		"note privileges: docker:priv runs without a seccomp filter | ",
 	)
@@ -168,14 +168,14 @@ func TestPtraceOfTheHost(t *testing.T) {
 func TestLeaks(t *testing.T) {
 	h := read(t, madeUp)
 	check(t, h.Examine(only(t, "leaks")),
-		"warning leaks: net:[4110000002] has no process | systemctl restart -- docker.service",
-		"warning leaks: net:[4110000001] has no process | systemctl restart -- docker.service && kill 310",
-		"warning leaks: uts:[4110000003] has no process | docker stop -- web",
+		"warning leaks: net:[4110000002] has no process | ",
+		"warning leaks: net:[4110000001] has no process | ",
+		"warning leaks: uts:[4110000003] has no process | docker stop -- "+nstest.ContainerID("web"),
 		`warning leaks: net:[4110000004] has no process | ip netns delete cni-1`,
 		`warning leaks: net:[4110000007] has no process | umount -- "$(printf '/mnt/\044\050reboot\051\012x')" && rm -- "$(printf '/mnt/\044\050reboot\051\012x')"`,
 		"warning leaks: net:[4110000008] has no process | umount -- /run/netns/1fb9a4ee-8b09-4d7c-b6f2-4a59e3b2f8aa && rm -- /run/netns/1fb9a4ee-8b09-4d7c-b6f2-4a59e3b2f8aa",
 		"note leaks: net:[4110000005] has no process | ip netns delete blue",
-		"note leaks: net:[4110000006] has no process | umount -- /run/docker/netns/lb_x && rm -- /run/docker/netns/lb_x",
+		"note leaks: net:[4110000006] has no process | ",
 	)
 	for _, f := range h.Examine(only(t, "leaks")) {
 		if len(f.Evidence) == 0 || !f.passing {
@@ -401,7 +401,7 @@ func TestInnerLimits(t *testing.T) {
 
 // What is there only for a moment is no finding, what stays is.
 func TestLook(t *testing.T) {
-	nstest.Need(t, "userns")
+	nstest.Need(t, "userns", "whole")
 	box := nstest.Spec{Types: []string{"user", "net"}, Files: []string{"net"}}.Start(t)
 	_, found, err := Look(context.Background(), only(t, "leaks"))
 	if err != nil {
@@ -419,7 +419,7 @@ func TestLook(t *testing.T) {
 
 // What is there only for a moment is no finding.
 func TestLookAgain(t *testing.T) {
-	nstest.Need(t, "userns")
+	nstest.Need(t, "userns", "whole")
 	spec := nstest.Spec{Types: []string{"user", "net"}, Files: []string{"net"}}
 	stays, goes := spec.Start(t), spec.Start(t)
 	var comes *nstest.Box

@@ -3,12 +3,10 @@ package doctor
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -34,7 +32,7 @@ func leaks(h *Host) (found []Finding) {
 // best reason for it is.
 func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, bool) {
 	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
-	var fixes []string
+	var r remedy
 	var pids []int
 	mounts, copies := 0, 0
 	kept := "" // who keeps it on purpose, and why
@@ -72,16 +70,16 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 				continue
 			}
 			if mounts++; mounts > 8 {
+				r.no = true
 				continue
 			}
 			k := keeperOf(holder.Path)
 			f.Evidence = append(f.Evidence, h.byMount(&f, holder, k, name))
-			if k.severity == Note || k.runs != "" && h.runs(k.runs) {
+			k.keeps = k.keeps || k.runs != "" && h.runs(k.runs)
+			if k.severity == Note || k.keeps {
 				purpose(k.what)
 			}
-			if fix := h.unmount(holder, k); fix != "" && !slices.Contains(fixes, fix) {
-				fixes = append(fixes, fix)
-			}
+			r = r.with(h.unpin(ns.ID, holder, k))
 		case inspect.ByKernel:
 			purpose("the kernel, for a reason that /proc does not show")
 			f.Evidence = append(f.Evidence, "the kernel keeps it, for a reason that /proc does not show: a descriptor in flight, or a file that somebody holds open")
@@ -102,7 +100,13 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 	if !f.Since.IsZero() {
 		f.passing = h.Now.Sub(f.Since) < lately || len(pids) > 0
 	}
-	f.Fix = strings.Join(append(fixes, h.end(pids)...), " && ")
+	if why := h.Snapshot.Unseen(inspect.AllFacts); len(why) > 0 {
+		r.no = true
+		f.Evidence = append(f.Evidence, "what else keeps it is not known: "+strings.Join(why, "; "))
+	}
+	r = r.with(h.end(pids...))
+	r.rests = append([]string{"no process is in " + ns.String()}, r.rests...)
+	f.by(r)
 	return f, true
 }
 
@@ -182,6 +186,7 @@ type keeper struct {
 	dir      string // a directory: what is anywhere below it
 	severity Severity
 	runs     string // while this program runs it is a note
+	keeps    bool   // it takes away what it does not need, and nobody else is to do so
 	what     string
 }
 
@@ -189,14 +194,14 @@ type keeper struct {
 var keepers = []keeper{
 	{by: "nstool", severity: Note, what: "a pin of nstool's"},
 	{by: "ip-netns", severity: Note, what: "a name of ip-netns(8)"},
-	{by: "snapd", severity: Note, what: "snapd keeps the mounts of a snap"},
+	{by: "snapd", severity: Note, keeps: true, what: "snapd keeps the mounts of a snap"},
 	{by: "docker", severity: Warning, what: "Docker keeps one for each container that runs"},
 	{by: "cni", severity: Warning, what: "the network of a pod of containerd that is gone"},
 	{by: "crio", severity: Warning, runs: "crio", what: "CRI-O keeps the namespaces of a pod also while none of its containers runs"},
-	{dir: "/var/lib/docker/buildkit", severity: Note, what: "BuildKit keeps some for builds to come"},
-	{dir: "/var/lib/buildkit", severity: Note, what: "BuildKit keeps some for builds to come"},
-	{dir: "/var/snap/lxd/common/ns", severity: Note, what: "LXD keeps its own"},
-	{dir: "/run/user", severity: Note, what: "of an ordinary user"},
+	{dir: "/var/lib/docker/buildkit", severity: Note, keeps: true, what: "BuildKit keeps some for builds to come"},
+	{dir: "/var/lib/buildkit", severity: Note, keeps: true, what: "BuildKit keeps some for builds to come"},
+	{dir: "/var/snap/lxd/common/ns", severity: Note, keeps: true, what: "LXD keeps its own"},
+	{dir: "/run/user", severity: Note, keeps: true, what: "of an ordinary user"},
 }
 
 // swarm are the names of Docker's that belong to no container.
@@ -210,7 +215,7 @@ func keeperOf(path string) keeper {
 	for _, k := range keepers {
 		if by != "" && k.by == by || k.dir != "" && strings.HasPrefix(path, k.dir+"/") {
 			if by == "docker" && swarm(filepath.Base(path)) {
-				k.severity, k.what = Note, "Docker keeps it for its networks"
+				k.severity, k.keeps, k.what = Note, true, "Docker keeps it for its networks"
 			}
 			return k
 		}
@@ -227,75 +232,4 @@ func (h *Host) runs(comm string) bool {
 		}
 	}
 	return false
-}
-
-// unmount is the command that takes a mount of a namespace away.
-func (h *Host) unmount(holder inspect.Holder, k keeper) string {
-	dir, name := filepath.Split(holder.Path)
-	if holder.In != h.Mounts {
-		return h.leave(holder.In)
-	}
-	switch {
-	case k.by == "nstool":
-		return shell.Command("nstool", "pin", "rm", filepath.Base(dir)+"/"+name)
-	case k.by == "snapd":
-		return shell.Command("/usr/lib/snapd/snap-discard-ns", strings.TrimSuffix(name, ".mnt"))
-	case (k.by == "ip-netns" || k.by == "cni") && !strings.HasPrefix(name, "-"):
-		return shell.Command("ip", "netns", "delete", name)
-	}
-	return shell.Command("umount", "--", holder.Path) + " && " + shell.Command("rm", "--", holder.Path)
-}
-
-// few is how many processes are ended to have a mount namespace go.
-const few = 8
-
-// leave is the command that makes a mount namespace go, which is not the
-// caller's, or "" if no short one does. To unmount something in there would take
-// running a program of somebody else's with all privileges.
-func (h *Host) leave(in inspect.ID) string {
-	ns, ok := h.Snapshot.Namespace(in)
-	if !ok {
-		return ""
-	}
-	if c := h.Snapshot.ContainerWith(ns); c != nil {
-		return stop(c)
-	}
-	if len(ns.Members) > few {
-		return ""
-	}
-	var pids []int
-	for _, p := range ns.Members {
-		pids = append(pids, p.PID)
-	}
-	return strings.Join(h.end(pids), " && ")
-}
-
-// end are the commands that make processes let go of what they hold: their
-// services are started again, their containers too, and others ended.
-func (h *Host) end(pids []int) (fixes []string) {
-	var kill []int
-	for _, pid := range pids {
-		who := h.Holders[pid]
-		fix := ""
-		switch {
-		case who.Container != nil:
-			fix = stop(who.Container)
-		case who.Unit != "":
-			fix = shell.Command("systemctl", "restart", "--", who.Unit)
-		}
-		switch {
-		case fix != "" && !slices.Contains(fixes, fix):
-			fixes = append(fixes, fix)
-		case fix == "" && !slices.Contains(kill, pid) && pid > 1:
-			kill = append(kill, pid)
-		}
-	}
-	if len(kill) > 0 {
-		words := []string{"kill"}
-		for _, pid := range kill {
-			words = append(words, strconv.Itoa(pid))
-		}
-		fixes = append(fixes, shell.Command(words...))
-	}
-	return fixes
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
-	"github.com/nstool/nstool/internal/shell"
 )
 
 // left finds containers that were put into a namespace of another one which is not
@@ -29,7 +28,7 @@ func left(h *Host) (found []Finding) {
 				f.Severity, f.What = Note, "the container that they came with was not seen in them"
 			default:
 				f.Severity, f.What = Warning, fmt.Sprintf("%s has others since it was started anew", partner)
-				f.Fix = restart(l.Container)
+				f.by(h.restart(l.Container))
 			}
 		}
 		types[l.Container] = append(types[l.Container], typ.String())
@@ -56,13 +55,4 @@ func partnerOf(set *container.Set, l container.Left) *container.Container {
 		}
 	}
 	return nil
-}
-
-// restart is the command that has an engine start a container again, with the
-// namespaces that its partner has by then; of other engines, [again].
-func restart(c *container.Container) string {
-	if (c.Engine == container.Docker || c.Engine == container.Podman) && c.Name != "" && c.Pod == nil && c.Outer == nil {
-		return shell.Command(string(c.Engine), "restart", "--", c.Name)
-	}
-	return again(c, "with its partner")
 }

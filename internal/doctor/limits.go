@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/shell"
 )
 
 // limits compares how many namespaces each user has with what he may have.
@@ -47,8 +45,8 @@ func limits(h *Host) (found []Finding) {
 				Subject:  fmt.Sprintf("uid %d %s", uid, t),
 				What:     fmt.Sprintf("uid %d has %d of %d %s namespaces", uid, n, limit, t),
 				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d", t, limit)},
-				Fix:      shell.Command("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%s", t, strconv.FormatUint(2*limit, 10))),
 			}
+			f.by(raise(t, limit))
 			if n >= limit {
 				f.Severity = Problem
 				f.What += ": another one cannot be made (no space left on device)"
@@ -72,9 +70,7 @@ func limits(h *Host) (found []Finding) {
 			if c := h.Snapshot.ContainerWith(user); c != nil {
 				f.Evidence = append(f.Evidence, "it came with "+c.String())
 			}
-			if l := user.Leader(); l != nil {
-				f.Fix = shell.Command("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
-			}
+			f.by(raiseInside(user, t, limit))
 			found = append(found, f)
 		}
 	}

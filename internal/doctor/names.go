@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -26,7 +26,8 @@ func names(h *Host) (found []Finding) {
 		if n.Dead == nil || errors.Is(n.Dead, pin.ErrElsewhere) {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: n.Path, Fix: h.forget(n)}
+		f := Finding{Severity: Warning, Subject: n.Path}
+		r := h.forget(n)
 		if !n.Made.IsZero() {
 			f.Since, f.SinceIs = n.Made, SinceFile
 			f.Evidence = append(f.Evidence, "the file was made "+h.ago(n.Made)+" ago")
@@ -43,14 +44,14 @@ func names(h *Host) (found []Finding) {
 		default:
 			f.What = n.Path + " is a name without a namespace"
 			if in, ok := mounted[place{n.Type, filepath.Base(n.Path)}]; ok {
-				f.Severity, f.Fix = Note, ""
+				f.Severity, r = Note, remedy{}
 				f.What += " here"
 				f.Evidence = append(f.Evidence, fmt.Sprintf("a file of that name has one in mnt:[%d]; to remove the name would take it from there", in.Ino))
 			} else if n.By == "docker" && swarm(n.Set) {
-				f.Severity, f.Fix = Note, ""
+				f.Severity, r = Note, remedy{}
 				f.What += ", which Docker will use again"
 			} else if h.dockerSweeps(n) {
-				f.Severity, f.Fix = Note, ""
+				f.Severity, r = Note, remedy{}
 				f.What += ", which Docker removes within a minute"
 				f.Evidence = append(f.Evidence, "Docker last changed a container "+h.ago(h.Docker.Changed)+" ago")
 			}
@@ -58,23 +59,15 @@ func names(h *Host) (found []Finding) {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("the file is not empty: %d bytes", n.Size))
 			}
 		}
+		if why := h.Snapshot.Unseen(inspect.Occupants | inspect.FDs | inspect.Mounts); len(why) > 0 && len(r.commands) > 0 && errors.Is(n.Dead, pin.ErrUnmounted) {
+			// To remove a file takes away what is mounted on it in other mount namespaces.
+			r.no = true
+			f.Evidence = append(f.Evidence, "whether a namespace is mounted on it elsewhere is not known: "+strings.Join(why, "; "))
+		}
+		f.by(r)
 		found = append(found, f)
 	}
 	return found
-}
-
-// forget is the command that takes a dead name away. rm(1) is safe there: the
-// kernel refuses to unlink what a namespace is mounted on by then.
-func (h *Host) forget(n Name) string {
-	switch {
-	case n.By == "nstool" && n.Set != "":
-		return shell.Command("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
-	case !errors.Is(n.Dead, pin.ErrUnmounted):
-		return shell.Command("umount", "--", n.Path) + " && " + shell.Command("rm", "--", n.Path)
-	case n.Size > 0:
-		return shell.Command("rm", "-i", "--", n.Path)
-	}
-	return shell.Command("rm", "--", n.Path)
 }
 
 // A place is a file, by the last part of its path, with a namespace of a type on it.

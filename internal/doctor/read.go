@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -72,6 +73,7 @@ func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 		return nil, err
 	}
 	if h.Snapshot.Proc() == "/proc" {
+		h.readStacks()
 		h.readNames(ctx) // of this system, and not of that which another proc file system shows
 	}
 	h.readHolders(ctx)
@@ -126,6 +128,34 @@ func (h *Host) readNames(ctx context.Context) {
 	}
 }
 
+// readStacks finds out what is mounted on the names of namespaces.
+func (h *Host) readStacks() {
+	text, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		h.gap(0, "mountinfo", err)
+		return
+	}
+	var mounts []inspect.Mount
+	for line := range strings.Lines(string(text)) {
+		if m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n")); ok {
+			mounts = append(mounts, m)
+		}
+	}
+	tree := inspect.NewMountTree(mounts)
+	h.Stacks = make(map[string][]uint64)
+	for _, m := range mounts {
+		if _, done := h.Stacks[m.Point]; done || m.Type != "nsfs" {
+			continue
+		}
+		stack := []uint64{}
+		for _, on := range tree.At(m.Point) {
+			_, ino, _ := on.Namespace()
+			stack = append(stack, ino)
+		}
+		h.Stacks[m.Point] = stack
+	}
+}
+
 // readHolders describes the processes that hold namespaces which no process is
 // in.
 func (h *Host) readHolders(ctx context.Context) {
@@ -156,6 +186,9 @@ func (h *Host) describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
 		}
 		if s, err := process.Read(h.Snapshot.Proc(), pid); err == nil {
 			who.Unit = unit(s.Group())
+		}
+		if text, err := os.ReadFile(filepath.Join(h.Snapshot.Proc(), strconv.Itoa(pid), "status")); err == nil {
+			who.Mortality = parseMortality(string(text))
 		}
 		h.Holders[pid] = who
 	}
@@ -334,5 +367,24 @@ func parseStatus(text []byte) (Confinement, error) {
 	if err != nil {
 		return Confinement{}, err
 	}
-	return Confinement{Bounding: uint64(t.Caps.Bounding), Seccomp: max(int(t.Seccomp), 0)}, nil
+	return Confinement{Bounding: uint64(t.Caps.Bounding), Seccomp: max(int(t.Seccomp), 0), Mortality: parseMortality(string(text))}, nil
+}
+
+// parseMortality reads /proc/pid/status.
+func parseMortality(text string) (m Mortality) {
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(line, ":")
+		words := strings.Fields(value)
+		switch {
+		case len(words) == 0:
+		case key == "State":
+			m.Immune = m.Immune || words[0] == "T"
+		case key == "NSpid":
+			m.First = len(words) > 1 && words[len(words)-1] == "1"
+		case key == "SigBlk" || key == "SigIgn":
+			set, err := strconv.ParseUint(words[0], 16, 64)
+			m.Immune = m.Immune || err == nil && set>>(syscall.SIGTERM-1)&1 != 0
+		}
+	}
+	return m
 }

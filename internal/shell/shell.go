@@ -1,5 +1,6 @@
 // Package shell writes commands for a shell, whatever the names in them. All that
-// nstool proposes to a reader is written here.
+// nstool proposes to a reader is written here. Nothing is put behind a command in a
+// comment: at a prompt, zsh takes "#" and the words after it for more arguments.
 package shell
 
 import (
@@ -56,14 +57,4 @@ func Command(words ...string) string {
 		quoted[i] = Quote(w)
 	}
 	return strings.Join(quoted, " ")
-}
-
-// Comment returns text for behind a command: nothing in it can end the line.
-func Comment(text string) string {
-	return "  # " + strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, text)
 }

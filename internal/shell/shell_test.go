@@ -103,16 +103,3 @@ func FuzzQuote(f *testing.F) {
 		readBack(t, []string{word, "behind it"})
 	})
 }
-
-// What stands behind a command cannot become one.
-func TestComment(t *testing.T) {
-	line := Command("printf", "%s", "x") + Comment("a\nprintf y\r\x1b`id`")
-	for _, shell := range shells {
-		if _, err := exec.LookPath(shell.argv[0]); err != nil {
-			continue
-		}
-		if out, err := exec.Command(shell.argv[0], append(shell.argv[1:], line)...).Output(); err != nil || string(out) != "x" {
-			t.Errorf("%v: %q, %v", shell.argv, out, err)
-		}
-	}
-}

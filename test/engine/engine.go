@@ -201,7 +201,11 @@ func startLXC(_ testing.TB, c *Container, _ Options) (err error) {
 		return err
 	}
 	c.stop = func() error {
-		return errors.Join(run("lxc-stop", "-k", "-n", c.Name), run("lxc-destroy", "-n", c.Name))
+		err := run("lxc-stop", "-k", "-n", c.Name)
+		if err != nil && strings.Contains(err.Error(), "is not running") {
+			err = nil
+		}
+		return errors.Join(err, run("lxc-destroy", "-n", c.Name))
 	}
 	config := filepath.Join("/var/lib/lxc", c.Name, "config")
 	old, err := os.ReadFile(config)

@@ -48,7 +48,7 @@ func TestLeftBehind(t *testing.T) {
 			}
 			f := left()
 			want := fmt.Sprintf("%s was left behind in the ipc and net namespaces of another container: %s:%s has others since it was started anew", subject, of, partner.Name)
-			if len(f) != 1 || f[0].What != want || f[0].Fix != fmt.Sprintf("%s restart -- %s", of, box.Name) {
+			if len(f) != 1 || f[0].What != want || f[0].Fix != fmt.Sprintf("%s restart -- %s", of, box.ID) {
 				t.Fatalf("%+v, want %q", f, want)
 			}
 

@@ -1,0 +1,328 @@
+package doctor
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/shell"
+	"github.com/nstool/nstool/pin"
+)
+
+// All commands that are proposed are made in this file. Each is run by a test, on
+// the situation that it is for: what it was proposed for is gone then, and nothing
+// else is. The table says which test; another test holds the table.
+var proposals = []struct{ begins, test string }{
+	{"kill ", "test/kernel TestDoctorKill"},
+	{"kill -KILL ", "test/kernel TestDoctorKill"},
+	{"docker stop -- ", "test/engine TestDoctorStop"},
+	{"podman stop -- ", "test/engine TestDoctorStop"},
+	{"docker restart -- ", "test/engine TestLeftBehind"},
+	{"podman restart -- ", "test/engine TestLeftBehind"},
+	{"ctr -n ", "test/engine TestDoctorStop"},
+	{"lxc-stop ", "test/engine TestDoctorStop"},
+	{"systemctl restart -- ", "test/engine TestDoctorService"},
+	{"umount -- ", "test/script doctor_busy"},
+	{"losetup -d ", "test/script doctor_devices"},
+	{"swapoff -- ", "test/script doctor_devices"},
+	{"dmsetup remove ", "test/script doctor_devices"},
+	{"rm -- ", "test/script doctor_names"},
+	{"rm -i -- ", "test/script doctor_names"},
+	{"ip netns delete ", "test/script doctor_leaks"},
+	{"nstool pin rm ", "test/script doctor_leaks"},
+	{"sysctl -w ", "internal/doctor TestLimitsReal"},
+	{"nstool enter -p ", "internal/doctor TestInnerLimits"},
+}
+
+// A remedy is commands that put something right, one after the other.
+type remedy struct {
+	commands []string
+	rests    []string // what was seen, on which they rest
+	then     string   // what no command can do
+	no       bool     // nothing puts it right altogether, and so nothing is proposed
+}
+
+// nothing puts right what it is a remedy for.
+var nothing = remedy{no: true}
+
+// do adds a command.
+func (r *remedy) do(words ...string) {
+	if c := shell.Command(words...); !slices.Contains(r.commands, c) {
+		r.commands = append(r.commands, c)
+	}
+}
+
+// restsOn adds what was seen.
+func (r *remedy) restsOn(format string, args ...any) {
+	if s := fmt.Sprintf(format, args...); !slices.Contains(r.rests, s) {
+		r.rests = append(r.rests, s)
+	}
+}
+
+// with is r and then o.
+func (r remedy) with(o remedy) remedy {
+	r.no = r.no || o.no
+	for _, c := range o.commands {
+		if !slices.Contains(r.commands, c) {
+			r.commands = append(r.commands, c)
+		}
+	}
+	for _, s := range o.rests {
+		r.restsOn("%s", s)
+	}
+	return r
+}
+
+// by has a finding say how it is put right.
+func (f *Finding) by(r remedy) {
+	if len(r.commands) == 0 || r.no {
+		return
+	}
+	f.Fix, f.Rests, f.Then = strings.Join(r.commands, " && "), strings.Join(r.rests, "; "), r.then
+}
+
+// stop ends a container. There is nothing to be done for one whose engine would
+// start it again, and for one of whom the engine that is asked need not know.
+func (h *Host) stop(c *container.Container) (r remedy) {
+	if c.Pod != nil || c.Outer != nil {
+		return nothing
+	}
+	r.restsOn("%s is %s", c.ID, c)
+	switch c.Engine {
+	case container.Docker, container.Podman:
+		r.do(string(c.Engine), "stop", "--", c.ID)
+	case container.LXC:
+		r.rests = nil
+		words := []string{"lxc-stop", "-t", "10", "-n", c.ID}
+		if dir := path.Dir(c.Path); c.Path != "" && dir != "/var/lib/lxc" {
+			words = append(words, "-P", dir)
+		}
+		r.do(words...)
+	case container.Containerd:
+		if c.Namespace == "" {
+			return nothing
+		}
+		r.do("ctr", "-n", c.Namespace, "task", "kill", "-s", "SIGKILL", c.ID)
+	default:
+		return h.kill(c.Init)
+	}
+	return r
+}
+
+// again is stop, and says how the container should be started after it.
+func (h *Host) again(c *container.Container, how string) remedy {
+	r := h.stop(c)
+	if r.then = "start it again"; how != "" {
+		r.then += " " + how
+	}
+	return r
+}
+
+// restart has an engine start a container again, with the namespaces that its
+// partner has by then.
+func (h *Host) restart(c *container.Container) (r remedy) {
+	if c.Engine != container.Docker && c.Engine != container.Podman || c.Pod != nil || c.Outer != nil {
+		return h.again(c, "with its partner")
+	}
+	r.restsOn("%s is %s", c.ID, c)
+	r.do(string(c.Engine), "restart", "--", c.ID)
+	return r
+}
+
+// daemons are beginnings of names of programs, and of their units, by which others
+// live: to end one, or to start it again, may end what is none of the matter. That
+// is no way to close a descriptor.
+var daemons = []string{
+	"docker", "containerd", "conmon", "crio", "kubelet", "podman", "lxc", "lxd", "incus", "snap.", "systemd", "dbus", "libvirtd",
+}
+
+// livesByIt reports whether others live by a process.
+func (who Holder) livesByIt() bool {
+	return slices.ContainsFunc(daemons, func(d string) bool { return strings.HasPrefix(who.Comm, d) || strings.HasPrefix(who.Unit, d) })
+}
+
+// end makes processes let go of what they hold: their services are started again,
+// their containers and they themselves ended.
+func (h *Host) end(pids ...int) (r remedy) {
+	var kill []int
+	for _, pid := range pids {
+		who := h.Holders[pid]
+		switch {
+		case who.Container != nil && !h.stop(who.Container).no:
+			r = r.with(h.stop(who.Container))
+		case who.livesByIt():
+			return nothing
+		case who.Unit != "":
+			r.do("systemctl", "restart", "--", who.Unit)
+			r.restsOn("%s is of %s", h.process(pid), who.Unit)
+		default:
+			kill = append(kill, pid)
+		}
+	}
+	return r.with(h.kill(kill...))
+}
+
+// kill ends processes. Not every one ends by the signal that kill(1) sends.
+func (h *Host) kill(pids ...int) (r remedy) {
+	mild, hard := []string{"kill"}, []string{"kill", "-KILL"}
+	for _, pid := range pids {
+		who, known := h.Holders[pid]
+		if c, ok := h.Confinements[pid]; !known && ok {
+			who.Mortality = c.Mortality
+		}
+		n := strconv.Itoa(pid)
+		switch {
+		case pid <= 1:
+			return nothing
+		case slices.Contains(mild, n) || slices.Contains(hard, n):
+		case who.First:
+			hard = append(hard, n)
+			others, seen := 0, ""
+			if !h.Snapshot.Whole(inspect.Members) {
+				seen = " that can be seen"
+			}
+			p, _ := h.Snapshot.Process(pid)
+			if ns, ok := h.Snapshot.Of(p, inspect.PID); ok {
+				others = len(ns.Members) - 1
+			}
+			r.restsOn("%s is the first of its PID namespace, and all in there end with it, %d others%s", h.process(pid), others, seen)
+		case who.Immune:
+			hard = append(hard, n)
+			r.restsOn("%s ignores SIGTERM", h.process(pid))
+		default:
+			mild = append(mild, n)
+		}
+	}
+	if len(mild) > 1 {
+		r.do(mild...)
+	}
+	if len(hard) > 2 {
+		r.do(hard...)
+	}
+	return r
+}
+
+// few is how many processes are ended to have a mount namespace go.
+const few = 8
+
+// leave makes a mount namespace go, which is not the caller's. To unmount something
+// in there would take running a program of somebody else's with all privileges.
+func (h *Host) leave(in inspect.ID) remedy {
+	ns, ok := h.Snapshot.Namespace(in)
+	if !ok {
+		return nothing
+	}
+	if c := h.Snapshot.ContainerWith(ns); c != nil {
+		return h.stop(c)
+	}
+	if len(ns.Members) > few || len(ns.Members) == 0 {
+		return nothing
+	}
+	var pids []int
+	for _, p := range ns.Members {
+		pids = append(pids, p.PID)
+	}
+	return h.end(pids...)
+}
+
+// unmount takes away a mount that a path of the caller's leads to.
+func unmount(m inspect.Mount) (r remedy) {
+	r.do("umount", "--", m.Point)
+	return r
+}
+
+// unpin takes a namespace off a name, and the name away.
+func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r remedy) {
+	if holder.In != h.Mounts {
+		return h.leave(holder.In)
+	}
+	dir, name := path.Split(holder.Path)
+	if k.keeps {
+		return nothing
+	}
+	switch stack := h.stack(holder.Path, ns); {
+	case k.by == "nstool" && len(stack) == 1:
+		r.do("nstool", "pin", "rm", path.Base(dir)+"/"+name)
+	case (k.by == "ip-netns" || k.by == "cni") && !strings.HasPrefix(name, "-") && len(stack) == 1 && stack[0] == ns.Ino:
+		r.do("ip", "netns", "delete", name)
+	default:
+		r = strip(holder.Path, ns, stack)
+	}
+	return r
+}
+
+// strip takes a namespace off a path, as often as it is mounted there, and then
+// the file, if there is nothing below. Where something else is on top there is
+// nothing to be done, as that would be taken off.
+func strip(path string, ns inspect.ID, stack []uint64) (r remedy) {
+	for len(stack) > 0 && stack[0] == ns.Ino {
+		r.commands = append(r.commands, shell.Command("umount", "--", path))
+		stack = stack[1:]
+	}
+	switch {
+	case len(r.commands) == 0:
+		return nothing
+	case len(stack) == 0:
+		r.do("rm", "--", path)
+	}
+	return r
+}
+
+// stack returns the inode numbers of the namespaces that are mounted on a path in
+// the caller's mount namespace, the one on top first; 0 is something else.
+func (h *Host) stack(path string, ns inspect.ID) []uint64 {
+	if stack, ok := h.Stacks[path]; ok {
+		return stack
+	}
+	return []uint64{ns.Ino}
+}
+
+// forget takes a dead name away. That is safe where it is done: the kernel does not
+// unlink what something is mounted on in the caller's mount namespace.
+func (h *Host) forget(n Name) (r remedy) {
+	switch ours := n.By == "nstool" && n.Set != ""; {
+	case ours:
+		r.do("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
+	case n.Dead == pin.ErrInitGone: //nolint:errorlint // not one inside
+		r = strip(n.Path, n.ID, h.stack(n.Path, n.ID))
+	case n.Size > 0:
+		r.do("rm", "-i", "--", n.Path)
+	default:
+		r.do("rm", "--", n.Path)
+	}
+	return r
+}
+
+// raise doubles a limit of the caller's user namespace.
+func raise(t inspect.Type, limit uint64) (r remedy) {
+	r.do("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
+	return r
+}
+
+// raiseInside doubles one of a user namespace.
+func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r remedy) {
+	if l := user.Leader(); l != nil {
+		r.do("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
+		r.restsOn("process %d is in %s", l.PID, user)
+	}
+	return r
+}
+
+// release takes a block device apart that is made of another, or of a file. It is
+// not in use itself.
+func release(u inspect.Use) (r remedy) {
+	switch {
+	case u.InUse:
+	case u.Kind == inspect.ByLoop:
+		r.do("losetup", "-d", u.Path)
+	case u.Kind == inspect.BySwap:
+		r.do("swapoff", "--", u.Path)
+	case u.Kind == inspect.ByDevice && strings.HasPrefix(u.Path, "/dev/dm-"):
+		r.do("dmsetup", "remove", u.Path)
+	}
+	return r
+}
