@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"iter"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -28,8 +30,10 @@ func (s *Snapshot) Containers() *container.Set {
 	s.containers.once.Do(func() {
 		host := container.Host{Proc: s.proc.path, Self: s.proc.self, Hidden: s.containers.hidden}
 		if s.proc.real {
-			host.Far = s.farMounts
+			host.Far, host.UserName = s.farMounts, passwd.Names()
+			host.Caller = container.Owner(os.Geteuid())
 		} else {
+			host.Stated = true
 			host.Root = path.Join(s.proc.path, "1/root") // and not this system's own
 		}
 		s.containers.set = container.Identify(host, s.inodes())

@@ -13,6 +13,13 @@ import (
 var Containers = append([]Column[*container.Container]{
 	containerColumn("CONTAINER", containerName),
 	containerColumn("ENGINE", containerEngine),
+	{"ENGINEUSER", containerUser.help, Text, 0, func(_ *View, c *container.Container) Value {
+		if !c.User.Known() {
+			return Value{state: hidden}
+		}
+		return containerUser.value(c)
+	}},
+	{"CONFIRMED", "whether the name is that user's word, and not one that anybody can have given: of a container in another it never is", Flag, 0, func(_ *View, c *container.Container) Value { return flagValue(c.Confirmed) }},
 	{"NAME", "name of the container; in a pod, the name in the pod", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Name) }},
 	containerColumn("CID", containerID),
 	containerColumn("IMAGE", containerImage),
@@ -187,10 +194,16 @@ func (n *containerNode) place(c *container.Container) *containerNode {
 	if c.Outer != nil {
 		at = n.place(c.Outer)
 	}
-	at = at.child(string(c.Engine))
+	engine := string(c.Engine)
+	if c.Account != "" && c.Outer == nil {
+		engine += "@" + c.Account
+	}
+	at = at.child(engine)
 	name := c.Name
 	if name == "" {
-		name = c.ShortID()
+		if name = c.ShortID(); !c.Confirmed {
+			name += "?"
+		}
 	}
 	if c.Pod != nil && c.Pod.Name != "" {
 		at = at.child(c.Pod.Namespace + "/" + c.Pod.Name)

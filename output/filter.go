@@ -91,6 +91,8 @@ func (v Value) filterValue(k Kind) any {
 	switch k {
 	case Number, Relation, Age:
 		return int(v.num)
+	case Flag:
+		return v.num != 0
 	case List, Holders:
 		return v.list
 	case Share:

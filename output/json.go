@@ -149,6 +149,8 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		e.raw("null")
 	case k == Number, k == Age:
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+	case k == Flag:
+		e.raw(strconv.FormatBool(v.num != 0))
 	case k == Share:
 		e.raw(`{"ns":`)
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)

@@ -295,6 +295,15 @@ func (v *View) processObject(r ProcessReport) Object {
 	}})
 }
 
+// userOf returns the user whose engine says what a container is, or "" if that is
+// not known.
+func userOf(c *container.Container) string {
+	if c.User == container.Root {
+		return "root"
+	}
+	return c.Account
+}
+
 func containerObject(c *container.Container) any {
 	if c == nil {
 		return nil
@@ -307,6 +316,8 @@ func containerObject(c *container.Container) any {
 		{"image", textOr(c.Image)},
 		{"path", textOr(c.Path)},
 		{"sandbox", c.Sandbox},
+		{"engineuser", textOr(userOf(c))},
+		{"confirmed", c.Confirmed},
 		{"init", numberOr(c.Init, 1)},
 		{"in", textOr(c.Outer.String())},
 		{"pod", nil},

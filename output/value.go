@@ -22,12 +22,13 @@ const (
 	Holders                  // what keeps a namespace alive: in JSON an array of objects
 	Age                      // a time span: in JSON a number of seconds
 	Share                    // whose namespace a container is in: in JSON an object
+	Flag                     // yes or no: in JSON true or false
 )
 
-var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders", Age: "seconds", Share: "sharing"}
+var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders", Age: "seconds", Share: "sharing", Flag: "boolean"}
 
 // String returns a word for k: "string", "number", "array", "time",
-// "namespace", "holders", "seconds" or "sharing".
+// "namespace", "holders", "seconds", "sharing" or "boolean".
 func (k Kind) String() string { return kindNames[k] }
 
 // A Value is what stands in a cell. Its zero value is "none", shown as "-".
@@ -67,6 +68,13 @@ func numberFrom[N int | int64 | uint32 | uint64](n, least N) Value {
 		return Value{}
 	}
 	return numberValue(n)
+}
+
+func flagValue(yes bool) Value {
+	if yes {
+		return Value{state: known, num: 1, text: "yes"}
+	}
+	return Value{state: known, text: "no"}
 }
 
 func listValue(l []string) Value {

@@ -111,6 +111,10 @@ func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.
 			if c.Pod == nil || c.Pod.Name == "" {
 				continue
 			}
+			named := set.Pods(c.Pod.Namespace, c.Pod.Name, "")
+			if !slices.ContainsFunc(named, func(m container.Match) bool { return slices.Contains(m.Containers, c) }) {
+				continue // another user's, or one in a container
+			}
 			pod := c.Pod.Namespace + "/" + c.Pod.Name
 			if what := "what the containers of the pod share"; c.Sandbox {
 				o.add(pod, what)
@@ -209,6 +213,9 @@ func (o *offers) add(word, what string) {
 func (o *offers) containers(snap *inspect.Snapshot) {
 	set := snap.Containers()
 	for _, c := range set.Containers {
+		if !c.Confirmed {
+			continue // no name stands for it
+		}
 		m := container.Match{Containers: []*container.Container{c}}
 		what := c.Image
 		if what == "" {

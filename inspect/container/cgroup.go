@@ -23,13 +23,36 @@ type Ref struct {
 	// base is the control group of the container, or what else says that two
 	// with the same ID are one and the same.
 	base string
+	// tree is the hierarchy of that control group, as /proc/pid/cgroup calls it.
+	tree string
 }
 
 // ParseCgroup reads /proc/pid/cgroup and returns the paths in it that can name
 // a container, the most telling first: that of systemd's own hierarchy, the
 // unified one (cgroup v2), then those of the controllers, each once.
-func ParseCgroup(text string) []string {
-	var named, unified, others []string
+func ParseCgroup(text string) (paths []string) {
+	for _, g := range parseCgroup(text) {
+		paths = append(paths, g.path)
+	}
+	return paths
+}
+
+// A treePath is a control group: its hierarchy and its path in that.
+type treePath struct{ tree, path string }
+
+// parseCgroup is [ParseCgroup] with the hierarchies, of which those with the same
+// path as one before are left out.
+func parseCgroup(text string) (paths []treePath) {
+	for _, g := range allCgroups(text) {
+		if !slices.ContainsFunc(paths, func(have treePath) bool { return have.path == g.path }) {
+			paths = append(paths, g)
+		}
+	}
+	return paths
+}
+
+func allCgroups(text string) []treePath {
+	var named, unified, others []treePath
 	for line := range strings.Lines(text) {
 		number, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		if !ok {
@@ -42,20 +65,14 @@ func ParseCgroup(text string) []string {
 		path = strings.TrimSuffix(path, " (deleted)")
 		switch {
 		case controllers == "name=systemd":
-			named = append(named, path)
+			named = append(named, treePath{controllers, path})
 		case number == "0" && controllers == "":
-			unified = append(unified, path)
+			unified = append(unified, treePath{"", path})
 		default:
-			others = append(others, path)
+			others = append(others, treePath{sortWords(strings.Split(controllers, ",")), path})
 		}
 	}
-	var paths []string
-	for _, path := range append(append(named, unified...), others...) {
-		if !slices.Contains(paths, path) {
-			paths = append(paths, path)
-		}
-	}
-	return paths
+	return append(append(named, unified...), others...)
 }
 
 // RefsOf returns the containers that the text of /proc/pid/cgroup names,
@@ -66,12 +83,20 @@ func RefsOf(text string) []Ref {
 	return refs
 }
 
+// unseenTree stands for the hierarchy of a group that is not below the reader's.
+const unseenTree = "?"
+
 // place is RefsOf that also says what follows the innermost container in the
 // path, and whether the path is above or beside the reader's own.
 func place(text string) (refs []Ref, rest []string, relative bool) {
-	for i, path := range ParseCgroup(text) {
-		if r, rem := ParsePath(path); i == 0 || len(r) > len(refs) {
-			refs, rest, relative = r, rem, strings.HasPrefix(path, "/..")
+	for i, g := range parseCgroup(text) {
+		if r, rem := ParsePath(g.path); i == 0 || len(r) > len(refs) {
+			refs, rest, relative = r, rem, strings.HasPrefix(g.path, "/..")
+			for i := range refs {
+				if refs[i].tree = g.tree; relative {
+					refs[i].tree = unseenTree
+				}
+			}
 		}
 	}
 	return refs, rest, relative

@@ -86,21 +86,27 @@ func (s *Set) HasRoot(c *Container, conf *Config, dev, ino uint64) (is bool) {
 
 // find calls do with a finder where the engine of c is.
 func (s *Set) find(c *Container, do func(*finder)) error {
-	proc, err := openProc(s.host.Proc)
+	id, err := newIdentifier(s.host)
 	if err != nil {
 		return err
 	}
-	defer proc.close()
-	id := &identifier{set: &Set{host: s.host}, proc: proc, in: make(map[*Container]*contents)}
+	defer id.close()
+	id.host = s.Host
 	if c.Outer != nil {
 		id.in[c.Outer] = &contents{}
 	}
-	if f := id.finder(c.Outer); f != nil {
+	f := id.finder(c.Outer)
+	if c.Outer == nil && c.User != Root { // what root's files say is of another
+		f = id.finderOf(c.User)
+	}
+	if f != nil {
 		do(f)
-		f.store.close()
 	}
 	var errs []error
 	for _, g := range id.set.Gaps {
+		if errors.Is(g.Err, errOthers) {
+			continue // it says nothing, as if it were not there
+		}
 		errs = append(errs, fmt.Errorf("%s: %w", g.What, g.Err))
 	}
 	return errors.Join(errs...)
@@ -176,6 +182,9 @@ func (f *finder) bundleOf(c *Container) (bundle string, roots []string) {
 		roots = append(roots, r.dir)
 	}
 	for _, user := range f.store.list("/run/user", maxFew) {
+		if f.outer == nil && user != strconv.FormatInt(int64(c.User), 10) {
+			continue // another's
+		}
 		for _, r := range runtimes {
 			roots = append(roots, path.Join("/run/user", user, path.Base(r.dir)))
 		}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -57,9 +58,14 @@ func TestConfig(t *testing.T) {
 			want:  Config{State: StateRunning, PID: 43, Runtime: Crun, Root: "/images/x", User: user, Env: env, Caps: caps, NoNewPrivs: true, Seccomp: true},
 		},
 		{
-			name: "a user's crun", c: Container{Engine: Podman, ID: id, Path: "/home/ann/c/ID"},
+			name: "a user's crun", c: Container{Engine: Podman, ID: id, User: 1000, Path: "/home/ann/c/ID"},
 			files: map[string]string{"/run/user/1000/crun/ID/status": crunJSON, "/run/user/1000/crun/ID/exec.fifo": "", "/bundle/config.json": ociJSON},
 			want:  Config{State: StateCreated, PID: 43, Runtime: Crun, Root: "/images/x", User: user, Env: env, Caps: caps, NoNewPrivs: true, Seccomp: true},
+		},
+		{
+			name: "runc, with a bundle that others write", c: Container{Engine: Runc, ID: "web"},
+			files: map[string]string{"/run/runc/web/state.json": strings.Replace(runcJSON, "/bundle", "/home/ann/b", 1), "/home/ann/b/config.json": unJSON},
+			want:  Config{State: StateRunning, PID: 42, Runtime: Runc, Root: "/images/x", Caps: &Capabilities{Bounding: []string{"CAP_KILL"}}, NoNewPrivs: true, Seccomp: true},
 		},
 		{
 			name: "podman", c: Container{Engine: Podman, ID: id, Path: "/var/c/ID"},
@@ -110,7 +116,7 @@ func TestConfig(t *testing.T) {
 			}
 			tc.c.Path = strings.ReplaceAll(tc.c.Path, "ID", id)
 			tc.want.Root = strings.ReplaceAll(tc.want.Root, "ID", id)
-			set := &Set{host: Host{Proc: "/proc", Root: root}}
+			set := &Set{host: Host{Proc: statedProc(t, tc.c.User), Root: root, Stated: true}}
 			conf, err := set.Config(&tc.c)
 			if got := errorText(err); !strings.Contains(got, tc.err) || tc.err == "" && got != "" {
 				t.Errorf("the error is %q, not %q", got, tc.err)
@@ -129,12 +135,18 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// statedProc is that of a host on which one user has an engine of his own, and owns
+// the bundle.
+func statedProc(t *testing.T, owner Owner) string {
+	return nstest.Proc(t, fmt.Sprintf("-- owners --\nfile /run/user/1000 1000\nfile /home/ann 1000\nfile /bundle %d\n", owner))
+}
+
 func TestHasRoot(t *testing.T) {
 	root := nstest.Dir(t)
 	if err := os.Mkdir(filepath.Join(root, "sub"), 0o755); err != nil { //nolint:gosec // of a made-up host
 		t.Fatal(err)
 	}
-	set := &Set{host: Host{Proc: "/proc", Root: root}}
+	set := &Set{host: Host{Proc: statedProc(t, Root), Root: root, Stated: true}}
 	for _, tc := range []struct {
 		is, says string
 		want     bool

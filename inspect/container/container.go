@@ -22,7 +22,14 @@
 //
 // # Trust
 //
-// All of this was written by somebody else. A path is matched as a whole or not
+// All of this was written by somebody else: so every fact has an [Owner]. A
+// container that is root's is named by root's files, which nobody else can write,
+// and only if its first process is the one that they tell of, by its start time
+// or in a control group that only root can have made; where there is no file, by
+// root's own monitor. What another user's engine says is that user's word. A name
+// that cannot be confirmed is no name.
+//
+// A path is matched as a whole or not
 // at all; a file is read only if it is a regular file of a bounded size below
 // the directory where it belongs, without following links; JSON is read for the
 // few values wanted. A name may still hold anything: clean it before showing
@@ -73,6 +80,16 @@ type Container struct {
 	// its pod ("pause").
 	Sandbox bool
 
+	// User is whose word all of this is: [Root]'s, if the engines of the host say
+	// it, or that of the user whose engine does. Of a container in another it is
+	// [Unknown] unless that one is a user's: it is the word of who is in there.
+	User Owner
+	// Account is the name of that user, or his number if he has none. Root's is "".
+	Account string
+	// Confirmed says that the name is the word of User. If it is not, there is no
+	// name: anybody may have called a control group or himself so.
+	Confirmed bool
+
 	// Outer is the container in which the engine of this one runs, or nil.
 	Outer *Container
 
@@ -102,9 +119,10 @@ func (c *Container) ShortID() string {
 
 // String returns the name of the container with what tells it apart: its
 // engine, "docker:web", or its pod, "shop/cart/app", where "shop/cart" is the
-// sandbox. A container in a container stands behind it:
-// "docker:kind-node > shop/cart/app". Where there is no name the ID stands, cut
-// to twelve digits if it is a long one.
+// sandbox. That of a user's engine has the user's name: "podman@ann:web". A
+// container in a container stands behind it: "docker:kind-node > shop/cart/app",
+// and is called as those in there say. Where there is no name the ID stands, cut
+// to twelve digits if it is a long one, and with a "?" if it is not confirmed.
 //
 // For a nil container String returns "".
 func (c *Container) String() string {
@@ -119,22 +137,39 @@ func (c *Container) String() string {
 
 // own is String without the containers around.
 func (c *Container) own() string {
-	name := c.Name
-	if name == "" {
-		name = c.ShortID()
+	name := c.label()
+	if c.Outer == nil && c.Account != "" {
+		return c.engine() + "@" + c.Account + ":" + name
 	}
 	if c.Pod != nil && c.Pod.Name != "" {
-		pod := c.Pod.Namespace + "/" + c.Pod.Name
-		if c.Sandbox {
-			return pod
+		return name
+	}
+	return c.engine() + ":" + name
+}
+
+// label is own without the engine.
+func (c *Container) label() string {
+	name := c.Name
+	if name == "" {
+		if name = c.ShortID(); !c.Confirmed {
+			name += "?"
 		}
-		return pod + "/" + name
 	}
-	engine := c.Engine
-	if engine == "" {
-		engine = "container"
+	if c.Pod == nil || c.Pod.Name == "" {
+		return name
 	}
-	return string(engine) + ":" + name
+	pod := c.Pod.Namespace + "/" + c.Pod.Name
+	if c.Sandbox {
+		return pod
+	}
+	return pod + "/" + name
+}
+
+func (c *Container) engine() string {
+	if c.Engine == "" {
+		return "container"
+	}
+	return string(c.Engine)
 }
 
 // In reports whether c is outer or in it, however deep.

@@ -3,7 +3,6 @@ package container
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -75,9 +74,13 @@ func (f *finder) bundle(c *Container) bool {
 		if c.Engine = Containerd; t.namespace == "moby" {
 			c.Engine = Docker
 		}
-		if f.ambiguous {
-			if data, ok := f.store.read(t.dir, c.ID, "init.pid"); ok {
-				f.init, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+		if f.ofHost() {
+			where := []runtimeDir{{"/run/containerd/runc", t.namespace}}
+			if c.Engine == Docker {
+				where = f.dockerRuntimes()
+			}
+			if !slices.ContainsFunc(where, func(r runtimeDir) bool { return f.stateOf(r, c.ID) }) {
+				f.statesIn(t.dir, c.ID, "init.pid")
 			}
 		}
 		return true
@@ -99,6 +102,9 @@ func (f *finder) hasTask(namespace, id string) bool {
 func (f *finder) taskDirs() []taskDir {
 	if s := &f.store.containerd; !s.asked {
 		s.asked = true
+		if !f.ofHost() && f.outer == nil {
+			return nil // a user's are where his shim says
+		}
 		for _, state := range containerdStates {
 			f.addState(state)
 		}

@@ -16,7 +16,7 @@ var crioDirs = []string{
 // the name that its conmon was given.
 func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
 	for _, dir := range crioDirs {
-		if f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
+		if f.usual() && f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
 			return true
 		}
 	}
@@ -35,6 +35,7 @@ func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
 	if len(parts) != 6 || parts[0] != "k8s" {
 		return false
 	}
+	f.crioState(c.ID, m.Path)
 	c.Engine, c.Name, c.Sandbox = CRIO, parts[1], parts[1] == "POD"
 	c.Pod = f.pod(Pod{parts[3], parts[2], parts[4]})
 	return true
@@ -63,7 +64,16 @@ func (f *finder) crioBundle(c *Container, bundle string) bool {
 		}
 	}, bundle, "config.json")
 	if ok && found {
+		f.crioState(c.ID, bundle)
 		c.Engine, c.Path = CRIO, bundle
 	}
 	return ok && found
+}
+
+// crioState finds out the first process of a container, by the state of the
+// low-level runtime, or else by the file that its conmon wrote.
+func (f *finder) crioState(id, bundle string) {
+	if f.ofHost() && !f.stateOfRuntimes(id) {
+		f.statesIn(bundle, "pidfile")
+	}
 }

@@ -11,6 +11,9 @@ import (
 type dockerState struct {
 	roots []string
 	asked bool
+
+	runtimes []runtimeDir
+	listed   bool
 }
 
 // dockerRoots are where dockerd keeps its state unless it is told otherwise.
@@ -20,7 +23,7 @@ var dockerRoots = []string{"/var/lib/docker", "/var/snap/docker/common/var-lib-d
 // [data-root]/containers/ID.
 func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 	s := f.store
-	if s.docker.roots == nil {
+	if s.docker.roots == nil && f.usual() {
 		s.docker.roots = slices.Clone(dockerRoots)
 	}
 	for tried := 0; ; {
@@ -30,10 +33,13 @@ func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 				// Most containers of a host have the same root: it is tried first.
 				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
 				c.Engine, c.Namespace, c.Path = Docker, "", path.Join(dir, c.ID)
+				if f.ofHost() {
+					_ = slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.stateOf(r, c.ID) })
+				}
 				return true
 			}
 		}
-		if !s.docker.asked {
+		if !s.docker.asked && f.usual() {
 			s.docker.asked = true
 			s.docker.add(f.dockerRoot())
 		} else if mon != nil {
@@ -69,7 +75,7 @@ func (f *finder) readDocker(d *document, c *Container) {
 		case "State":
 			for key := range d.object() {
 				if key == "Pid" {
-					f.init = d.int()
+					f.states(d.int())
 				}
 			}
 		case "Config":
@@ -95,22 +101,55 @@ func (f *finder) readDocker(d *document, c *Container) {
 	}
 }
 
+// dockerd returns the command line of the host's daemon, or nothing if the process
+// that has its number now is another.
+func (f *finder) dockerd() []string {
+	// The number in the file is of the daemon's own PID namespace.
+	if f.outer != nil || !f.ofHost() {
+		return nil
+	}
+	data, ok := f.store.read("/run", "docker.pid")
+	if !ok {
+		return nil
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return nil
+	}
+	argv := f.proc.cmdline(pid)
+	if len(argv) == 0 || path.Base(argv[0]) != "dockerd" || f.speaks(pid, []string{"dockerd"}) != Root {
+		return nil
+	}
+	return argv
+}
+
+// dockerRuntimes returns where Docker's low-level runtimes keep the state of
+// containers, a directory for each runtime that dockerd was told of.
+func (f *finder) dockerRuntimes() []runtimeDir {
+	s := &f.store.docker
+	if !s.listed {
+		s.listed = true
+		dirs := []string{"/run/docker", "/run/snap.docker"}
+		if dir := option(f.dockerd(), "--exec-root"); path.IsAbs(dir) {
+			dirs = append(dirs, path.Clean(dir))
+		}
+		for _, dir := range dirs {
+			for _, name := range f.store.list(dir, maxFew) {
+				if strings.HasPrefix(name, "runtime-") {
+					s.runtimes = append(s.runtimes, runtimeDir{path.Join(dir, name), "moby"})
+				}
+			}
+		}
+	}
+	return s.runtimes
+}
+
 // dockerRoot asks the daemon's command line and its configuration where it
 // keeps its state.
 func (f *finder) dockerRoot() string {
-	var argv []string
-	// The number in the file is of the daemon's own PID namespace.
-	if data, ok := f.store.read("/run", "docker.pid"); ok && f.outer == nil {
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
-			argv = f.proc.cmdline(pid)
-		}
-	}
-	if len(argv) > 0 && path.Base(argv[0]) == "dockerd" {
-		if root := option(argv, "--data-root", "-g", "--graph"); root != "" {
-			return root
-		}
-	} else {
-		argv = nil
+	argv := f.dockerd()
+	if root := option(argv, "--data-root", "-g", "--graph"); root != "" {
+		return root
 	}
 	config := option(argv, "--config-file")
 	if config == "" {

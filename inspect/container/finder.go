@@ -1,16 +1,43 @@
 package container
 
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
 // A finder finds the names of containers in one [store]. It changes the
 // container that it is given.
 type finder struct {
 	store *store
 	proc  *procDir
 	outer *Container
-	init  int // what the state says is the PID of the container's first process
+	// speaks returns whose word the command line of a process is that runs one of
+	// the programs with these names; see [identifier.speaks].
+	speaks func(pid int, programs []string) Owner
 
-	ambiguous bool // the container has several processes, or another has its ID, so init is wanted
-	user      bool // its control group is in that of a user, and so not one of root's engines
+	// What the state says of the container's first process.
+	init    int       // its PID
+	start   uint64    // when it started, in clock ticks since boot, or 0
+	changed time.Time // when the file was written that says so
 }
+
+// states notes what a file that was read says is the first process.
+func (f *finder) states(pid int) {
+	f.init, f.start, f.changed = pid, 0, f.store.last.Changed
+}
+
+// statesIn notes that of a file with nothing but the number.
+func (f *finder) statesIn(dir string, file ...string) {
+	if data, ok := f.store.read(dir, file...); ok {
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+		f.states(pid)
+	}
+}
+
+// ofHost reports whether what is found is root's, on the host, and not what a user
+// says, or somebody in a container.
+func (f *finder) ofHost() bool { return f.store.owner == Root }
 
 // A namer fills in what an engine's files, or if need be the command line of
 // the container's parent, say of a container. It reports whether they know it.
@@ -57,6 +84,9 @@ func (f *finder) find(c *Container, mon func() (Monitor, bool)) bool {
 			return true
 		}
 	}
+	if mon == nil {
+		return false
+	}
 	if m, ok := mon(); ok {
 		if m.ID == c.ID || m.Many {
 			c.Engine = m.Engine
@@ -74,3 +104,7 @@ func (f *finder) pod(p Pod) *Pod {
 	f.store.pods[p] = &p
 	return &p
 }
+
+// usual reports whether an engine's files are to be looked for in the usual
+// places: of a user's engine they are where it says.
+func (f *finder) usual() bool { return f.ofHost() || f.outer != nil }

@@ -47,6 +47,13 @@ type Host struct {
 	// Far, if not nil, returns the mount points that a process sees of file systems
 	// which may never answer. In a container they are not touched.
 	Far func(pid int) ([]string, error)
+	// Caller is who asks: what his own engines run he may call by its name alone.
+	Caller Owner
+	// UserName, if not nil, returns the name of a user, or "".
+	UserName func(uid uint32) string
+	// Stated says that Proc is made up, and that whose what is stands in a file
+	// there; see package nstest.
+	Stated bool
 }
 
 // A Membership says which container a process is in.
@@ -91,18 +98,17 @@ func (s *Set) Owner(ino uint64) *Container {
 //
 // It never fails: what could not be read is in [Set.Gaps].
 func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
-	f := &identifier{set: &Set{host: host, owner: make(map[uint64]*Container)}, byKey: make(map[containerKey]*Container), sameID: make(map[string]int), in: make(map[*Container]*contents)}
-	var err error
-	if f.proc, err = openProc(host.Proc); err != nil {
+	f, err := newIdentifier(host)
+	if err != nil {
 		f.gap(0, "containers", err)
 		return f.set
 	}
-	defer f.proc.close()
+	defer f.close()
 	f.group(procs)
 	f.set.Host = f.host
 	f.place()
 	f.name()
-	f.unmask()
+	f.tellImpostors()
 	f.attribute()
 	if f.proc.slow > 0 {
 		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, errSlow))
@@ -119,23 +125,52 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 
 // An identifier is an [Identify] under way. Its stages run one after the other.
 type identifier struct {
-	set    *Set
-	proc   *procDir
-	procs  []member
-	byPID  map[int]*member // made when it is needed
-	host   Inodes
-	beside bool // the host's control groups are beside the reader's, so "/" is no root
-	groups []*group
+	set     *Set
+	proc    *procDir
+	owners  *owners
+	users   map[userKey]*store // files of engines of users, and of root in other mount namespaces
+	procs   []member
+	byPID   map[int]*member // made when it is needed
+	host    Inodes
+	hostPID int  // a process that is in those
+	beside  bool // the host's control groups are beside the reader's, so "/" is no root
+	groups  []*group
 
-	byKey  map[containerKey]*Container
-	sameID map[string]int // how many containers have an ID
-	in     map[*Container]*contents
+	byKey map[containerKey]*Container
+	in    map[*Container]*contents
+}
+
+func newIdentifier(host Host) (f *identifier, err error) {
+	f = &identifier{
+		set:   &Set{host: host, owner: make(map[uint64]*Container)},
+		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents),
+	}
+	if f.proc, err = openProc(host.Proc); err == nil {
+		f.owners = newOwners(f.proc, host.Stated)
+	}
+	return f, err
+}
+
+// close lets go of all that was opened.
+func (f *identifier) close() {
+	for _, in := range f.in {
+		if in.store != nil {
+			in.store.close()
+		}
+	}
+	for _, s := range f.users {
+		if s != nil {
+			s.close()
+		}
+	}
+	f.owners.close()
+	f.proc.close()
 }
 
 // A containerKey tells containers apart.
 type containerKey struct {
-	outer    *Container
-	id, base string
+	outer          *Container
+	id, tree, base string
 }
 
 type member struct {
@@ -155,11 +190,11 @@ type group struct {
 
 // contents is what is known of a container beyond what is told of it.
 type contents struct {
-	groups   []*group
-	base     string // see Ref
-	stated   int    // the PID that the engine's state has for its first process
-	doubtful bool   // that process is not in it
-	store    *store // where an engine in it keeps its state, once it was needed
+	groups  []*group
+	ref     Ref    // by which it was found
+	watcher int    // the process whose command line says so, if no control group did
+	stated  int    // the PID that the engine's state has for its first process
+	store   *store // where an engine in it keeps its state, once it was needed
 }
 
 func (f *identifier) gap(pid int, what string, err error) {
@@ -185,11 +220,11 @@ func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
 	// of them all, unless it is one of a container that has a /proc of its own.
 	switch {
 	case first != (Inodes{}):
-		f.host = first
+		f.host, f.hostPID = first, 1
 	case kernel != (Inodes{}) && f.proc.kernelThread(2):
-		f.host = kernel
+		f.host, f.hostPID = kernel, 2
 	default:
-		f.host = self
+		f.host, f.hostPID = self, f.set.host.Self
 	}
 	if f.host == (Inodes{}) {
 		return // nothing to tell containers from
@@ -354,6 +389,7 @@ func (f *identifier) placeByParent(g *group) {
 			f.leave(g)
 			m.base = fmt.Sprint("process ", ppid)
 			g.container = f.container(m.Ref, outer)
+			f.in[g.container].watcher = ppid
 			f.join(g)
 			return
 		}
@@ -386,16 +422,15 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 func (f *identifier) container(ref Ref, outer *Container) *Container {
 	// The ID alone will not do: whoever may make control groups in his own can
 	// call one as that of another's container is called.
-	key := containerKey{outer, ref.ID, ref.base}
+	key := containerKey{outer, ref.ID, ref.tree, ref.base}
 	c := f.byKey[key]
 	if c == nil {
-		c = &Container{Engine: ref.Engine, ID: ref.ID, Namespace: ref.Namespace, Outer: outer}
+		c = &Container{Engine: ref.Engine, ID: ref.ID, Namespace: ref.Namespace, Outer: outer, User: Unknown}
 		if ref.Pod != "" && ref.Engine != Podman {
 			c.Pod = &Pod{UID: ref.Pod}
 		}
 		f.byKey[key] = c
-		f.in[c] = &contents{base: ref.base}
-		f.sameID[c.ID]++
+		f.in[c] = &contents{ref: ref}
 		f.set.Containers = append(f.set.Containers, c)
 	}
 	return c
@@ -434,52 +469,43 @@ func (f *identifier) first(pids []int) int {
 // name finds the names of the containers, and their first processes. A
 // container is made before those in it, so it is named before them.
 func (f *identifier) name() {
-	defer func() {
-		for _, in := range f.in {
-			if in.store != nil {
-				in.store.close()
-			}
-		}
-	}()
 	for _, c := range f.set.Containers {
-		in := f.in[c]
-		n := f.finder(c.Outer)
-		if n == nil {
-			f.findInit(c, in)
-			continue
-		}
-		n.ambiguous = c.Outer == nil && (len(f.pidsOf(in)) > 1 || f.sameID[c.ID] > 1)
-		n.user = strings.HasPrefix(in.base, "user.slice/")
-		found := n.find(c, func() (Monitor, bool) {
-			pids := f.pidsOf(in)
-			if len(pids) == 0 {
-				return Monitor{}, false
-			}
-			ppid, _ := f.proc.stat(f.first(pids))
-			if ppid == 0 {
-				return Monitor{}, false
-			}
-			return f.proc.monitor(ppid)
-		})
-		if !f.plausible(c) {
-			*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, Init: c.Init}
-		}
 		if c.Outer == nil {
-			in.stated = n.init // else it is a number of another PID namespace
+			f.nameOwned(c, f.in[c])
+		} else {
+			f.nameInner(c, f.in[c])
 		}
+	}
+}
+
+// nameInner names a container in another, as the files and processes in there say.
+func (f *identifier) nameInner(c *Container, in *contents) {
+	if outer := c.outermost(); outer.User > Root {
+		c.User, c.Account = outer.User, outer.Account
+	}
+	n := f.finder(c.Outer)
+	if n == nil {
 		f.findInit(c, in)
-		if in.stated != 0 && in.stated != c.Init {
-			// The engine's container of that ID is another: see impostors.
-			in.doubtful = true
-		}
-		switch {
-		case found:
-		case f.gone(c.Init): // with its state, maybe
-		case len(n.store.denied) > 0:
-			n.store.tell() // it may well be there
-		default:
-			f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
-		}
+		return
+	}
+	w := f.watch(in)
+	found := n.find(c, w.monitor)
+	if !f.plausible(c) {
+		*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, User: c.User, Account: c.Account}
+	}
+	f.findInit(c, in)
+	f.unnamed(c, n, found)
+}
+
+// unnamed tells why no name was found.
+func (f *identifier) unnamed(c *Container, n *finder, found bool) {
+	switch {
+	case found:
+	case f.gone(c.Init): // with its state, maybe
+	case len(n.store.denied) > 0:
+		n.store.tell() // it may well be there
+	default:
+		f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 	}
 }
 
@@ -501,22 +527,6 @@ func (f *identifier) plausible(c *Container) bool {
 	}
 	f.gap(0, "name of container "+c.ShortID(), fmt.Errorf("a name of %d bytes", max(longest, len(c.Image))))
 	return false
-}
-
-// unmask takes the name from what has the ID of a container and is not it: of
-// two with one ID, the one in which the process is that the engine says.
-func (f *identifier) unmask() {
-	for _, c := range f.set.Containers {
-		if !f.in[c].doubtful {
-			continue
-		}
-		if slices.ContainsFunc(f.set.Containers, func(other *Container) bool {
-			return other != c && other.ID == c.ID && other.Outer == c.Outer && !f.in[other].doubtful
-		}) {
-			f.gap(0, "container", fmt.Errorf("process %d is in a control group that is called as that of %s, and is not in it", c.Init, c))
-			*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, Init: c.Init}
-		}
-	}
 }
 
 // gone reports whether a process has ended.
@@ -559,7 +569,7 @@ func (f *identifier) finder(outer *Container) *finder {
 			return nil
 		}
 	}
-	return &finder{store: in.store, proc: f.proc, outer: outer}
+	return &finder{store: in.store, proc: f.proc, outer: outer, speaks: f.speaks}
 }
 
 // openStore opens the root of the file system in which an engine in outer, or on
@@ -576,28 +586,39 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 				return nil, err
 			}
 		}
-		s, err := openStore(f.proc.root(outer.Init), true, far, &f.set.Gaps)
+		s, err := openStore(f.proc.root(outer.Init), Unknown, true, far, &f.set.Gaps)
 		if err == nil {
 			s.what += " in " + outer.String()
 		}
 		return s, err
 	}
+	return f.openHost(Root, false, nil)
+}
+
+// openHost opens the host's file system, to read in it what an owner says.
+func (f *identifier) openHost(owner Owner, inner bool, far []string) (s *store, err error) {
 	root := f.set.host.Root
 	if root == "" {
-		if s, err := openStore(f.proc.root(1), false, nil, &f.set.Gaps); err == nil {
-			return s, nil
-		}
-		root = "/"
+		root = f.proc.root(1)
 	}
-	return openStore(root, false, nil, &f.set.Gaps)
+	s, err = openStore(root, owner, inner, far, &f.set.Gaps)
+	if err != nil && f.set.host.Root == "" {
+		s, err = openStore("/", owner, inner, far, &f.set.Gaps)
+	}
+	if err == nil {
+		s.stated = f.owners.stated
+	}
+	return s, err
 }
 
 // attribute says for each process whose it is, and which namespaces belong to
 // which container.
 func (f *identifier) attribute() {
 	containers := slices.Clone(f.set.Containers)
+	// What a user's engine or nobody known says comes after what root's say.
 	slices.SortStableFunc(containers, func(a, b *Container) int {
-		return cmp.Or(-compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Init, b.Init))
+		roots := -compareBool(a.Confirmed && a.User == Root, b.Confirmed && b.User == Root)
+		return cmp.Or(roots, -compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Init, b.Init))
 	})
 	taken := make(map[uint64]bool)
 	for _, ino := range f.host {
@@ -714,7 +735,7 @@ func sameGroup(own, text string, n int) bool {
 	refs, rest, _ := place(own)
 	have, haveRest, _ := place(text)
 	refs = refs[:min(len(refs), n)]
-	if len(have) < len(refs) || !slices.EqualFunc(refs, have[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID }) {
+	if len(have) < len(refs) || !slices.EqualFunc(refs, have[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID && a.base == b.base }) {
 		return false
 	}
 	// A group that does not say whose it is, such as "/payload/init.scope".

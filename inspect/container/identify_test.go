@@ -25,7 +25,7 @@ type made struct {
 func makeHost(t testing.TB, text string) *made {
 	t.Helper()
 	h := nstest.MakeHost(t, text)
-	return &made{h, Host{Proc: h.Proc, Root: h.Root}}
+	return &made{h, Host{Proc: h.Proc, Root: h.Root, Stated: true}}
 }
 
 func idOf(word string) string { return nstest.ContainerID(word) }
@@ -54,6 +54,13 @@ func (m *made) report(set *Set) string {
 		fmt.Fprintf(&b, "%s engine=%s", c, c.Engine)
 		if !isHexID(c.ID) && c.ID != c.Name {
 			fmt.Fprintf(&b, " id=%s", c.ID)
+		}
+		switch {
+		case c.Outer != nil:
+		case c.User > Root:
+			fmt.Fprintf(&b, " user=%d", c.User)
+		case c.User == Unknown:
+			b.WriteString(" user=?")
 		}
 		for _, w := range []struct{ key, value string }{{"image", c.Image}, {"namespace", c.Namespace}, {"path", c.Path}} {
 			if w.value != "" {
@@ -129,34 +136,34 @@ func TestHostileState(t *testing.T) {
 		gap  string
 	}{
 		{"good", func(t *testing.T, path string) { write(t, path, valid) }, "docker:web", ""},
-		{"none", func(t *testing.T, path string) {}, "docker:" + idOf("web")[:12], "no state of it was found"},
-		{"empty", func(t *testing.T, path string) { write(t, path, "") }, "docker:" + idOf("web")[:12], "no valid JSON"},
-		{"half", func(t *testing.T, path string) { write(t, path, valid[:4]) }, "docker:" + idOf("web")[:12], "no valid JSON"},
-		{"not JSON", func(t *testing.T, path string) { write(t, path, "hello") }, "docker:" + idOf("web")[:12], "no valid JSON"},
-		{"FIFO", func(t *testing.T, path string) { check(t, syscall.Mkfifo(path, 0o644)) }, "docker:" + idOf("web")[:12], "no regular file"},
-		{"directory", func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o755)) }, "docker:" + idOf("web")[:12], "no regular file"},
+		{"none", func(t *testing.T, path string) {}, "docker:" + idOf("web")[:12] + "?", "no state of it was found"},
+		{"empty", func(t *testing.T, path string) { write(t, path, "") }, "docker:" + idOf("web")[:12] + "?", "no valid JSON"},
+		{"half", func(t *testing.T, path string) { write(t, path, valid[:4]) }, "docker:" + idOf("web")[:12] + "?", "no valid JSON"},
+		{"not JSON", func(t *testing.T, path string) { write(t, path, "hello") }, "docker:" + idOf("web")[:12] + "?", "no valid JSON"},
+		{"FIFO", func(t *testing.T, path string) { check(t, syscall.Mkfifo(path, 0o644)) }, "docker:" + idOf("web")[:12] + "?", "no regular file"},
+		{"directory", func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o755)) }, "docker:" + idOf("web")[:12] + "?", "no regular file"},
 		{"huge", func(t *testing.T, path string) {
 			write(t, path, valid)
 			check(t, os.Truncate(path, maxState+1))
-		}, "docker:" + idOf("web")[:12], "more than"},
+		}, "docker:" + idOf("web")[:12] + "?", "more than"},
 		{"large", func(t *testing.T, path string) {
 			write(t, path, `{"x":"`+strings.Repeat("x", 1<<20)+`",`+valid[1:])
 		}, "docker:web", ""},
 		{"long name", func(t *testing.T, path string) {
-			write(t, path, `{"Name":"/`+strings.Repeat("x", maxName+1)+`","Config":{"Image":"nginx"}}`)
+			write(t, path, `{"State":{"Pid":10},"Name":"/`+strings.Repeat("x", maxName+1)+`","Config":{"Image":"nginx"}}`)
 		}, "docker:" + idOf("web")[:12], "a name of 256 bytes"},
 		{"long image", func(t *testing.T, path string) {
-			write(t, path, `{"Name":"/web","Config":{"Image":"`+strings.Repeat("x", maxImage+1)+`"}}`)
+			write(t, path, `{"State":{"Pid":10},"Name":"/web","Config":{"Image":"`+strings.Repeat("x", maxImage+1)+`"}}`)
 		}, "docker:" + idOf("web")[:12], "a name of 766 bytes"},
 		{"link", func(t *testing.T, path string) {
 			other := filepath.Join(t.TempDir(), "other")
 			write(t, other, valid)
 			check(t, os.Symlink(other, path))
-		}, "docker:" + idOf("web")[:12], "a link, which is not followed"},
+		}, "docker:" + idOf("web")[:12] + "?", "a link, which is not followed"},
 		{"link inside", func(t *testing.T, path string) {
 			write(t, path+".real", valid)
 			check(t, os.Symlink(path+".real", path))
-		}, "docker:" + idOf("web")[:12], "a link, which is not followed"},
+		}, "docker:" + idOf("web")[:12] + "?", "a link, which is not followed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := makeHost(t, oneDocker+"-- "+filepath.Dir(file)+"/ --\n")
@@ -183,7 +190,7 @@ func TestStateStaysInRoot(t *testing.T) {
 		t.Errorf("got %s from outside the root", got)
 	}
 	// A link that stays inside is as good as the directory.
-	m = makeHost(t, oneDocker+"-- root/var/lib/links --\ndocker -> /srv/docker\n-- root/srv/docker/containers/ID(web)/config.v2.json --\n{\"Name\":\"/web\"}\n")
+	m = makeHost(t, oneDocker+"-- root/var/lib/links --\ndocker -> /srv/docker\n-- root/srv/docker/containers/ID(web)/config.v2.json --\n{\"State\":{\"Pid\":10},\"Name\":\"/web\"}\n")
 	if got := m.identify().Containers[0].String(); got != "docker:web" {
 		t.Errorf("got %s through a link inside the root", got)
 	}
@@ -197,7 +204,7 @@ func TestInnerStateIsBounded(t *testing.T) {
 	for i := range n {
 		text += fmt.Sprintf("%d 10 in%d /docker/ID(web)/docker/ID(in%d) sleep\n", 100+i, i, i)
 	}
-	m := makeHost(t, text+"-- root/var/lib/docker/containers/ID(web)/config.v2.json --\n{\"Name\":\"/web\"}\n")
+	m := makeHost(t, text+"-- root/var/lib/docker/containers/ID(web)/config.v2.json --\n{\"State\":{\"Pid\":10},\"Name\":\"/web\"}\n")
 	for i := range n {
 		file := filepath.Join(m.Proc, "10/root/var/lib/docker/containers", idOf(fmt.Sprint("in", i)), "config.v2.json")
 		write(t, file, `{"Name":"/x"}`)
@@ -243,7 +250,7 @@ func FuzzState(f *testing.F) {
 			write(t, filepath.Join(dir, p.path), p.text)
 		}
 		host, own := Inodes{1, 2, 3, 4, 5, 6, 7, 8, 9}, Inodes{1, 12, 13, 14, 15, 16, 17, 18, 19}
-		set := Identify(Host{Proc: dir, Root: dir + "/1/root"}, func(yield func(int, *Inodes) bool) {
+		set := Identify(Host{Proc: dir, Root: dir + "/1/root", Stated: true}, func(yield func(int, *Inodes) bool) {
 			_ = yield(1, &host) && yield(10, &own)
 		})
 		if len(set.Containers) != 1 || set.Members[1].Container != set.Containers[0] || set.Members[0].Container != nil || set.Containers[0].Init != 10 {
@@ -307,7 +314,7 @@ func TestFarState(t *testing.T) {
 	got := m.report(m.identify())
 	for _, line := range []string{
 		"docker:kind-node > containerd:sleepy engine", "lxc:box > docker:",
-		"gap names of containers in docker:" + idOf("kind")[:12] + ": the file system at /run/containerd/io.containerd.runtime.v2.task/k8s.io may never answer\n",
+		"gap names of containers in docker:" + idOf("kind")[:12] + "?: the file system at /run/containerd/io.containerd.runtime.v2.task/k8s.io may never answer\n",
 		"gap names of containers in lxc:box: the file system at / may never answer\n",
 	} {
 		if !strings.Contains("\n"+got, "\n"+line) {

@@ -21,17 +21,17 @@ var lxcRoots = []struct {
 // is. Its name is its ID.
 func (f *finder) nameLXC(c *Container, mon func() (Monitor, bool)) bool {
 	c.Name = c.ID
-	if !f.user && f.lxcHome(c, c.ID) {
+	if f.usual() && f.lxcHome(c, c.ID) {
 		return true
 	}
 	// LXC appends a number when a group of the container's name was left over.
 	if name, n, ok := cutLast(c.ID, "-"); ok && name != "" {
-		if _, err := strconv.Atoi(n); err == nil && !f.user && f.lxcHome(c, name) {
+		if _, err := strconv.Atoi(n); err == nil && f.usual() && f.lxcHome(c, name) {
 			return true
 		}
 	}
 	if mon == nil {
-		return true
+		return false
 	}
 	if m, ok := mon(); ok && m.Engine == LXC {
 		c.ID, c.Name, c.Path = m.ID, m.ID, m.Path
@@ -77,15 +77,17 @@ func (f *finder) nameNspawn(c *Container, mon func() (Monitor, bool)) bool {
 			case "ROOT":
 				c.Path = value
 			case "LEADER":
-				f.init, _ = strconv.Atoi(value)
+				pid, _ := strconv.Atoi(value)
+				f.states(pid)
 			}
 		}
 		return true
 	}
-	if mon != nil {
-		if m, ok := mon(); ok && m.Engine == Nspawn {
-			c.Path = m.Path
-		}
+	if mon == nil {
+		return false
+	}
+	if m, ok := mon(); ok && m.Engine == Nspawn {
+		c.Path = m.Path
 	}
 	return true
 }

@@ -31,38 +31,75 @@ func (m Match) Inner() []*Container {
 // Target returns how to write the match so that nothing else is meant.
 func (s *Set) Target(m Match) string {
 	c := m.Main()
-	if m.Pod != nil {
-		return "pod:" + m.Pod.Namespace + "/" + m.Pod.Name
+	var words []string
+	switch pod := m.Pod; {
+	case c.Outer != nil, c.Account != "":
+	case pod != nil:
+		words = append(words, "pod:"+pod.Namespace+"/"+pod.Name)
+	case c.Pod != nil && c.Pod.Name != "" && !c.Sandbox:
+		words = append(words, "pod:"+c.own())
+	case c.Pod != nil && c.Pod.Name != "":
+		words = append(words, "pod:"+c.own())
 	}
-	words := []string{string(c.Engine) + ":" + c.Name, string(c.Engine) + ":" + c.ShortID(), string(c.Engine) + ":" + c.ID}
-	if c.Pod != nil && c.Pod.Name != "" {
-		words = slices.Insert(words, 0, "pod:"+c.Pod.Namespace+"/"+c.Pod.Name+"/"+c.Name)
-		if c.Sandbox {
-			words[0] = "pod:" + c.Pod.Namespace + "/" + c.Pod.Name
+	if c.Outer == nil {
+		for _, engine := range []string{c.user(), c.engine() + "@" + c.account()} {
+			for _, name := range []string{c.Name, c.ShortID(), c.ID} {
+				words = append(words, engine+":"+name)
+			}
 		}
 	}
 	words = append(words, "container:"+c.String())
 	for _, word := range words {
 		found := s.Match("", word)
-		if len(found) == 1 && slices.Contains(found[0].Containers, c) {
+		if len(found) == 1 && slices.Contains(found[0].Containers, c) && (m.Pod == nil) == (found[0].Pod == nil) {
 			return word
 		}
 	}
 	return "pid:" + strconv.Itoa(c.Init)
 }
 
+// user returns the engine of a container with its user, if that is not root.
+func (c *Container) user() string {
+	if c.Account != "" {
+		return c.engine() + "@" + c.Account
+	}
+	return c.engine()
+}
+
+// account returns the user of a container in a word.
+func (c *Container) account() string {
+	if c.Account == "" {
+		return "root"
+	}
+	return c.Account
+}
+
+// SplitEngine reads an engine as it stands before the colon of a name, with or
+// without the user whose it is: "docker", "podman@ann". It reports whether there is
+// such an engine.
+func SplitEngine(word string) (engine Engine, account string, ok bool) {
+	name, account, at := strings.Cut(word, "@")
+	return Engine(name), account, namerOf(Engine(name)) != nil && (!at || account != "")
+}
+
 // Match returns what a name stands for, among the containers of an engine, or
 // of all if it is empty. What is most exactly meant comes alone: a container or
 // pod of just that name, as [Container.String] has it or without what stands
 // before it, and only if there is none the containers whose ID begins so.
+//
+// Only names that are confirmed count: those of root, and of the caller's own. What
+// another user's engine runs is found by an engine with that user, "podman@ann:web",
+// and what runs in a container by the whole of [Container.String]. Where a name is
+// also what an unconfirmed container is called, that is among the matches: it is
+// never the only one.
 func (s *Set) Match(engine Engine, name string) []Match {
 	if name == "" {
 		return nil
 	}
 	// "docker:web", where the engine was not given apart.
 	if prefix, rest, ok := strings.Cut(name, ":"); ok && engine == "" && !strings.Contains(name, " > ") {
-		switch {
-		case namerOf(Engine(prefix)) != nil:
+		switch _, _, known := SplitEngine(prefix); {
+		case known:
 			return s.Match(Engine(prefix), rest)
 		case prefix == "container":
 			return s.Match("", rest)
@@ -72,40 +109,120 @@ func (s *Set) Match(engine Engine, name string) []Match {
 			return s.Pods(namespace, pod, in)
 		}
 	}
-	whole := name
-	if engine != "" {
-		whole = string(engine) + ":" + name // that of no container in another
+	if strings.Contains(name, " > ") {
+		return s.chain(strings.TrimPrefix(name, "container:"), engine)
+	}
+	kind, account, _ := SplitEngine(string(engine))
+	candidate := func(c *Container) bool {
+		switch {
+		case c.Outer != nil, kind != "" && c.Engine != kind:
+			return false
+		case account != "":
+			return c.account() == account || account == strconv.FormatInt(int64(c.User), 10)
+		}
+		return s.bare(c)
+	}
+	var claimed []Match
+	for _, c := range s.Containers {
+		if candidate(c) && !c.Confirmed && (c.ID == name || c.own() == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name)) {
+			claimed = append(claimed, s.match(c))
+		}
 	}
 	for _, fits := range []func(*Container) bool{
-		func(c *Container) bool { return c.String() == whole || c.ID == name },
-		func(c *Container) bool { return c.own() == name },
+		func(c *Container) bool { return c.String() == name || c.ID == name },
+		func(c *Container) bool { return c.own() == name || c.label() == name },
 		func(c *Container) bool { return c.Name == name && !c.Sandbox },
 		func(c *Container) bool { return isHexID(c.ID) && strings.HasPrefix(c.ID, name) },
 	} {
 		var found []Match
 		for _, c := range s.Containers {
-			if (engine == "" || c.Engine == engine) && fits(c) {
+			if c.Confirmed && candidate(c) && fits(c) {
 				found = append(found, s.match(c))
 			}
 		}
 		// A pod of that name is meant as much as a container is.
 		if engine == "" {
-			for _, m := range s.pods() {
+			for _, m := range s.pods(s.bare) {
 				if m.Pod.Name == name || m.Pod.Namespace+"/"+m.Pod.Name == name {
 					found = append(found, m)
 				}
 			}
 		}
 		if found = distinct(found); len(found) > 0 {
-			return found
+			return distinct(append(found, claimed...))
 		}
 	}
 	return nil
 }
 
+// leastPrefix is how much of an ID has to be given for one that is not confirmed to
+// be in the way of one that is.
+const leastPrefix = 4
+
+// bare reports whether a container may be called by its name alone: it is not said
+// to be another user's than root or the caller.
+func (s *Set) bare(c *Container) bool {
+	return c.Outer == nil && (c.User <= Root || c.User == s.host.Caller)
+}
+
+// chain returns the containers in others that have a name, from the outermost on.
+// That one is a container that could be called so itself.
+func (s *Set) chain(name string, engine Engine) (found []Match) {
+	if engine != "" {
+		name = string(engine) + ":" + name
+	}
+	for _, c := range s.Containers {
+		if c.Outer != nil && c.outermost().Confirmed && c.String() == name {
+			found = append(found, Match{Containers: []*Container{c}})
+		}
+	}
+	return found
+}
+
+func (c *Container) outermost() *Container {
+	for c.Outer != nil {
+		c = c.Outer
+	}
+	return c
+}
+
+// Unconfirmed returns a container that a name would stand for if it were confirmed,
+// or nil.
+func (s *Set) Unconfirmed(engine Engine, name string) *Container {
+	for _, c := range s.Containers {
+		if c.Confirmed || c.Outer != nil || engine != "" && c.Engine != engine && string(engine) != c.user() {
+			continue
+		}
+		if name = strings.TrimSuffix(name, "?"); c.ID == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name) {
+			return c
+		}
+	}
+	return nil
+}
+
+// OfUser returns a container of that name that another user's engine runs, or nil.
+func (s *Set) OfUser(engine Engine, name string) *Container {
+	for _, c := range s.Containers {
+		if c.Outer == nil && c.Confirmed && !s.bare(c) && c.Name == name && (engine == "" || c.Engine == engine) {
+			return c
+		}
+	}
+	return nil
+}
+
+// Named returns the names of the containers that can be called by one.
+func (s *Set) Named() (names []string) {
+	for _, c := range s.Containers {
+		if c.Confirmed && s.bare(c) {
+			names = append(names, c.String())
+		}
+	}
+	return names
+}
+
 // Pods returns the pod with that name, or the container in it.
 func (s *Set) Pods(namespace, pod, name string) (found []Match) {
-	for _, m := range s.pods() {
+	for _, m := range s.pods(s.bare) {
 		if m.Pod.Namespace != namespace || m.Pod.Name != pod {
 			continue
 		}
@@ -125,7 +242,7 @@ func (s *Set) Pods(namespace, pod, name string) (found []Match) {
 // match makes a match of a container. That of a sandbox is its pod.
 func (s *Set) match(c *Container) Match {
 	if c.Sandbox && c.Pod != nil {
-		for _, m := range s.pods() {
+		for _, m := range s.pods(func(*Container) bool { return true }) {
 			if m.Pod == c.Pod {
 				return m
 			}
@@ -134,12 +251,12 @@ func (s *Set) match(c *Container) Match {
 	return Match{Containers: []*Container{c}}
 }
 
-// pods returns all pods, by name.
-func (s *Set) pods() []Match {
+// pods returns all pods, by name, of the containers that are confirmed and wanted.
+func (s *Set) pods(wanted func(*Container) bool) []Match {
 	var all []Match
 	index := make(map[*Pod]int)
 	for _, c := range s.Containers {
-		if c.Pod == nil || c.Pod.Name == "" {
+		if c.Pod == nil || c.Pod.Name == "" || !c.Confirmed || !wanted(c) {
 			continue
 		}
 		i, ok := index[c.Pod]

@@ -41,10 +41,34 @@ func TestMatch(t *testing.T) {
 		{"kubernetes", "", "log", "pod:shop/cart/log"},
 		{"kubernetes", "", "shop", ""},
 		{"kubernetes", "containerd", "app", "pod:shop/cart/app"},
-		{"nested", "", "sleepy", "containerd:sleepy"},
-		{"nested", "", "docker:kind-node > shop/cart/app", "pod:shop/cart/app"},
-		{"nested", "", "web", "docker:web"},
-		{"nested", "", "lxc:box > docker:web", "docker:web"},
+		{"nested", "", "sleepy", ""},
+		{"nested", "", "containerd:sleepy", ""},
+		{"nested", "", "docker:kind-node > containerd:sleepy", "container:docker:kind-node > containerd:sleepy"},
+		{"nested", "docker", "kind-node > containerd:sleepy", "container:docker:kind-node > containerd:sleepy"},
+		{"nested", "", "docker:kind-node > shop/cart/app", "container:docker:kind-node > shop/cart/app"},
+		{"nested", "", "shop/cart/app", ""},
+		{"nested", "", "pod:shop/cart", ""},
+		{"nested", "", "cart", ""},
+		{"nested", "", "web", ""},
+		{"nested", "", "lxc:box > docker:web", "container:lxc:box > docker:web"},
+		{"nested", "", idOf("inbox")[:12], ""},
+		{"podman", "", "mine", ""},
+		{"podman", "", "podman:mine", ""},
+		{"podman", "", idOf("mine"), ""},
+		{"podman", "", "podman@1000:mine", "podman@1000:mine"},
+		{"podman", "podman@1000", "mine", "podman@1000:mine"},
+		{"podman", "", "podman@1000:" + idOf("mine")[:7], "podman@1000:mine"},
+		{"podman", "", "podman@1001:mine", ""},
+		{"podman", "", "podman@root:mine", ""},
+		{"podman", "", "podman@root:web", "podman:web"},
+		{"podman", "", "podman@1000:web", ""},
+		{"docker_rootless", "", "docker:web", ""},
+		{"docker_rootless", "", "docker@1000:web", "docker@1000:web"},
+		{"impostor", "", "docker:web", "docker:web"},
+		{"impostor", "", idOf("web"), "docker:web"},
+		{"impostor", "", "build", "lxc:build"},
+		{"impostor", "", "lxc@1000:build", ""},
+		{"impostor", "", "docker@1000:" + idOf("web"), ""},
 		{"lxc", "", "build", "pid:101 pid:121"},
 		{"lxc", "", "web", "incus:web"},
 		{"lxc", "", "dev_web", "incus:web"},
@@ -75,13 +99,15 @@ func TestTargets(t *testing.T) {
 30 1 c /docker/ID(a)/docker/ID(c) sleep
 40 1 d /docker/ID(d) sleep
 -- root/var/lib/docker/containers/ID(a)/config.v2.json --
-{"Name":"/web"}
+{"State":{"Pid":10},"Name":"/web"}
 -- root/var/lib/docker/containers/ID(d)/config.v2.json --
-{"Name":"/other"}
+{"State":{"Pid":40},"Name":"/other"}
 -- proc/10/root/var/lib/docker/containers/ID(c)/config.v2.json --
 {"Name":"/web"}
 -- root/var/lib/containers/storage/overlay-containers/containers.json --
 [{"id":"ID(b)","names":["web"]}]
+-- root/run/crun/ID(b)/status --
+{"pid":20,"process-start-time":20}
 `).identify()
 	var got []string
 	for _, m := range set.Match("", "web") {
@@ -94,7 +120,7 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s is %v", target, again)
 		}
 	}
-	want := "docker:web docker:" + idOf("c")[:12] + " podman:web"
+	want := "docker:web podman:web"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %s", got, want)
 	}

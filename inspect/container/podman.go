@@ -3,7 +3,6 @@ package container
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -30,7 +29,7 @@ var podmanLists = []string{"containers.json", "volatile-containers.json"}
 // that of root, or that which its conmon names, as for rootless ones.
 func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 	s := &f.store.podman
-	if !s.asked {
+	if !s.asked && f.usual() {
 		s.asked = true
 		for _, root := range podmanRoots {
 			for _, name := range f.store.list(root, maxFew) {
@@ -54,12 +53,9 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 		}
 	}
 	if ok {
-		// Beside what is kept there is what lasts until the next boot.
-		run := path.Join("/run/containers/storage", path.Base(entry.dir))
-		if f.ambiguous {
-			if data, ok := f.store.read(run, c.ID, "userdata", "pidfile"); ok {
-				f.init, _ = strconv.Atoi(strings.TrimSpace(string(data)))
-			}
+		if f.ofHost() && !f.stateOfRuntimes(c.ID) {
+			// Beside what is kept there is what lasts until the next boot.
+			f.statesIn(path.Join("/run/containers/storage", path.Base(entry.dir)), c.ID, "userdata", "pidfile")
 		}
 		c.Engine, c.Name, c.Image, c.Path = Podman, entry.name, entry.image, path.Join(entry.dir, c.ID)
 		f.store.parse(func(d *document) { c.joined.readConfig(d, c, func(string) {}) }, entry.dir, c.ID, "userdata", "config.json")

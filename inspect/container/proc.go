@@ -65,6 +65,21 @@ func (p *procDir) stat(pid int) (ppid int, start uint64) {
 	return ppid, start
 }
 
+func (p *procDir) readlink(name string) (string, error) {
+	dir := p.dir
+	return ask(&p.asker, func() (string, error) { return dir.Readlink(name) })
+}
+
+// ticksPerSecond is USER_HZ of the kernel, the same on every machine that Go
+// knows.
+const ticksPerSecond = 100
+
+// started returns when a process started, in clock ticks since boot, or 0.
+func (p *procDir) started(pid int) uint64 {
+	_, start := p.stat(pid)
+	return start
+}
+
 // fields returns the fields of stat from the third on.
 func (p *procDir) fields(pid int) []string {
 	data, err := p.readSlow(pid, "stat")
@@ -89,13 +104,18 @@ func (p *procDir) kernelThread(pid int) bool {
 // cmdline returns the arguments of a process, none if they cannot be read.
 func (p *procDir) cmdline(pid int) []string {
 	argv, known := p.argv[pid]
-	if known {
-		return argv
+	if !known {
+		argv = p.cmdlineNow(pid)
+		p.argv[pid] = argv
 	}
+	return argv
+}
+
+// cmdlineNow is cmdline, read anew.
+func (p *procDir) cmdlineNow(pid int) (argv []string) {
 	if data, err := p.readSlow(pid, "cmdline"); err == nil && data != "" {
 		argv = strings.Split(strings.TrimSuffix(data, "\x00"), "\x00")
 	}
-	p.argv[pid] = argv
 	return argv
 }
 
@@ -107,8 +127,7 @@ func (p *procDir) monitor(pid int) (Monitor, bool) {
 	if !ok || path.IsAbs(m.Path) {
 		return m, ok
 	}
-	dir := p.dir
-	if cwd, err := ask(&p.asker, func() (string, error) { return dir.Readlink(strconv.Itoa(pid) + "/cwd") }); err == nil && path.IsAbs(cwd) {
+	if cwd, err := p.readlink(strconv.Itoa(pid) + "/cwd"); err == nil && path.IsAbs(cwd) {
 		m.Path = path.Join(cwd, m.Path)
 	}
 	return m, true

@@ -3,7 +3,8 @@ package container
 import "path"
 
 // runtimes are where runc and crun keep the state of containers that nobody
-// above them looks after, by engine and the file in it.
+// above them looks after, by engine and the file in it. Podman and CRI-O have
+// them keep theirs there too.
 var runtimes = []struct {
 	engine Engine
 	dir    string
@@ -16,6 +17,9 @@ var runtimes = []struct {
 // nameRuntime finds a container that was started by runc or crun themselves.
 // Its name is its ID.
 func (f *finder) nameRuntime(c *Container, _ func() (Monitor, bool)) bool {
+	if !f.usual() {
+		return false
+	}
 	for _, r := range runtimes {
 		if f.store.parse(func(d *document) { f.readRuntime(d, c) }, r.dir, c.ID, r.file) {
 			c.Engine, c.Name = r.engine, c.ID
@@ -35,20 +39,59 @@ func (f *finder) hasRuntime(id string) bool {
 	return false
 }
 
-// readRuntime reads state.json of runc, or status of crun.
+// A runtimeDir is where runc or crun keep state for an engine: below root in a
+// directory for each of its namespaces.
+type runtimeDir struct{ root, namespace string }
+
+// stateOf finds out the first process of a container from the state of runc or
+// crun, and reports whether there is one.
+func (f *finder) stateOf(r runtimeDir, id string) bool {
+	for _, runtime := range runtimes {
+		if f.store.parse(func(d *document) { f.readRuntime(d, nil) }, path.Join(r.root, r.namespace), id, runtime.file) {
+			return true
+		}
+	}
+	return false
+}
+
+// stateOfRuntimes is stateOf for engines that leave the place to the runtime.
+func (f *finder) stateOfRuntimes(id string) bool {
+	for _, r := range runtimes {
+		if f.stateOf(runtimeDir{root: r.dir}, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// readRuntime reads state.json of runc, or status of crun. Of a nil c it reads no
+// more than its first process.
 func (f *finder) readRuntime(d *document, c *Container) {
+	var pid, start int
 	for key := range d.object() {
 		switch key {
 		case "init_process_pid", "pid":
-			f.init = d.int()
+			pid = d.int()
+		case "init_process_start", "process-start-time":
+			start = d.int()
 		case "bundle":
-			c.Path = d.string()
+			if c != nil {
+				c.Path = d.string()
+			}
 		case "config":
+			if c == nil {
+				continue
+			}
 			for key := range d.object() {
 				if key == "rootfs" && c.Path == "" {
 					c.Path = d.string()
 				}
 			}
 		}
+		if c == nil && pid != 0 && start != 0 {
+			break // what follows is long and of no use
+		}
 	}
+	f.states(pid)
+	f.start = uint64(max(0, start))
 }

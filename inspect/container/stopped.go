@@ -5,29 +5,28 @@ import (
 	"strings"
 )
 
-// Stopped returns the containers that engines of the host know of and that do
+// Stopped returns the containers that root's engines of the host know of and that do
 // not run, as far as their files tell. It reads the files of all of them, so it
 // is for when a name was not found among those that run.
 func (s *Set) Stopped() (stopped []*Container) {
-	proc, err := openProc(s.host.Proc)
+	f, err := newIdentifier(s.host)
 	if err != nil {
 		return nil
 	}
-	defer proc.close()
-	f := &identifier{set: &Set{host: s.host}, proc: proc, in: make(map[*Container]*contents)}
+	defer f.close()
+	f.host = s.Host
 	n := f.finder(nil)
 	if n == nil {
 		return nil
 	}
-	defer n.store.close()
 	runs := make(map[string]bool)
 	for _, c := range s.Containers {
-		if c.Outer == nil {
+		if c.Outer == nil && c.User <= Root {
 			runs[c.ID] = true
 		}
 	}
 	for _, c := range n.known() {
-		if !runs[c.ID] && c.Name != "" {
+		if c.User, c.Confirmed = Root, true; !runs[c.ID] && c.Name != "" {
 			stopped = append(stopped, c)
 		}
 	}

@@ -33,13 +33,17 @@ var (
 )
 
 // A store is the root of a file system in which engines keep their state: that
-// of the host, or of a container that runs an engine.
+// of the host, or of a container that runs an engine. It is one user's word: what
+// others can have written is not read in it.
 type store struct {
-	root sys.StateDir
-	dirs map[string]openDir
-	buf  []byte
-	gaps *[]Gap
-	what string // what is to be found, for gaps
+	root   sys.StateDir
+	owner  Owner          // whose word it is; of a container's own that of whoever wrote it
+	stated *statement     // of a made-up host
+	last   sys.FileStatus // of the file that was read last
+	dirs   map[string]openDir
+	buf    []byte
+	gaps   *[]Gap
+	what   string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
 	denied  []Gap
@@ -61,11 +65,16 @@ type openDir struct {
 	err error
 }
 
-// openStore opens the root of the host's file system, or with inner that of a
-// container, where the mount points in far are not touched.
-func openStore(root string, inner bool, far []string, gaps *[]Gap) (*store, error) {
+// errOthers says that a file or directory is not the word of whom it should be.
+var errOthers = errors.New("others may have written it")
+
+// openStore opens the root of the host's file system, or with inner one in which
+// others may mount what they like, and where the mount points in far are not
+// touched.
+func openStore(root string, owner Owner, inner bool, far []string, gaps *[]Gap) (*store, error) {
 	s := &store{
-		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
+		owner: owner,
+		what:  "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
 		limited: inner, left: maxInner, far: far, asker: asker{most: 1},
 	}
 	var err error
@@ -110,8 +119,74 @@ func (s *store) close() {
 	})
 }
 
+// is reports whether what is at name, a file or a directory, is the word of the
+// owner of the store: his, or for a directory root's, and not for others to write.
+// A group is others, unless it is root's, or the user's own by its number. In a
+// directory that is sticky others cannot replace what is the user's.
+func (s *store) is(st sys.FileStatus, dir bool) bool {
+	owner := Owner(st.UID)
+	sticky := dir && s.owner != Root && st.Mode&0o1000 != 0
+	switch {
+	case owner != s.owner && !(dir && owner == Root):
+		return false
+	case st.Mode&0o002 != 0 && !sticky:
+		return false
+	case st.Mode&0o020 != 0 && !sticky:
+		return st.GID == 0 || Owner(st.GID) == s.owner
+	}
+	return true
+}
+
+// check returns an error if a directory that was opened, or one above it, is not
+// for the owner of the store alone to write.
+func (s *store) check(dir string, d sys.StateDir) error {
+	switch {
+	case s.owner == Unknown:
+		return nil
+	case s.stated != nil:
+		if owner := s.stated.file(path.Clean(dir)); owner != s.owner && owner != Root {
+			return errOthers
+		}
+		return nil
+	}
+	_, err := wait(s, dir, func() (bool, error) {
+		ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) })
+		if err == nil && !ok {
+			err = errOthers
+		}
+		return ok, err
+	})
+	return err
+}
+
+// checkFile does the same for a file below a directory that was checked.
+func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileStatus) error {
+	switch {
+	case s.owner == Unknown:
+		return nil
+	case s.stated != nil:
+		if s.stated.file(path.Join(dir, name)) != s.owner {
+			return errOthers
+		}
+		return nil
+	case !s.is(st, false):
+		return errOthers
+	}
+	for name = path.Dir(name); name != "."; name = path.Dir(name) {
+		above, err := wait(s, name, func() (sys.FileStatus, error) { return d.Stat(name, false) })
+		if err != nil {
+			return err
+		}
+		if !s.is(above, true) {
+			return errOthers
+		}
+	}
+	return nil
+}
+
 // open returns the directory with the given absolute path, which is opened once.
-// One that is not there is no gap, one that may not be read is.
+// One that is not there is no gap, one that may not be read is, and one that
+// others may have written to.
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
@@ -119,7 +194,12 @@ func (s *store) open(dir string) (sys.StateDir, bool) {
 			d.err = errFar
 		} else if d.dir, d.err = wait(s, dir, func() (sys.StateDir, error) {
 			return s.root.Open(dir, len(s.far) > 0) // a link may lead to one of those
-		}); d.err != nil && !errors.Is(d.err, fs.ErrNotExist) {
+		}); d.err == nil {
+			if d.err = s.check(dir, d.dir); d.err != nil {
+				d.dir.Close()
+				s.gap(fmt.Errorf("open %s: %w", dir, d.err))
+			}
+		} else if !errors.Is(d.err, fs.ErrNotExist) {
 			s.gap(fmt.Errorf("open %w", d.err))
 		}
 		s.dirs[dir] = d
@@ -154,12 +234,25 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		return nil, false
 	}
 	s.left -= len(data)
+	if err := s.checkFile(dir, d, name, s.last); err != nil {
+		s.gap(fmt.Errorf("read %s: %w", path.Join(dir, name), err))
+		return nil, false
+	}
 	return data, true
 }
 
 func (s *store) readFile(d sys.StateDir, name string) ([]byte, error) {
+	type file struct {
+		data []byte
+		sys.FileStatus
+	}
 	buf := s.buf
-	return wait(s, name, func() ([]byte, error) { return d.ReadFile(name, buf) })
+	f, err := wait(s, name, func() (f file, err error) {
+		f.data, f.FileStatus, err = d.ReadFile(name, buf)
+		return f, err
+	})
+	s.last = f.FileStatus
+	return f.data, err
 }
 
 // parse reads a JSON file below a directory by f, and reports whether there is

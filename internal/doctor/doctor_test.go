@@ -53,15 +53,15 @@ root -> /
 13 1 0:4 net:[4110000007] /mnt/$(reboot)\012x rw - nsfs nsfs rw
 14 1 0:4 net:[4110000008] /run/netns/1fb9a4ee-8b09-4d7c-b6f2-4a59e3b2f8aa rw - nsfs nsfs rw
 -- root/var/lib/docker/containers/ID(web)/config.v2.json --
-{"Name":"/web"}
+{"State":{"Pid":401},"Name":"/web"}
 -- root/var/lib/docker/containers/ID(agent)/config.v2.json --
-{"Name":"/agent"}
+{"State":{"Pid":402},"Name":"/agent"}
 -- root/var/lib/docker/containers/ID(priv)/config.v2.json --
-{"Name":"/priv"}
+{"State":{"Pid":403},"Name":"/priv"}
 -- root/var/lib/docker/containers/ID(own)/config.v2.json --
-{"Name":"/own"}
+{"State":{"Pid":404},"Name":"/own"}
 -- root/var/lib/docker/containers/ID(admin)/config.v2.json --
-{"Name":"/admin"}
+{"State":{"Pid":405},"Name":"/admin"}
 -- proc/1/status --
 CapBnd:	000001ffffffffff
 Seccomp:	0

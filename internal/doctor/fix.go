@@ -88,7 +88,7 @@ func (f *Finding) by(r remedy) {
 // stop ends a container. There is nothing to be done for one whose engine would
 // start it again, and for one of whom the engine that is asked need not know.
 func (h *Host) stop(c *container.Container) (r remedy) {
-	if c.Pod != nil || c.Outer != nil {
+	if c.Pod != nil || c.Outer != nil || !c.Confirmed || c.User != container.Root {
 		return nothing
 	}
 	r.restsOn("%s is %s", c.ID, c)
@@ -125,7 +125,7 @@ func (h *Host) again(c *container.Container, how string) remedy {
 // restart has an engine start a container again, with the namespaces that its
 // partner has by then.
 func (h *Host) restart(c *container.Container) (r remedy) {
-	if c.Engine != container.Docker && c.Engine != container.Podman || c.Pod != nil || c.Outer != nil {
+	if c.Engine != container.Docker && c.Engine != container.Podman || h.stop(c).no {
 		return h.again(c, "with its partner")
 	}
 	r.restsOn("%s is %s", c.ID, c)

@@ -42,8 +42,12 @@ var typeNames = [9]string{"", "cgroup", "ipc", "net", "mnt", "pid", "time", "use
 // NAMESPACES is "host", or a word for a set of namespaces of its own, with
 // exceptions: "web,net=db,pid=host". CGROUP may hold several lines of
 // /proc/pid/cgroup, separated by "|"; a path alone is one of cgroup v2. In
-// ARGV "|" stands for a blank. The start time of a process is its PID. It has no
-// descriptors, and sees no mounts of namespaces, unless its files say so. What is
+// ARGV "|" stands for a blank. The start time of a process is its PID, and its
+// program is the first word of ARGV, in /usr/bin if that is no path. It has no
+// descriptors, and sees no mounts of namespaces, unless its files say so.
+// Everything is root's, but for what the file "proc/owners" says is another
+// user's, a line each: "process PID UID", "group PATH UID" and "file PATH UID",
+// where a group and a file stand for what is below them too. What is
 // below root/ is the host's file system, what is below proc/ goes into /proc,
 // by the rules of [Proc].
 func MakeHost(t testing.TB, text string) *Host {
@@ -113,7 +117,15 @@ func (h *Host) process(t testing.TB, line string, given map[string]bool) []txtar
 	for i := range argv {
 		argv[i] = strings.ReplaceAll(argv[i], "|", " ")
 	}
+	program := argv[0]
+	switch {
+	case strings.HasPrefix(program, "[lxc monitor] "): // its title
+		program = "/usr/bin/lxc-start"
+	case !filepath.IsAbs(program):
+		program = "/usr/bin/" + program
+	}
 	files := []txtar.File{
+		{Name: fields[0] + "/exe.links", Data: []byte("exe -> " + program + "\n")},
 		{Name: fields[0] + "/fd/"},
 		{Name: fields[0] + "/mountinfo", Data: []byte("1 1 0:1 / / rw - rootfs rootfs rw\n")},
 		{Name: fields[0] + "/cgroup", Data: []byte(strings.ReplaceAll(cgroup, "|", "\n") + "\n")},

@@ -14,7 +14,7 @@ import (
 // Proc makes a directory that looks like /proc from a txtar archive, and
 // returns its name. Files are what they are, but for those of these names:
 //
-//   - links: each line, such as "net -> net:[4026531840]", is a symbolic link
+//   - links, exe.links: each line, such as "net -> net:[4026531840]", is a symbolic link
 //     in that directory.
 //   - cmdline, environ: each line is one string; the kernel ends them by NUL.
 //   - modes: each line, such as "0000 ns", is a mode and a file in that
@@ -43,7 +43,7 @@ func Proc(t testing.TB, text string) string {
 		parent, data := filepath.Dir(path), string(f.Data)
 		check(os.MkdirAll(parent, 0o755))
 		switch filepath.Base(path) {
-		case "links":
+		case "links", "exe.links":
 			for line := range strings.Lines(data) {
 				name, target, ok := strings.Cut(strings.TrimSpace(line), " -> ")
 				if !ok {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,35 +41,111 @@ func (d StateDir) Open(path string, plain bool) (StateDir, error) {
 	return StateDir(fd), err
 }
 
+// A FileStatus says who may have written a file or directory, and when it was
+// written last.
+type FileStatus struct {
+	UID, GID uint32 // as the caller's user namespace maps them
+	Mode     uint32 // as stat(2) has it
+	Changed  time.Time
+	id       FileID
+}
+
+func statusOf(st *unix.Stat_t) FileStatus {
+	return FileStatus{
+		UID: st.Uid, GID: st.Gid, Mode: st.Mode, Changed: time.Unix(st.Mtim.Unix()),
+		id: FileID{Dev: st.Dev, Ino: st.Ino},
+	}
+}
+
 // ReadFile reads a regular file below d into buf and returns what
-// was read. No component of the path is followed if it is a link, and none can
-// lead out. Opening has no effect on a FIFO. A file that does not fit in buf
-// is an error that names its size. See RESOLVE_BENEATH in openat2(2); Linux 5.6.
-func (d StateDir) ReadFile(path string, buf []byte) ([]byte, error) {
+// was read, and whose the file is. No component of the path is followed if it is
+// a link, and none can lead out. Opening has no effect on a FIFO. A file that
+// does not fit in buf is an error that names its size. See RESOLVE_BENEATH in
+// openat2(2); Linux 5.6.
+func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
 	fd, err := openat2(d, path, &how)
 	if err != nil {
-		return nil, err
+		return nil, FileStatus{}, err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
+		return nil, FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return nil, fmt.Errorf("%s: no regular file: %w", path, fs.ErrInvalid)
+		return nil, FileStatus{}, fmt.Errorf("%s: no regular file: %w", path, fs.ErrInvalid)
 	case st.Size > int64(len(buf)):
-		return nil, fmt.Errorf("%s: %d bytes are more than the %d expected: %w", path, st.Size, len(buf), fs.ErrInvalid)
+		return nil, FileStatus{}, fmt.Errorf("%s: %d bytes are more than the %d expected: %w", path, st.Size, len(buf), fs.ErrInvalid)
 	}
 	n, err := readAll(fd, buf[:st.Size])
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, FileStatus{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return buf[:n], nil
+	return buf[:n], statusOf(&st), nil
+}
+
+// Stat says whose a file below d is. A link in the last component is followed
+// only if follow says so, also one of procfs.
+func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
+	flags := unix.AT_NO_AUTOMOUNT
+	if !follow {
+		flags |= unix.AT_SYMLINK_NOFOLLOW
+	}
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstatat(int(d), path, &st, flags) }); err != nil {
+		return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatat", err))
+	}
+	return statusOf(&st), nil
+}
+
+// mostAbove is how deep a directory may lie of which [StateDir.Above] is asked.
+const mostAbove = 128
+
+// Above asks fits of d and of every directory above it, up to the root that it
+// was opened in, until it says no. It reports whether all fit.
+func (d StateDir) Above(fits func(FileStatus) bool) (bool, error) {
+	fd := int(d)
+	defer func() {
+		if fd != int(d) {
+			unix.Close(fd)
+		}
+	}()
+	var below FileID
+	for range mostAbove {
+		var st unix.Stat_t
+		if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+			return false, os.NewSyscallError("fstat", err)
+		}
+		status := statusOf(&st)
+		if status.id == below {
+			return true, nil // the root is above itself
+		}
+		if !fits(status) {
+			return false, nil
+		}
+		below = status.id
+		up, err := openat(fd, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+		if err != nil {
+			return false, err
+		}
+		if fd != int(d) {
+			unix.Close(fd)
+		}
+		fd = up
+	}
+	return false, fmt.Errorf("more than %d directories are above it", mostAbove)
+}
+
+// IsCgroups reports whether d is in a hierarchy of control groups, of either
+// version.
+func (d StateDir) IsCgroups() bool {
+	kind, err := filesystemOf(int(d))
+	return err == nil && (kind == unix.CGROUP_SUPER_MAGIC || kind == unix.CGROUP2_SUPER_MAGIC)
 }
 
 // ReadProc reads a file of procfs into buf, where d is in procfs: such a file
@@ -175,4 +252,14 @@ func openat2(dir StateDir, path string, how *unix.OpenHow) (fd int, err error) {
 		return -1, fmt.Errorf("%s: %w", path, os.NewSyscallError("openat2", err))
 	}
 	return fd, nil
+}
+
+// Uptime returns how long ago the system started, as /proc counts it: see
+// CLOCK_BOOTTIME in clock_gettime(2).
+func Uptime() (time.Duration, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, os.NewSyscallError("clock_gettime", err)
+	}
+	return time.Duration(now.Nano()), nil
 }

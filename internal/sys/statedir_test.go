@@ -59,7 +59,7 @@ func TestStateDir(t *testing.T) {
 	must(err)
 	defer state.Close()
 	buf := make([]byte, 16)
-	if data, err := state.ReadFile("in/file", buf); err != nil || string(data) != "text" {
+	if data, _, err := state.ReadFile("in/file", buf); err != nil || string(data) != "text" {
 		t.Errorf("read: %q, %v", data, err)
 	}
 	// A file is reached by no link, not above, not if it is no file or too long.
@@ -67,11 +67,11 @@ func TestStateDir(t *testing.T) {
 		"in/link": syscall.ELOOP, "linked/file": syscall.ELOOP, "../secret": syscall.EXDEV, "/state/in/file": syscall.EXDEV,
 		"in": fs.ErrInvalid, "in/fifo": fs.ErrInvalid, "in/none": fs.ErrNotExist,
 	} {
-		if data, err := state.ReadFile(path, buf); !errors.Is(err, want) {
+		if data, _, err := state.ReadFile(path, buf); !errors.Is(err, want) {
 			t.Errorf("read %s: %q, %v, want %v", path, data, err, want)
 		}
 	}
-	if data, err := state.ReadFile("in/file", buf[:3]); !errors.Is(err, fs.ErrInvalid) {
+	if data, _, err := state.ReadFile("in/file", buf[:3]); !errors.Is(err, fs.ErrInvalid) {
 		t.Errorf("read more than fits: %q, %v", data, err)
 	}
 	names, err := state.List("in", 10)

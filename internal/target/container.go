@@ -102,10 +102,15 @@ func noContainer(set *container.Set, ref Ref, what string) error {
 		}
 	}
 	text := fmt.Sprintf("no %s %q", what, name)
-	var names []string
-	for _, c := range append(set.Containers, stopped.Containers...) {
-		names = append(names, c.String())
+	if ref.Kind != Pod {
+		if c := set.Unconfirmed(container.Engine(ref.Engine), name); c != nil {
+			return missing("%s; %s is not confirmed to be what it is called: pid:%d is its first process", text, c, c.Init)
+		}
+		if c := set.OfUser(container.Engine(ref.Engine), name); c != nil {
+			return missing("%s; there is %s, of that user's engine", text, c)
+		}
 	}
+	names := append(set.Named(), stopped.Named()...)
 	for _, g := range set.Gaps {
 		if errors.Is(g.Err, fs.ErrPermission) {
 			return missing("%s; not all names could be read: %v", text, g.Err)

@@ -45,6 +45,13 @@ func ParsePath(word string) (Path, error) {
 
 // cutTarget cuts a word behind the TARGET that it begins with.
 func cutTarget(word string) (name, path string, found bool) {
+	// In a chain, "docker:kind > shop/cart/app:/etc", the last container ends it.
+	chain, _, _ := strings.Cut(word, ":/")
+	if i := strings.LastIndex(chain, " > "); i >= 0 {
+		i += len(" > ")
+		name, path, found := cutTarget(word[i:])
+		return word[:i] + name, path, found
+	}
 	prefix, rest, _ := strings.Cut(word, ":")
 	switch {
 	case prefix == "file":
@@ -73,7 +80,7 @@ func cutTarget(word string) (name, path string, found bool) {
 }
 
 func isPrefix(s string) bool {
-	return slices.Contains([]string{"pid", "file", "container", "pod", "pin", "netns", "nsid"}, s) || slices.Contains(engines, s)
+	return slices.Contains([]string{"pid", "file", "container", "pod", "pin", "netns", "nsid"}, s) || isEngine(s)
 }
 
 func isType(s string) bool {

@@ -26,6 +26,9 @@ func TestParsePath(t *testing.T) {
 		{"self:/etc", "self", "/etc"},
 		{"container:web:/etc", "container:web", "/etc"},
 		{"docker:web:/etc:x", "docker:web", "/etc:x"},
+		{"podman@ann:web:/etc", "podman@ann:web", "/etc"},
+		{"docker:kind > lxc:box:/etc", "docker:kind > lxc:box", "/etc"},
+		{"container:docker:kind > shop/cart/app:/a > b", "container:docker:kind > shop/cart/app", "/a > b"},
 		{"docker:/etc", "docker", "/etc"}, // a container that is called so
 		{"pod:shop/cart:/etc", "pod:shop/cart", "/etc"},
 		{"pod:shop/cart/app:etc", "pod:shop/cart/app", "etc"},

@@ -8,6 +8,7 @@ package target
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,13 @@ const MaxPID = 1 << 22
 
 // engines are the prefixes that name an engine.
 var engines = []string{"docker", "podman", "containerd", "crio", "lxc", "incus", "lxd", "nspawn", "buildkit", "runc", "crun"}
+
+// isEngine reports whether a prefix names an engine, or that of a user:
+// "podman@ann".
+func isEngine(prefix string) bool {
+	engine, user, at := strings.Cut(prefix, "@")
+	return slices.Contains(engines, engine) && (!at || user != "")
+}
 
 // Parse reads one TARGET. It looks nothing up.
 func Parse(word string) (Ref, error) {
@@ -150,11 +158,9 @@ func Parse(word string) (Ref, error) {
 		}
 		ref.Kind, ref.Ino = NSID, id
 	default:
-		for _, e := range engines {
-			if prefix == e {
-				ref.Kind, ref.Engine, ref.Name = Container, e, rest
-				return ref, nil
-			}
+		if isEngine(prefix) {
+			ref.Kind, ref.Engine, ref.Name = Container, prefix, rest
+			return ref, nil
 		}
 		return bad(fmt.Sprintf("no prefix %q; there are: pid, file, container, %s, pod, pin, netns, nsid", prefix, strings.Join(engines, ", ")))
 	}

@@ -1,0 +1,401 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// A userKey says whose files a store has, and in which mount namespace.
+type userKey struct {
+	owner Owner
+	mnt   uint64
+}
+
+// watchers are the programs that watch over a container, by engine; "*" stands
+// for any end of a name.
+var watchers = map[Engine][]string{
+	Podman:     {"conmon"},
+	CRIO:       {"conmon", "conmonrs"},
+	Docker:     {"containerd-shim*"},
+	Containerd: {"containerd-shim*"},
+	LXC:        {"lxc-start", "lxc-execute", "lxc-autostart", "incusd", "lxd"},
+	Nspawn:     {"systemd-nspawn"},
+}
+
+// A watch is what the parent of a container's first process says, read once and
+// when it is wanted.
+type watch struct {
+	f    *identifier
+	in   *contents
+	read bool
+	pid  int // the parent
+	said Monitor
+	ok   bool
+	by   Owner // whose word it is
+	know bool
+}
+
+func (f *identifier) watch(in *contents) *watch { return &watch{f: f, in: in} }
+
+// monitor returns what the parent says, whoever it is.
+func (w *watch) monitor() (Monitor, bool) {
+	if w.read {
+		return w.said, w.ok
+	}
+	w.read = true
+	if w.pid = w.in.watcher; w.pid == 0 {
+		pids := w.f.pidsOf(w.in)
+		if len(pids) == 0 {
+			return Monitor{}, false
+		}
+		if w.pid, _ = w.f.proc.stat(w.f.first(pids)); w.pid == 0 {
+			return Monitor{}, false
+		}
+	}
+	w.said, w.ok = w.f.proc.monitor(w.pid)
+	return w.said, w.ok
+}
+
+// owner returns whose word that is.
+func (w *watch) owner() Owner {
+	if w.know {
+		return w.by
+	}
+	w.know, w.by = true, Unknown
+	if m, ok := w.monitor(); ok {
+		w.by = w.f.speaks(w.pid, watchers[m.Engine])
+	}
+	return w.by
+}
+
+// of returns what the parent says if it is the word of a user.
+func (w *watch) of(user Owner) func() (Monitor, bool) {
+	return func() (Monitor, bool) {
+		if m, ok := w.monitor(); ok && w.owner() == user {
+			return m, true
+		}
+		return Monitor{}, false
+	}
+}
+
+// speaks returns whose word the command line of a process is. It is nobody's known
+// if the process is in a container: in the control group or the PID namespace of
+// one. It is root's if the process is, in the user namespace of the host, and runs
+// one of these programs from where only root can put one: a set-user-ID program is
+// root's too and is told by anybody what it is called.
+func (f *identifier) speaks(of int, programs []string) Owner {
+	in := f.namespace(of, pid)
+	if in == 0 || in != f.namespace(0, pid) {
+		return Unknown
+	}
+	text, err := f.proc.cgroup(of)
+	if err != nil || len(RefsOf(text)) > 0 {
+		return Unknown
+	}
+	before := f.proc.started(of)
+	owner := f.owners.process(of, f.namespace(of, user), f.namespace(0, user))
+	if owner == Root && !f.owners.isProgram(of, f.namespace(of, mnt), programs) {
+		owner = Unknown
+	}
+	// The command line was read before: it must be that of this process.
+	if start := f.proc.started(of); start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
+		return Unknown
+	}
+	return owner
+}
+
+// namespace returns the inode number of a namespace of a process, or of the host
+// if it is 0. It is 0 if it cannot be read.
+func (f *identifier) namespace(of, typ int) uint64 {
+	if of == 0 {
+		if f.host[typ] == 0 && f.hostPID != 0 {
+			f.host[typ] = f.owners.inode(f.hostPID, typ)
+		}
+		return f.host[typ]
+	}
+	if ino := f.member(of).inos[typ]; ino != 0 {
+		return ino
+	}
+	return f.owners.inode(of, typ)
+}
+
+// nameOwned finds out whose a container is, and its name: by root's files and
+// processes, or else by those of the user who can have made it.
+func (f *identifier) nameOwned(c *Container, in *contents) {
+	plain := Container{Engine: c.Engine, ID: c.ID, Namespace: c.Namespace, Pod: c.Pod, User: Unknown}
+	w := f.watch(in)
+	n := f.finder(nil)
+	if n == nil {
+		f.findInit(c, in)
+		return
+	}
+	found := n.find(c, nil)
+	if !found && w.owner() == Root {
+		if there := f.storeOf(Root, w.pid); there != nil {
+			n = &finder{store: there, proc: f.proc, speaks: f.speaks}
+		}
+		found = n.find(c, w.of(Root))
+	}
+	fits := f.plausible(c)
+	if f.confirms(c, in, n, w, found) {
+		if !fits {
+			*c = plain
+		}
+		c.User, c.Confirmed = Root, true
+		in.stated = n.init
+		f.findInit(c, in)
+		f.unnamed(c, n, found)
+		return
+	}
+	var why error
+	switch {
+	case found && n.init != 0:
+		why = fmt.Errorf("its state tells of process %d, and nothing confirms that it is this one", n.init)
+	case found:
+		why = errors.New("nothing confirms what the state says")
+	}
+	*c = plain
+	in.stated = 0
+	f.findInit(c, in)
+	c.User = f.userOf(in, w)
+	if c.User > Root {
+		if f.set.host.UserName != nil {
+			c.Account = f.set.host.UserName(uint32(c.User))
+		}
+		if !isAccount(c.Account) {
+			c.Account = strconv.FormatInt(int64(c.User), 10)
+		}
+		f.nameUsers(c, in, w)
+		return
+	}
+	if why == nil || !fits {
+		f.unnamed(c, n, !fits)
+	} else if !f.gone(c.Init) {
+		f.gap(0, "name of "+c.String(), why)
+	}
+}
+
+// confirms reports whether what was found of a container by root's word is of this
+// one.
+func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, found bool) bool {
+	_, here := slices.BinarySearch(f.pidsOf(in), n.init)
+	switch {
+	case n.init != 0 && n.start != 0:
+		return here && f.proc.started(n.init) == n.start
+	case n.init != 0:
+		start, ok := f.proc.startTime(n.init)
+		return here && ok && !start.After(n.changed) && f.groupOf(in, w) == Root
+	case !found:
+		return false
+	case c.Engine == BuildKit:
+		return f.groupOf(in, w) == Root // there is no file, and no name
+	case c.Engine == LXC, c.Engine == Incus, c.Engine == LXD, c.Engine == Nspawn:
+		m, ok := w.of(Root)()
+		if !ok || m.ID != c.ID || (m.Engine == Nspawn) != (c.Engine == Nspawn) || f.groupOf(in, w) != Root {
+			return false
+		}
+		if m.Path != "" {
+			c.Path = m.Path
+		}
+		return true
+	}
+	return false
+}
+
+// groupOf returns who can have made the control group of a container. If only its
+// parent says that it is one, that is the first group in which the parent is not,
+// or the one that both are in.
+func (f *identifier) groupOf(in *contents, w *watch) Owner {
+	if in.ref.tree == unseenTree {
+		return Unknown
+	}
+	if in.watcher == 0 {
+		return f.owners.group(in.ref.tree, in.ref.base, false)
+	}
+	pids := f.pidsOf(in)
+	if len(pids) == 0 {
+		return Unknown
+	}
+	own, err := f.proc.cgroup(f.first(pids))
+	paths := parseCgroup(own)
+	if err != nil || len(paths) == 0 {
+		return Unknown
+	}
+	text, err := f.proc.cgroup(w.pid)
+	if err != nil {
+		return Unknown
+	}
+	tree := paths[0].tree
+	for _, parent := range allCgroups(text) {
+		if parent.tree != tree {
+			continue
+		}
+		if strings.HasPrefix(parent.path, "/..") {
+			return Unknown
+		}
+		var common []string
+		above := strings.Split(parent.path, "/")
+		for i, part := range strings.Split(paths[0].path, "/") {
+			common = append(common, part)
+			if i >= len(above) || above[i] != part {
+				return f.owners.group(tree, strings.Join(common, "/"), false)
+			}
+		}
+		return f.owners.group(tree, paths[0].path, true)
+	}
+	return Unknown
+}
+
+// userOf returns the user whose a container is that is not confirmed to be root's:
+// of whom its control group is, or, if only its parent says that it is one, whose
+// that is. Where those are two it is not known.
+func (f *identifier) userOf(in *contents, w *watch) Owner {
+	by := w.owner()
+	if in.watcher != 0 {
+		if by == Root {
+			return Unknown
+		}
+		return by
+	}
+	group := f.groupOf(in, w)
+	if by.Known() && group.Known() && by != group {
+		if group == Root {
+			return Root
+		}
+		return Unknown
+	}
+	return group
+}
+
+// nameUsers names the container of a user by his own files and processes.
+func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
+	if w.owner() != c.User {
+		return
+	}
+	there := f.storeOf(c.User, w.pid)
+	if there == nil {
+		return
+	}
+	was := *c
+	n := &finder{store: there, proc: f.proc, speaks: f.speaks}
+	if !n.find(c, w.of(c.User)) || c.Name == "" || !f.plausible(c) {
+		*c = was
+		return
+	}
+	_, here := slices.BinarySearch(f.pidsOf(in), n.init)
+	if n.init != 0 && !here {
+		*c = was
+		return
+	}
+	c.Confirmed = true
+	if in.stated = n.init; here {
+		c.Init = n.init
+	}
+}
+
+// storeOf returns the files of a user as one of his processes sees them, or nil.
+// Root's, in the mount namespace of the host, are those of the host.
+func (f *identifier) storeOf(owner Owner, of int) *store {
+	ns := f.namespace(of, mnt)
+	hosts := ns == 0 || ns == f.namespace(0, mnt)
+	if owner == Root && hosts {
+		return nil
+	}
+	key := userKey{owner, ns}
+	if s, known := f.users[key]; known {
+		return s
+	}
+	if f.users == nil {
+		f.users = make(map[userKey]*store)
+	}
+	f.users[key] = nil
+	var far []string
+	if f.set.host.Far != nil {
+		var err error
+		if far, err = f.set.host.Far(of); err != nil {
+			return nil
+		}
+	}
+	var s *store
+	var err error
+	if hosts {
+		s, err = f.openHost(owner, true, far)
+	} else if s, err = openStore(f.proc.root(of), owner, true, far, &f.set.Gaps); err == nil {
+		s.stated = f.owners.stated
+	}
+	if err != nil {
+		return nil
+	}
+	f.users[key] = s
+	return s
+}
+
+// finderOf returns what finds the files of a user on the host, or nil.
+func (f *identifier) finderOf(user Owner) *finder {
+	if !user.Known() {
+		return nil
+	}
+	var far []string
+	if f.set.host.Far != nil {
+		far, _ = f.set.host.Far(1)
+	}
+	s, err := f.openHost(user, true, far)
+	if err != nil {
+		return nil
+	}
+	if f.users == nil {
+		f.users = make(map[userKey]*store)
+	}
+	f.users[userKey{user, 0}] = s
+	return &finder{store: s, proc: f.proc, speaks: f.speaks}
+}
+
+// isAccount reports whether the name of a user can stand in that of a container.
+func isAccount(name string) bool {
+	digits := true
+	for i, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', i > 0 && (c == '-' || c == '.'):
+			digits = false
+		case c >= '0' && c <= '9':
+		default:
+			return false
+		}
+	}
+	return !digits
+}
+
+// tellImpostors says which process has a name in its control group that is another
+// container's.
+func (f *identifier) tellImpostors() {
+	real := make(map[string]*Container)
+	for _, c := range f.set.Containers {
+		if c.Outer == nil && c.Confirmed && c.User == Root {
+			real[c.ID] = c
+		}
+	}
+	for _, c := range f.set.Containers {
+		if o := real[c.ID]; o != nil && c.Outer == nil && !c.Confirmed {
+			f.gap(0, "container", fmt.Errorf("process %d is in a control group that is called as that of %s, and is not in it", c.Init, o))
+		}
+	}
+}
+
+// startTime returns when a process started.
+func (p *procDir) startTime(of int) (time.Time, bool) {
+	ticks := p.started(of)
+	if ticks == 0 {
+		return time.Time{}, false
+	}
+	up, err := sys.Uptime()
+	if err != nil {
+		return time.Time{}, false
+	}
+	return time.Now().Add(-up).Add(time.Duration(ticks) * (time.Second / ticksPerSecond)), true
+}

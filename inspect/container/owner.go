@@ -1,0 +1,422 @@
+package container
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
+)
+
+// An Owner is a user, by his number in the initial user namespace as the caller's
+// own maps it. It says whose word a fact is.
+type Owner int64
+
+const (
+	// Root is who keeps the host, and may say anything of it.
+	Root Owner = 0
+	// Unknown is somebody. What he says confirms nothing.
+	Unknown Owner = -1
+)
+
+// Known reports whether it is known who o is.
+func (o Owner) Known() bool { return o >= 0 }
+
+// overflowUID is how users look that a user namespace does not map.
+const overflowUID = 65534
+
+// initialUser is the inode number of the initial user namespace: PROC_USER_INIT_INO
+// in the kernel's include/linux/proc_ns.h.
+const initialUser = 0xEFFFFFFD
+
+// owners says whose processes and control groups are.
+type owners struct {
+	proc   *procDir
+	stated *statement // of a made-up host, which says it itself
+	mapped bool       // users whom the caller's user namespace does not map are told from others
+
+	trees  map[string]sys.StateDir // the hierarchies of control groups, by the words of /proc/pid/cgroup
+	asked  bool
+	groups map[string]Owner // by hierarchy and path
+	users  map[uint64]Owner // by inode of a user namespace
+	inodes map[inodeKey]uint64
+	exes   map[exeKey]bool
+}
+
+type inodeKey struct {
+	pid, typ int
+}
+
+type exeKey struct {
+	mnt  uint64
+	path string
+}
+
+func newOwners(proc *procDir, stated bool) *owners {
+	o := &owners{
+		proc: proc, trees: make(map[string]sys.StateDir), groups: make(map[string]Owner), users: make(map[uint64]Owner),
+		inodes: make(map[inodeKey]uint64), exes: make(map[exeKey]bool),
+	}
+	if stated {
+		o.stated = readStatement(proc)
+	} else {
+		o.mapped = o.inode(0, user) == initialUser
+	}
+	return o
+}
+
+func (o *owners) close() {
+	for _, d := range o.trees {
+		d.Close()
+	}
+}
+
+// of returns the owner that has a number.
+func (o *owners) of(uid uint32) Owner {
+	if uid == overflowUID && !o.mapped {
+		return Unknown
+	}
+	return Owner(uid)
+}
+
+// linkNames are the names of links below /proc/pid/ns that are read here.
+var linkNames = map[int]string{mnt: "mnt", pid: "pid", user: "user"}
+
+// inode returns the inode number of a namespace of a process, of the caller's if
+// it is 0. It is 0 if it cannot be read.
+func (o *owners) inode(of, typ int) uint64 {
+	key := inodeKey{of, typ}
+	if ino, ok := o.inodes[key]; ok {
+		return ino
+	}
+	dir := "self"
+	if of != 0 {
+		dir = strconv.Itoa(of)
+	}
+	link, _ := o.proc.readlink(dir + "/ns/" + linkNames[typ])
+	_, number, _ := strings.Cut(strings.TrimSuffix(link, "]"), "[")
+	ino, _ := strconv.ParseUint(number, 10, 64)
+	o.inodes[key] = ino
+	return ino
+}
+
+// process returns whose a process is, where host is the inode number of the
+// user namespace of the host: in that its effective user, in another one who made
+// the outermost of those below it. What root made says nothing of who is in it.
+func (o *owners) process(of int, ino, host uint64) Owner {
+	if o.stated != nil {
+		return o.stated.process(of)
+	}
+	switch {
+	case ino == 0 || host == 0:
+		return Unknown
+	case ino == host:
+		// The directory itself is the effective user's, also of a process that
+		// is not dumpable. See task_dump_owner in the kernel's fs/proc/base.c.
+		st, err := o.proc.dir.Stat(strconv.Itoa(of), false)
+		if err != nil {
+			return Unknown
+		}
+		return o.of(st.UID)
+	}
+	owner, known := o.users[ino]
+	if !known {
+		if owner = o.creator(of, host); owner == Root {
+			owner = Unknown
+		}
+		o.users[ino] = owner
+	}
+	return owner
+}
+
+// mostUsers is how deep user namespaces can be nested: include/linux/user_namespace.h
+// and kernel/user_namespace.c have 32 levels.
+const mostUsers = 33
+
+// creator returns who made the outermost user namespace that a process is in,
+// below that of the host.
+func (o *owners) creator(of int, host uint64) Owner {
+	fd, err := sys.OpenNamespace(sys.CurrentDir, path.Join(o.proc.path, strconv.Itoa(of), "ns/user"))
+	if err != nil {
+		return Unknown
+	}
+	defer func() { sys.CloseFD(fd) }()
+	for range mostUsers {
+		parent, err := sys.Parent(fd)
+		if err != nil {
+			return Unknown
+		}
+		id, err := sys.Fstat(parent)
+		if err == nil && id.Ino == host {
+			sys.CloseFD(parent)
+			uid, err := sys.CreatorUID(fd)
+			if err != nil {
+				return Unknown
+			}
+			return o.of(uid)
+		}
+		sys.CloseFD(fd)
+		fd = parent
+	}
+	return Unknown
+}
+
+// group returns who can have made a control group: the owner of the first
+// directory above it, from the root on, that is not root's alone. Below that all
+// belongs to him, whoever made it. With self the group itself counts too.
+func (o *owners) group(tree, name string, self bool) Owner {
+	if strings.HasPrefix(name, "/..") {
+		return Unknown // what is above the reader's own groups cannot be seen
+	}
+	name = strings.Trim(name, "/")
+	if !self {
+		if name == "" {
+			return Unknown // nobody made the root
+		}
+		if name = path.Dir(name); name == "." {
+			name = ""
+		}
+	}
+	return o.directory(tree, name)
+}
+
+// directory returns who can have made what is in the directory of a control group.
+func (o *owners) directory(tree, name string) Owner {
+	key := tree + "\x00" + name
+	if owner, known := o.groups[key]; known {
+		return owner
+	}
+	owner := Root
+	if name != "" {
+		above := path.Dir(name)
+		if above == "." {
+			above = ""
+		}
+		owner = o.directory(tree, above)
+	}
+	if owner == Root {
+		owner = o.writer(tree, name)
+	}
+	o.groups[key] = owner
+	return owner
+}
+
+// writer returns who may make groups in the directory of a control group.
+func (o *owners) writer(tree, name string) Owner {
+	if o.stated != nil {
+		return o.stated.group("/" + name)
+	}
+	o.findTrees()
+	dir, ok := o.trees[tree]
+	if !ok {
+		return Unknown
+	}
+	if name == "" {
+		name = "."
+	}
+	st, err := dir.Stat(name, false)
+	if err != nil || st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.GID != 0 {
+		return Unknown
+	}
+	return o.of(st.UID)
+}
+
+// findTrees opens the hierarchies of control groups that are mounted where the
+// caller is, each by its root: of another directory it is not known what is above.
+func (o *owners) findTrees() {
+	if o.asked {
+		return
+	}
+	o.asked = true
+	f, err := os.Open(path.Join(o.proc.path, "self/mountinfo"))
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for r := bufio.NewReader(f); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		before, after, ok := strings.Cut(line, " - cgroup")
+		if !ok {
+			continue
+		}
+		// ID PARENT DEV ROOT POINT ..., and then TYPE SOURCE OPTIONS.
+		where, what := strings.Fields(before), strings.Fields("cgroup"+after)
+		if len(where) < 5 || len(what) < 3 || where[3] != "/" || strings.Contains(where[4], `\`) {
+			continue
+		}
+		dir, err := sys.OpenStateDir(where[4])
+		if err != nil {
+			continue
+		}
+		if !dir.IsCgroups() { // something is mounted over it
+			dir.Close()
+			continue
+		}
+		name := treeName(what[0], strings.Split(what[2], ","))
+		if old, ok := o.trees[name]; ok {
+			old.Close()
+		}
+		o.trees[name] = dir
+	}
+}
+
+// treeName returns what /proc/pid/cgroup calls a hierarchy, its controllers in
+// the order of the alphabet. Version 2 has no name.
+func treeName(kind string, options []string) string {
+	if kind == "cgroup2" {
+		return ""
+	}
+	options = slices.DeleteFunc(options, func(o string) bool {
+		known := []string{"rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "favordynmods"}
+		return slices.Contains(known, o) || strings.HasPrefix(o, "release_agent=")
+	})
+	return sortWords(options)
+}
+
+func sortWords(words []string) string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return strings.Join(words, ",")
+}
+
+// isProgram reports whether a process, which is root's, runs one of the programs
+// with these names, from where root alone can put one.
+func (o *owners) isProgram(of int, ino uint64, names []string) bool {
+	proc := strconv.Itoa(of)
+	link, err := o.proc.readlink(proc + "/exe")
+	if err != nil {
+		return false
+	}
+	file := strings.TrimSuffix(link, " (deleted)") // by an update, maybe
+	if !path.IsAbs(file) || !slices.ContainsFunc(names, func(name string) bool {
+		prefix, any := strings.CutSuffix(name, "*")
+		return path.Base(file) == name || any && strings.HasPrefix(path.Base(file), prefix)
+	}) {
+		return false
+	}
+	if o.stated != nil {
+		return o.stated.file(file) == Root
+	}
+	if st, err := o.proc.dir.Stat(proc+"/exe", true); err != nil || !rootAlone(st) {
+		return false
+	}
+	key := exeKey{ino, path.Dir(file)}
+	ours, known := o.exes[key]
+	if !known {
+		ours = o.isRoots(o.proc.root(of), path.Dir(file))
+		o.exes[key] = ours
+	}
+	return ours
+}
+
+// isRoots reports whether a directory, and every one above it, is root's alone.
+func (o *owners) isRoots(root, dir string) bool {
+	top, err := sys.OpenStateDir(root)
+	if err != nil {
+		return false
+	}
+	defer top.Close()
+	d, err := top.Open(dir, true)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	ok, err := d.Above(rootAlone)
+	return ok && err == nil
+}
+
+// rootAlone reports whether nobody but root can write a file or directory.
+func rootAlone(st sys.FileStatus) bool {
+	return st.UID == 0 && st.Mode&0o002 == 0 && (st.Mode&0o020 == 0 || st.GID == 0)
+}
+
+// A statement is how a made-up host says whose what is: in a file "owners" beside
+// its processes, a line for each that is not root's.
+//
+//	process 50 1000
+//	group /user.slice/user-1000.slice/user@1000.service 1000
+//	file /home/u 1000
+//
+// A group and a file stand for all that is below. "?" is an owner who is not known.
+type statement struct {
+	processes     map[int]Owner
+	groups, files map[string]Owner
+}
+
+var errStatement = errors.New("a line is no \"process PID UID\", \"group PATH UID\" or \"file PATH UID\"")
+
+func readStatement(proc *procDir) *statement {
+	s := &statement{processes: make(map[int]Owner), groups: make(map[string]Owner), files: make(map[string]Owner)}
+	data, err := proc.dir.ReadProc("owners", make([]byte, 64<<10))
+	if err != nil {
+		return s
+	}
+	for line := range strings.Lines(string(data)) {
+		if err := s.add(strings.Fields(line)); err != nil && !errors.Is(err, io.EOF) {
+			return &statement{} // nobody is known then
+		}
+	}
+	return s
+}
+
+func (s *statement) add(words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	if len(words) != 3 {
+		return errStatement
+	}
+	owner := Unknown
+	if words[2] != "?" {
+		uid, err := strconv.ParseUint(words[2], 10, 32)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errStatement, err)
+		}
+		owner = Owner(uid)
+	}
+	switch words[0] {
+	case "process":
+		pid, err := strconv.Atoi(words[1])
+		s.processes[pid] = owner
+		return err
+	case "group":
+		s.groups[words[1]] = owner
+	case "file":
+		s.files[words[1]] = owner
+	default:
+		return errStatement
+	}
+	return nil
+}
+
+func (s *statement) process(pid int) Owner {
+	if s.processes == nil {
+		return Unknown
+	}
+	return s.processes[pid]
+}
+
+func (s *statement) group(name string) Owner { return above(s.groups, name) }
+func (s *statement) file(name string) Owner  { return above(s.files, name) }
+
+// above returns what is said of the nearest of a path and what is above it.
+func above(of map[string]Owner, name string) Owner {
+	if of == nil {
+		return Unknown
+	}
+	for {
+		if owner, ok := of[name]; ok || name == "/" || name == "." {
+			return owner
+		}
+		name = path.Dir(name)
+	}
+}
