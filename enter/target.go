@@ -20,14 +20,19 @@ import (
 // /proc.
 type Target struct{ proc *sys.Process }
 
-// Open returns the process with the given PID as a target. It needs no
+// Open returns the process with the given PID as a target. If its first thread has
+// exited, and others serve on, the target is one of those. It needs no
 // privileges. The error is an [fs.ErrNotExist] if there is no such process.
 func Open(pid int) (*Target, error) { return OpenThread(pid, 0) }
 
 // OpenThread returns thread tid of process pid: its namespaces may be others
 // than those of the process.
 func OpenThread(pid, tid int) (*Target, error) {
-	p, err := sys.OpenProcess(pid, tid)
+	open := func() (*sys.Process, error) { return sys.OpenProcess(pid, tid) }
+	if tid == 0 {
+		open = func() (*sys.Process, error) { return sys.OpenLive(pid) }
+	}
+	p, err := open()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &NoProcessError{PID: pid, TID: tid, Err: err}
 	}

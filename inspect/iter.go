@@ -51,6 +51,7 @@ func (s *scanner) iterate(processes int) (*part, error) {
 		s.narrow(&proc.links)
 		s.seeChildren(&p, proc, 0, proc.links)
 	}
+	s.seeHeirs(&p, all.Threads)
 	if s.tasks {
 		s.seeThreads(&p, all.Threads)
 	}
@@ -166,6 +167,26 @@ func (s *scanner) narrow(l *links) {
 	}
 	if !s.wanted.Has(Time) {
 		l.timeKids = 0
+	}
+}
+
+// seeHeirs has threads stand for processes whose first thread has exited.
+func (s *scanner) seeHeirs(p *part, threads []sys.Task) {
+	for i := range threads {
+		t := &threads[i]
+		proc, ok := findProcess(p.processes, int(t.PID))
+		if !ok || !s.letGo(proc.links) && (proc.heir == 0 || int(t.TID) > proc.heir) {
+			continue
+		}
+		l := linksOfTask(t)
+		if s.narrow(&l); !s.letGo(l) {
+			proc.inherit(int(t.TID), l)
+		}
+	}
+	for i := range p.processes {
+		if proc := &p.processes[i]; proc.heir != 0 {
+			s.seeChildren(p, proc, proc.heir, proc.links)
+		}
 	}
 }
 

@@ -205,9 +205,15 @@ type Process struct {
 	// Threads is how many threads the process has.
 	Threads int
 
-	dev uint64
+	heir int // see Heir
+	dev  uint64
 	links
 }
+
+// Heir returns the thread that stands for a process whose first thread has exited
+// while others serve on: its namespaces are those of the process. It is 0 for any
+// other.
+func (p *Process) Heir() int { return p.heir }
 
 // Namespace returns the namespace of type t that p is a member of. A zombie
 // has only some, and a process that could not be read has none.

@@ -131,22 +131,41 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	if err != nil {
 		p.gaps = append(p.gaps, Gap{pid, "ns", err})
 	}
-	proc := Process{PID: pid, Threads: threads, dev: s.proc.nsDev, links: l}
-	p.processes = append(p.processes, proc)
+	p.processes = append(p.processes, Process{PID: pid, Threads: threads, dev: s.proc.nsDev, links: l})
 	if errors.Is(err, fs.ErrPermission) {
 		return // and so would be all that follows
 	}
-	s.seeChildren(p, &proc, 0, l)
-	// A zombie whose threads run on has let go of all but its PID and user
-	// namespace: what its threads have is theirs alone.
-	zombie := any && l.ino[User] != 0 && l.ino[Mnt] == 0 && s.wanted.Has(Mnt)
-	if s.tasks && threads > 1 {
-		s.readTasks(p, dir, &proc, set, zombie)
+	proc := &p.processes[len(p.processes)-1]
+	s.seeChildren(p, proc, 0, l)
+	// A zombie has let go of all but its PID and user namespace. If threads of it
+	// run on, the first of them stands for the process.
+	zombie := err == nil && s.letGo(l)
+	if threads > 1 && (s.tasks || zombie) {
+		s.readTasks(p, dir, proc, set, zombie)
 	}
 	if s.fds && !zombie {
-		s.readFDs(p, dir, &proc, 0)
+		s.readFDs(p, dir, proc, 0)
 	}
 }
+
+// letGo reports whether links are those of a task that has exited: of the
+// namespaces that one lets go of it has none, and some of them are wanted.
+func (s *scanner) letGo(l links) bool {
+	kept := TypesOf(PID, User)
+	wanted := false
+	for t := range s.wanted.All() {
+		if kept.Has(t) {
+			continue
+		}
+		if wanted = true; l.ino[t] != 0 {
+			return false
+		}
+	}
+	return wanted
+}
+
+// inherit has a thread stand for its process, whose first one has exited.
+func (p *Process) inherit(tid int, l links) { p.heir, p.links = tid, l }
 
 // seeChildren notes the namespaces for children that differ from those that
 // the process or thread is itself in.
@@ -188,6 +207,9 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 	if err != nil && !s.proc.gone(proc.PID, err) {
 		p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 	}
+	if zombie {
+		slices.Sort(tids)
+	}
 	for _, tid := range tids {
 		if tid == proc.PID {
 			continue
@@ -203,8 +225,14 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 		if err != nil && !sys.Gone(err) {
 			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 		}
-		s.seeThread(p, proc, tid, l)
-		if zombie && s.fds {
+		switch {
+		case zombie && proc.heir == 0 && !s.letGo(l):
+			proc.inherit(tid, l)
+			s.seeChildren(p, proc, tid, l)
+		case s.tasks:
+			s.seeThread(p, proc, tid, l)
+		}
+		if zombie && s.fds && s.tasks {
 			s.readFDs(p, task, proc, tid)
 		}
 		task.CloseRaw()
@@ -327,7 +355,7 @@ func (s *scanner) addMembers() {
 				last[t] = f
 				if len(f.ns.Members) == 0 {
 					// Other ways may have come first, but this one is the surest.
-					f.way = taskWay(p.PID, 0, t.String())
+					f.way = taskWay(p.PID, p.heir, t.String())
 				}
 			}
 			f.ns.Members = append(f.ns.Members, p)

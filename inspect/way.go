@@ -71,7 +71,7 @@ const mostMembers = 3
 func (ns *Namespace) ways() iter.Seq[way] {
 	return func(yield func(way) bool) {
 		for _, p := range ns.Members[:min(len(ns.Members), mostMembers)] {
-			if !yield(taskWay(p.PID, 0, ns.Type.String())) {
+			if !yield(taskWay(p.PID, p.heir, ns.Type.String())) {
 				return
 			}
 		}

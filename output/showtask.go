@@ -102,6 +102,9 @@ func (v *View) addState(s *Sheet, r ProcessReport, d inspect.Detail) {
 		word = "?"
 	}
 	parts := []string{word}
+	if tid := r.Process.Heir(); tid != 0 && r.TID == 0 {
+		parts = append(parts, fmt.Sprintf("its first thread a zombie, as thread %d sees it", tid))
+	}
 	if !d.Start.IsZero() {
 		parts = append(parts, "started "+span(max(0, int64(v.Now.Sub(d.Start).Seconds())))+" ago")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -329,7 +330,10 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 	for _, ns := range found.Namespaces(e.snap) {
 		r.Namespaces[ns.Type] = ns
 	}
-	t, err := task.Read(ctx, p.PID, found.TID)
+	t, err := task.Read(ctx, p.PID, cmp.Or(found.TID, p.Heir()))
+	if err == nil && found.TID == 0 && p.Heir() != 0 {
+		t.TID, t.NSpid = 0, t.NStgid // it is the process that is spoken of
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && found.TID != 0:
 		return fmt.Errorf("thread %d of process %d has ended", found.TID, p.PID)

@@ -210,7 +210,7 @@ func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names 
 }
 
 func readOf(pid int, link, want string, accept func(*sys.Process) bool, names []string) ([][]byte, error) {
-	p, err := sys.OpenProcess(pid, 0)
+	p, err := sys.OpenLive(pid)
 	if err != nil {
 		return nil, err
 	}

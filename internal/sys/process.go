@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,55 @@ func OpenProcess(pid, tid int) (*Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// OpenLive is [OpenProcess] for a process as a whole. Where its first thread has
+// exited, which has let go of everything, and others serve on, it takes hold of
+// one of those.
+func OpenLive(pid int) (*Process, error) {
+	p, err := OpenProcess(pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	tid := p.heir()
+	if tid == 0 {
+		return p, nil
+	}
+	if t, err := OpenProcess(pid, tid); err == nil {
+		p.Close()
+		return t, nil
+	}
+	return p, nil
+}
+
+// heir returns the first thread that lives of a process whose first thread has
+// exited, or 0.
+func (p *Process) heir() int {
+	if !hasExited(p.ReadFile("stat", 4096)) {
+		return 0
+	}
+	tasks, err := openat(p.Dir, "task", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return 0
+	}
+	dir := os.NewFile(uintptr(tasks), "task")
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) //nolint:errcheck // what is there will do
+	first := 0
+	for _, name := range names {
+		tid, err := strconv.Atoi(name)
+		if err == nil && (first == 0 || tid < first) && !hasExited(p.ReadFile("task/"+name+"/stat", 4096)) {
+			first = tid
+		}
+	}
+	return first
+}
+
+// hasExited reports whether the text of /proc/pid/stat is of a thread that has
+// exited; one that could not be read is none that lives.
+func hasExited(stat []byte, err error) bool {
+	i := bytes.LastIndexByte(stat, ')')
+	return err != nil || i < 0 || i+2 >= len(stat) || stat[i+2] == 'Z' || stat[i+2] == 'X'
 }
 
 func (p *Process) open() (err error) {
