@@ -218,7 +218,8 @@ func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more boo
 		if len(args) == 0 {
 			args = []string{c.Path}
 		}
-		return search(c.Path, args, value(env, "PATH"))
+		list, more = search(c.Path, args, pathOf(env))
+		return scripts(list), more
 	}
 	shells := []string{"bash", "ash", "sh"}
 	if s.account.shell != "" {
@@ -229,6 +230,26 @@ func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more boo
 		list = append(list, places...)
 	}
 	return list, false
+}
+
+// confstrPath is where execvp(3) looks without a PATH in the environment.
+const confstrPath = "/bin:/usr/bin"
+
+// pathOf returns where programs are looked for.
+func pathOf(env []string) string {
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "PATH=") }) {
+		return confstrPath
+	}
+	return value(env, "PATH")
+}
+
+// scripts has those among programs read by /bin/sh that do not say what they are
+// for, as execvp(3) does: the kernel executes them for nobody.
+func scripts(list []sys.Program) []sys.Program {
+	for i := range list {
+		list[i].Script = true
+	}
+	return list
 }
 
 // search returns where a program can be: execvp(3) without a look. Of a path no

@@ -97,6 +97,8 @@ func (e *StepError) why() string {
 		return "the namespace read back is another one"
 	case errors.Is(e.Err, sys.ErrNoInterpreter):
 		return "it is there, but its interpreter or dynamic loader is not"
+	case e.Step.Op == Exec && errors.Is(e.Err, syscall.ENOEXEC):
+		return "it is no program for this machine, and there is no /bin/sh to read it if it is a script"
 	case e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM):
 		return "the PID namespace is dead: its first process has ended"
 	}

@@ -197,11 +197,11 @@ func (r *room) programs(c *Cmd, s *situation, env []string) []sys.Program {
 	if len(args) == 0 {
 		args = []string{c.Path}
 	}
-	list, _ := search(c.Path, args, value(env, "PATH"))
+	list, _ := search(c.Path, args, pathOf(env))
 	if strings.HasPrefix(c.Path, "/") && r.view == ViewTarget {
 		list = append(list, sys.Program{Path: ToolsDir + c.Path, Argv: args})
 	}
-	return list
+	return scripts(list)
 }
 
 // environ returns the environment of a program: nothing of the target's, and the

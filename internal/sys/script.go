@@ -536,6 +536,10 @@ func (s *Script) Exit(status int) Index {
 type Program struct {
 	Path string
 	Argv []string
+	// Script says that what the kernel does not know how to execute /bin/sh reads:
+	// it may be a script that does not say of what. All programs of a row that are
+	// to be so have the same Argv.
+	Script bool
 }
 
 // ErrNoInterpreter says that a program is there, but not what it is to be
@@ -544,28 +548,46 @@ const ErrNoInterpreter = unix.Errno(errnoNoInterpreter)
 
 // Exec appends a row of execve(2), one for each program, until one works, as
 // execvp(3) does: a path that leads nowhere is passed over. If all are, the
-// error is ENOENT if there is no such file, else EACCES or [ErrNoInterpreter].
+// error is ENOENT if there is no such file, else EACCES or [ErrNoInterpreter];
+// ENOEXEC is of what neither the kernel nor a shell can execute.
 func (s *Script) Exec(programs []Program, env []string) {
 	environ := uint64(s.Strings(env))
 	// Behind the row stands a second one, which asks for each path if there is
 	// anything at all: a directory that may not be searched is EACCES too.
-	n := len(programs)
+	paths := make([]uint64, len(programs))
+	why := s.Space(8) // what is to be said of a path that leads somewhere
+	s.putErrno(why, errnoNoInterpreter)
+	format := s.Space(8)
+	s.putErrno(format, unix.ENOEXEC)
 	var args uint64
-	paths, tried := make([]uint64, n), make([]Index, 0, n)
+	var script Addr // the arguments of the shell
+	shell, found := s.label("shell"), s.label("found")
 	for i, p := range programs {
 		if i == 0 || !slices.Equal(p.Argv, programs[i-1].Argv) {
 			args = uint64(s.Strings(p.Argv))
 		}
 		paths[i] = uint64(s.String(p.Path))
-		e := s.Call("execve", unix.SYS_EXECVE, paths[i], args, environ)
-		if s.Ignore(e, unix.ENOENT); n == 1 {
-			continue // the one path there is says itself what is wrong with it
+		if p.Script {
+			if script == 0 {
+				script = s.Strings(append([]string{"/bin/sh", p.Path}, p.Argv[min(1, len(p.Argv)):]...))
+			}
+			s.Store(s.own("execve", ownValue, paths[i]), script+8)
 		}
-		s.Ignore(e, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
-		tried = append(tried, e)
+		e := s.Call("execve", unix.SYS_EXECVE, paths[i], args, environ)
+		s.Ignore(e, unix.ENOENT)
+		if p.Script {
+			s.Ignore(e, unix.ENOEXEC)
+			s.keep(e, why, unix.ENOEXEC)
+		}
+		if len(programs) > 1 { // else the one path there is says itself what is wrong with it
+			s.Ignore(e, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
+			s.keep(e, why, unix.EACCES)
+		}
+		if p.Script {
+			s.onZero(s.own("execve", ownEqual, uint64(why), uint64(format)), shell)
+		}
 	}
 	at := unix.AT_FDCWD
-	found := s.label("found")
 	for _, path := range paths {
 		e := s.Call("faccessat", unix.SYS_FACCESSAT, uint64(at), path, unix.F_OK)
 		s.IgnoreAll(e)
@@ -573,10 +595,17 @@ func (s *Script) Exec(programs []Program, env []string) {
 	}
 	s.own("execve", ownFail, uint64(unix.ENOENT))
 	s.place(found)
-	denied := s.own("execve", ownFail, errnoNoInterpreter)
-	for _, e := range tried {
-		s.keep(e, s.Arg(denied, 0), unix.EACCES)
+	load := s.own("execve", ownLoad, uint64(why), 0)
+	s.Store(load, s.Arg(s.own("execve", ownFail, 0), 0))
+	if s.place(shell); script != 0 {
+		s.IgnoreAll(s.Call("execve", unix.SYS_EXECVE, uint64(s.String("/bin/sh")), uint64(script), environ))
 	}
+	s.own("execve", ownFail, uint64(unix.ENOEXEC))
+}
+
+// putErrno puts an errno at addr of the data.
+func (s *Script) putErrno(addr Addr, e unix.Errno) {
+	binary.NativeEndian.PutUint64(s.data[int(addr)-dataBase:], uint64(e))
 }
 
 // ChdirPlain appends a change of the working directory to path, of which no

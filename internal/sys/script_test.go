@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -58,10 +59,43 @@ func run(t *testing.T, build func(s *Script, report int)) (index Index, errno un
 func TestScriptExec(t *testing.T) {
 	_, errno, out, ws := run(t, func(s *Script, report int) {
 		argv := []string{"echo", "a", "b"}
-		s.Exec([]Program{{"/nonexistent/echo", argv}, {"/bin/sh/echo", argv}, {"/bin/echo", argv}}, nil)
+		s.Exec([]Program{{Path: "/nonexistent/echo", Argv: argv}, {Path: "/bin/sh/echo", Argv: argv}, {Path: "/bin/echo", Argv: argv}}, nil)
 	})
 	if out != "a b\n" || ws.ExitStatus() != 0 || errno != 0 {
 		t.Errorf("got %q, status %d, errno %v", out, ws.ExitStatus(), errno)
+	}
+}
+
+// A script that does not say of what is read by the shell, wherever it is in a row.
+func TestScriptExecScripts(t *testing.T) {
+	dir := t.TempDir()
+	script, binary := filepath.Join(dir, "script"), filepath.Join(dir, "binary")
+	for name, text := range map[string]string{script: "echo \"$0\" \"$@\"; exit 3\n", binary: "\x7fELF\x00\x00\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	argv := []string{"script", "a b", "c"}
+	for name, programs := range map[string][]Program{
+		"alone":  {{script, argv, true}},
+		"second": {{"/nonexistent/script", argv, true}, {script, argv, true}, {"/bin/false", argv, true}},
+		"denied": {{"/etc/passwd", argv, true}, {script, argv, true}},
+	} {
+		_, errno, out, ws := run(t, func(s *Script, _ int) { s.Exec(programs, nil) })
+		if want := script + " a b c\n"; out != want || ws.ExitStatus() != 3 || errno != 0 {
+			t.Errorf("%s: got %q, status %d, %v; want %q, 3", name, out, ws.ExitStatus(), errno, want)
+		}
+	}
+	// The control: the kernel alone does not execute it, and is not asked to have it
+	// read unless that was said.
+	for name, programs := range map[string][]Program{"not said": {{script, argv, false}}, "not said, second": {{"/nonexistent/x", argv, false}, {script, argv, false}}} {
+		if _, errno, _, ws := run(t, func(s *Script, _ int) { s.Exec(programs, nil) }); errno != unix.ENOEXEC || ws.ExitStatus() != 125 {
+			t.Errorf("%s: %v, status %d", name, errno, ws.ExitStatus())
+		}
+	}
+	// What is no text either the shell says of.
+	if _, errno, out, ws := run(t, func(s *Script, _ int) { s.Exec([]Program{{binary, argv, true}}, nil) }); ws.ExitStatus() == 0 {
+		t.Errorf("no program: %q, %v, status %d", out, errno, ws.ExitStatus())
 	}
 }
 
@@ -71,8 +105,8 @@ func TestScriptExecNothing(t *testing.T) {
 		paths []Program
 		want  unix.Errno
 	}{
-		{"absent", []Program{{"/nonexistent/a", nil}, {"/bin/sh/a", nil}}, unix.ENOENT},
-		{"not executable", []Program{{"/etc/passwd", nil}, {"/nonexistent/a", nil}}, unix.EACCES},
+		{"absent", []Program{{Path: "/nonexistent/a"}, {Path: "/bin/sh/a"}}, unix.ENOENT},
+		{"not executable", []Program{{Path: "/etc/passwd"}, {Path: "/nonexistent/a"}}, unix.EACCES},
 		{"none", nil, unix.ENOENT},
 	} {
 		_, errno, _, ws := run(t, func(s *Script, _ int) { s.Exec(tc.paths, nil) })
