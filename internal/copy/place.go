@@ -217,13 +217,14 @@ func (p *present) free() error {
 type unfinished struct {
 	dir    int
 	name   string
-	inside int // of a private directory, or -1 for a file
+	inside int    // of a private directory, or -1 for a file
+	inner  string // the name in it of what is made
 }
 
 // begin makes something under a name of its own, which is forgotten or removed
 // when it is dropped.
 func (c *Copier) begin(at spot, create func(u *unfinished) error) (*unfinished, error) {
-	u := &unfinished{sys.Dup(at.dir), newName(), -1}
+	u := &unfinished{sys.Dup(at.dir), newName(), -1, newName()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.aborted {
@@ -254,12 +255,10 @@ func (c *Copier) create(at spot) (f *os.File, done func(), err error) {
 	return f, func() { c.drop(u) }, nil
 }
 
-// inner is the name of what is made in a private directory.
-const inner = "copy"
-
 // private is begin for what cannot be made and opened in one call: a directory
-// in which nobody else can put something else in its place. Who may rename it
-// may not look into it.
+// in which nobody else can put something else in its place. Who may rename it may
+// not look into it; and if he puts another one of ours in its place, nothing
+// happens there but to the one name.
 func (c *Copier) private(at spot) (*unfinished, error) {
 	return c.begin(at, func(u *unfinished) error {
 		if err := sys.Mkdir(at.dir, u.name, 0o700); err != nil {
@@ -284,7 +283,7 @@ func (c *Copier) settle(name string, at spot) error {
 // be: to nothing else's place, if it is new.
 func (c *Copier) settlePrivate(p *unfinished, at spot, isNew bool) error {
 	return c.finish(func(u *unfinished) bool { return u == p }, func(*unfinished) error {
-		err := sys.RenameTo(p.inside, inner, at.dir, at.name, isNew)
+		err := sys.RenameTo(p.inside, p.inner, at.dir, at.name, isNew)
 		if err == nil {
 			_ = sys.Rmdir(p.dir, p.name)
 		}
@@ -317,7 +316,7 @@ func (u *unfinished) remove() {
 	if u.inside < 0 {
 		_ = sys.Unlink(u.dir, u.name)
 	} else {
-		empty(sys.Dup(u.inside), 0)
+		removeAll(u.inside, u.inner, 0)
 		_ = sys.Rmdir(u.dir, u.name)
 	}
 	u.close()
@@ -352,31 +351,30 @@ func (c *Copier) Abort() {
 	c.inPlace.Unlock() //nolint:staticcheck // it is waited for
 }
 
-// empty removes all that is in a directory, of one mount, since what others may
-// have mounted there meanwhile is not ours, and closes it.
-func empty(dir, depth int) {
-	f := os.NewFile(uintptr(dir), "directory")
-	defer f.Close()
-	_ = sys.Chmod(dir, 0o700)
-	if depth > deepest+2 {
+// removeAll removes a file, or a directory with all that is in it, in a directory
+// that nobody else can change: of one mount, since what others may have mounted
+// there is not ours.
+func removeAll(dir int, name string, depth int) {
+	if sys.Unlink(dir, name) == nil || depth > deepest+2 {
 		return
 	}
+	_ = sys.ChmodAt(dir, name, 0o700) // it may have got its permissions already
+	fd, err := sys.OpenSameMount(dir, name)
+	if err != nil {
+		return
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
 	for {
 		names, err := f.Readdirnames(1024)
-		for _, name := range names {
-			if sys.Unlink(dir, name) == nil {
-				continue
-			}
-			_ = sys.ChmodAt(dir, name, 0o700) // a directory that has got its permissions already
-			if fd, err := sys.OpenSameMount(dir, name); err == nil {
-				empty(fd, depth+1)
-				_ = sys.Rmdir(dir, name)
-			}
+		for _, child := range names {
+			removeAll(fd, child, depth+1)
 		}
 		if err != nil || len(names) == 0 {
-			return
+			break
 		}
 	}
+	_ = sys.Rmdir(dir, name)
 }
 
 // A making is a directory that has been made and has not got its name yet.
@@ -411,11 +409,11 @@ func (c *Copier) mkdir(at spot, fresh bool) (into *os.File, m *making, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := sys.Mkdir(p.inside, inner, 0o700); err != nil {
+	if err := sys.Mkdir(p.inside, p.inner, 0o700); err != nil {
 		c.drop(p)
 		return nil, nil, err
 	}
-	f, err := openDir(p.inside, inner)
+	f, err := openDir(p.inside, p.inner)
 	if err != nil {
 		c.drop(p)
 		return nil, nil, err

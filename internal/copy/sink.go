@@ -446,10 +446,10 @@ func (c *Copier) putLink(text string, st sys.FileStat, at spot, fresh bool) erro
 		return at.failed(err)
 	}
 	defer c.drop(p)
-	if err := sys.Symlink(text, p.inside, inner); err != nil {
+	if err := sys.Symlink(text, p.inside, p.inner); err != nil {
 		return at.failed(err)
 	}
-	if err := c.dressLink(p.inside, inner, st); err != nil {
+	if err := c.dressLink(p.inside, p.inner, st); err != nil {
 		return at.failed(err)
 	}
 	c.Files.Add(1)
