@@ -381,7 +381,12 @@ func (f *identifier) tellImpostors() {
 		}
 	}
 	for _, c := range f.set.Containers {
-		if o := real[c.ID]; o != nil && c.Outer == nil && !c.Confirmed {
+		o := real[c.ID]
+		switch {
+		case o == nil || c.Outer != nil || c.Confirmed:
+		case f.in[c].watcher != 0:
+			f.gap(0, "container", fmt.Errorf("process %d is called as that of %s is, and process %d is not in it", f.in[c].watcher, o, c.Init))
+		default:
 			f.gap(0, "container", fmt.Errorf("process %d is in a control group that is called as that of %s, and is not in it", c.Init, o))
 		}
 	}

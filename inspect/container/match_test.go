@@ -2,6 +2,7 @@ package container
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -64,6 +65,14 @@ func TestMatch(t *testing.T) {
 		{"podman", "", "podman@1000:web", ""},
 		{"docker_rootless", "", "docker:web", ""},
 		{"docker_rootless", "", "docker@1000:web", "docker@1000:web"},
+		{"hostile", "", "pod:shop/cart/app", ""},
+		{"hostile", "", "cart", ""},
+		{"hostile", "", "crio@1000:app", "crio@1000:app"},
+		{"hostile", "", "nspawn:two", ""},
+		{"hostile", "", "docker:web", ""},
+		{"hostile", "", "gone", ""},
+		{"hostile", "", idOf("gone"), ""},
+		{"hostile", "", "box", ""},
 		{"impostor", "", "docker:web", "docker:web"},
 		{"impostor", "", idOf("web"), "docker:web"},
 		{"impostor", "", "build", "lxc:build"},
@@ -168,5 +177,49 @@ func TestStopped(t *testing.T) {
 	}
 	if want := "docker:old podman:pod lxc:l1 nspawn:m1"; strings.Join(got, " ") != want {
 		t.Errorf("got %q, want %s", got, want)
+	}
+}
+
+// A user calls what his own engine runs by its name alone. What root has of that
+// name, or what is not confirmed to be called so, makes it ambiguous.
+func TestMatchForUser(t *testing.T) {
+	m := makeHost(t, `
+-- processes --
+1 0 host /init.scope /sbin/init
+10 1 a /docker/ID(a) sleep
+20 1 host /user.slice/conmon /usr/bin/conmon -c ID(b) -n web -b /home/ann/c/ID(b)/userdata
+21 20 b /user.slice/user/libpod-ID(b).scope sleep
+30 1 host /user.slice/conmon /usr/bin/conmon -c ID(c) -n db -b /home/ann/c/ID(c)/userdata
+31 30 c /user.slice/user/libpod-ID(c).scope sleep
+40 1 host /user.slice/bob /usr/bin/conmon -c ID(d) -n db -b /home/bob/c/ID(d)/userdata
+41 40 d /user.slice/bob/libpod-ID(d).scope sleep
+50 1 e /lxc.payload.db sleep
+-- proc/owners --
+process 20 1000
+process 30 1000
+process 40 1001
+group /user.slice/user 1000
+group /user.slice/bob 1001
+-- root/var/lib/docker/containers/ID(a)/config.v2.json --
+{"State":{"Pid":10},"Name":"/web"}
+-- root/home/ann/x --
+`)
+	for caller, want := range map[Owner]map[string]string{
+		Root: {"web": "docker:web", "podman:web": "", "db": "", "podman@1001:db": "podman@1001:db", "lxc:db": ""},
+		1000: {"web": "docker:web podman@1000:web", "podman:web": "podman@1000:web", "docker:web": "docker:web", "db": "pid:50 podman@1000:db", "podman:db": "podman@1000:db", "podman@1001:db": "podman@1001:db"},
+		1001: {"web": "docker:web", "db": "pid:50 podman@1001:db", idOf("c"): ""},
+	} {
+		m.host.Caller = caller
+		set := m.identify()
+		for name, want := range want {
+			var got []string
+			for _, m := range set.Match("", name) {
+				got = append(got, set.Target(m))
+			}
+			slices.Sort(got)
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("%d: %s is %q, want %q", caller, name, text, want)
+			}
+		}
 	}
 }

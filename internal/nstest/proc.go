@@ -49,6 +49,7 @@ func Proc(t testing.TB, text string) string {
 				if !ok {
 					t.Fatalf("%s: %q is not NAME -> TARGET", f.Name, line)
 				}
+				os.Remove(filepath.Join(parent, name)) // one of the same name comes in its place
 				check(os.Symlink(target, filepath.Join(parent, name)))
 			}
 		case "modes":
