@@ -2,6 +2,7 @@ package entry
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -112,11 +113,11 @@ func (m *making) rangesOf(what string, words []string, own uint32, subFile, mapF
 	for _, word := range words {
 		switch word {
 		case "auto":
-			r, err := subRange(subFile, what)
+			given, err := subRanges(subFile, what)
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, enter.Range{Inside: 0, Outside: r.Outside, Count: r.Count})
+			list = append(list, given...)
 		case "all":
 			all, err := allRanges(mapFile)
 			if err != nil {
@@ -208,34 +209,52 @@ func parseRange(word string) (r enter.Range, err error) {
 	return r, nil
 }
 
-// subRange returns the first range that subuid(5) or subgid(5) gives the caller.
-func subRange(file, what string) (enter.Range, error) {
+// subRanges returns the ranges that subuid(5) or subgid(5) gives the caller.
+func subRanges(file, what string) ([]enter.Range, error) {
 	uid := strconv.Itoa(os.Geteuid())
 	name := passwd.Names()(uint32(os.Geteuid()))
 	f, err := os.Open(file)
 	if err != nil {
-		return enter.Range{}, fmt.Errorf("find out which %ss are yours to give: %w", what, err)
+		return nil, fmt.Errorf("find out which %ss are yours to give: %w", what, err)
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
+	list, err := readSubRanges(f, uid, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	case len(list) == 0:
+		return nil, fmt.Errorf("%s gives user %s no %ss", file, cmp.Or(name, uid), what)
+	}
+	return list, nil
+}
+
+// mostRanges is how many the kernel takes: UID_GID_MAP_MAX_EXTENTS, without one for
+// the caller and one that is split by it.
+const mostRanges = 340 - 2
+
+// readSubRanges reads the lines of a user, by number or name. What they give is one
+// after the other inside, from 0 on; what an earlier line has given already is
+// left out.
+func readSubRanges(r io.Reader, uid, name string) (list []enter.Range, err error) {
+	inside := uint64(0)
+	lines := bufio.NewScanner(r)
+	for lines.Scan() && len(list) < mostRanges {
 		fields := strings.Split(strings.TrimSpace(lines.Text()), ":")
 		if len(fields) != 3 || fields[0] != uid && (name == "" || fields[0] != name) {
 			continue
 		}
 		first, err1 := strconv.ParseUint(fields[1], 10, 32)
 		count, err2 := strconv.ParseUint(fields[2], 10, 32)
-		if err1 == nil && err2 == nil && count > 0 {
-			return enter.Range{Outside: uint32(first), Count: uint32(count)}, nil
+		if err1 != nil || err2 != nil || count == 0 || first+count > 1<<32-1 || inside+count > 1<<32-1 {
+			continue
 		}
+		one := enter.Range{Inside: uint32(inside), Outside: uint32(first), Count: uint32(count)}
+		if slices.ContainsFunc(list, func(have enter.Range) bool { return overlap(have.Outside, have.Count, one.Outside, one.Count) }) {
+			continue
+		}
+		list, inside = append(list, one), inside+count
 	}
-	if err := lines.Err(); err != nil {
-		return enter.Range{}, fmt.Errorf("read %s: %w", file, err)
-	}
-	if name == "" {
-		name = uid
-	}
-	return enter.Range{}, fmt.Errorf("%s gives user %s no %ss", file, name, what)
+	return list, lines.Err()
 }
 
 // allRanges returns all that is in the caller's own user namespace, each as
