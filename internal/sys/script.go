@@ -484,14 +484,39 @@ func (s *Script) CloseOnExec(fd int) Index {
 // process, and the process from leaving a core, until the next execve(2).
 func (s *Script) Undumpable() Index { return s.Prctl(unix.PR_SET_DUMPABLE, 0) }
 
-// CloseFrom appends close_range(2) from fd on, Linux 5.9. It is ignored where
-// the kernel does not have it, or a filter of system calls denies it:
-// [Script.Start] hands nothing over but the files of the script, and those are
-// close-on-exec.
-func (s *Script) CloseFrom(fd int) Index {
-	i := s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0)
-	s.Ignore(i, unix.ENOSYS, unix.EPERM)
-	return i
+// CloseFrom appends what closes all descriptors from fd on: by close_range(2),
+// Linux 5.9, and where the kernel does not have it, or a filter of system calls
+// denies it or says that it is done, one by one. Each is asked for afterwards: if
+// it is still there the script ends. There are none but the files of the script so
+// far, and what its calls have opened.
+func (s *Script) CloseFrom(fd int) {
+	s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0))
+	for n := fd; n < s.mostFiles(); n++ {
+		gone := s.label("closed")
+		for _, again := range []bool{false, true} {
+			is := s.Call("fcntl", unix.SYS_FCNTL, uint64(n), unix.F_GETFD)
+			s.Ignore(is, unix.EBADF)
+			s.onError(is, gone)
+			if !again {
+				s.Close(n)
+			}
+		}
+		s.own("close", ownFail, uint64(unix.EBUSY))
+		s.place(gone)
+	}
+}
+
+// mostFiles is more than the number of every descriptor that the process may have
+// by now.
+func (s *Script) mostFiles() int {
+	n := len(s.files)
+	for i := range s.calls {
+		switch s.calls[i][wordOp/8] {
+		case unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_OPEN_TREE, unix.SYS_SOCKET, unix.SYS_FSOPEN, unix.SYS_FSMOUNT, unix.SYS_MEMFD_CREATE:
+			n++
+		}
+	}
+	return n
 }
 
 // Umask appends umask(2).

@@ -65,11 +65,12 @@ func (s *Script) parent(name string, report int, keeper bool) {
 		s.Prctl(unix.PR_SET_PDEATHSIG, deathSignal)
 	}
 	child, forked := s.clone(0)
-	// A filter of the target's may permit no close_range(2).
-	if report > 0 {
-		s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(report-1), 0))
+	for fd := range max(report, 0) {
+		s.IgnoreAll(s.Close(fd)) // a keeper may be under a filter of the target's by now
 	}
-	s.IgnoreAll(s.CloseFrom(report + 1))
+	if !keeper { // before which they have been closed
+		s.CloseFrom(report + 1)
+	}
 	pid := uint64(s.Space(8))
 	s.Store(child, Addr(pid))
 	group := s.own("parent", ownNegate, pid)

@@ -252,3 +252,61 @@ func BenchmarkStart(b *testing.B) {
 		syscall.Wait4(pid, nil, 0, nil)
 	}
 }
+
+// Whatever close_range(2) answers, all is closed, or the script ends.
+func TestCloseFromOneByOne(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		call func(s *Script) // in the place of close_range(2)
+	}{
+		{"missing", func(s *Script) { s.own("close_range", ownFail, uint64(unix.ENOSYS)) }},
+		{"denied", func(s *Script) { s.own("close_range", ownFail, uint64(unix.EPERM)) }},
+		{"as if done", func(s *Script) { s.own("close_range", ownValue, 0) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, w, err := Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(r)
+			s := NewScript()
+			report := s.File(w)
+			s.Step(0)
+			for range 3 {
+				s.WriteFile(unix.AT_FDCWD, "/dev/null", nil)
+			}
+			dir := s.File(r)
+			first := s.Len()
+			s.CloseFrom(report + 1)
+			// The first call is close_range(2).
+			other := &Script{}
+			tc.call(other)
+			other.calls[0][wordIndex/8] = uint64(first)
+			s.calls[first] = other.calls[0]
+			s.IgnoreAll(Index(first))
+			for n := dir; n < dir+4; n++ {
+				i := s.Call("fcntl", unix.SYS_FCNTL, uint64(n), unix.F_GETFD)
+				s.Ignore(i, unix.EBADF)
+				closed := s.label("it is closed")
+				s.onError(i, closed)
+				s.own("fcntl", ownFail, uint64(unix.EEXIST))
+				s.place(closed)
+			}
+			s.Exit(7)
+			s.Report(report, 1)
+			pid, err := s.Start()
+			unix.Close(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change, err := WaitChange(pid)
+			told, failed := ReadReport(r)
+			if err != nil || change.Status != 7 || failed {
+				t.Errorf("%+v, %+v, %v", change, told, err)
+			}
+			if err := Reap(pid); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

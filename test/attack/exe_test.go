@@ -120,3 +120,30 @@ func TestPtraceWindow(t *testing.T) {
 		})
 	}
 }
+
+// Where nstool is itself under a filter that denies close_range(2), or says that it
+// is done, there is nothing more to be had of the process in that window.
+func TestPtraceWindowUnderFilter(t *testing.T) {
+	for name, answer := range map[string]string{"missing": "38", "denied": "1", "as if done": "0"} {
+		t.Run(name, func(t *testing.T) {
+			attack{nsenter, func(t *testing.T, by entrant) string {
+				c := newCage(t, nil, []string{"-c", capsPtrace}, "/bin/attack", "ptrace")
+				attached := 0
+				for tries := 0; tries < times(60) && (attached < 3 || by.name == nsenter.name); tries++ {
+					cmd := command(t, append(append(sloppy(t), program(t, "attack"), "filtered", answer), by.expand(t, c, "/bin/busybox", "true")...)...)
+					if out, err := cmd.CombinedOutput(); err != nil && by.name == nstool.name {
+						t.Fatalf("%v: %v: %s", cmd, err, out)
+					}
+					attached = strings.Count(c.loot(), "attached")
+				}
+				t.Logf("attached %d times", attached)
+				for line := range strings.Lines(c.loot()) {
+					if strings.HasPrefix(line, "gained fd") {
+						return line
+					}
+				}
+				return ""
+			}}.run(t)
+		})
+	}
+}

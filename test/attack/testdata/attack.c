@@ -5,10 +5,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/keyctl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,6 +296,19 @@ int main(int argc, char **argv) {
 		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 		if (syscall(SYS_add_key, "user", "nstool-test", "hunter2", 7, KEY_SPEC_SESSION_KEYRING) < 0) return 1;
 		execvp(argv[2], argv + 2);
+		return 1;
+	} else if (!strcmp(word, "filtered")) {
+		// on the host: run the rest under a filter that answers arg to
+		// close_range(2): an errno, or 0, which says that it is done
+		struct sock_filter f[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 436, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | atoi(arg)),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		};
+		struct sock_fprog prog = {sizeof f / sizeof *f, f};
+		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0) return 1;
+		execvp(argv[3], argv + 3);
 		return 1;
 	} else if (!strcmp(word, "sloppy")) {
 		// on the host: run the rest with what an operator's shell may have
