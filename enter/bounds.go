@@ -102,6 +102,8 @@ type bounds struct {
 	Limits      Limits
 	OOMScoreAdj int
 	Umask       int
+	// Personality is that of personality(2), or -1 if the caller may not read it.
+	Personality int64
 
 	// As the reader's user namespace maps them: real, effective, saved, and
 	// of the file system.
@@ -191,6 +193,12 @@ func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
 	}
 	if err != nil {
 		b.miss(PartOOM, err)
+	}
+	b.Personality = -1
+	if text, err = read("personality", 64); err == nil {
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 16, 32); err == nil {
+			b.Personality = int64(n)
+		}
 	}
 	label, dir, err := task.ReadLabel(read)
 	if err != nil {

@@ -30,7 +30,7 @@ func TestParseStatus(t *testing.T) {
 	want := bounds{
 		Caps:       CapSets{Bounding: 0x1ffffffffff, Permitted: 0xa80425fb, Effective: 0xa80425fa, Inheritable: 1, Ambient: 1},
 		NoNewPrivs: true, Seccomp: 2, Umask: 0o27,
-		UID: [4]uint32{0, 1000, 2, 3}, GID: [4]uint32{4, 5, 6, 7}, Groups: []uint32{10, 20},
+		Personality: -1, UID: [4]uint32{0, 1000, 2, 3}, GID: [4]uint32{4, 5, 6, 7}, Groups: []uint32{10, 20},
 	}
 	if !reflect.DeepEqual(b, want) {
 		t.Errorf("got %+v", b)

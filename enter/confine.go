@@ -125,6 +125,10 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	if s.terms.confined {
 		mask := f.target.Umask
 		s.first = append(s.first, Step{Op: Prepare, Text: fmt.Sprintf("take the umask %03o of %s", mask, s.target), calls: func(x *sys.Script) { x.Umask(mask) }})
+		if n := f.target.Personality; n >= 0 && n != f.own.Personality {
+			text := fmt.Sprintf("take the personality %#x of %s", n, s.target)
+			s.first = append(s.first, Step{Op: Prepare, Text: text, calls: func(x *sys.Script) { x.Personality(uint32(n)) }})
+		}
 	}
 	s.lacks = f.lacks(f.isRoot)
 	s.first = append(s.first, f.early(s.proc)...)

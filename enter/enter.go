@@ -74,6 +74,9 @@ type Cmd struct {
 	Env []string
 	// KeepEnv are the names of variables of the caller to add to the target's.
 	KeepEnv []string
+	// GivenEnv is the environment that the target was started with, if that is
+	// known: it is taken where the target has written over its own.
+	GivenEnv []string
 	// TargetEnv takes the environment of the target in any case.
 	TargetEnv bool
 
@@ -146,6 +149,10 @@ type Cmd struct {
 	// program will be in, and before anything is done. Its error is that of the
 	// Cmd: [Target.Ready] is what it may ask once more.
 	Confirm func() error
+
+	// Note, if it is not nil, is called with what the program will lack although
+	// nothing stops it, a sentence each.
+	Note func(text string)
 
 	// KillChild is what the program gets when the caller ends; 0 is SIGKILL.
 	KillChild syscall.Signal

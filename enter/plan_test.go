@@ -248,8 +248,17 @@ func TestAccountOf(t *testing.T) {
 func TestSplitEnviron(t *testing.T) {
 	for n := range 5000 {
 		first := "A=" + strings.Repeat("x", n)
-		if got := splitEnviron([]byte(first + "\x00B=2\x00=bad\x00nothing\x00")); !slices.Equal(got, []string{first, "B=2"}) {
-			t.Fatalf("with %d bytes: %d variables", n, len(got))
+		got, whole := splitEnviron([]byte(first + "\x00B=2\x00=bad\x00nothing\x00"))
+		if !slices.Equal(got, []string{first, "B=2"}) || whole {
+			t.Fatalf("with %d bytes: %d variables, whole %v", n, len(got), whole)
+		}
+	}
+	for text, want := range map[string]bool{
+		"": true, "A=1\x00": true, "A=1\x00B=\x00": true, "A=1": true,
+		"\x00\x00": false, "serve: idle\x00\x00\x00": false, "A=1\x00\x00B=2\x00": false,
+	} {
+		if _, whole := splitEnviron([]byte(text)); whole != want {
+			t.Errorf("%q: whole %v", text, whole)
 		}
 	}
 }

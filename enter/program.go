@@ -30,9 +30,12 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 		case len(b) > mostEnv:
 			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, mostEnv)
 		}
-		s.targetEnv = splitEnviron(b)
 		if err != nil && c.TargetEnv {
 			return s.lacking(p, "read the environment", err)
+		}
+		var whole bool
+		if s.targetEnv, whole = splitEnviron(b); !whole {
+			s.otherEnviron(c, p)
 		}
 	}
 	known := s.terms.standing == callersOwn && s.terms.env == ours || c.Env != nil ||
@@ -147,14 +150,62 @@ const (
 	mostPlaces   = 512 // to look for a program in
 )
 
-// splitEnviron reads /proc/pid/environ. What is no variable is left out.
-func splitEnviron(b []byte) (env []string) {
-	for v := range strings.SplitSeq(string(b), "\x00") {
+// splitEnviron reads /proc/pid/environ. What is no variable is left out. whole is
+// false if there was such: the process has written over its environment, as
+// those do that show a title in ps(1).
+func splitEnviron(b []byte) (env []string, whole bool) {
+	whole = true
+	for v := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
 		if name, _, ok := strings.Cut(v, "="); ok && name != "" {
 			env = append(env, v)
+		} else if len(b) > 0 {
+			whole = false
 		}
 	}
-	return env
+	return env, whole
+}
+
+// otherEnviron finds the environment that the target was started with, where it
+// has written over it: the configuration of its engine has it, and a child that is
+// in the same namespaces as the same user may have it still.
+func (s *situation) otherEnviron(c *Cmd, p *sys.Process) {
+	if c.GivenEnv != nil {
+		s.targetEnv = c.GivenEnv
+		return
+	}
+	from := fmt.Sprintf("%d variables are left of it", len(s.targetEnv))
+	for _, child := range p.Children() {
+		if env, ok := s.environOf(child, p); ok {
+			s.targetEnv, from = env, fmt.Sprintf("that of its child %d is taken", child)
+			break
+		}
+	}
+	s.notes = append(s.notes, s.target+" has written over its environment: "+from)
+}
+
+// environOf returns the environment of another process, if that is as confined as
+// the target, and has not written over it.
+func (s *situation) environOf(pid int, target *sys.Process) (env []string, ok bool) {
+	p, err := sys.OpenProcess(pid, 0)
+	if err != nil {
+		return nil, false
+	}
+	defer p.Close()
+	for _, name := range []string{"mnt", "user", "pid"} {
+		have, err := p.Readlink("ns/" + name)
+		want, werr := target.Readlink("ns/" + name)
+		if err != nil || werr != nil || have != want {
+			return nil, false
+		}
+	}
+	if t, err := statusOf(p, "Uid"); err != nil || t.UID != s.status.UID {
+		return nil, false
+	}
+	b, err := p.ReadFile("environ", mostEnv)
+	if err != nil || len(b) == 0 || p.Alive() != nil {
+		return nil, false
+	}
+	return splitEnviron(b)
 }
 
 // value returns the value of a variable.

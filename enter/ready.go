@@ -32,6 +32,8 @@ type Terms struct {
 	Seccomp, NoNewPrivs bool
 	// Bounding, if not nil, is all that its bounding set may hold.
 	Bounding *Caps
+	// Env is the environment that it is given, or nil if that is not known.
+	Env []string
 	// Stateless says that the engine leaves no word of how far it is.
 	Stateless bool
 }

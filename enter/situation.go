@@ -69,6 +69,8 @@ type situation struct {
 	stdio   [3]int // the caller's files for the program; -1 is closed
 	proxied bool   // the program does not get them as they are
 
+	notes []string // what the caller is to know
+
 	fds []int // to close at the end
 }
 
@@ -144,6 +146,11 @@ func (c *Cmd) look() (s *situation, err error) {
 	}
 	if c.Looked != nil {
 		c.Looked()
+	}
+	if c.Note != nil {
+		for _, note := range s.notes {
+			c.Note(note)
+		}
 	}
 	return s, nil
 }

@@ -259,6 +259,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		JoinCgroup: o.JoinCgroup, FollowContext: o.FollowContext,
 		Privileged: o.Privileged, AllowMissing: o.AllowMissing, RawStdio: o.RawStdio, KeepFDs: o.KeepFDs, KillChild: o.KillChild,
 		AddCaps: o.AddCaps, Looked: func() { e.answered() }, Confirm: e.confirm,
+		Note:  func(text string) { fmt.Fprintf(os.Stderr, "nstool: %s: %s\n", o.command(), text) },
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 	e.Cmd = c
@@ -285,6 +286,9 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		}
 		e.held = append(e.held, found)
 		c.Target, c.NetnsName = found.Process, found.Netns
+		if found.terms != nil {
+			c.GivenEnv = found.terms.Env
+		}
 	}
 	all := o.All || found != nil && len(o.Namespaces) == 0 && o.NetSocket < 0 && !o.UserParent
 	if err := o.check(found, all); err != nil {

@@ -29,7 +29,7 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 	}
 	t := &enter.Terms{
 		Name: c.String(), Created: conf.State == container.StateCreated, PID: conf.PID,
-		Seccomp: conf.Seccomp, NoNewPrivs: conf.NoNewPrivs,
+		Seccomp: conf.Seccomp, NoNewPrivs: conf.NoNewPrivs, Env: conf.Env,
 		Stateless: conf.State == container.StateUnknown,
 		HasRoot:   func(dev, ino uint64) bool { return set.HasRoot(c, conf, dev, ino) },
 	}

@@ -366,6 +366,21 @@ func CloseOnExecFrom(first int) error {
 	return nil
 }
 
+// Children returns the children of the process that its first thread has started,
+// as far as the kernel tells (CONFIG_PROC_CHILDREN).
+func (p *Process) Children() (pids []int) {
+	text, err := p.ReadFile("task/"+strconv.Itoa(p.PID)+"/children", 1<<16)
+	if err != nil {
+		return nil
+	}
+	for f := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // Pipe returns the two ends of a pipe, close-on-exec.
 func Pipe() (r, w int, err error) {
 	var p [2]int

@@ -522,6 +522,11 @@ func (s *Script) mostFiles() int {
 // Umask appends umask(2).
 func (s *Script) Umask(mask int) Index { return s.Call("umask", unix.SYS_UMASK, uint64(mask)) }
 
+// Personality appends personality(2).
+func (s *Script) Personality(persona uint32) Index {
+	return s.Call("personality", unix.SYS_PERSONALITY, uint64(persona))
+}
+
 // DefaultSignals appends what gives every signal its default action and
 // empties the signal mask.
 func (s *Script) DefaultSignals() {
