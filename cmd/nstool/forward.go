@@ -18,6 +18,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/forward"
 	"github.com/nstool/nstool/internal/sys"
@@ -30,6 +31,7 @@ type forwardOptions struct {
 	ref       target.Ref
 	specs     []forward.Spec
 	addresses []string
+	as        string // who connects to unix sockets: target or root
 	wait      time.Duration
 }
 
@@ -45,7 +47,8 @@ interrupted, or until the process or container has ended.
 
 The caller's side is 127.0.0.1 unless an address is given. PORT 0, or none, is
 any that is free. The other side is 127.0.0.1 too, or the path of a unix socket
-of the target.`,
+of the target, to which the connection is made with the rights of the target
+process (--as).`,
 		Example: `  nstool forward web 8080:80
   nstool forward web 8080:80 8053:53/udp
   nstool forward pod:shop/cart 80             the same port on both sides
@@ -77,6 +80,8 @@ of the target.`,
 	waitFlag(cmd.Flags(), &o.wait, "w", "wait for the target to run, `TIME` such as 30s at most, or forever")
 	cmd.Flags().StringSliceVar(&o.addresses, "address", nil, "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
 	completeFlag(cmd, "address", cobra.NoFileCompletions)
+	cmd.Flags().StringVar(&o.as, "as", "target", "connect to unix sockets as the `root` of the target's user namespace, or as the process that the target is: root, target")
+	completeFlag(cmd, "as", cobra.FixedCompletions([]string{"root", "target"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -84,6 +89,9 @@ of the target.`,
 func (o *forwardOptions) parse(args []string) (err error) {
 	if o.ref, err = target.Parse(args[0]); err != nil {
 		return err
+	}
+	if o.as != "root" && o.as != "target" {
+		return fmt.Errorf("bad --as %q: it is root or target", o.as)
 	}
 	o.ref.Shared = true // of a pod the network that its containers share
 	if o.addresses != nil && len(o.addresses) == 0 {
@@ -114,6 +122,9 @@ func (o *forwardOptions) parse(args []string) (err error) {
 	return nil
 }
 
+// endWithin is how long after a signal the command goes on at most.
+const endWithin = 2 * time.Second
+
 func runForward(ctx context.Context, o *forwardOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -127,21 +138,11 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 		return fmt.Errorf("%s: %w", o.ref.Text, err)
 	}
 	defer ns.Close()
-	root, err := o.root(found)
-	if err != nil {
-		return err
-	}
-	if root != nil {
-		defer root.Close()
-	}
-	if err := found.Confirm(); err != nil {
-		return err
-	}
 	own := entry.IsOwn(inspect.Net, ns)
 	if own {
 		ns = nil // nothing is to be joined, which might not be permitted
 	}
-	f, err := forward.New(ns, root)
+	f, err := forward.New(ns)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
 			err = withHint(err, "that takes CAP_SYS_ADMIN in the user namespace that owns the network, and in your own")
@@ -149,6 +150,9 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 		return err
 	}
 	defer f.Close()
+	if err := o.connectAs(f, found); err != nil {
+		return err
+	}
 	says := &complaints{w: o.err, about: make(map[string]*complaint)}
 	f.Failed = func(spec forward.Spec, err error) {
 		says.add(fmt.Sprintf("%s in %s: %v", spec, o.ref.Text, err))
@@ -191,15 +195,46 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 	return context.Cause(ended)
 }
 
-// root opens the root directory of the target if a unix socket is to be found
-// in it.
-func (o *forwardOptions) root(found *entry.Found) (*os.File, error) {
+// connectAs says with whose rights unix sockets are connected to, if there are
+// any.
+func (o *forwardOptions) connectAs(f *forward.Forwarder, found *entry.Found) error {
+	var path, abstract bool
 	for _, spec := range o.specs {
-		if strings.HasPrefix(spec.ToPath, "/") {
-			return openRoot(found, o.ref.Text)
-		}
+		path = path || strings.HasPrefix(spec.ToPath, "/")
+		abstract = abstract || strings.HasPrefix(spec.ToPath, "@")
 	}
-	return nil, nil
+	mnt := found.Files[inspect.Mnt]
+	switch {
+	case !path && !abstract:
+		return nil
+	case found.Process == nil && mnt == nil && path:
+		return fmt.Errorf("%s has no mount namespace, and so no files", o.ref.Text)
+	case found.Process == nil && mnt == nil:
+		return fmt.Errorf("%s is a namespace alone, and nobody is known as whom to connect to an abstract socket in it: name a process", o.ref.Text)
+	}
+	root, err := openRoot(found, o.ref.Text)
+	if err != nil {
+		return err
+	}
+	var rights *deputy.Rights
+	if found.Process != nil {
+		as := deputy.AsTarget
+		if o.as == "root" {
+			as = deputy.AsRoot
+		}
+		rights, err = deputy.RightsOf(found.Process, root, as)
+	} else {
+		rights, err = deputy.RightsIn(mnt, root, o.ref.Text)
+	}
+	if err != nil {
+		root.Close()
+	} else {
+		err = f.ConnectAs(rights, root)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.ref.Text, err)
+	}
+	return nil
 }
 
 // openRoot opens the root directory of what was found: that of the process, or

@@ -24,9 +24,10 @@ const dialTimeout = 10 * time.Second
 // namespace, so all that waits is done elsewhere.
 type dialer struct {
 	requests chan request
+	stop     chan struct{}
 	done     chan error   // of the thread
 	outpost  *sys.Outpost // in place of the thread, or nil
-	root     *os.File     // of the target, to find unix sockets in; or nil
+	unix     *unixDialer  // who connects to unix sockets; nil: the caller, to abstract ones
 }
 
 type request struct {
@@ -43,11 +44,11 @@ type socket struct {
 // when it is there.
 // Where that is not permitted it may be to who has joined the user namespace
 // first that owns ns, as its creator may, but no thread can: that is a process.
-func newDialer(ns, root *os.File) (*dialer, error) {
-	d, err := newThread(ns, root)
+func newDialer(ns *os.File) (*dialer, error) {
+	d, err := newThread(ns)
 	if ns != nil && errors.Is(err, fs.ErrPermission) {
 		if o, e := newOutpost(int(ns.Fd())); e == nil {
-			return &dialer{outpost: o, root: root}, nil
+			return &dialer{outpost: o}, nil
 		}
 	}
 	return d, err
@@ -62,8 +63,8 @@ func newOutpost(ns int) (*sys.Outpost, error) {
 	return sys.NewOutpost([]sys.Join{{FD: owner, Flag: sys.CLONE_NEWUSER}, {FD: ns, Flag: sys.CLONE_NEWNET}})
 }
 
-func newThread(ns, root *os.File) (*dialer, error) {
-	d := &dialer{requests: make(chan request), done: make(chan error, 1), root: root}
+func newThread(ns *os.File) (*dialer, error) {
+	d := &dialer{requests: make(chan request), stop: make(chan struct{}), done: make(chan error, 1)}
 	joined := make(chan struct{})
 	var join []*os.File
 	if ns != nil {
@@ -72,11 +73,15 @@ func newThread(ns, root *os.File) (*dialer, error) {
 	go func() {
 		d.done <- enter.Do(context.Background(), func() error {
 			close(joined)
-			for r := range d.requests {
-				fd, err := sys.NewSocket(r.kind)
-				r.reply <- socket{fd, err}
+			for {
+				select {
+				case r := <-d.requests:
+					fd, err := sys.NewSocket(r.kind)
+					r.reply <- socket{fd, err}
+				case <-d.stop:
+					return nil
+				}
 			}
-			return nil
 		}, join...)
 	}()
 	select {
@@ -89,23 +94,33 @@ func newThread(ns, root *os.File) (*dialer, error) {
 
 // close has the thread end. Nobody may dial any more.
 func (d *dialer) close() {
+	if d.unix != nil {
+		d.unix.close()
+	}
 	if d.outpost != nil {
 		d.outpost.Close()
 		return
 	}
-	close(d.requests)
-	<-d.done
+	close(d.stop)
+	select {
+	case <-d.done:
+	case <-time.After(patience):
+	}
 }
 
 // socket makes a socket in the namespace.
-func (d *dialer) socket(kind sys.SocketKind) (*os.File, error) {
+func (d *dialer) socket(ctx context.Context, kind sys.SocketKind) (*os.File, error) {
 	var s socket
 	if d.outpost != nil {
 		s.fd, s.err = d.outpost.Socket(kind)
 	} else {
 		reply := make(chan socket, 1)
-		d.requests <- request{kind, reply}
-		s = <-reply
+		select {
+		case d.requests <- request{kind, reply}:
+			s = <-reply
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 	if s.err != nil {
 		return nil, s.err
@@ -138,7 +153,7 @@ func (d *dialer) dialIP(ctx context.Context, datagrams bool, to netip.AddrPort) 
 	if err != nil {
 		return nil, err
 	}
-	f, err := d.socket(sys.SocketKind{IPv6: to.Addr().Is6(), Datagrams: datagrams})
+	f, err := d.socket(ctx, sys.SocketKind{IPv6: to.Addr().Is6(), Datagrams: datagrams})
 	if err != nil {
 		return nil, err
 	}
@@ -168,25 +183,19 @@ func scopeOf(a netip.Addr) (uint32, error) {
 	return uint32(n), nil
 }
 
-// dialUnix connects to a unix socket of the target: by its path in the target's
-// file system, from which no link leads out, or by its abstract name.
+// dialUnix connects to a unix socket of the target.
 func (d *dialer) dialUnix(ctx context.Context, path string) (net.Conn, error) {
-	if path[0] != '@' {
-		if d.root == nil {
-			return nil, errors.New("the target has no file system to find the socket in")
-		}
-		at, err := sys.OpenInRoot(int(d.root.Fd()), path, true)
-		if err != nil {
-			return nil, err
-		}
-		defer sys.CloseFD(at)
-		path = fmt.Sprintf("/proc/self/fd/%d", at)
-	}
-	f, err := d.socket(sys.SocketKind{Unix: true})
+	f, err := d.socket(ctx, sys.SocketKind{Unix: true})
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	switch {
+	case d.unix != nil:
+		return d.unix.dial(ctx, f, path)
+	case path[0] != '@':
+		return nil, errors.New("the target has no file system to find the socket in")
+	}
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err = connect(ctx, f, func(fd int) (bool, error) { return true, sys.ConnectUnix(fd, path) })
 		if !errors.Is(err, sys.ErrBusy) {

@@ -1,7 +1,7 @@
 // Package forward carries connections and datagrams from sockets of the caller
 // to addresses in a network namespace, as seen from in there.
 //
-//	f, err := forward.New(ns, nil)
+//	f, err := forward.New(ns)
 //	if err != nil {
 //		return err
 //	}
@@ -38,6 +38,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -78,17 +79,24 @@ type listener struct {
 }
 
 // New returns a Forwarder into the network namespace ns, or the caller's if that
-// is nil. Unix sockets are looked for below root, the root directory of the
-// target, unless it is nil. Both may be closed then. Another namespace takes
-// CAP_SYS_ADMIN in the user namespace that owns it, as its creator has, and in the
-// caller's unless a process may join the former.
-func New(ns, root *os.File) (*Forwarder, error) {
-	d, err := newDialer(ns, root)
+// is nil. It may be closed then. Another namespace takes CAP_SYS_ADMIN in the user
+// namespace that owns it, as its creator has, and in the caller's unless a process
+// may join the former.
+func New(ns *os.File) (*Forwarder, error) {
+	d, err := newDialer(ns)
 	if err != nil {
 		return nil, err
 	}
 	places := max(1, min(mostConnections, (sys.MaxFiles()-64)/perConnection))
 	return &Forwarder{dialer: d, idle: sessionTimeout, places: make(chan struct{}, places), open: make(map[aborter]bool)}, nil
+}
+
+// ConnectAs says with whose rights unix sockets are connected to, and in which
+// root directory they are found, if that is not nil. The Forwarder closes both.
+// Without it there are only abstract ones, and the caller is their peer.
+func (f *Forwarder) ConnectAs(rights *deputy.Rights, root *os.File) (err error) {
+	f.dialer.unix, err = newUnixDialer(rights, root)
+	return err
 }
 
 // Listen opens the caller's socket for a spec, and returns its address. A spec
@@ -140,6 +148,10 @@ func listenError(at netip.AddrPort, spec Spec, err error) error {
 	return fmt.Errorf("listen on %s%s: %w", at, protocol, err)
 }
 
+// patience is how long what is ended is waited for. What waits for somebody who
+// does not answer is left behind.
+const patience = time.Second
+
 // Serve carries all that comes, until ctx is done. Then it ends what is open.
 func (f *Forwarder) Serve(ctx context.Context) {
 	stop := context.AfterFunc(ctx, f.abort)
@@ -155,7 +167,26 @@ func (f *Forwarder) Serve(ctx context.Context) {
 			}
 		}()
 	}
-	f.wg.Wait()
+	f.wait(ctx)
+}
+
+// wait waits until nothing is carried any more: no longer than the patience once
+// ctx is done.
+func (f *Forwarder) wait(ctx context.Context) {
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		f.wg.Wait()
+	}()
+	select {
+	case <-all:
+		return
+	case <-ctx.Done():
+	}
+	select {
+	case <-all:
+	case <-time.After(patience):
+	}
 }
 
 // abort closes what is open: connections are reset.
@@ -178,7 +209,9 @@ func (f *Forwarder) abort() {
 // Close ends all there is. It is to be called after Serve.
 func (f *Forwarder) Close() {
 	f.abort()
-	f.wg.Wait()
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	f.wait(done)
 	f.dialer.close()
 }
 

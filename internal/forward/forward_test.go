@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -92,9 +93,27 @@ func listen(t testing.TB, ns *os.File, at string, serve func(*net.TCPConn)) uint
 // start forwards one port, until the test ends. What fails goes to the channel.
 func start(t testing.TB, ns, root *os.File, spec Spec) (netip.AddrPort, chan error) {
 	t.Helper()
-	f, err := New(ns, root)
+	f, err := New(ns)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if root != nil {
+		self, err := enter.Self()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer self.Close()
+		rights, err := deputy.RightsOf(self, root, deputy.AsTarget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dup, err := syscall.Dup(int(root.Fd()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.ConnectAs(rights, os.NewFile(uintptr(dup), "root")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	failed := make(chan error, 10000)
 	f.Failed = func(_ Spec, err error) { failed <- err }
@@ -324,7 +343,7 @@ func TestMany(t *testing.T) {
 func TestPlaces(t *testing.T) {
 	ns := network(t)
 	port := listen(t, ns, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(c, c) })
-	f, err := New(ns, nil)
+	f, err := New(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +377,7 @@ func TestPlaces(t *testing.T) {
 func TestEnd(t *testing.T) {
 	ns := network(t)
 	port := listen(t, ns, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(c, c) })
-	f, err := New(ns, nil)
+	f, err := New(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -515,7 +534,7 @@ func TestIdle(t *testing.T) {
 	})
 	defer server.Close()
 	server.SetDeadline(time.Now().Add(20 * time.Second))
-	f, err := New(ns, nil)
+	f, err := New(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -563,7 +582,7 @@ func TestIdle(t *testing.T) {
 // The least recently used session goes for a new one.
 func TestSessions(t *testing.T) {
 	ns := network(t)
-	d, err := newDialer(ns, nil)
+	d, err := newDialer(ns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -592,7 +611,7 @@ func TestSessions(t *testing.T) {
 // A port that is taken is told in one line.
 func TestListenError(t *testing.T) {
 	ns := network(t)
-	f, err := New(ns, nil)
+	f, err := New(ns)
 	if err != nil {
 		t.Fatal(err)
 	}

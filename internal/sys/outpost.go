@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,9 +161,22 @@ func (o *Outpost) socket(family, typ int) (int, error) {
 	return -1, os.NewSyscallError("recvmsg", unix.EMFILE) // there was no number for it
 }
 
-// Close ends the process.
+// Close ends the process. One that is frozen is left to end when it can.
 func (o *Outpost) Close() {
-	unix.Close(o.conn)
-	_ = unix.Kill(o.pid, unix.SIGKILL) // it may be stopped
-	_ = Reap(o.pid)
+	_ = unix.Kill(o.pid, unix.SIGKILL)        // it may be stopped
+	_ = unix.Shutdown(o.conn, unix.SHUT_RDWR) // whoever waits for its answer has one
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dead = true
+	CloseAll(o.conn)
+	o.conn = -1
+	reaped := make(chan struct{})
+	go func() {
+		_ = Reap(o.pid)
+		close(reaped)
+	}()
+	select {
+	case <-reaped:
+	case <-time.After(100 * time.Millisecond):
+	}
 }
