@@ -48,6 +48,16 @@ func strike(t *testing.T, group string, argv ...string) pose {
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	pid, _ := strconv.Atoi(strings.TrimSpace(line))
+	t.Cleanup(func() {
+		// His child ends with him, a little later: until then it is in the list.
+		_ = cmd.Process.Kill()
+		for range 2000 {
+			if _, err := os.Stat(fmt.Sprint("/proc/", pid)); err != nil {
+				return
+			}
+			pause()
+		}
+	})
 	if err != nil || pid == 0 {
 		t.Fatalf("pose: %v: %s", err, said.String())
 	}
