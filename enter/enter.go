@@ -32,9 +32,11 @@
 //
 // # Whose program
 //
-// A program found in the target's file system is the target's: it may be
-// hostile, and gets the target's privileges, not the caller's. One found in
-// the caller's file system keeps the caller's. [Cmd.Privileged] waives that.
+// A program that others than the caller may control is theirs: one found in the
+// target's file system, one in a user namespace other than the caller's whatever
+// its file, and one in a PID namespace where it may be traced. It is run as who the
+// target process is, with its capabilities and confinement, and gets nothing of the
+// caller's. All others keep the caller's rights. [Cmd.Privileged] waives that.
 package enter
 
 import (
@@ -69,15 +71,17 @@ type Cmd struct {
 	Path string
 	// Args are the arguments, with the name of the program first. nil is Path.
 	Args []string
-	// Env is the environment. nil is the caller's, or where the target's file
-	// system is entered the target's with TERM of the caller.
+	// Env is the environment. nil is the caller's, for the target's files the
+	// target's with TERM of the caller, and else a clean one where others may
+	// control the program, or it is another user's.
 	Env []string
-	// KeepEnv are the names of variables of the caller to add to the target's.
+	// KeepEnv are the names of variables of the caller to add to that.
 	KeepEnv []string
 	// GivenEnv is the environment that the target was started with, if that is
 	// known: it is taken where the target has written over its own.
 	GivenEnv []string
-	// TargetEnv takes the environment of the target in any case.
+	// TargetEnv takes the environment of the target also for a program of the
+	// caller's. It is an error for one with rights that the target has not.
 	TargetEnv bool
 
 	// Root enters the root directory of the target, or RootDir if it is set.
@@ -92,12 +96,14 @@ type Cmd struct {
 	InnerDir string
 
 	// UID, GID are what to become, in the user namespace that is joined; nil
-	// is 0 there, and else the caller's. FollowUID and FollowGID take those of
-	// the target. GID and FollowGID set the supplementary groups too: none,
-	// or the target's.
+	// is the target's where the program is the target's, and else the caller's.
+	// FollowUID and FollowGID take those of the target. UID, GID and FollowGID set
+	// the supplementary groups too: none, or the target's. With UID or GID the
+	// program has at most the bounding set of the target.
 	UID, GID             *uint32
 	FollowUID, FollowGID bool
-	// PreserveCredentials keeps user, group and supplementary groups.
+	// PreserveCredentials keeps user, group and supplementary groups. In a user
+	// namespace that does not have them it is an error.
 	PreserveCredentials bool
 	// KeepCaps hands the capabilities of a user namespace that is joined over
 	// to a program that is not run by its root.
