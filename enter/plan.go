@@ -34,6 +34,8 @@ type plan struct {
 	toolless bool
 	// lacks are the capabilities that the program cannot have.
 	lacks Caps
+	// nameless says that its terminal has no name where it runs.
+	nameless bool
 	// gate is the descriptor by which the caller lets it go on.
 	gate int
 	// hold is the one that keeps it from starting anything before the caller
@@ -43,7 +45,7 @@ type plan struct {
 
 // plan decides what to do. It looks at nothing but c and s.
 func (c *Cmd) plan(s *situation) (*plan, error) {
-	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks}
+	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks, nameless: s.nameless()}
 	joins := s.joinSteps()
 	joined := s.differing()
 	target := s.terms.standing > anothers

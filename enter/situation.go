@@ -68,6 +68,7 @@ type situation struct {
 
 	stdio   [3]int // the caller's files for the program; -1 is closed
 	proxied bool   // the program does not get them as they are
+	ptmx    int    // what makes terminals that have a name there, or -1
 
 	notes []string // what the caller is to know
 
@@ -87,7 +88,7 @@ type place struct {
 
 // look finds out the situation of c.
 func (c *Cmd) look() (s *situation, err error) {
-	s = &situation{pidfd: -1, root: -1, dir: -1, setgroups: true}
+	s = &situation{pidfd: -1, root: -1, dir: -1, ptmx: -1, setgroups: true}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -128,6 +129,7 @@ func (c *Cmd) look() (s *situation, err error) {
 	if err := s.lookAtStdio(c); err != nil {
 		return s, err
 	}
+	s.lookAtTerminals(c, self.proc)
 	if err := s.lookAtProgram(c, self.proc); err != nil {
 		return s, err
 	}
@@ -168,6 +170,27 @@ func (s *situation) lookAtStdio(c *Cmd) error {
 	s.stdio = c.files(null)
 	s.terminal = slices.ContainsFunc(s.stdio[:], func(fd int) bool { return sys.StreamOf(fd) == sys.StreamTerminal })
 	return nil
+}
+
+// lookAtTerminals looks for the pseudo-terminals of the target. Those who are like
+// the program there may open its own, and type into it: so it is only for one that
+// has no more rights than they.
+func (s *situation) lookAtTerminals(c *Cmd, p *sys.Process) {
+	if !s.terminal || c.RawStdio || c.Target == nil || s.terms.standing != targetsOwn || s.terms.file == callersFile {
+		return
+	}
+	root, err := p.Open("root")
+	if err != nil {
+		return // it has a terminal all the same
+	}
+	defer sys.CloseAll(root)
+	s.ptmx = s.keep(sys.FindPtmx(root))
+}
+
+// nameless reports whether the program gets a terminal that has no name where it
+// runs.
+func (s *situation) nameless() bool {
+	return s.terminal && s.proxied && s.ptmx < 0 && s.terms.file != callersFile
 }
 
 func (s *situation) keep(fd int) int {

@@ -13,7 +13,8 @@ import (
 // A stdio stands between the caller's standard files and those of a program
 // that is not trusted with them.
 //
-// A terminal is kept from it by a pseudo-terminal of the host: with ours it
+// A terminal is kept from it by a pseudo-terminal, of the target where it has some
+// and else of the host: with ours it
 // could type into the caller's shell (TIOCSTI), or stay behind and read what is
 // typed there. A file is kept from it by a pipe: what was opened for reading
 // can be opened anew for writing through /proc/self/fd. So can a pipe: whoever
@@ -50,7 +51,7 @@ type stdio struct {
 // by finish, also if start was never called.
 //
 // They become owner's, in the caller's numbers: a program opens /dev/stdout anew.
-func newStdio(outer [3]int, direct bool, owner uint32) (s *stdio, err error) {
+func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err error) {
 	s = &stdio{child: outer, terminal: -1, outer: outer, master: -1, screen: -1, stopR: -1, stopW: -1}
 	if s.direct = direct; direct {
 		return s, nil
@@ -74,7 +75,7 @@ func newStdio(outer [3]int, direct bool, owner uint32) (s *stdio, err error) {
 	}
 	s.full = kinds[0] == sys.StreamTerminal && kinds[1] == sys.StreamTerminal
 	if s.screen >= 0 {
-		if err := s.openTerminal(); err != nil {
+		if err := s.openTerminal(ptmx); err != nil {
 			return s, err
 		}
 	}
@@ -117,11 +118,17 @@ func newStdio(outer [3]int, direct bool, owner uint32) (s *stdio, err error) {
 }
 
 // openTerminal makes the pseudo-terminal, alike to the caller's.
-func (s *stdio) openTerminal() (err error) {
+func (s *stdio) openTerminal(ptmx int) (err error) {
 	if s.state, err = sys.GetTermios(s.screen); err != nil {
 		return err
 	}
-	if s.master, s.terminal, err = sys.OpenPty(); err != nil {
+	if ptmx >= 0 {
+		s.master, s.terminal, err = sys.OpenPtyOf(ptmx)
+	}
+	if ptmx < 0 || err != nil { // there may be none left
+		s.master, s.terminal, err = sys.OpenPty()
+	}
+	if err != nil {
 		return fmt.Errorf("make a pseudo-terminal: %w", err)
 	}
 	s.ours, s.theirs = append(s.ours, s.master), append(s.theirs, s.terminal)

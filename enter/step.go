@@ -118,6 +118,9 @@ type ExitError struct {
 	// Lacked are the capabilities that the program could not have, as it was
 	// confined as the target is.
 	Lacked Caps
+	// Nameless says that the terminal of the program has no name where it ran:
+	// ttyname(3) finds none.
+	Nameless bool
 }
 
 func (e *ExitError) Error() string {

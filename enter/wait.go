@@ -63,7 +63,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	if ch.guests, err = p.makeRoom(c, s); err != nil {
 		return ch, err
 	}
-	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.who.outside); err != nil {
+	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.who.outside, s.ptmx); err != nil {
 		return ch, err
 	}
 	var w int
@@ -187,9 +187,9 @@ func (ch *child) wait(ctx context.Context) error {
 	case err != nil:
 		return err
 	case change.Signal != 0:
-		return &ExitError{Code: -1, Signal: change.Signal, Lacked: ch.plan.lacks}
+		return &ExitError{Code: -1, Signal: change.Signal, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
 	case change.Status != 0:
-		return &ExitError{Code: change.Status, Lacked: ch.plan.lacks}
+		return &ExitError{Code: change.Status, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
 	}
 	return nil
 }

@@ -1,10 +1,13 @@
 package entry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"strings"
 	"syscall"
 
 	"github.com/nstool/nstool/enter"
@@ -46,7 +49,7 @@ func (o *Options) Explain(err error) error {
 		if e.Signal != 0 {
 			return Explained{Err: err, Code: StatusSignal + int(e.Signal), Said: true}
 		}
-		return Explained{Err: err, Code: e.Code, Said: true, Advice: o.lacking(e.Lacked)}
+		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.unnamed(e))}
 	}
 	x := Explained{Err: err, Code: StatusOwn}
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
@@ -65,6 +68,17 @@ func (o *Options) Explain(err error) error {
 		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
 	}
 	return x
+}
+
+// named are programs that ask for the name of their terminal.
+const named = " tty tmux screen gpg login su script mesg newgrp ssh-keygen pinentry "
+
+// unnamed says of such a program that failed that its terminal had no name.
+func (o *Options) unnamed(e *enter.ExitError) string {
+	if !e.Nameless || len(o.Program) == 0 || !strings.Contains(named, " "+path.Base(o.Program[0])+" ") {
+		return ""
+	}
+	return "its terminal has no name in there: the target has no devpts of its own, or the program has more rights than it"
 }
 
 // missing says how to do without a part of a confinement.

@@ -29,6 +29,40 @@ func OpenPty() (master, slave int, err error) {
 			return -1, -1, fmt.Errorf("no pseudo-terminals: /dev/ptmx: %w", err)
 		}
 	}
+	return openPeer(master)
+}
+
+// FindPtmx opens what makes pseudo-terminals in the file system below root, O_PATH,
+// or returns -1: /dev/pts/ptmx, or /dev/ptmx. It is what it is called, on a devpts,
+// and nothing is done by opening it so.
+func FindPtmx(root int) int {
+	for _, path := range []string{"dev/pts/ptmx", "dev/ptmx"} {
+		fd, err := OpenInRoot(root, path, true)
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		err = unix.Fstat(fd, &st)
+		on, e := isOn(fd, unix.DEVPTS_SUPER_MAGIC)
+		if err == nil && e == nil && on && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(5, 2) {
+			return fd
+		}
+		unix.Close(fd)
+	}
+	return -1
+}
+
+// OpenPtyOf is [OpenPty] in the devpts of what [FindPtmx] has found.
+func OpenPtyOf(ptmx int) (master, slave int, err error) {
+	master, err = openat(unix.AT_FDCWD, FDPath(ptmx), ptyFlags)
+	if err != nil {
+		return -1, -1, err
+	}
+	return openPeer(master)
+}
+
+// openPeer opens the program's end, and closes ours if it cannot.
+func openPeer(master int) (_, slave int, err error) {
 	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		unix.Close(master)
 		return -1, -1, os.NewSyscallError("ioctl TIOCSPTLCK", err)

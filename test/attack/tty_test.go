@@ -266,3 +266,40 @@ func TestTTYPipeline(t *testing.T) {
 	x.wait("<inside:hello>")
 	x.wait("<end>")
 }
+
+// A program with no more rights than the container has a terminal of the
+// container's, which has a name there. One with more has ours: whoever is root in
+// there could open the other, and type.
+func TestTTYName(t *testing.T) {
+	c := quiet(t)
+	with := func(flags ...string) entrant {
+		return entrant{name: "nstool", words: append(append([]string{"nstool", "enter", "-p", "PID"}, flags...), "--")}
+	}
+	for _, tc := range []struct {
+		by    entrant
+		named bool
+	}{{with(), true}, {with("--cap-add", "NET_ADMIN"), false}, {with("--privileged"), false}} {
+		x := onTerminal(t, `"$@"; echo "<end>"`, tc.by.expand(t, c, "/bin/sh", "-c", "tty; ls -1 /dev/pts; readlink /proc/self/fd/0")...)
+		x.wait("<end>")
+		if named := strings.Contains(x.seen(), "/dev/pts/0\r\n0\r\nptmx\r\n/dev/pts/0\r\n"); named != tc.named || !named && !strings.HasPrefix(x.seen(), "not a tty\r\nptmx\r\n") {
+			t.Errorf("%v: %q", tc.by.words, x.seen())
+		}
+	}
+}
+
+// What is called as that which makes terminals, and is not that, is left alone.
+func TestTTYTrap(t *testing.T) {
+	c := newCage(t, nil, []string{"-c", capsSysAdmin}, "/bin/sh", "-c",
+		"mount -t tmpfs none /dev/pts; mkfifo /dev/pts/ptmx; rm -f /dev/ptmx; ln -s /proc/1/fd/0 /dev/ptmx; touch /tmp/set; exec /bin/attack sleep")
+	if !eventually(patience, func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/set", c.pid))
+		return err == nil
+	}) {
+		t.Fatal("the trap is not set")
+	}
+	x := onTerminal(t, `"$@"; echo "<end>"`, nstool.expand(t, c, "/bin/sh", "-c", "tty; [ -t 0 ] && echo terminal")...)
+	x.wait("<end>")
+	if !strings.Contains(x.seen(), "not a tty\r\nterminal\r\n") {
+		t.Errorf("what the program said: %q", x.seen())
+	}
+}
