@@ -67,7 +67,11 @@ func (n *New) forks(noFork bool) bool {
 // then owns the others.
 func (s *situation) makeSteps(n *New, joins bool) (steps []Step) {
 	add := func(op Op, t inspect.Type, text string, calls func(*sys.Script)) {
-		steps = append(steps, Step{Op: op, Type: t, Text: text, calls: calls})
+		step := Step{Op: op, Type: t, Text: text, calls: calls}
+		if op == Make {
+			step.denied = s.confinement
+		}
+		steps = append(steps, step)
 	}
 	if n.Types.Has(inspect.User) {
 		add(Make, inspect.User, "make a user namespace", func(x *sys.Script) {

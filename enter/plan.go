@@ -209,10 +209,15 @@ func (p place) String() string {
 	return p.typ.String() + " namespace " + strconv.FormatUint(p.id.Ino, 10) + p.of
 }
 
+// confinement is what of a [Denial] is of the caller alone.
+func (s *situation) confinement() *Denial {
+	_ = s.lookAtCaller() // else it is as it was
+	return &Denial{NoAdmin: !s.capable, Bounded: !s.bounding, Seccomp: s.filtered}
+}
+
 // denial finds out what stands against joining j.
 func (s *situation) denial(j place) *Denial {
-	_ = s.lookAtCaller() // else it is as it was
-	d := &Denial{NoAdmin: !s.capable, Bounded: !s.bounding, Seccomp: s.filtered}
+	d := s.confinement()
 	owner, err := sys.Owner(j.fd)
 	if j.typ == inspect.User {
 		owner, err = sys.Dup(j.fd), nil

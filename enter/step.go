@@ -66,7 +66,8 @@ type StepError struct {
 	Step Step
 	Call string // the system call
 	Err  error  // why: an errno, as a rule
-	// Denial is what is known about why a Join was not permitted, or nil.
+	// Denial is what is known about why a Join or a Make was not permitted, or nil.
+	// Of a Make it is what confines the caller.
 	Denial *Denial
 	// Toolless says that the program was looked for in the file system of a
 	// process, beside which [Tools] could be brought along.

@@ -112,7 +112,7 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		}
 	case e.Dead():
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
-	case e.Denial != nil:
+	case e.Denial != nil && e.Step.Op != enter.Make:
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):
 		x.Advice = "nstool pin rm lets go what has the name"

@@ -232,6 +232,8 @@ func someone(arg string) (*uint32, error) {
 func (o *Options) explainMake(e *enter.StepError, x *Explained) {
 	t := e.Step.Type
 	switch {
+	case e.Denial != nil && e.Denial.Seccomp: // whatever else is so, this comes first
+		x.Advice = denied(e)
 	case e.Step.Op == enter.Make && t == inspect.User && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "ordinary users may be kept from making user namespaces: see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns"
 	case e.Step.Op == enter.Make && errors.Is(e.Err, fs.ErrPermission) && !o.Make.Types.Has(inspect.User):
