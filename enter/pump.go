@@ -2,6 +2,7 @@ package enter
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ type pump struct {
 	peek int
 	// polite leaves to others what they read first.
 	polite bool
+	// what it does, for messages: "write standard output".
+	what string
 	// end is the character that ends the input of the program's terminal.
 	end byte
 
@@ -68,6 +71,9 @@ func (p *pump) start() {
 		err := run()
 		if errors.Is(err, sys.ErrBroken) || errors.Is(err, sys.ErrIO) {
 			err = nil // nobody wants it any more, which is no failure of ours
+		}
+		if err != nil {
+			err = fmt.Errorf("%s: %w", p.what, err)
 		}
 		p.done <- err
 	}()

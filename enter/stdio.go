@@ -103,7 +103,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 	}
 	if s.master >= 0 {
 		if kinds[0] == sys.StreamTerminal {
-			s.pumps = append(s.pumps, &pump{kind: typedToTerminal, from: outer[0], to: s.master, stop: s.stopR, polite: !s.full, end: sys.EndOfFile(s.state)})
+			s.pumps = append(s.pumps, &pump{what: "read standard input", kind: typedToTerminal, from: outer[0], to: s.master, stop: s.stopR, polite: !s.full, end: sys.EndOfFile(s.state)})
 		}
 		to := outer[1]
 		if kinds[1] != sys.StreamTerminal {
@@ -112,7 +112,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 				to = outer[2]
 			}
 		}
-		s.pumps = append(s.pumps, &pump{kind: terminalOut, from: s.master, to: to, stop: s.stopR})
+		s.pumps = append(s.pumps, &pump{what: "write to the terminal", kind: terminalOut, from: s.master, to: to, stop: s.stopR})
 	}
 	return s, nil
 }
@@ -153,7 +153,7 @@ func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 	if i == 0 {
 		s.child[0] = r
 		s.ours = append(s.ours, r) // to see what was not read
-		p := &pump{kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r}
+		p := &pump{what: "read standard input", kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r}
 		if kind == sys.StreamPipe {
 			p.kind = pipeToPipe
 		}
@@ -162,7 +162,7 @@ func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 	}
 	s.child[i] = w
 	s.theirs = append(s.theirs, w)
-	s.pumps = append(s.pumps, &pump{kind: pipeOut, from: r, to: fd, stop: s.stopR})
+	s.pumps = append(s.pumps, &pump{what: [...]string{1: "write standard output", 2: "write standard error"}[i], kind: pipeOut, from: r, to: fd, stop: s.stopR})
 	return sys.SetNonblock(r)
 }
 

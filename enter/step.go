@@ -130,3 +130,13 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("the program ended with status %d", e.Code)
 }
+
+// A StdioError says that a program ran, and that not all that it wrote or was to
+// read could be passed on, as on a full disk.
+type StdioError struct {
+	Exit ExitError // how the program ended; it may have ended well
+	Err  error     // names the descriptor: "write standard output: no space left on device"
+}
+
+func (e *StdioError) Error() string { return e.Err.Error() }
+func (e *StdioError) Unwrap() error { return e.Err }

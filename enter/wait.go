@@ -183,13 +183,15 @@ func (ch *child) wait(ctx context.Context) error {
 	if ok && r.Err != nil {
 		return ch.failed(r, true, change)
 	}
+	exit := &ExitError{Code: change.Status, Signal: change.Signal, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
+	if change.Signal != 0 {
+		exit.Code = -1
+	}
 	switch {
 	case err != nil:
-		return err
-	case change.Signal != 0:
-		return &ExitError{Code: -1, Signal: change.Signal, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
-	case change.Status != 0:
-		return &ExitError{Code: change.Status, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
+		return &StdioError{Exit: *exit, Err: err}
+	case exit.Code != 0:
+		return exit
 	}
 	return nil
 }

@@ -51,6 +51,13 @@ func (o *Options) Explain(err error) error {
 		}
 		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.unnamed(e))}
 	}
+	if e, ok := errors.AsType[*enter.StdioError](err); ok {
+		code := cmp.Or(e.Exit.Code, 1) // what was lost is a failure, also of a program that ended well
+		if e.Exit.Signal != 0 {
+			code = StatusSignal + int(e.Exit.Signal)
+		}
+		return Explained{Err: err, Code: code}
+	}
 	x := Explained{Err: err, Code: StatusOwn}
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
 		o.explainStep(e, &x)

@@ -68,6 +68,12 @@ func WereClosed() (closed [3]bool) {
 	return closed
 }
 
+// OpenUnwritable returns a descriptor that every write to fails with EBADF, as to
+// one that is closed.
+func OpenUnwritable() (int, error) {
+	return openat(unix.AT_FDCWD, "/dev/null", unix.O_RDONLY|unix.O_CLOEXEC)
+}
+
 // sameDescription reports whether two descriptors share an open file
 // description, see kcmp(2). Without that call (CONFIG_KCMP) it says yes.
 func sameDescription(a, b int) bool {
