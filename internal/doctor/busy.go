@@ -63,6 +63,9 @@ func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
 			if who.Container != nil {
 				last.What = fmt.Sprintf("%s of %s uses it", h.process(u.PID), who.Container)
 			}
+			if who.Unit != "" {
+				last.Evidence = []string{"it is of " + who.Unit}
+			}
 			if !who.Start.IsZero() {
 				last.Since, last.SinceIs = who.Start, SinceHolder
 			}

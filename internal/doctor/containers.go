@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
@@ -68,7 +70,7 @@ func sharing(h *Host) (found []Finding) {
 			how = "without " + strings.Join(flags, " ")
 		}
 		f := Finding{
-			Severity: Warning, Subject: c.String(),
+			Severity: Warning, Subject: c.String(), again: h.stillIn(c, p),
 			What:     fmt.Sprintf("%s shares the host's %s", c, namespacesOf(types)),
 			Evidence: append([]string{fmt.Sprintf("its first process is %d", c.Init)}, evidence...),
 		}
@@ -168,7 +170,7 @@ func privileges(h *Host) (found []Finding) {
 		if len(names) == 0 {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: c.String(), Evidence: []string{
+		f := Finding{Severity: Warning, Subject: c.String(), again: h.stillIn(c, p), Evidence: []string{
 			fmt.Sprintf("its first process is %d; its bounding set is %#x", c.Init, have.Bounding),
 		}}
 		full := h.full(have.Bounding)
@@ -229,4 +231,13 @@ func lesser(c *container.Container, flags string) string {
 // specOf says what has a pod be so. To delete one makes another like it.
 func specOf(c *container.Container, lines []string) string {
 	return fmt.Sprintf("the spec of pod %s/%s has %s; it is to be changed there", c.Pod.Namespace, c.Pod.Name, strings.Join(lines, ", "))
+}
+
+// stillIn is where it can be seen that a container has its first process still.
+func (h *Host) stillIn(c *container.Container, p *inspect.Process) []link {
+	id, ok := p.Namespace(inspect.Mnt)
+	if !ok {
+		return nil
+	}
+	return []link{{filepath.Join(h.Snapshot.Proc(), strconv.Itoa(c.Init), "ns/mnt"), inspect.FormatLink(inspect.Mnt, id.Ino)}}
 }

@@ -29,6 +29,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,8 @@ type Finding struct {
 	order   uint64 // where kernels number namespaces, older ones have lower numbers
 	passing bool   // it may be gone in a moment
 	kin     kin    // of a note, see Fold
+	at      string // what has to be the same at the next look
+	again   []link // where it can be seen that it is still so
 }
 
 // Of what [Finding.Since] is the time.
@@ -105,7 +108,22 @@ const (
 )
 
 // key tells whether a finding is the same as one of another look.
-func (f Finding) key() string { return fmt.Sprint(f.Check, " ", f.Subject, " ", f.order) }
+func (f Finding) key() string { return fmt.Sprint(f.Check, " ", f.Subject, " ", f.order, " ", f.at) }
+
+// A link is what a finding was seen by. Text is "" for what need only be there.
+type link struct{ path, text string }
+
+// still reports whether anything of it is as it was.
+func (f Finding) still() bool {
+	return f.again == nil || slices.ContainsFunc(f.again, func(l link) bool {
+		if l.text == "" {
+			_, err := os.Lstat(l.path)
+			return err == nil
+		}
+		text, err := os.Readlink(l.path)
+		return err == nil && text == l.text
+	})
+}
 
 // A Check looks at a [Host] for one kind of trouble.
 type Check struct {
@@ -121,6 +139,8 @@ type Check struct {
 var Checks = []Check{
 	{"names", "names of namespaces that are dead", names, 0},
 	{"leaks", "namespaces without a process that something keeps", leaks, inspect.Occupants},
+	{"held", "descriptors of networks in programs that have no use for them", held, 0},
+	{"cleanup", "network namespaces that the kernel cannot take apart", cleanup, 0},
 	{"limits", "numbers of namespaces near their limit", limits, 0},
 	{"sharing", "containers in namespaces of the host", sharing, 0},
 	{"left", "containers left behind in a namespace of another one", left, 0},
@@ -143,6 +163,8 @@ type Host struct {
 	// Stacks are the namespaces that are mounted on paths in the caller's mount
 	// namespace, by inode number, the one on top first; 0 is something else.
 	Stacks map[string][]uint64
+	// Cleaner is at work on network namespaces, or nil.
+	Cleaner *Cleaner
 	// Limits are those of /proc/sys/user/max_TYPE_namespaces.
 	Limits map[inspect.Type]uint64
 	// Inner are the limits that user namespaces below the caller's have of their

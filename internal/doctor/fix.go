@@ -17,19 +17,18 @@ import (
 // the situation that it is for: what it was proposed for is gone then, and nothing
 // else is. The table says which test; another test holds the table.
 var proposals = []struct{ begins, test string }{
-	{"kill ", "test/kernel TestDoctorKill"},
-	{"kill -KILL ", "test/kernel TestDoctorKill"},
+	{"kill ", "test/script doctor_kill"},
+	{"kill -KILL ", "test/script doctor_kill"},
 	{"docker stop -- ", "test/engine TestDoctorStop"},
 	{"podman stop -- ", "test/engine TestDoctorStop"},
 	{"docker restart -- ", "test/engine TestLeftBehind"},
 	{"podman restart -- ", "test/engine TestLeftBehind"},
 	{"ctr -n ", "test/engine TestDoctorStop"},
 	{"lxc-stop ", "test/engine TestDoctorStop"},
-	{"systemctl restart -- ", "test/engine TestDoctorService"},
 	{"umount -- ", "test/script doctor_busy"},
+	{"while umount -- ", "test/script doctor_leaks"},
 	{"losetup -d ", "test/script doctor_devices"},
 	{"swapoff -- ", "test/script doctor_devices"},
-	{"dmsetup remove ", "test/script doctor_devices"},
 	{"rm -- ", "test/script doctor_names"},
 	{"rm -i -- ", "test/script doctor_names"},
 	{"ip netns delete ", "test/script doctor_leaks"},
@@ -133,20 +132,20 @@ func (h *Host) restart(c *container.Container) (r remedy) {
 	return r
 }
 
-// daemons are beginnings of names of programs, and of their units, by which others
-// live: to end one, or to start it again, may end what is none of the matter. That
-// is no way to close a descriptor.
+// daemons are beginnings of names of programs by which others
+// live: to end one may end what is none of the matter. That is no way to close a
+// descriptor.
 var daemons = []string{
 	"docker", "containerd", "conmon", "crio", "kubelet", "podman", "lxc", "lxd", "incus", "snap.", "systemd", "dbus", "libvirtd",
 }
 
 // livesByIt reports whether others live by a process.
 func (who Holder) livesByIt() bool {
-	return slices.ContainsFunc(daemons, func(d string) bool { return strings.HasPrefix(who.Comm, d) || strings.HasPrefix(who.Unit, d) })
+	return slices.ContainsFunc(daemons, func(d string) bool { return strings.HasPrefix(who.Comm, d) })
 }
 
-// end makes processes let go of what they hold: their services are started again,
-// their containers and they themselves ended.
+// end makes processes let go of what they hold: their containers and they
+// themselves are ended. What is of a unit of systemd's is for who looks after that.
 func (h *Host) end(pids ...int) (r remedy) {
 	var kill []int
 	for _, pid := range pids {
@@ -154,11 +153,8 @@ func (h *Host) end(pids ...int) (r remedy) {
 		switch {
 		case who.Container != nil && !h.stop(who.Container).no:
 			r = r.with(h.stop(who.Container))
-		case who.livesByIt():
+		case who.Unit != "" || who.livesByIt():
 			return nothing
-		case who.Unit != "":
-			r.do("systemctl", "restart", "--", who.Unit)
-			r.restsOn("%s is of %s", h.process(pid), who.Unit)
 		default:
 			kill = append(kill, pid)
 		}
@@ -256,18 +252,24 @@ func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r remedy) 
 }
 
 // strip takes a namespace off a path, as often as it is mounted there, and then
-// the file, if there is nothing below. Where something else is on top there is
+// the file, if there is nothing below. How many of these go at once is for the
+// kernel to say, where mounts are shared. Where something else is on top there is
 // nothing to be done, as that would be taken off.
 func strip(path string, ns inspect.ID, stack []uint64) (r remedy) {
-	for len(stack) > 0 && stack[0] == ns.Ino {
-		r.commands = append(r.commands, shell.Command("umount", "--", path))
-		stack = stack[1:]
+	umount, rm := shell.Command("umount", "--", path), shell.Command("rm", "--", path)
+	n := 0
+	for n < len(stack) && stack[n] == ns.Ino {
+		n++
 	}
 	switch {
-	case len(r.commands) == 0:
+	case n == 1 && len(stack) == 1:
+		r.commands = []string{umount, rm}
+	case n == 1:
+		r.commands = []string{umount}
+	case n > 0 && n == len(stack):
+		r.commands = []string{"while " + umount + " 2>/dev/null; do :; done", rm}
+	default:
 		return nothing
-	case len(stack) == 0:
-		r.do("rm", "--", path)
 	}
 	return r
 }
@@ -321,8 +323,6 @@ func release(u inspect.Use) (r remedy) {
 		r.do("losetup", "-d", u.Path)
 	case u.Kind == inspect.BySwap:
 		r.do("swapoff", "--", u.Path)
-	case u.Kind == inspect.ByDevice && strings.HasPrefix(u.Path, "/dev/dm-"):
-		r.do("dmsetup", "remove", u.Path)
 	}
 	return r
 }

@@ -2,18 +2,17 @@ package doctor
 
 import (
 	"fmt"
-
-	"github.com/nstool/nstool/inspect"
+	"strings"
 )
 
 // mostAlike is how many notes of one kin are told one by one.
-const mostAlike = 8
+const mostAlike = 3
 
-// A kin is what notes have in common that are told as one where there are many:
-// namespaces of a type that something keeps on purpose.
+// A kin is what notes have in common that are told as one where there are many, such
+// as namespaces of a type that something keeps on purpose.
 type kin struct {
-	typ  inspect.Type
-	kept string // who keeps them, and why
+	subject string
+	words   string // behind the number of them
 }
 
 // Fold returns findings for people to read: of many notes that say the same of
@@ -39,11 +38,11 @@ func Fold(found []Finding) []Finding {
 
 func foldKin(k kin, all []Finding) Finding {
 	f := Finding{
-		Severity: Note, Check: all[0].Check, Subject: k.typ.String(), Since: all[0].Since, SinceIs: all[0].SinceIs,
-		What: fmt.Sprintf("%d %s namespaces have no process; what keeps each: %s", len(all), k.typ, k.kept),
+		Severity: Note, Check: all[0].Check, Subject: k.subject, Since: all[0].Since, SinceIs: all[0].SinceIs,
+		What: fmt.Sprintf("%d %s", len(all), k.words),
 	}
 	for _, one := range all {
-		f.Evidence = append(f.Evidence, one.Subject+" "+one.Evidence[0])
+		f.Evidence = append(f.Evidence, strings.Join(append([]string{one.Subject}, one.Evidence[:min(len(one.Evidence), 1)]...), " "))
 	}
 	return f
 }

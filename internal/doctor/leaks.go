@@ -49,6 +49,7 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 		}
 	}
 	for _, holder := range ns.Others() {
+		f.again = append(f.again, h.linkOf(holder))
 		switch holder.Kind {
 		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			if holder.PID == h.Snapshot.Self() {
@@ -94,7 +95,7 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%d of it in copies of the mount namespace, which go when the file is removed", copies))
 	}
 	if f.Severity == Note {
-		f.kin = kin{ns.Type, kept}
+		f.kin = kin{ns.Type.String(), fmt.Sprintf("%s namespaces have no process; what keeps each: %s", ns.Type, kept)}
 	}
 	f.What = ns.String() + " has no process"
 	if !f.Since.IsZero() {
@@ -108,6 +109,17 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 	r.rests = append([]string{"no process is in " + ns.String()}, r.rests...)
 	f.by(r)
 	return f, true
+}
+
+// linkOf is where it can be seen that a holder is still there.
+func (h *Host) linkOf(holder inspect.Holder) link {
+	switch {
+	case holder.Kind == inspect.ByMount && holder.In == h.Mounts:
+		return link{path: holder.Path}
+	case holder.PID != 0:
+		return link{path: filepath.Join(h.Snapshot.Proc(), strconv.Itoa(holder.PID))}
+	}
+	return link{path: "/"}
 }
 
 // since notes a time that tells of the age of a finding, the latest one: before
@@ -138,6 +150,9 @@ func (h *Host) byDescriptor(f *Finding, holder inspect.Holder) string {
 	}
 	if c := h.Holders[holder.PID].Container; c != nil {
 		s += ", in " + c.String()
+	}
+	if u := h.Holders[holder.PID].Unit; u != "" {
+		s += ", of " + u
 	}
 	return s
 }

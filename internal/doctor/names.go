@@ -26,7 +26,7 @@ func names(h *Host) (found []Finding) {
 		if n.Dead == nil || errors.Is(n.Dead, pin.ErrElsewhere) {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: n.Path}
+		f := Finding{Severity: Warning, Subject: n.Path, again: []link{{path: n.Path}}}
 		r := h.forget(n)
 		if !n.Made.IsZero() {
 			f.Since, f.SinceIs = n.Made, SinceFile
@@ -54,6 +54,7 @@ func names(h *Host) (found []Finding) {
 				f.Severity, r = Note, remedy{}
 				f.What += ", which Docker removes within a minute"
 				f.Evidence = append(f.Evidence, "Docker last changed a container "+h.ago(h.Docker.Changed)+" ago")
+				f.kin = kin{"/run/docker/netns", "names without a namespace are Docker's, which removes them within a minute"}
 			}
 			if n.Size > 0 {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("the file is not empty: %d bytes", n.Size))

@@ -40,7 +40,7 @@ func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Opti
 	}
 	found := h.Examine(checks)
 	if !slices.ContainsFunc(found, func(f Finding) bool { return f.passing }) {
-		return h, found, nil
+		return h, slices.DeleteFunc(found, func(f Finding) bool { return !f.still() }), nil
 	}
 	before := make(map[string]bool)
 	for _, f := range found {
@@ -50,7 +50,7 @@ func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Opti
 	if h, err = Read(ctx, opts...); err != nil {
 		return nil, nil, err
 	}
-	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.passing && !before[f.key()] })
+	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.passing && !before[f.key()] || !f.still() })
 	return h, found, nil
 }
 
@@ -76,6 +76,7 @@ func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 		h.readStacks()
 		h.readNames(ctx) // of this system, and not of that which another proc file system shows
 	}
+	h.readCleaner()
 	h.readHolders(ctx)
 	h.readDaemons(ctx)
 	h.readLimits(ctx)
@@ -161,6 +162,11 @@ func (h *Host) readStacks() {
 func (h *Host) readHolders(ctx context.Context) {
 	var procs []*inspect.Process
 	for ns := range h.Snapshot.Namespaces() {
+		for _, holder := range h.foreign(ns) {
+			if p, ok := h.Snapshot.Process(holder.PID); ok {
+				procs = append(procs, p)
+			}
+		}
 		if len(ns.Members) > 0 {
 			continue
 		}

@@ -1,0 +1,61 @@
+package doctor
+
+import (
+	"fmt"
+
+	"github.com/nstool/nstool/inspect"
+)
+
+// held finds descriptors of the networks of others in programs that have no use for
+// them: they came by inheritance, and the network stays when its container goes. A
+// program that keeps namespaces for others has use for it.
+func held(h *Host) (found []Finding) {
+	for ns := range h.Snapshot.Namespaces(inspect.Net) {
+		for _, holder := range h.foreign(ns) {
+			who, ok := h.Holders[holder.PID]
+			proxy := who.Comm == "docker-proxy"
+			switch {
+			case !ok || who.Container != nil || who.UID != 0:
+				continue
+			case proxy:
+			case holder.Kind != inspect.ByFD || who.Unit == "" || who.livesByIt():
+				continue
+			}
+			f := Finding{Severity: Note, Subject: fmt.Sprintf("process %d %s", holder.PID, ns), passing: true}
+			of := ""
+			if c := h.Snapshot.ContainerWith(ns); c != nil {
+				of = " of " + c.String()
+			}
+			f.What = fmt.Sprintf("%s of %s has %s%s open, which is there as long as it is", h.process(holder.PID), who.Unit, ns, of)
+			if proxy {
+				f.Severity = Warning
+				f.What = fmt.Sprintf("%s carries a port, and has inherited %s%s, which will stay when its processes go", h.process(holder.PID), ns, of)
+			} else {
+				f.kin = kin{"process", "networks of others are open in programs of units, and are there as long as these are"}
+			}
+			f.Evidence = []string{h.byDescriptor(&f, holder)}
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// foreign returns the descriptors of a network namespace, and sockets in it, of
+// processes that are not in it, while others are.
+func (h *Host) foreign(ns *inspect.Namespace) (holders []inspect.Holder) {
+	if ns.Type != inspect.Net || len(ns.Members) == 0 {
+		return nil
+	}
+	for _, holder := range ns.Others() {
+		if holder.Kind != inspect.ByFD && holder.Kind != inspect.BySocket || holder.PID == h.Snapshot.Self() {
+			continue
+		}
+		if p, ok := h.Snapshot.Process(holder.PID); ok {
+			if own, ok := p.Namespace(inspect.Net); ok && own == ns.ID {
+				continue
+			}
+		}
+		holders = append(holders, holder)
+	}
+	return holders
+}
