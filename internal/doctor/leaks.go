@@ -114,7 +114,7 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 // linkOf is where it can be seen that a holder is still there.
 func (h *Host) linkOf(holder inspect.Holder) link {
 	switch {
-	case holder.Kind == inspect.ByMount && holder.In == h.Mounts:
+	case holder.Kind == inspect.ByMount && holder.In == h.Mounts && len(h.stack(holder.Path, inspect.ID{})) > 0: // not covered
 		return link{path: holder.Path}
 	case holder.PID != 0:
 		return link{path: filepath.Join(h.Snapshot.Proc(), strconv.Itoa(holder.PID))}
