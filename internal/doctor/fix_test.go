@@ -86,6 +86,7 @@ func TestStop(t *testing.T) {
 		{container.Container{Engine: container.Nspawn, ID: "web", Init: 310}, "kill 310"},
 		{container.Container{Engine: container.Docker, ID: "0a", Outer: &container.Container{}}, ""},
 	} {
+		c.Confirmed = true
 		r := h.stop(&c.Container)
 		got := strings.Join(r.commands, " && ")
 		if r.no {
