@@ -21,6 +21,8 @@ type procFS struct {
 	ours  bool   // and it numbers processes as the caller does
 	gaps  []Gap
 	blind []Gap // why it may not show every process
+
+	initial bool // it is of the initial PID namespace
 }
 
 // openProc opens the proc file system at path and finds out what it is.

@@ -191,7 +191,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), iterErr: s.iterErr, listed: s.all.whole, containers: containers{hidden: s.hidden},
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, iterErr: s.iterErr, listed: s.all.whole, containers: containers{hidden: s.hidden},
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

@@ -260,6 +260,7 @@ type Snapshot struct {
 	nested     map[ID][]*Namespace // owner or parent -> what it owns or encloses
 	gaps       []Gap
 	unseen     []unseen
+	mounts     bool  // bind mounts were looked for
 	iterErr    error // why iterators were not used; nil if they were
 	listed     bool
 	containers containers
@@ -391,18 +392,6 @@ func findProcess(processes []Process, pid int) (*Process, bool) {
 
 // Gaps returns what the scan could not read, by PID.
 func (s *Snapshot) Gaps() []Gap { return s.gaps }
-
-// Unread returns how many processes the scan could not look into, or not into
-// all of: any of them may hold anything.
-func (s *Snapshot) Unread() int {
-	pids := make(map[int]bool)
-	for _, g := range s.gaps {
-		if g.PID != 0 {
-			pids[g.PID] = true
-		}
-	}
-	return len(pids)
-}
 
 // Listed reports whether the kernel told which namespaces there are: then none
 // that is in use is missing, whatever holds it. See [ByKernel].

@@ -2,15 +2,19 @@ package inspect
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -65,68 +69,182 @@ func (s *Snapshot) Unseen(facts Facts) []string {
 // in it is not there. See [Snapshot.Unseen].
 func (s *Snapshot) Whole(facts Facts) bool { return len(s.Unseen(facts)) == 0 }
 
+// MountsKnown reports whether all mounts of namespaces in that mount namespace were
+// seen, whatever is true of others.
+func (s *Snapshot) MountsKnown(mnt ID) bool {
+	ns, ok := s.Namespace(mnt)
+	return ok && s.mounts && !slices.ContainsFunc(s.gaps, func(g Gap) bool {
+		return g.What == gapMounts+ns.String() || g.What == "mountinfo" && ns.Leader() != nil && g.PID == ns.Leader().PID
+	})
+}
+
+// NestedKnown reports whether all namespaces are known that a user or PID
+// namespace owns or encloses.
+func (s *Snapshot) NestedKnown() bool {
+	return (s.listed || s.Whole(AllFacts)) && !slices.ContainsFunc(s.namespaces, func(ns *Namespace) bool {
+		return ns.Owner.Err != nil || ns.Type.Hierarchical() && ns.Parent.Err != nil
+	})
+}
+
+// Strangers reports whether there may be processes that were not seen in any
+// namespace, and may be of other containers than c. One that could not be read is
+// told by its control group.
+func (s *Snapshot) Strangers(c *container.Container) bool {
+	for _, r := range s.unseen {
+		if r.facts&Members != 0 && !r.unread {
+			return true
+		}
+	}
+	for _, g := range s.gaps {
+		if g.What != looks[0].gap || g.PID == 0 {
+			continue
+		}
+		p, ok := s.Process(g.PID)
+		if !ok {
+			return true
+		}
+		if m := s.ContainerOf(p); m.Container != nil && m.Container != c {
+			return true
+		}
+	}
+	return false
+}
+
+// Missing returns nil if there is no process with that PID, which the snapshot does
+// not have, and else why that is not known. The kernel says it, in the initial PID
+// namespace; elsewhere PIDs are those of a part of the processes.
+func (s *Snapshot) Missing(pid int) error {
+	if !s.proc.real {
+		return nil
+	}
+	if !s.proc.initial {
+		return s.proc.blind[len(s.proc.blind)-1].Err
+	}
+	p, err := sys.OpenPidfd(pid)
+	if err != nil {
+		return nil // not even a thread, or that
+	}
+	p.Close()
+	if _, err := os.Stat(filepath.Join(s.proc.path, strconv.Itoa(pid))); err == nil {
+		return nil // it is younger than the snapshot
+	}
+	return fmt.Errorf("it runs, and %s does not show it: %w", s.proc.path, fs.ErrPermission)
+}
+
 // unseen is a reason for which some facts are not all known.
 type unseen struct {
-	facts Facts
-	why   string
+	facts  Facts
+	why    string
+	unread bool // of some processes, which are known
 }
 
 // findUnseen draws from what could not be read what is not known.
 func (s *scanner) findUnseen() (all []unseen) {
 	for _, g := range s.proc.blind {
-		all = append(all, unseen{AllFacts, g.String()})
+		all = append(all, unseen{facts: AllFacts, why: g.String()})
 	}
-	pids := make([][]int, len(looks))
 	mounts := 0
 	for _, g := range s.gaps {
 		i := slices.IndexFunc(looks, func(l look) bool { return l.gap == g.What })
 		switch {
-		case i >= 0 && g.PID != 0:
-			pids[i] = append(pids[i], g.PID)
-		case i >= 0:
-			all = append(all, unseen{looks[i].facts, g.String()})
+		case i >= 0 && g.PID == 0:
+			all = append(all, unseen{facts: looks[i].facts, why: g.String()})
 		case strings.HasPrefix(g.What, gapMounts):
 			mounts++
 		}
 	}
-	for i, l := range looks {
+	pids := unreadPIDs(s.gaps)
+	for _, l := range looks {
 		if !l.asked(&s.options) {
-			all = append(all, unseen{l.facts, l.at + " were not looked at"})
+			all = append(all, unseen{facts: l.facts, why: l.at + " were not looked at"})
 		}
-		slices.Sort(pids[i])
-		list := slices.Compact(pids[i])
-		if i > 0 { // of the first, nothing is known anyway
-			list = slices.DeleteFunc(list, func(pid int) bool { _, ok := slices.BinarySearch(pids[0], pid); return ok })
-		}
-		if pids[i] = list; len(list) > 0 {
-			what := s.some(list)
-			if l.at != "" {
-				what = l.at + " of " + what
-			}
-			all = append(all, unseen{l.facts, what + " could not be read"})
+		if list := pids[l.gap]; len(list) > 0 {
+			all = append(all, unseen{l.facts, unreadText(l.gap, list, len(s.processes)), true})
 		}
 	}
-	switch {
-	case mounts == 1:
-		all = append(all, unseen{Mounts, "the mounts of 1 mount namespace could not be read"})
-	case mounts > 1:
-		all = append(all, unseen{Mounts, fmt.Sprintf("the mounts of %d mount namespaces could not be read", mounts)})
+	if mounts > 0 {
+		all = append(all, unseen{facts: Mounts, why: "the mounts of " + count(mounts, "mount namespace", "mount namespaces") + " could not be read"})
 	}
 	return all
 }
 
-// some counts processes, and names them if they are few.
-func (s *scanner) some(pids []int) string {
+// unreadPIDs returns the processes that gaps are about, by name of the gap. One
+// of which nothing is known has no other.
+func unreadPIDs(gaps []Gap) map[string][]int {
+	pids := make(map[string][]int)
+	for _, g := range gaps {
+		if g.PID != 0 {
+			pids[g.What] = append(pids[g.What], g.PID)
+		}
+	}
+	for what, list := range pids {
+		slices.Sort(list)
+		pids[what] = slices.Compact(list)
+	}
+	for what, list := range pids {
+		if what != looks[0].gap {
+			pids[what] = slices.DeleteFunc(list, func(pid int) bool { _, ok := slices.BinarySearch(pids[looks[0].gap], pid); return ok })
+		}
+	}
+	return pids
+}
+
+// unreadText says that something of processes could not be read, and names them
+// if they are few.
+func unreadText(what string, pids []int, processes int) string {
 	const few = 3
-	text := fmt.Sprintf("%d of %d processes", len(pids), max(len(s.processes), len(pids)))
-	if len(pids) > few {
-		return text
+	text := fmt.Sprintf("%d of %d processes", len(pids), max(processes, len(pids)))
+	if len(pids) <= few {
+		words := make([]string, len(pids))
+		for i, pid := range pids {
+			words[i] = strconv.Itoa(pid)
+		}
+		text += " (PID " + strings.Join(words, ", ") + ")"
 	}
-	words := make([]string, len(pids))
-	for i, pid := range pids {
-		words[i] = strconv.Itoa(pid)
+	if i := slices.IndexFunc(looks, func(l look) bool { return l.gap == what }); i >= 0 {
+		what = looks[i].at
 	}
-	return text + " (PID " + strings.Join(words, ", ") + ")"
+	if what != "" {
+		text = what + " of " + text
+	}
+	return text + " could not be read"
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Reasons says in a few lines what gaps are about, those of the snapshot and
+// others. It is nil if there are none: then all was read that was asked for.
+func (s *Snapshot) Reasons(gaps []Gap) (why []string) {
+	const few = 3
+	unasked, others := 0, 0
+	for _, g := range gaps {
+		if g.PID != 0 {
+			continue
+		}
+		if _, _, ns := ParseLink(g.What); ns {
+			unasked++
+		} else if others++; others <= few {
+			why = append(why, g.String())
+		}
+	}
+	if others > few {
+		why = append(why, fmt.Sprintf("and %d more of the kind", others-few))
+	}
+	if unasked > 0 {
+		why = append(why, "the owner of "+count(unasked, "namespace", "namespaces")+" could not be asked for")
+	}
+	pids := unreadPIDs(gaps)
+	for _, what := range slices.SortedFunc(maps.Keys(pids), func(a, b string) int { return cmp.Or(-cmp.Compare(len(pids[a]), len(pids[b])), strings.Compare(a, b)) }) {
+		if list := pids[what]; len(list) > 0 {
+			why = append(why, unreadText(what, list, len(s.processes)))
+		}
+	}
+	return why
 }
 
 // gapMounts begins the name of a gap about the mounts of a namespace.
@@ -139,7 +257,9 @@ func (p *procFS) look() {
 	}
 	if ns, err := p.own(); err != nil {
 		p.blind = append(p.blind, Gap{What: p.path, Err: fmt.Errorf("which PID namespace it is of is not known: %w", err)})
-	} else if initial, _ := PID.InitialIno(); ns != initial {
+	} else if initial, _ := PID.InitialIno(); ns == initial {
+		p.initial = true
+	} else {
 		p.blind = append(p.blind, Gap{What: p.path, Err: fmt.Errorf("it is of %s, which is not the initial PID namespace: processes outside of it are not to be seen", FormatLink(PID, ns))})
 	}
 }

@@ -33,13 +33,16 @@ type View struct {
 	// Status is what some processes say at length. It may be nil.
 	Status map[int]Status
 
+	// PartNetworks says that there may be network namespaces whose interfaces
+	// were not read.
+	PartNetworks bool
+
 	// Now is the time that ages are counted to.
 	Now time.Time
 
 	// What is found out when it is needed, once.
-	counts   map[*container.Container]int  // processes
-	places   map[*inspect.Namespace]string // see [View.place]
-	hidesFDs *bool                         // see [View.unreadFDs]
+	counts map[*container.Container]int  // processes
+	places map[*inspect.Namespace]string // see [View.place]
 }
 
 // A Status is what a process says of itself at length; package inspect/process

@@ -40,11 +40,11 @@ var Containers = append([]Column[*container.Container]{
 	{"IN", "container that the engine of this one runs in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Outer.String()) }},
 	{"PATH", "directory of the container: its state, its bundle or its root", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Path) }},
 	{"INIT", "PID of the container's first process", Number, 0, func(_ *View, c *container.Container) Value { return numberFrom(c.Init, 1) }},
-	{"PROCS", "number of processes in the container, guests not counted", Number, 0, func(v *View, c *container.Container) Value { return numberValue(v.members(c)) }},
-	{"STARTED", "when the first process started", When, Detail, ofInit(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+	{"PROCS", "number of processes in the container, guests not counted", Number, 0, func(v *View, c *container.Container) Value { return v.countOf(v.members(c), inspect.Members) }},
+	{"STARTED", "when the first process started", When, Detail, ofInit(func(_ *View, d inspect.Detail) Value { return started(d) })},
 	{"AGE", "how long ago that was", Age, Detail, ofInit(func(v *View, d inspect.Detail) Value {
 		if d.Start.IsZero() {
-			return Value{}
+			return Value{state: hidden}
 		}
 		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
 	})},
@@ -126,6 +126,8 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 		return word("host", "host")
 	case owner == nil:
 		return word("other", "other")
+	case owner == c && v.Snapshot.Strangers(c):
+		return Value{state: hidden} // others may be in it
 	case owner == c:
 		return word("own", "own")
 	case owner.Sandbox && owner.Pod != nil && owner.Pod == c.Pod:
@@ -138,16 +140,16 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 }
 
 // ContainerSchema names the form of what [ContainersJSON] writes.
-const ContainerSchema = "nstool/containers/1"
+const ContainerSchema = "nstool/containers/2"
 
 // ContainersJSON writes one object, as [JSON] does:
 //
-//	{"schema": "nstool/containers/1", "partial": false, "containers": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/containers/2", "complete": true, "reasons": [], "containers": [{...}, ...], "gaps": [{...}, ...]}
 //
 // A type of namespace is an object: {"ns": 4026532184, "of": "own"}, where of is
 // "own", "host", "other" or the name of a container.
-func ContainersJSON(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], gaps []inspect.Gap) error {
-	return rowsJSON(w, ContainerSchema, "containers", v, rows, cols, gaps)
+func ContainersJSON(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], missed Missed) error {
+	return rowsJSON(w, ContainerSchema, "containers", v, rows, cols, missed)
 }
 
 // ContainerTree writes a table of containers below their engine, their pod and

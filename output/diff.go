@@ -14,7 +14,7 @@ import (
 )
 
 // DiffSchema names the form of what nstool-diff(1) writes as JSON.
-const DiffSchema = "nstool/diff/1"
+const DiffSchema = "nstool/diff/2"
 
 // A Comparison is what two targets have of one type of namespace. A and B are
 // nil where one has none, or it could not be read: then Err is set.
@@ -128,7 +128,7 @@ func (v *View) comparable(r NamespaceReport) []Fact {
 		}))
 	case inspect.PID:
 		s.Add("init", orUnread(in.PID != nil && in.PID.Init != 0, func() string { return v.process(in.PID.Init) }))
-		s.Add("processes", strconv.Itoa(len(r.NS.Members)))
+		s.Add("processes", orUnread(v.Snapshot.Whole(inspect.Members), func() string { return strconv.Itoa(len(r.NS.Members)) }))
 		s.Add("depth", orUnread(in.PID != nil && in.PID.Level >= 0, func() string { return strconv.Itoa(in.PID.Level) }))
 	case inspect.User:
 		u := in.User
@@ -138,7 +138,7 @@ func (v *View) comparable(r NamespaceReport) []Fact {
 		s.Add("users", idMap(func() task.IDMap { return u.UIDMap }))
 		s.Add("groups", idMap(func() task.IDMap { return u.GIDMap }))
 		s.Add("setgroups", orUnread(u != nil, func() string { return u.Setgroups }))
-		s.Add("owns", v.owned(r.NS))
+		s.Add("owns", orUnread(v.Snapshot.NestedKnown(), func() string { return v.owned(r.NS) }))
 	case inspect.Time:
 		t := in.Time
 		s.Add("monotonic", orUnread(t != nil, func() string { return t.Monotonic.Truncate(time.Nanosecond).String() }))
@@ -228,15 +228,15 @@ func inode(c Comparison, ns *inspect.Namespace) string {
 
 // DiffJSON writes one object:
 //
-//	{"schema": "nstool/diff/1", "partial": false, "same": false, "a": "web", "b": "db",
+//	{"schema": "nstool/diff/2", "complete": true, "reasons": [], "same": false, "a": "web", "b": "db",
 //	 "types": [{"type": "net", "a": 4026532184, "b": 4026532284, "verdict": "different",
 //	            "differs": [{"what": "host name", "a": ["web"], "b": ["db"]}]}], "gaps": []}
-func DiffJSON(w io.Writer, a, b string, list []Comparison, gaps []inspect.Gap) error {
+func DiffJSON(w io.Writer, a, b string, list []Comparison, missed Missed) error {
 	same := !slices.ContainsFunc(list, func(c Comparison) bool { return !c.Same() })
 	types := []Object{}
 	number := func(ns *inspect.Namespace) any {
 		if ns == nil {
-			return nil
+			return Unknown
 		}
 		return ns.ID.Ino
 	}
@@ -247,13 +247,13 @@ func DiffJSON(w io.Writer, a, b string, list []Comparison, gaps []inspect.Gap) e
 		}
 		types = append(types, Object{{"type", c.Type.String()}, {"a", number(c.A)}, {"b", number(c.B)}, {"verdict", c.verdict()}, {"differs", differs}})
 	}
-	return Objects(w, DiffSchema, Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, gaps)
+	return Objects(w, DiffSchema, Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, missed)
 }
 
-// unlessUnknown is list, or null where it is not known.
+// unlessUnknown is list, or that it is not known.
 func unlessUnknown(list []string) any {
 	if slices.Equal(list, []string{"?"}) {
-		return nil
+		return Unknown
 	}
 	return append([]string{}, list...)
 }

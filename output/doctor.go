@@ -5,12 +5,10 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/nstool/nstool/inspect"
 )
 
 // DoctorSchema names the form of what [FindingsJSON] writes. See [Schema].
-const DoctorSchema = "nstool/doctor/1"
+const DoctorSchema = "nstool/doctor/2"
 
 // A Finding is something that is wrong, or worth to know.
 type Finding struct {
@@ -69,10 +67,10 @@ const plainColor = "\x1b[0m"
 
 // FindingsJSON writes one object:
 //
-//	{"schema": "nstool/doctor/1", "partial": false, "findings": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/doctor/2", "complete": true, "reasons": [], "findings": [{...}, ...], "gaps": [{...}, ...]}
 //
 // See [JSON] for strings.
-func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
+func FindingsJSON(w io.Writer, findings []Finding, missed Missed) error {
 	columns := []Column[Finding]{
 		{Name: "severity", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Severity) }},
 		{Name: "check", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Check) }},
@@ -85,5 +83,5 @@ func FindingsJSON(w io.Writer, findings []Finding, gaps []inspect.Gap) error {
 		{Name: "rests_on", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Rests) }},
 		{Name: "then", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Then) }},
 	}
-	return rowsJSON(w, DoctorSchema, "findings", nil, findings, columns, gaps)
+	return rowsJSON(w, DoctorSchema, "findings", nil, findings, columns, missed)
 }

@@ -87,12 +87,15 @@ var Interfaces = []Column[*network.Interface]{
 			}
 			names = append(names, name)
 		}
+		if names == nil && v.PartNetworks {
+			return Value{state: hidden}
+		}
 		return listValue(names)
 	}},
 	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.NS.ID.Ino) }},
-	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(_ *View, i *network.Interface) Value { return leaderOf(i.NS) }},
+	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(v *View, i *network.Interface) Value { return v.leaderOf(i.NS) }},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, func(v *View, i *network.Interface) Value { return commandOf(v, i.NS) }},
-	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, i *network.Interface) Value { return listValue(v.ownMounts(i.NS)) }},
+	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, i *network.Interface) Value { return v.nsfs(i.NS) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, i *network.Interface) Value { return textValue(v.place(i.NS)) }},
 	ofInterface("CONTAINER", containerName),
 	ofInterface("ENGINE", containerEngine),
@@ -198,11 +201,11 @@ func hardware(b []byte) string {
 }
 
 // InterfaceSchema names the form of what [InterfacesJSON] writes.
-const InterfaceSchema = "nstool/net/1"
+const InterfaceSchema = "nstool/net/2"
 
 // InterfacesJSON writes one object, as [JSON] does:
 //
-//	{"schema": "nstool/net/1", "partial": false, "interfaces": [{...}, ...], "gaps": [{...}, ...]}
-func InterfacesJSON(w io.Writer, v *View, rows []*network.Interface, cols []Column[*network.Interface], gaps []inspect.Gap) error {
-	return rowsJSON(w, InterfaceSchema, "interfaces", v, rows, cols, gaps)
+//	{"schema": "nstool/net/2", "complete": true, "reasons": [], "interfaces": [{...}, ...], "gaps": [{...}, ...]}
+func InterfacesJSON(w io.Writer, v *View, rows []*network.Interface, cols []Column[*network.Interface], missed Missed) error {
+	return rowsJSON(w, InterfaceSchema, "interfaces", v, rows, cols, missed)
 }

@@ -2,9 +2,7 @@ package output
 
 import (
 	"encoding/base64"
-	"errors"
 	"io"
-	"io/fs"
 	"iter"
 	"slices"
 	"strconv"
@@ -16,7 +14,7 @@ import (
 
 // Schema names the form of what [JSON] writes. It changes when a program that
 // reads the old form could not read the new one; new keys do not change it.
-const Schema = "nstool/ls/1"
+const Schema = "nstool/ls/2"
 
 // A Listing is what [JSON] writes.
 type Listing struct {
@@ -24,8 +22,7 @@ type Listing struct {
 	Namespaces []*inspect.Namespace
 	Columns    []Column[*inspect.Namespace]
 
-	// Gaps are what could not be read.
-	Gaps []inspect.Gap
+	Missed Missed
 
 	// Processes are the members of the namespaces, if they were asked for;
 	// nil leaves the key out.
@@ -33,18 +30,36 @@ type Listing struct {
 	ProcessColumns []Column[*inspect.Process]
 }
 
+// Missed is what could not be read, and what that means in a few words.
+type Missed struct {
+	Gaps    []inspect.Gap
+	Reasons []string
+}
+
+// MissedBy is what a snapshot, which may be nil, could not read, and more.
+func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
+	var m Missed
+	if snap == nil {
+		snap = &inspect.Snapshot{}
+	}
+	m.Gaps = append(slices.Clone(snap.Gaps()), more...)
+	m.Reasons = snap.Reasons(m.Gaps)
+	return m
+}
+
 // JSON writes one object:
 //
-//	{"schema": "nstool/ls/1", "partial": false, "namespaces": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/ls/2", "complete": true, "reasons": [], "namespaces": [{...}, ...], "gaps": [{...}, ...]}
 //
-// Lists are flat. The keys of a namespace are the names of its columns in lower
-// case. None is null; hidden is null too, and for a relation
-// {"unknown": "hidden"}. Strings are true to what was read: control characters
+// It is complete if all could be read; else there are reasons. Lists are flat. The
+// keys of a namespace are the names of its columns in lower case. None is null,
+// and of a list []. What is not known is null too, of a list as well, and then the
+// key is one of those that the list "unknown" of the row names. Strings are true to what was read: control characters
 // are escaped as JSON escapes them. Only bytes that are no UTF-8, which JSON
 // cannot hold, are replaced by U+FFFD, and then a second key, with "_base64"
 // behind the name, has the bytes themselves.
 func JSON(w io.Writer, l Listing) error {
-	e := newEncoder(w, Schema, l.Gaps)
+	e := newEncoder(w, Schema, l.Missed)
 	e.raw(`,"namespaces":[`)
 	encodeRows(e, l.View, l.Namespaces, l.Columns)
 	e.raw(`]`)
@@ -53,17 +68,17 @@ func JSON(w io.Writer, l Listing) error {
 		encodeRows(e, l.View, l.Processes, l.ProcessColumns)
 		e.raw(`]`)
 	}
-	e.gaps(l.Gaps)
+	e.gaps(l.Missed.Gaps)
 	return e.flush()
 }
 
 // rowsJSON writes an object with one list of rows, below key.
-func rowsJSON[R any](w io.Writer, schema, key string, v *View, rows []R, cols []Column[R], gaps []inspect.Gap) error {
-	e := newEncoder(w, schema, gaps)
+func rowsJSON[R any](w io.Writer, schema, key string, v *View, rows []R, cols []Column[R], missed Missed) error {
+	e := newEncoder(w, schema, missed)
 	e.raw(`,"` + key + `":[`)
 	encodeRows(e, v, rows, cols)
 	e.raw(`]`)
-	e.gaps(gaps)
+	e.gaps(missed.Gaps)
 	return e.flush()
 }
 
@@ -89,6 +104,7 @@ func (e *encoder) gaps(gaps []inspect.Gap) {
 
 func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
 	keys := Lower(cols)
+	var unknown []string
 	for i, r := range rows {
 		if i > 0 {
 			e.raw(",")
@@ -99,9 +115,16 @@ func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
 				e.raw(",")
 			}
 			e.raw(`"` + keys[k] + `":`)
-			e.value(v, keys[k], c.value(v, r), c.Kind)
+			val := c.value(v, r)
+			if val.state == hidden {
+				unknown = append(unknown, keys[k])
+			}
+			e.value(v, keys[k], val, c.Kind)
 		}
+		e.raw(`,"unknown":`)
+		e.names(unknown)
 		e.raw("}")
+		unknown = unknown[:0]
 		if len(e.buf) > 32<<10 {
 			e.write()
 		}
@@ -118,9 +141,10 @@ type encoder struct {
 
 // newEncoder begins the object that every command writes: what it is, and whether
 // all could be read. See [encoder.gaps] for its end.
-func newEncoder(w io.Writer, schema string, gaps []inspect.Gap) *encoder {
+func newEncoder(w io.Writer, schema string, missed Missed) *encoder {
 	e := &encoder{w: w}
-	e.raw(`{"schema":"` + schema + `","partial":` + strconv.FormatBool(len(gaps) > 0))
+	e.raw(`{"schema":"` + schema + `","complete":` + strconv.FormatBool(len(missed.Gaps) == 0) + `,"reasons":`)
+	e.names(missed.Reasons)
 	return e
 }
 
@@ -141,12 +165,14 @@ func (e *encoder) flush() error {
 // value writes v, and a second key behind it where the string cannot say all.
 func (e *encoder) value(view *View, key string, v Value, k Kind) {
 	switch {
-	case k == Relation:
-		e.relation(v)
-	case v.state != known && (k == List || k == Holders):
+	case v.state == none && (k == List || k == Holders):
 		e.raw("[]")
 	case v.state != known:
 		e.raw("null")
+	case k == Relation:
+		e.raw(`{"ns":`)
+		e.buf = strconv.AppendInt(e.buf, v.num, 10)
+		e.raw("}")
 	case k == Number, k == Age:
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
 	case k == Flag:
@@ -168,8 +194,8 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 	}
 }
 
-// strings writes a list, and the same in base64 behind it if one is no UTF-8.
-func (e *encoder) strings(key string, list []string) {
+// names writes a list of strings that are UTF-8.
+func (e *encoder) names(list []string) {
 	e.raw("[")
 	for i, s := range list {
 		if i > 0 {
@@ -178,6 +204,11 @@ func (e *encoder) strings(key string, list []string) {
 		e.string(s)
 	}
 	e.raw("]")
+}
+
+// strings writes a list, and the same in base64 behind it if one is no UTF-8.
+func (e *encoder) strings(key string, list []string) {
+	e.names(list)
 	if slices.ContainsFunc(list, invalid) {
 		e.raw(`,"` + key + `_base64":[`)
 		for i, s := range list {
@@ -203,25 +234,6 @@ func invalid(s string) bool { return !utf8.ValidString(s) }
 
 func (e *encoder) base64(s string) {
 	e.raw(`"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"`)
-}
-
-func (e *encoder) relation(v Value) {
-	switch v.state {
-	case known:
-		e.raw(`{"ns":`)
-		e.buf = strconv.AppendInt(e.buf, v.num, 10)
-		e.raw("}")
-	case hidden:
-		e.raw(`{"unknown":`)
-		if errors.Is(v.rel.Err, fs.ErrPermission) {
-			e.string("hidden")
-		} else {
-			e.string(v.rel.Err.Error())
-		}
-		e.raw("}")
-	default:
-		e.raw("null")
-	}
 }
 
 // holders writes what keeps a namespace alive, or has a socket open.

@@ -72,7 +72,7 @@ var Listeners = []Column[*network.Listener]{
 	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.Inode, 1) }},
 	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.NS.ID.Ino) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.place(l.NS)) }},
-	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return listValue(v.ownMounts(l.NS)) }},
+	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return v.nsfs(l.NS) }},
 	ofListener("CONTAINER", containerName),
 	ofListener("ENGINE", containerEngine),
 	ofListener("CID", containerID),
@@ -122,27 +122,17 @@ func ofFirst(f func(*View, inspect.Holder) Value) func(*View, *network.Listener)
 		if h, ok := first(l); ok {
 			return f(v, h)
 		}
-		return v.nobody(l)
+		return v.noHolder(l)
 	}
 }
 
-// nobody is the value of a socket of which no process was found: there is none, or
+// noHolder is the value of a socket of which no process was found: there is none, or
 // it is one whose descriptors could not be read.
-func (v *View) nobody(l *network.Listener) Value {
-	if l.Inode != 0 && v.unreadFDs() {
-		return Value{state: hidden}
+func (v *View) noHolder(l *network.Listener) Value {
+	if l.Inode == 0 {
+		return Value{}
 	}
-	return Value{}
-}
-
-// unreadFDs reports whether there are processes whose descriptors could not be
-// read.
-func (v *View) unreadFDs() bool {
-	if v.hidesFDs == nil {
-		unread := slices.ContainsFunc(v.Snapshot.Gaps(), func(g inspect.Gap) bool { return g.PID != 0 && (g.What == "ns" || g.What == "fd") })
-		v.hidesFDs = &unread
-	}
-	return *v.hidesFDs
+	return v.absent(inspect.FDs)
 }
 
 func (v *View) makerOf(l *network.Listener) Value {
@@ -152,14 +142,17 @@ func (v *View) makerOf(l *network.Listener) Value {
 	return textValue(v.userName(uint32(l.UID)))
 }
 
+// nobodyHas says of a socket that no process has it open.
+const nobodyHas = "no process"
+
 // holdersOfListener lists who has a socket open: "nginx (812 fd 6)". That nobody
 // has is said in words.
 func holdersOfListener(v *View, l *network.Listener) Value {
 	if len(l.Holders) == 0 {
-		if n := v.nobody(l); n.state == hidden {
+		if n := v.noHolder(l); n.state == hidden {
 			return n
 		}
-		return Value{state: known, list: []string{"no process"}, holders: slices.Values(l.Holders)}
+		return Value{state: known, list: []string{nobodyHas}, holders: slices.Values(l.Holders)}
 	}
 	val := Value{state: known, holders: slices.Values(l.Holders)}
 	for _, h := range l.Holders {
@@ -222,11 +215,11 @@ func familyOf(l *network.Listener) string {
 }
 
 // ListenerSchema names the form of what [ListenersJSON] writes.
-const ListenerSchema = "nstool/ports/1"
+const ListenerSchema = "nstool/ports/2"
 
 // ListenersJSON writes one object, as [JSON] does:
 //
-//	{"schema": "nstool/ports/1", "partial": false, "sockets": [{...}, ...], "gaps": [{...}, ...]}
-func ListenersJSON(w io.Writer, v *View, rows []*network.Listener, cols []Column[*network.Listener], gaps []inspect.Gap) error {
-	return rowsJSON(w, ListenerSchema, "sockets", v, rows, cols, gaps)
+//	{"schema": "nstool/ports/2", "complete": true, "reasons": [], "sockets": [{...}, ...], "gaps": [{...}, ...]}
+func ListenersJSON(w io.Writer, v *View, rows []*network.Listener, cols []Column[*network.Listener], missed Missed) error {
+	return rowsJSON(w, ListenerSchema, "sockets", v, rows, cols, missed)
 }

@@ -2,6 +2,7 @@ package output
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,9 +16,11 @@ var Namespaces = []Column[*inspect.Namespace]{
 	{"NS", "inode number of the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.ID.Ino) }},
 	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", Text, 0, func(_ *View, ns *inspect.Namespace) Value { return textValue(ns.Type.String()) }},
 	{"PATH", "a file that leads to the namespace", Text, 0, pathOf},
-	{"NPROCS", "number of member processes", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(len(ns.Members)) }},
-	{"NTHREADS", "number of threads in the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.Threads) }},
-	{"PID", "the member with the lowest PID: the leader", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return leaderOf(ns) }},
+	{"NPROCS", "number of member processes", Number, 0, func(v *View, ns *inspect.Namespace) Value { return v.membersOf(ns) }},
+	{"NTHREADS", "number of threads in the namespace", Number, 0, func(v *View, ns *inspect.Namespace) Value {
+		return v.countOf(ns.Threads, inspect.Members|inspect.Threads)
+	}},
+	{"PID", "the member with the lowest PID: the leader", Number, 0, func(v *View, ns *inspect.Namespace) Value { return v.leaderOf(ns) }},
 	{"PPID", "parent process of the leader", Number, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, commandOf},
 	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", Number, Detail, func(v *View, ns *inspect.Namespace) Value {
@@ -31,22 +34,22 @@ var Namespaces = []Column[*inspect.Namespace]{
 	ofContainer("CID", containerID),
 	ofContainer("IMAGE", containerImage),
 	ofContainer("POD", containerPod),
-	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.NetNSID, 0) }},
+	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
 	{"NSFS", "where the namespace is mounted in the caller's mount namespace", List, 0, func(v *View, ns *inspect.Namespace) Value {
-		return listValue(v.ownMounts(ns))
+		return v.nsfs(ns)
 	}},
 	{"PNS", "inode number of the parent, of PID and user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		return Value{state: relationState(ns.Parent), num: int64(ns.Parent.ID.Ino)}
+		return parentOf(ns)
 	}},
 	{"ONS", "inode number of the owning user namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
 		return Value{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
 	}},
 	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(inspect.User, ns.Owner) }},
-	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(ns.Type, ns.Parent) }},
-	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.Creator, 0) }},
+	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return parentOf(ns) }},
+	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return creatorOf(ns) }},
 	{"HOLDERS", "all that keeps the namespace alive", Holders, HolderDetail, holdersOf},
-	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberFrom(ns.NSID, 1) }},
-	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
+	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return started(d) })},
 }
 
 // ofContainer makes a column of what there is to say of the container that a
@@ -56,16 +59,59 @@ func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 		if !v.Identified {
 			return Value{}
 		}
-		return f.value(v.Snapshot.ContainerWith(ns))
+		c := v.Snapshot.ContainerWith(ns)
+		if c == nil && len(ns.Members) == 0 {
+			return v.absent(inspect.Members)
+		}
+		return f.value(c)
 	}}
 }
 
 // leaderOf returns the PID of the leader of a namespace.
-func leaderOf(ns *inspect.Namespace) Value {
+func (v *View) leaderOf(ns *inspect.Namespace) Value {
 	if l := ns.Leader(); l != nil {
 		return numberValue(l.PID)
 	}
-	return Value{}
+	return v.absent(inspect.Members)
+}
+
+// membersOf returns how many members of a namespace were seen. That there are
+// none is known only if every process was.
+func (v *View) membersOf(ns *inspect.Namespace) Value {
+	return v.countOf(len(ns.Members), inspect.Members)
+}
+
+// countOf is n, of which 0 means something only if all of these facts are known.
+func (v *View) countOf(n int, facts inspect.Facts) Value {
+	if n == 0 && !v.Snapshot.Whole(facts) {
+		return Value{state: hidden}
+	}
+	return numberValue(n)
+}
+
+// ifAsked is val, or where that is none and the kernel could not be asked about
+// ns, not known.
+func ifAsked(ns *inspect.Namespace, val Value) Value {
+	if val.state == none && ns.Owner.Err != nil && !errors.Is(ns.Owner.Err, inspect.ErrHidden) {
+		return Value{state: hidden}
+	}
+	return val
+}
+
+func creatorOf(ns *inspect.Namespace) Value {
+	if ns.Creator < 0 && ns.Type == inspect.User && !ns.Owner.None() {
+		return Value{state: hidden}
+	}
+	return numberFrom(ns.Creator, 0)
+}
+
+// parentOf returns the parent of a namespace. That only some types have one is
+// known of all.
+func parentOf(ns *inspect.Namespace) Value {
+	if !ns.Type.Hierarchical() {
+		return Value{}
+	}
+	return relationValue(ns.Type, ns.Parent)
 }
 
 // ofLeader makes a column of what the leader of a namespace says.
@@ -74,7 +120,7 @@ func ofLeader(f func(*View, inspect.Detail) Value) func(*View, *inspect.Namespac
 		if l := ns.Leader(); l != nil {
 			return ofDetail(v, l.PID, f)
 		}
-		return Value{}
+		return v.absent(inspect.Members)
 	}
 }
 
@@ -99,6 +145,8 @@ func uidOf(v *View, ns *inspect.Namespace, value func(uint32) Value) Value {
 	switch l := ns.Leader(); {
 	case l != nil:
 		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) Value { return value(d.UID) })
+	case !v.Snapshot.Whole(inspect.Members):
+		return Value{state: hidden}
 	case ns.Creator >= 0:
 		return value(uint32(ns.Creator))
 	}
@@ -112,6 +160,17 @@ func (v *View) userName(uid uint32) string {
 		}
 	}
 	return fmt.Sprint(uid)
+}
+
+// nsfs returns where ns is mounted in the mount namespace of the caller.
+func (v *View) nsfs(ns *inspect.Namespace) Value {
+	if paths := v.ownMounts(ns); len(paths) > 0 {
+		return listValue(paths)
+	}
+	if own, ok := v.own(inspect.Mnt); !ok || !v.Snapshot.MountsKnown(own) {
+		return Value{state: hidden}
+	}
+	return Value{}
 }
 
 // ownMounts returns where ns is mounted in the mount namespace of the caller.
@@ -140,7 +199,7 @@ func (v *View) own(t inspect.Type) (inspect.ID, bool) {
 
 // pathOf returns a file that leads to the namespace: for one without members
 // it goes through what else holds it.
-func pathOf(_ *View, ns *inspect.Namespace) Value {
+func pathOf(v *View, ns *inspect.Namespace) Value {
 	if l := ns.Leader(); l != nil {
 		return textValue(fmt.Sprintf("/proc/%d/ns/%s", l.PID, ns.Type))
 	}
@@ -149,7 +208,7 @@ func pathOf(_ *View, ns *inspect.Namespace) Value {
 			return textValue(p)
 		}
 	}
-	return Value{}
+	return v.absent(inspect.AllFacts)
 }
 
 func commandOf(v *View, ns *inspect.Namespace) Value {
@@ -199,7 +258,7 @@ func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool
 		val.list = append(val.list, count(n, "owned or child namespace", "owned or child namespaces"))
 	}
 	if len(val.list) == 0 {
-		return Value{}
+		return v.absent(inspect.AllFacts)
 	}
 	return val
 }

@@ -10,31 +10,40 @@ import (
 // An Object is an object of JSON, with its keys in order.
 type Object []Pair
 
-// A Pair is a key and its value: nil, a bool, a string, an int, int64, uint32 or
-// uint64, an [Object], an [inspect.Relation], or a slice of strings, ints or
-// Objects.
+// A Pair is a key and its value: nil, [Unknown], a bool, a string, an int, int64,
+// uint32 or uint64, an [Object], an [inspect.Relation], or a slice of strings, ints
+// or Objects.
 type Pair struct {
 	Key   string
 	Value any
 }
 
+// Unknown is the value of what is not known. It is written as null, and its key is
+// one of those that the list "unknown" of the object names.
+var Unknown any = unknown{}
+
+type unknown struct{}
+
 // Objects writes one object with the given schema, the pairs of top, and what
 // could not be read, as [JSON] does: strings that are no UTF-8 have a second key
 // with "_base64" behind its name.
-func Objects(w io.Writer, schema string, top Object, gaps []inspect.Gap) error {
-	e := newEncoder(w, schema, gaps)
+func Objects(w io.Writer, schema string, top Object, missed Missed) error {
+	e := newEncoder(w, schema, missed)
 	for _, p := range top {
 		e.raw(`,`)
 		e.pair(p, true)
 	}
-	e.gaps(gaps)
+	e.unknown(top, false)
+	e.gaps(missed.Gaps)
 	return e.flush()
 }
 
 // encoded is a value that writes itself.
 type encoded func(*encoder)
 
-func (e *encoder) object(o Object) {
+// object writes an object; row says that it is one of a list at the top, which
+// names what is unknown also where nothing is.
+func (e *encoder) object(o Object, row bool) {
 	e.raw("{")
 	for i, p := range o {
 		if i > 0 {
@@ -42,7 +51,23 @@ func (e *encoder) object(o Object) {
 		}
 		e.pair(p, false)
 	}
+	e.unknown(o, row)
 	e.raw("}")
+}
+
+// unknown names the keys of o that are not known, if there are any, and of a row
+// anyway.
+func (e *encoder) unknown(o Object, row bool) {
+	var names []string
+	for _, p := range o {
+		if r, ok := p.Value.(inspect.Relation); isUnknown(p.Value) || ok && relationState(r) == hidden {
+			names = append(names, p.Key)
+		}
+	}
+	if row || names != nil {
+		e.raw(`,"unknown":`)
+		e.names(names)
+	}
 }
 
 // pair writes a key and its value. Objects in a list at the top stand each in a
@@ -50,7 +75,7 @@ func (e *encoder) object(o Object) {
 func (e *encoder) pair(p Pair, top bool) {
 	e.raw(`"` + p.Key + `":`)
 	switch v := p.Value.(type) {
-	case nil:
+	case nil, unknown:
 		e.raw("null")
 	case bool:
 		e.raw(strconv.FormatBool(v))
@@ -65,11 +90,11 @@ func (e *encoder) pair(p Pair, top bool) {
 	case uint64:
 		e.buf = strconv.AppendUint(e.buf, v, 10)
 	case inspect.Relation:
-		e.relation(Value{state: relationState(v), rel: v, num: int64(v.ID.Ino)})
+		e.value(nil, p.Key, relationValue(0, v), Relation)
 	case encoded:
 		v(e)
 	case Object:
-		e.object(v)
+		e.object(v, false)
 	case []string:
 		e.strings(p.Key, v)
 	case []int:
@@ -90,10 +115,15 @@ func (e *encoder) pair(p Pair, top bool) {
 			if top {
 				e.raw("\n  ")
 			}
-			e.object(o)
+			e.object(o, top)
 		}
 		e.raw("]")
 	default:
 		panic("output: a value of JSON that is none") // a mistake of this package's caller
 	}
+}
+
+func isUnknown(v any) bool {
+	_, ok := v.(unknown)
+	return ok
 }

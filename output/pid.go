@@ -6,12 +6,11 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
 )
 
 // PidSchema names the form of what nstool-pid(1) writes as JSON.
-const PidSchema = "nstool/pid/1"
+const PidSchema = "nstool/pid/2"
 
 // A TaskReport is what a task is called in each PID namespace, or why that is
 // not known.
@@ -64,9 +63,9 @@ func PidNumbers(w io.Writer, reports []TaskReport, innermost bool) error {
 
 // PidJSON writes one object:
 //
-//	{"schema": "nstool/pid/1", "partial": false, "tasks": [{"asked": "1", "pid": 3932, "tid": null, "comm": "nginx",
+//	{"schema": "nstool/pid/2", "complete": true, "reasons": [], "tasks": [{"asked": "1", "pid": 3932, "tid": null, "comm": "nginx",
 //	  "levels": [{"pid": 3932, "ns": 4026531836, "container": null}, ...], "error": null}], "gaps": []}
-func PidJSON(w io.Writer, v *View, reports []TaskReport, gaps []inspect.Gap) error {
+func PidJSON(w io.Writer, v *View, reports []TaskReport, missed Missed) error {
 	tasks := []Object{}
 	for _, r := range reports {
 		o := Object{{"asked", r.Asked}, {"pid", nil}, {"tid", nil}, {"comm", nil}, {"levels", []Object{}}, {"error", nil}}
@@ -81,7 +80,7 @@ func PidJSON(w io.Writer, v *View, reports []TaskReport, gaps []inspect.Gap) err
 		}
 		levels := []Object{}
 		for _, l := range r.Levels {
-			level := Object{{"pid", l.PID}, {"ns", nil}, {"container", nil}}
+			level := Object{{"pid", l.PID}, {"ns", Unknown}, {"container", Unknown}}
 			if l.NS != nil {
 				level[1].Value = l.NS.ID.Ino
 				level[2].Value = textOr(v.Snapshot.ContainerWith(l.NS).String())
@@ -91,5 +90,5 @@ func PidJSON(w io.Writer, v *View, reports []TaskReport, gaps []inspect.Gap) err
 		o[4].Value = levels
 		tasks = append(tasks, o)
 	}
-	return Objects(w, PidSchema, Object{{"tasks", tasks}}, gaps)
+	return Objects(w, PidSchema, Object{{"tasks", tasks}}, missed)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // PinSchema names the form of what [PinsJSON] writes. See [Schema].
-const PinSchema = "nstool/pins/1"
+const PinSchema = "nstool/pins/2"
 
 // A Pin is a name that keeps a namespace alive, or did.
 type Pin struct {
@@ -19,11 +19,13 @@ type Pin struct {
 	// Ino is the inode number of the namespace, or 0 if it is not there.
 	Ino uint64
 	// Why says why the pin is dead; "" if it lives.
-	Why  string
-	By   string // who made it, or "" if that cannot be told
-	Path string
-	UID  uint32    // owner of the file
-	Made time.Time // zero if it is not known
+	Why string
+	// Unsure says that it may be dead, as far as could be seen.
+	Unsure bool
+	By     string // who made it, or "" if that cannot be told
+	Path   string
+	UID    uint32    // owner of the file
+	Made   time.Time // zero if it is not known
 	// Namespace is what a scan found of it, or nil.
 	Namespace *inspect.Namespace
 }
@@ -35,21 +37,24 @@ var Pins = []Column[*Pin]{
 	{"NS", "inode number of the namespace", Number, 0, func(_ *View, p *Pin) Value { return numberFrom(p.Ino, 1) }},
 	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, p *Pin) Value {
 		if p.Namespace == nil {
-			return Value{}
+			return p.unfound()
 		}
-		return numberFrom(p.Namespace.NSID, 1)
+		return ifAsked(p.Namespace, numberFrom(p.Namespace.NSID, 1))
 	}},
 	{"STATE", "alive, or dead: the namespace cannot be entered any more", Text, 0, func(_ *View, p *Pin) Value {
-		if p.Why != "" {
+		switch {
+		case p.Why != "":
 			return textValue("dead")
+		case p.Unsure:
+			return Value{state: hidden}
 		}
 		return textValue("alive")
 	}},
-	{"NPROCS", "number of member processes", Number, 0, func(_ *View, p *Pin) Value {
+	{"NPROCS", "number of member processes", Number, 0, func(v *View, p *Pin) Value {
 		if p.Namespace == nil {
-			return Value{}
+			return p.unfound()
 		}
-		return numberValue(len(p.Namespace.Members))
+		return v.membersOf(p.Namespace)
 	}},
 	{"AGE", "how long ago it was made", Text, 0, func(v *View, p *Pin) Value {
 		if p.Made.IsZero() {
@@ -60,21 +65,35 @@ var Pins = []Column[*Pin]{
 	{"MADE", "when it was made", When, 0, func(_ *View, p *Pin) Value { return whenValue(p.Made) }},
 	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, p *Pin) Value {
 		if p.Namespace == nil {
-			return Value{}
+			return p.unfound()
 		}
 		return relationValue(inspect.User, p.Namespace.Owner)
 	}},
 	{"UID", "owner of the file", Number, 0, func(_ *View, p *Pin) Value { return numberValue(p.UID) }},
 	{"BY", "who made it: nstool, ip-netns, docker, cni, crio or snapd", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.By) }},
 	{"PATH", "file that the namespace is mounted on", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Path) }},
-	{"WHY", "why it is dead", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Why) }},
+	{"WHY", "why it is dead", Text, 0, func(_ *View, p *Pin) Value {
+		if p.Unsure && p.Why == "" {
+			return Value{state: hidden}
+		}
+		return textValue(p.Why)
+	}},
 	{"HOLDERS", "what keeps the namespace alive besides this pin", Holders, HolderDetail, func(v *View, p *Pin) Value {
 		if p.Namespace == nil {
-			return Value{}
+			return p.unfound()
 		}
 		// Its copies in other mount namespaces go with it.
 		return v.holdersBut(p.Namespace, func(h inspect.Holder) bool { return h.Kind == inspect.ByMount && h.Path == p.Path })
 	}},
+}
+
+// unfound is the value of what only the namespace tells, of one that is not there,
+// or that the scan did not come by.
+func (p *Pin) unfound() Value {
+	if p.Why != "" {
+		return Value{}
+	}
+	return Value{state: hidden}
 }
 
 // PinDefaults returns the columns that are shown when none are asked for; dead
@@ -89,12 +108,12 @@ func PinDefaults(dead bool) []Column[*Pin] {
 
 // PinsJSON writes one object:
 //
-//	{"schema": "nstool/pins/1", "partial": false, "pins": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/pins/2", "complete": true, "reasons": [], "pins": [{...}, ...], "gaps": [{...}, ...]}
 //
 // The keys are the names of the columns in lower case; see [JSON].
-func PinsJSON(w io.Writer, v *View, pins []*Pin, gaps []inspect.Gap) error {
+func PinsJSON(w io.Writer, v *View, pins []*Pin, missed Missed) error {
 	cols := slices.DeleteFunc(slices.Clone(Pins), func(c Column[*Pin]) bool { return c.Name == "AGE" })
-	return rowsJSON(w, PinSchema, "pins", v, pins, cols, gaps)
+	return rowsJSON(w, PinSchema, "pins", v, pins, cols, missed)
 }
 
 // age says a duration in one unit.

@@ -24,7 +24,7 @@ var Processes = []Column[*inspect.Process]{
 		return textValue(v.Status[p.PID].Cgroup)
 	}},
 	{"STATE", "state, as in proc_pid_stat(5)", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(string(rune(d.State))) })},
-	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return whenValue(d.Start) })},
+	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return started(d) })},
 	ofOwnContainer("CONTAINER", containerName),
 	ofOwnContainer("ENGINE", containerEngine),
 	ofOwnContainer("CID", containerID),

@@ -12,7 +12,7 @@ import (
 )
 
 // ShowSchema names the form of what nstool-show(1) writes as JSON.
-const ShowSchema = "nstool/show/1"
+const ShowSchema = "nstool/show/2"
 
 // A NamespaceReport is what there is to say about one namespace.
 type NamespaceReport struct {
@@ -48,7 +48,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	s.Add("owner", v.relation(ns.Owner, ns, "it is the initial one"))
 	if ns.Type.Hierarchical() {
 		s.Add("parent", v.relation(ns.Parent, ns, "it is the initial one"))
-		s.Add("children", v.namespaces(slices.Collect(v.Snapshot.Children(ns.ID)), "none")...)
+		s.Add("children", v.namespaces(slices.Collect(v.Snapshot.Children(ns.ID)), v.noNested())...)
 	}
 	if ns.Type == inspect.User {
 		s.Add("owns", v.owned(ns))
@@ -56,7 +56,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	}
 	s.Add("members", v.memberLines(ns, r.Inside)...)
 	s.Add("held by", v.otherHolders(ns)...)
-	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.Snapshot.Unread())...)
+	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.Snapshot.Unseen(inspect.AllFacts))...)
 	s.Facts = append(s.Facts, v.InsideFacts(r)...)
 	return s
 }
@@ -144,7 +144,7 @@ func (v *View) owned(user *inspect.Namespace) string {
 		total++
 	}
 	if total == 0 {
-		return "none"
+		return v.noNested()
 	}
 	var words []string
 	for t := range inspect.AllTypes.All() {
@@ -153,6 +153,23 @@ func (v *View) owned(user *inspect.Namespace) string {
 		}
 	}
 	return count(total, "namespace", "namespaces") + ": " + strings.Join(words, ", ")
+}
+
+// noNested says that a namespace owns or encloses none, as far as that is known.
+func (v *View) noNested() string {
+	if v.Snapshot.NestedKnown() {
+		return "none"
+	}
+	return "none that can be seen"
+}
+
+// nobody says that nobody does something, if all of these facts are known, and
+// else why that is not.
+func (v *View) nobody(word string, facts inspect.Facts) string {
+	if why := v.Snapshot.Unseen(facts); why != nil {
+		return "?   " + why[0]
+	}
+	return word
 }
 
 func (v *View) creator(ns *inspect.Namespace) string {
@@ -177,7 +194,7 @@ func (v *View) user(uid uint32) string {
 // memberLines lists the members of a namespace, with what it calls them if it is one of PIDs.
 func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
 	if len(ns.Members) == 0 {
-		return []string{"none"}
+		return []string{v.nobody("none", inspect.Members)}
 	}
 	whole := v.Snapshot.ContainerWith(ns)
 	var lines []string
@@ -218,10 +235,15 @@ func (v *View) otherHolders(ns *inspect.Namespace) []string {
 	if n > MostLines {
 		lines = append(lines, more(n-MostLines))
 	}
-	if n == 0 {
-		return []string{"nothing else"}[:min(1, len(ns.Members))]
+	switch {
+	case n > 0:
+		return lines
+	case len(ns.Members) == 0:
+		return nil
+	case !v.Snapshot.Whole(inspect.AllFacts):
+		return []string{"nothing else that can be seen"}
 	}
-	return lines
+	return []string{"nothing else"}
 }
 
 // hold is describe, with whose a nested namespace is.
@@ -334,9 +356,9 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 	return lines
 }
 
-// goesWhen puts conditions into a sentence, in lines, and says how many processes
-// could not be looked into.
-func goesWhen(conditions []string, unread int) []string {
+// goesWhen puts conditions into a sentence, in lines, and says why there may be
+// others.
+func goesWhen(conditions, unseen []string) []string {
 	if conditions[0] == goesNever {
 		return conditions
 	}
@@ -350,11 +372,14 @@ func goesWhen(conditions []string, unread int) []string {
 	for i := range lines[:len(lines)-1] {
 		lines[i] += ", and"
 	}
-	if unread > 0 {
-		lines = append(lines, "as far as can be seen: "+count(unread, "process", "processes")+" could not be read")
+	if unseen != nil {
+		lines = append(lines, asFar(unseen))
 	}
 	return lines
 }
+
+// asFar says that something is true of what was seen, and what was not.
+func asFar(unseen []string) string { return "as far as can be seen: " + strings.Join(unseen, "; ") }
 
 func has(n int) string {
 	if n == 1 {

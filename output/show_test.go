@@ -54,15 +54,15 @@ func TestBroken(t *testing.T) {
 func TestGoesWhen(t *testing.T) {
 	for _, test := range []struct {
 		conditions []string
-		unread     int
+		unseen     []string
 		want       []string
 	}{
-		{[]string{goesNever}, 3, []string{goesNever}},
-		{[]string{goesUnknown}, 0, []string{goesUnknown}},
-		{[]string{"a"}, 0, []string{"when a"}},
-		{[]string{"a", "b"}, 1, []string{"when a, and", "b", "as far as can be seen: 1 process could not be read"}},
+		{[]string{goesNever}, []string{"x"}, []string{goesNever}},
+		{[]string{goesUnknown}, nil, []string{goesUnknown}},
+		{[]string{"a"}, nil, []string{"when a"}},
+		{[]string{"a", "b"}, []string{"x", "y"}, []string{"when a, and", "b", "as far as can be seen: x; y"}},
 	} {
-		if got := goesWhen(slices.Clone(test.conditions), test.unread); !slices.Equal(got, test.want) {
+		if got := goesWhen(slices.Clone(test.conditions), test.unseen); !slices.Equal(got, test.want) {
 			t.Errorf("%q: %q; want %q", test.conditions, got, test.want)
 		}
 	}
@@ -70,7 +70,7 @@ func TestGoesWhen(t *testing.T) {
 	for range 100 {
 		many = append(many, "x")
 	}
-	if got := goesWhen(many, 0); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
+	if got := goesWhen(many, nil); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -116,18 +116,18 @@ func TestObjects(t *testing.T) {
 		{"big", uint64(1) << 63},
 		{"list", []string{"x", "\xfe"}},
 		{"ints", []int{1, 2}},
-		{"objects", []Object{{{"k", uint32(1)}}, {}}},
-		{"object", Object{{"long", int64(7)}}},
+		{"objects", []Object{{{"k", uint32(1)}}, {{"more", Unknown}}}},
+		{"object", Object{{"long", Unknown}, {"short", int64(7)}}},
 		{"relation", inspect.Relation{ID: inspect.ID{Ino: 5}}},
 		{"hidden", inspect.Relation{Err: inspect.ErrHidden}},
 	}
-	if err := Objects(&b, "test/1", o, nil); err != nil {
+	if err := Objects(&b, "test/1", o, Missed{}); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"schema":"test/1","partial":false,"none":null,"yes":true,"text":"a` + "\ufffd" + `","text_base64":"Yf8=","n":-5,"big":9223372036854775808,` +
+	want := `{"schema":"test/1","complete":true,"reasons":[],"none":null,"yes":true,"text":"a` + "\ufffd" + `","text_base64":"Yf8=","n":-5,"big":9223372036854775808,` +
 		`"list":["x","` + "\ufffd" + `"],"list_base64":["eA==","/g=="],"ints":[1,2],"objects":[
-  {"k":1},
-  {}],"object":{"long":7},"relation":{"ns":5},"hidden":{"unknown":"hidden"},"gaps":[]}
+  {"k":1,"unknown":[]},
+  {"more":null,"unknown":["more"]}],"object":{"long":null,"short":7,"unknown":["long"]},"relation":{"ns":5},"hidden":null,"unknown":["hidden"],"gaps":[]}
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

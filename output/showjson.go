@@ -2,6 +2,7 @@ package output
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 
 // ShowJSON writes one object with lists of namespaces and processes:
 //
-//	{"schema": "nstool/show/1", "partial": false, "namespaces": [{...}], "processes": [{...}], "gaps": [...]}
-func ShowJSON(w io.Writer, v *View, namespaces []NamespaceReport, processes []ProcessReport, gaps []inspect.Gap) error {
+//	{"schema": "nstool/show/2", "complete": true, "reasons": [], "namespaces": [{...}], "processes": [{...}], "gaps": [...]}
+func ShowJSON(w io.Writer, v *View, namespaces []NamespaceReport, processes []ProcessReport, missed Missed) error {
 	top := Object{{"namespaces", []Object{}}, {"processes", []Object{}}}
 	for _, r := range namespaces {
 		top[0].Value = append(top[0].Value.([]Object), v.namespaceObject(r))
@@ -23,7 +24,7 @@ func ShowJSON(w io.Writer, v *View, namespaces []NamespaceReport, processes []Pr
 	for _, r := range processes {
 		top[1].Value = append(top[1].Value.([]Object), v.processObject(r))
 	}
-	return Objects(w, ShowSchema, top, gaps)
+	return Objects(w, ShowSchema, top, missed)
 }
 
 // numberOr is n, or null where it is less than least.
@@ -32,6 +33,26 @@ func numberOr[N int | int64](n, least N) any {
 		return nil
 	}
 	return n
+}
+
+// orUnknown is v where it is known.
+func orUnknown(known bool, v any) any {
+	if !known {
+		return Unknown
+	}
+	return v
+}
+
+// asked is orUnknown, of what the kernel says of a namespace that it was asked
+// about.
+func asked(val Value) any {
+	switch val.state {
+	case none:
+		return nil
+	case hidden:
+		return Unknown
+	}
+	return val.num
 }
 
 func textOr(s string) any {
@@ -47,15 +68,17 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 		{"ns", ns.ID.Ino},
 		{"type", ns.Type.String()},
 		{"initial", ns.Initial()},
-		{"nsid", nil},
-		{"netnsid", numberOr(ns.NetNSID, 0)},
+		{"nsid", Unknown},
+		{"netnsid", asked(ifAsked(ns, numberFrom(ns.NetNSID, 0)))},
 		{"container", textOr(v.Snapshot.ContainerWith(ns).String())},
 		{"owner", ns.Owner},
-		{"parent", ns.Parent},
-		{"creator", numberOr(ns.Creator, 0)},
+		{"parent", parentOf(ns).rel},
+		{"creator", asked(creatorOf(ns))},
 	}
 	if ns.NSID != 0 {
 		o[3].Value = ns.NSID
+	} else {
+		o[3].Value = asked(ifAsked(ns, Value{}))
 	}
 	inos := func(list func(yield func(*inspect.Namespace) bool)) []Object {
 		objects := []Object{}
@@ -64,12 +87,14 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 		}
 		return objects
 	}
-	o = append(o, Pair{"children", inos(v.Snapshot.Children(ns.ID))}, Pair{"owned", inos(v.Snapshot.Owned(ns.ID))})
+	seen := func(list []Object, whole bool) any { return orUnknown(len(list) > 0 || whole, list) }
+	nested := v.Snapshot.NestedKnown() || !ns.Type.Hierarchical()
+	o = append(o, Pair{"children", seen(inos(v.Snapshot.Children(ns.ID)), nested)}, Pair{"owned", seen(inos(v.Snapshot.Owned(ns.ID)), nested)})
 	members := []Object{}
 	for _, p := range ns.Members {
 		m := Object{{"pid", p.PID}}
 		if r.Inside != nil && r.Inside.PID != nil {
-			inner := Pair{"inside", nil}
+			inner := Pair{"inside", Unknown}
 			if n, ok := r.Inside.PID.PIDs[p.PID]; ok {
 				inner.Value = n
 			}
@@ -78,7 +103,15 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 		m = append(m, Pair{"container", textOr(v.Snapshot.ContainerOf(p).Container.String())})
 		members = append(members, m)
 	}
-	o = append(o, Pair{"members", members}, Pair{"holders", v.holdersValue(ns)}, Pair{"goes", v.goes(ns, r.Inside)})
+	var holders any = v.holdersValue(ns)
+	if v.holdersBut(ns, func(inspect.Holder) bool { return false }).state == hidden {
+		holders = Unknown
+	}
+	goes := v.goes(ns, r.Inside)
+	if why := v.Snapshot.Unseen(inspect.AllFacts); why != nil && !ns.Initial() {
+		goes = append(goes, asFar(why))
+	}
+	o = append(o, Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, Pair{"holders", holders}, Pair{"goes", goes})
 	return append(o, Pair{"inside", v.insideObject(r)})
 }
 
@@ -96,7 +129,7 @@ func rowsValue[R any](v *View, rows []R, cols []Column[R]) encoded {
 	}
 }
 
-// insideObject is what is inside, or nil.
+// insideObject is what is inside, or [Unknown].
 func (v *View) insideObject(r NamespaceReport) any {
 	if r.Net != nil {
 		return v.networkObject(r.Net)
@@ -126,7 +159,11 @@ func (v *View) insideObject(r NamespaceReport) any {
 		}
 		return Object{{"whole", in.Mnt.Whole}, {"mounts", mounts}}
 	case in.PID != nil:
-		return Object{{"init", numberOr(in.PID.Init, 1)}, {"dead", in.PID.Dead}, {"level", numberOr(in.PID.Level, 0)}}
+		first := orUnknown(in.PID.Init != 0, in.PID.Init)
+		if in.PID.Dead {
+			first = nil
+		}
+		return Object{{"init", first}, {"dead", orUnknown(in.PID.DeadErr == nil, in.PID.Dead)}, {"level", orUnknown(in.PID.Level >= 0, in.PID.Level)}}
 	case in.User != nil:
 		return userObject(in.User)
 	case in.Time != nil:
@@ -142,7 +179,7 @@ func (v *View) insideObject(r NamespaceReport) any {
 	case in.Cgroup != nil:
 		return Object{{"roots", cgroupObjects(in.Cgroup.Roots)}}
 	}
-	return nil
+	return Unknown
 }
 
 func ipcObject(in *inside.IPC) Object {
@@ -164,7 +201,7 @@ func ipcObject(in *inside.IPC) Object {
 	}
 	o := Object{{"queues", queues}, {"semaphores", sems}, {"segments", shms}, {"posix_queues", posix}}
 	if in.PosixErr != nil {
-		o[3].Value = nil
+		o[3].Value = Unknown
 	}
 	return o
 }
@@ -172,7 +209,7 @@ func ipcObject(in *inside.IPC) Object {
 func userObject(in *inside.User) Object {
 	idMap := func(m task.IDMap) any {
 		if m == nil {
-			return nil
+			return Unknown
 		}
 		ranges := []Object{}
 		for _, r := range m {
@@ -183,7 +220,7 @@ func userObject(in *inside.User) Object {
 	o := Object{{"uid_map", idMap(in.UIDMap)}, {"gid_map", idMap(in.GIDMap)}, {"outside", in.Outside}, {"setgroups", textOr(in.Setgroups)}}
 	limits := []Object{}
 	for t := range inspect.AllTypes.All() {
-		l := Object{{"type", t.String()}, {"used", in.Used[t]}, {"limit", nil}}
+		l := Object{{"type", t.String()}, {"used", in.Used[t]}, {"limit", Unknown}}
 		if n, ok := in.Limits[t]; ok {
 			l[2].Value = n
 		}
@@ -211,7 +248,7 @@ func (v *View) processObject(r ProcessReport) Object {
 	p := r.Process
 	d, known := v.Details[p.PID]
 	c := v.containerOf(r)
-	o := Object{{"pid", p.PID}, {"tid", numberOr(r.TID, 1)}, {"comm", nil}, {"command", nil}, {"ppid", nil}, {"started", nil}, {"threads", p.Threads}}
+	o := Object{{"pid", p.PID}, {"tid", numberOr(r.TID, 1)}, {"comm", Unknown}, {"command", Unknown}, {"ppid", Unknown}, {"started", Unknown}, {"threads", p.Threads}}
 	if known && d.Known() {
 		o[2].Value, o[3].Value, o[4].Value = d.Comm, d.Command(), d.PPID
 		if !d.Start.IsZero() {
@@ -223,20 +260,21 @@ func (v *View) processObject(r ProcessReport) Object {
 	for t := range inspect.AllTypes.All() {
 		ns := r.Namespaces[t]
 		if ns == nil {
-			namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", nil}, {"of", nil}, {"shared_with", []string{}}})
+			none := orUnknown(r.Task != nil && slices.Contains([]byte{'Z', 'X'}, r.Task.State), nil) // it has let go of it
+			namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", none}, {"of", none}, {"shared_with", []string{}}})
 			continue
 		}
 		s := SharingOf(v, p, c, ns)
-		namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", ns.ID.Ino}, {"of", s.Of}, {"shared_with", append([]string{}, s.Containers...)}})
+		namespaces = append(namespaces, Object{{"type", t.String()}, {"ns", ns.ID.Ino}, {"of", orUnknown(!s.Unsure, s.Of)}, {"shared_with", append([]string{}, s.Containers...)}})
 	}
 	o = append(o, Pair{"namespaces", namespaces})
 	t := r.Task
 	if t == nil {
-		return append(o, Pair{"task", nil})
+		return append(o, Pair{"task", Unknown})
 	}
 	pids := []Object{}
 	for _, l := range Levels(v.Snapshot, t.NSpid, r.Namespaces[inspect.PID]) {
-		level := Object{{"pid", l.PID}, {"ns", nil}}
+		level := Object{{"pid", l.PID}, {"ns", Unknown}}
 		if l.NS != nil {
 			level[1].Value = l.NS.ID.Ino
 		}
@@ -244,7 +282,7 @@ func (v *View) processObject(r ProcessReport) Object {
 	}
 	link := func(l task.Link) any {
 		if l.Err != nil {
-			return nil
+			return Unknown
 		}
 		return textOr(l.Path)
 	}
@@ -289,7 +327,7 @@ func (v *View) processObject(r ProcessReport) Object {
 		}},
 		{"no_new_privs", t.NoNewPrivs},
 		{"seccomp", t.Seccomp.String()},
-		{"seccomp_filters", numberOr(t.Filters, 0)},
+		{"seccomp_filters", orUnknown(t.Filters >= 0, t.Filters)},
 		{"label", textOr(t.Label)},
 		{"cgroups", cgroupObjects(t.Cgroups)},
 	}})

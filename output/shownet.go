@@ -99,7 +99,9 @@ func (v *View) listenerLines(n *Network) []string {
 		const few = 3
 		switch {
 		case len(who) == 0:
-			line += "no process that can be seen"
+			if line += nobodyHas; v.noHolder(l).state == hidden {
+				line += " that can be seen"
+			}
 		case len(who) > few:
 			line += strings.Join(who[:few], ", ") + fmt.Sprintf(" and %d more", len(who)-few)
 		default:

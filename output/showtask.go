@@ -170,6 +170,7 @@ func (v *View) level(l Level) string {
 // A Sharing says whose a namespace is that a process is in.
 type Sharing struct {
 	Of         string   // "own", "host", "shared", "other" or the name of a container
+	Unsure     bool     // others may be in it, who were not seen
 	Containers []string // other containers that have a process in it
 	Processes  int      // other processes in it, outside of the container of the process
 	First      int      // one of these
@@ -206,7 +207,7 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 	case slices.ContainsFunc(set.Left(), func(l container.Left) bool { return l.Container == c && l.Ino == ns.ID.Ino }):
 		s.Of = "other" // of one that has left it
 	default:
-		s.Of = "own"
+		s.Of, s.Unsure = "own", s.Processes == 0 && v.Snapshot.Strangers(c)
 	}
 	return s
 }
@@ -238,6 +239,8 @@ func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 		return line + "own, shared with " + with
 	case s.Of == "own" && s.Processes > 0:
 		return line + "own, and " + count(s.Processes, "process", "processes") + " of others: " + v.process(s.First)
+	case s.Unsure:
+		return line + "?   own, " + asFar(v.Snapshot.Unseen(inspect.Members))
 	case s.Of == "own":
 		return line + "own"
 	case s.Of == "other":

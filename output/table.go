@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"io"
+	"slices"
 
 	"github.com/olekukonko/tablewriter"
 	"github.com/olekukonko/tablewriter/pkg/twwidth"
@@ -40,6 +41,13 @@ func Table[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style,
 		grid = append(grid, line)
 	}
 	return drawTable(w, grid, rows, cols, style, faint)
+}
+
+// HasUnknown reports whether there is a "?" among the cells.
+func HasUnknown[R any](v *View, rows []R, cols []Column[R]) bool {
+	return slices.ContainsFunc(rows, func(r R) bool {
+		return slices.ContainsFunc(cols, func(c Column[R]) bool { return c.value(v, r).state == hidden })
+	})
 }
 
 func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], style Style, faint func(R) bool) error {

@@ -47,7 +47,7 @@ type state uint8
 
 const (
 	none   state = iota // there is none: "-"
-	hidden              // there may be one, but it is not known: "?"
+	hidden              // there may be one, and it is not known: "?"
 	known
 )
 
@@ -82,6 +82,24 @@ func listValue(l []string) Value {
 		return Value{}
 	}
 	return Value{state: known, list: l}
+}
+
+// absent is the value of what was not found: none, where all of these facts are
+// known, and else not known.
+func (v *View) absent(facts inspect.Facts) Value {
+	if v.Snapshot.Whole(facts) {
+		return Value{}
+	}
+	return Value{state: hidden}
+}
+
+// started is the time at which a process started. That of the system may not be
+// known, to which its own is relative.
+func started(d inspect.Detail) Value {
+	if d.Start.IsZero() {
+		return Value{state: hidden}
+	}
+	return whenValue(d.Start)
 }
 
 func whenValue(t time.Time) Value {

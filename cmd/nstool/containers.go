@@ -100,7 +100,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	}
 	switch {
 	case o.json:
-		err = output.ContainersJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+		err = output.ContainersJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
 	case o.tree:
 		err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
 	case len(rows) == 0 && len(o.targets) == 0 && !o.raw:

@@ -85,7 +85,7 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.DiffJSON(a.out, o.a.Text, o.b.Text, list, e.allGaps())
+		err = output.DiffJSON(a.out, o.a.Text, o.b.Text, list, e.missed())
 	} else {
 		err = output.Diff(a.out, o.a.Text, o.b.Text, list, output.Style{Width: width(a.out), Color: a.color()})
 	}

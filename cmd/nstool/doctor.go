@@ -136,7 +136,7 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	if o.busy == "" {
 		unchecked = host.Unchecked(o.checks)
 	}
-	if err := a.tellFindings(host, o, slices.Clone(found), slices.Concat(unchecked, host.Snapshot.Gaps(), host.Gaps)); err != nil {
+	if err := a.tellFindings(host, o, slices.Clone(found), output.MissedBy(host.Snapshot, append(unchecked, host.Gaps...))); err != nil {
 		return err
 	}
 	for _, g := range unchecked {
@@ -185,7 +185,7 @@ func (o *doctorOptions) wants(f doctor.Finding) bool {
 
 // tellFindings writes the findings that are asked for, and on standard error how
 // many there are.
-func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Finding, gaps []inspect.Gap) error {
+func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Finding, missed output.Missed) error {
 	counts := make(map[doctor.Severity]int)
 	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !o.wants(f) })
 	for _, f := range found {
@@ -202,7 +202,7 @@ func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Fi
 		}
 	}
 	if o.json {
-		return output.FindingsJSON(a.out, findings, gaps)
+		return output.FindingsJSON(a.out, findings, missed)
 	}
 	if err := output.Findings(a.out, findings, output.Style{Color: a.color()}); err != nil {
 		return err
@@ -219,7 +219,7 @@ func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Fi
 	}
 	if words == nil {
 		words = []string{"nothing found"}
-		if len(gaps) > 0 {
+		if len(missed.Gaps) > 0 {
 			words[0] += " in what could be looked at"
 		}
 		if o.busy != "" {

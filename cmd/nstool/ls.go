@@ -129,6 +129,13 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if err := l.write(ctx, a, o); err != nil {
 		return err
 	}
+	switch l.unsure {
+	case 0:
+	case 1:
+		fmt.Fprintln(a.err, "nstool: 1 namespace is left out: no process was seen in it, and not all were seen")
+	default:
+		fmt.Fprintf(a.err, "nstool: %d namespaces are left out: no process was seen in them, and not all were seen\n", l.unsure)
+	}
 	return a.reportGaps(snap, l.gaps, o.strict)
 }
 
@@ -141,6 +148,7 @@ type listing struct {
 	processes  []*inspect.Process
 	members    bool // processes were asked for
 	gaps       []inspect.Gap
+	unsure     int // namespaces without a process that was seen, which may have one
 }
 
 // choose picks the namespaces that targets and types say. Namespaces as
@@ -171,6 +179,10 @@ func (l *listing) choose(o lsOptions) error {
 			continue
 		}
 		seen[ns.ID] = true
+		if o.persistent && !l.snap.Whole(inspect.Members) {
+			l.unsure++
+			continue
+		}
 		l.namespaces = append(l.namespaces, ns)
 		if l.members {
 			l.processes = append(l.processes, ns.Members...)
@@ -222,7 +234,7 @@ func (l *listing) writeJSON(ctx context.Context, a *app) error {
 	if out.Columns, err = arrange(ctx, l, &l.namespaces, output.Namespaces, output.Namespaces); err != nil {
 		return err
 	}
-	out.Namespaces, out.Gaps = l.namespaces, append(l.snap.Gaps(), l.gaps...)
+	out.Namespaces, out.Missed = l.namespaces, output.MissedBy(l.snap, l.gaps)
 	return output.JSON(a.out, out)
 }
 
@@ -403,45 +415,18 @@ func writeColumns[R any](a *app, table []output.Column[R]) error {
 // reportGaps says on standard error what could not be read, and with strict
 // makes that a failure.
 func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool) error {
-	gaps := append(slices.Clone(snap.Gaps()), more...)
-	unread := make(map[int]bool)
-	denied, unasked, others := false, 0, 0
-	for _, g := range gaps {
-		_, _, ns := inspect.ParseLink(g.What)
-		switch {
-		case g.PID != 0:
-			unread[g.PID] = true
-		case ns:
-			unasked++
-		case others < 3:
-			fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(g.String()))
-			others++
-		default:
-			others++
-		}
-		denied = denied || errors.Is(g.Err, fs.ErrPermission)
-	}
-	if others > 3 {
-		fmt.Fprintf(a.err, "nstool: and %d more of the kind; --json lists them\n", others-3)
-	}
-	switch {
-	case unasked == 1:
-		fmt.Fprintln(a.err, "nstool: the owner of 1 namespace could not be asked for; --json says why")
-	case unasked > 1:
-		fmt.Fprintf(a.err, "nstool: the owner of %d namespaces could not be asked for; --json says why\n", unasked)
-	}
-	if len(unread) > 0 {
+	missed := output.MissedBy(snap, more)
+	denied := os.Geteuid() != 0 && slices.ContainsFunc(missed.Gaps, func(g inspect.Gap) bool {
+		return g.PID != 0 && errors.Is(g.Err, fs.ErrPermission)
+	})
+	for i, why := range missed.Reasons {
 		hint := ""
-		if denied && os.Geteuid() != 0 {
+		if denied && i == len(missed.Reasons)-1 {
 			hint = " (hint: run as root to see all)"
 		}
-		total := 0
-		for range snap.Processes() {
-			total++
-		}
-		fmt.Fprintf(a.err, "nstool: %d of %d processes could not be read%s\n", len(unread), total, hint)
+		fmt.Fprintf(a.err, "nstool: %s%s\n", output.Clean(why), hint)
 	}
-	if strict && len(gaps) > 0 {
+	if strict && len(missed.Gaps) > 0 {
 		return statusError{status: statusFailed}
 	}
 	return nil

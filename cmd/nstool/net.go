@@ -91,10 +91,11 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 	l := newListing(o.rowOptions, snap)
 	rows, gaps := network.Interfaces(ctx, snap, networks(snap))
 	l.gaps = gaps
+	l.view.PartNetworks = len(gaps) > 0 || !snap.Whole(inspect.AllFacts)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if rows, err = chooseInterfaces(snap, rows, o.targets); err != nil {
+	if rows, err = chooseInterfaces(snap, rows, o.targets, gaps); err != nil {
 		return err
 	}
 	for _, i := range rows {
@@ -112,7 +113,7 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.InterfacesJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+		err = output.InterfacesJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
 	} else {
 		err = draw(a, l, rows, cols, nil)
 	}
@@ -123,8 +124,9 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 }
 
 // chooseInterfaces returns the interfaces that the targets name, and what these
-// are connected to, or all if there are none.
-func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets []target.Ref) ([]*network.Interface, error) {
+// are connected to, or all if there are none. It is an error if one that was asked
+// for is among what could not be read.
+func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets []target.Ref, gaps []inspect.Gap) ([]*network.Interface, error) {
 	if len(targets) == 0 {
 		return all, nil
 	}
@@ -144,13 +146,16 @@ func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets 
 				}
 				continue
 			case missing:
-				err = fmt.Errorf("no interface %q, and %w", ref.Name, err)
+				err = noInterface(ref, err, gaps)
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
 		spaces, err := networksOf(snap, found, ref)
+		if err == nil {
+			err = unreadNetwork(gaps, "interfaces", spaces, ref)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +164,32 @@ func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets 
 		}
 	}
 	return slices.DeleteFunc(all, func(i *network.Interface) bool { return !chosen[i] }), nil
+}
+
+// noInterface says that a word is no interface, as far as could be seen, nor a
+// container.
+func noInterface(ref target.Ref, err error, gaps []inspect.Gap) error {
+	if len(gaps) == 0 {
+		return fmt.Errorf("no interface %q, and %w", ref.Name, err)
+	}
+	word := "namespaces"
+	if len(gaps) == 1 {
+		word = "namespace"
+	}
+	return withHint(fmt.Errorf("no interface %q that can be seen, and %w", ref.Name, err), "%d network %s could not be read", len(gaps), word)
+}
+
+// unreadNetwork returns an error if one of these namespaces, which were asked for,
+// could not be read: what is in it is not nothing.
+func unreadNetwork(gaps []inspect.Gap, what string, spaces []*inspect.Namespace, ref target.Ref) error {
+	for _, ns := range spaces {
+		for _, g := range gaps {
+			if g.What == what+" of "+ns.String() {
+				return fmt.Errorf("the %s of %s cannot be read: %s: %w", what, ref.Text, ns, g.Err)
+			}
+		}
+	}
+	return nil
 }
 
 // interfacesNamed returns the interfaces with a name: also if it was copied with
@@ -206,6 +237,9 @@ func networksOf(snap *inspect.Snapshot, found target.Found, ref target.Ref) (spa
 		return nil, fmt.Errorf("%s is a namespace of type %s, not net", ref.Text, found.Namespace.Type)
 	case found.Pinned != nil:
 		return nil, fmt.Errorf("%s has no network namespace", ref.Text)
+	}
+	if _, ok := found.Process.Namespace(inspect.User); ok {
+		return nil, fmt.Errorf("%s has ended, and has no network namespace any more", ref.Text)
 	}
 	return nil, fmt.Errorf("the network namespace of %s cannot be read: %w", ref.Text, fs.ErrPermission)
 }

@@ -101,7 +101,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	if err != nil {
 		return err
 	}
-	look := readTask
+	look := func(ctx context.Context, ref target.Ref) (*task.Task, error) { return readTask(ctx, snap, ref) }
 	if o.in != nil {
 		inner, err := openPIDs(ctx, snap, *o.in)
 		if err != nil {
@@ -132,7 +132,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	e.ofLevels(ctx, reports)
 	switch {
 	case o.json:
-		err = output.PidJSON(a.out, e.view, reports, e.allGaps())
+		err = output.PidJSON(a.out, e.view, reports, e.missed())
 	case o.quiet:
 		err = output.PidNumbers(a.out, reports, o.in == nil)
 	default:
@@ -163,7 +163,7 @@ func (e *explanation) ofLevels(ctx context.Context, reports []output.TaskReport)
 }
 
 // readTask reads a task by the caller's number for it.
-func readTask(ctx context.Context, ref target.Ref) (*task.Task, error) {
+func readTask(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*task.Task, error) {
 	pid, tid := ref.PID, ref.TID
 	if pid == 0 {
 		pid = os.Getpid()
@@ -171,7 +171,7 @@ func readTask(ctx context.Context, ref target.Ref) (*task.Task, error) {
 	if tid == 0 {
 		of, err := task.ProcessOf(pid)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("no process %d", pid)
+			return nil, target.NoProcess(snap, pid)
 		}
 		if err != nil {
 			return nil, err
@@ -185,7 +185,7 @@ func readTask(ctx context.Context, ref target.Ref) (*task.Task, error) {
 		if tid != 0 {
 			return nil, fmt.Errorf("no thread %d of process %d", tid, pid)
 		}
-		return nil, fmt.Errorf("no process %d", pid)
+		return nil, target.NoProcess(snap, pid)
 	}
 	return t, err
 }

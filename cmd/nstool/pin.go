@@ -16,6 +16,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/pin"
 )
@@ -358,16 +359,17 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)
-	view, gaps, err := describePins(ctx, rows)
+	view, err := describePins(ctx, rows)
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.json:
+		var gaps []inspect.Gap
 		for _, err := range errs {
 			gaps = append(gaps, inspect.Gap{What: "pins", Err: err})
 		}
-		err = output.PinsJSON(o.out, view, rows, gaps)
+		err = output.PinsJSON(o.out, view, rows, output.MissedBy(view.Snapshot, gaps))
 	case len(rows) > 0:
 		dead := slices.ContainsFunc(rows, func(p *output.Pin) bool { return p.Why != "" })
 		cols := output.PinDefaults(dead)
@@ -378,6 +380,9 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 		}
 		style := o.style(rowOptions{noHeader: o.noHeader})
 		err = output.Table(o.out, view, rows, cols, style, func(p *output.Pin) bool { return p.By != "nstool" })
+		if output.HasUnknown(view, rows, cols) {
+			_ = o.reportGaps(view.Snapshot, nil, false)
+		}
 	}
 	if err != nil {
 		return err
@@ -417,13 +422,13 @@ func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []
 
 // describePins finds out who is in the pinned namespaces and who else holds
 // them.
-func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, gaps []inspect.Gap, err error) {
+func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, err error) {
 	view = &output.View{Now: time.Now()}
 	if len(rows) == 0 {
-		return view, nil, nil
+		return view, nil
 	}
 	if view.Snapshot, err = inspect.Scan(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	holders := func(yield func(*inspect.Process) bool) {
 		for _, row := range rows {
@@ -437,19 +442,33 @@ func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, g
 			}
 		}
 	}
-	gaps = view.Snapshot.Gaps()
 	for _, row := range rows {
 		ns, ok := view.Snapshot.Find(row.Ino)
 		if row.Ino == 0 || !ok {
 			continue
 		}
 		row.Namespace = ns
-		if row.Why == "" && len(gaps) == 0 && isDeserted(ns) {
+		switch {
+		case row.Why != "" || !isDeserted(ns) || toldAlive(ctx, view.Snapshot, ns):
+		case view.Snapshot.Whole(inspect.Members):
 			row.Why = pin.ErrInitGone.Error()
+		default:
+			row.Unsure = true
 		}
 	}
 	view.Details = view.Snapshot.Describe(ctx, holders, false)
-	return view, slices.Clone(gaps), nil
+	return view, nil
+}
+
+// toldAlive reports whether the kernel says that a PID namespace is not dead.
+func toldAlive(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) bool {
+	file, err := snap.Open(ctx, ns)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	dead, err := sys.PIDNamespaceDead(int(file.Fd()))
+	return err == nil && !dead
 }
 
 // isDeserted reports whether ns is a PID namespace without a process, which is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
 	"slices"
@@ -189,6 +188,9 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := wanted.unread(snap, gaps); err != nil {
+		return err
+	}
 	rows = slices.DeleteFunc(rows, func(r *network.Listener) bool {
 		return len(o.ports) > 0 && !slices.ContainsFunc(o.ports, func(p portRange) bool { return p.has(r) }) || !wanted.has(r)
 	})
@@ -210,7 +212,7 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.ListenersJSON(a.out, l.view, rows, cols, append(snap.Gaps(), l.gaps...))
+		err = output.ListenersJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
 	} else if len(rows) > 0 || len(unheard) == 0 {
 		err = draw(a, l, rows, cols, nil)
 	}
@@ -219,7 +221,7 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	}
 	err = a.reportGaps(snap, l.gaps, o.strict)
 	if len(unheard) > 0 {
-		return nobodyListens(snap, unheard, o.targets)
+		return nobodyListens(snap, unheard, o.targets, len(gaps) == 0 && snap.Whole(inspect.AllFacts))
 	}
 	return err
 }
@@ -235,7 +237,7 @@ func unheard(rows []*network.Listener, ports []portRange) (none []portRange) {
 }
 
 // nobodyListens says so. A number may have been meant to be that of a process.
-func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.Ref) error {
+func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.Ref, whole bool) error {
 	words := make([]string, len(ports))
 	for i, p := range ports {
 		words[i] = p.text
@@ -245,6 +247,9 @@ func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.R
 		where = " there"
 	}
 	err := fmt.Errorf("nobody listens%s on %s", where, strings.Join(words, ", "))
+	if !whole && len(targets) == 0 {
+		err = fmt.Errorf("nobody that can be seen listens on %s", strings.Join(words, ", "))
+	}
 	for _, p := range ports {
 		if n, e := strconv.Atoi(p.text); e == nil {
 			if _, ok := snap.Process(n); ok {
@@ -260,6 +265,33 @@ func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.R
 type wantedSockets struct {
 	spaces map[*inspect.Namespace]bool
 	pids   map[int]bool
+	asked  []askedFor
+}
+
+// askedFor is what one target asks for.
+type askedFor struct {
+	ref    target.Ref
+	spaces []*inspect.Namespace
+	pids   map[int]bool
+}
+
+// unread returns an error if what was asked for could not be read: it is not that
+// nobody listens there.
+func (w *wantedSockets) unread(snap *inspect.Snapshot, gaps []inspect.Gap) error {
+	if w == nil {
+		return nil
+	}
+	for _, a := range w.asked {
+		if err := unreadNetwork(gaps, "sockets", a.spaces, a.ref); err != nil {
+			return err
+		}
+		for _, g := range snap.Gaps() {
+			if a.pids[g.PID] && (g.What == "ns" || g.What == "fd") && !errors.Is(g.Err, inspect.ErrGone) {
+				return fmt.Errorf("which sockets %s has open cannot be read: %s", a.ref.Text, g)
+			}
+		}
+	}
+	return nil
 }
 
 func (w *wantedSockets) has(l *network.Listener) bool {
@@ -278,16 +310,19 @@ func choosePorts(snap *inspect.Snapshot, targets []target.Ref) (*wantedSockets, 
 			return nil, err
 		}
 		spaces, err := networksOf(snap, found, ref)
-		if err != nil && (found.Process == nil || !errors.Is(err, fs.ErrPermission)) {
+		if err != nil {
 			return nil, err
 		}
+		asked := askedFor{ref: ref, spaces: spaces}
 		if found.Process != nil {
 			// All of the host's are not those of a process or container.
 			spaces = slices.DeleteFunc(spaces, func(ns *inspect.Namespace) bool {
 				return ns == ownNetwork(snap) || ns.ID.Ino == snap.Containers().Host[inspect.Net]
 			})
-			maps.Copy(w.pids, processesOf(snap, found))
+			asked.spaces, asked.pids = spaces, processesOf(snap, found)
+			maps.Copy(w.pids, asked.pids)
 		}
+		w.asked = append(w.asked, asked)
 		for _, ns := range spaces {
 			w.spaces[ns] = true
 		}

@@ -38,6 +38,10 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NSTEST_MARK", os.Getenv("NSTEST_MARK"))
 			env.Setenv("UID", strconv.Itoa(os.Geteuid()))
+			env.Setenv("ZERO", "0")
+			if nstest.Lacks("whole") != nil {
+				env.Setenv("ZERO", "[?]")
+			}
 			env.Values["t"] = env.T()
 			env.Values["boxes"] = map[string]*nstest.Box{}
 			return nil

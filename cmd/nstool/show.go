@@ -95,7 +95,7 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.allGaps())
+		err = output.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.missed())
 	} else {
 		err = output.Sheets(a.out, e.sheets(), output.Style{Width: width(a.out), Color: a.color()})
 	}
@@ -186,8 +186,8 @@ func newExplanation(snap *inspect.Snapshot) *explanation {
 	return e
 }
 
-// allGaps are those of the scan too.
-func (e *explanation) allGaps() []inspect.Gap { return append(slices.Clone(e.snap.Gaps()), e.gaps...) }
+// missed is what could not be read, by the scan too.
+func (e *explanation) missed() output.Missed { return output.MissedBy(e.snap, e.gaps) }
 
 // find finds what a TARGET stands for. A process of which the caller may see
 // nothing, or that does not answer, is one with no namespaces.

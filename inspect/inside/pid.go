@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -15,8 +16,9 @@ type PID struct {
 	// there is none or it is not known.
 	Init int
 	// Dead says that the namespace has no first process any more: nothing can be
-	// started in it. It is false too where that is not known.
-	Dead bool
+	// started in it. DeadErr says why that is not known, if it is not.
+	Dead    bool
+	DeadErr error
 	// Level is how many PID namespaces enclose this one, or -1 if it is not
 	// known.
 	Level int
@@ -30,6 +32,7 @@ func (r *reader) pid() *PID {
 	file, err := r.snap.Open(r.ctx, r.ns)
 	if err != nil {
 		r.gap("PIDs", err)
+		in.DeadErr = err
 		return in
 	}
 	defer file.Close()
@@ -44,7 +47,12 @@ func (r *reader) pid() *PID {
 	case errors.Is(err, errors.ErrUnsupported):
 		// The kernel shows no namespace that never had a process, and all end
 		// with the first.
-		in.Dead = len(r.ns.Members) == 0 && r.snap.Nested(r.ns) == 0 && len(r.snap.Gaps()) == 0
+		in.Dead = len(r.ns.Members) == 0 && r.snap.Nested(r.ns) == 0
+		if why := r.snap.Unseen(inspect.Members); in.Dead && why != nil {
+			in.Dead, in.DeadErr = false, errors.New(why[0])
+		}
+	default:
+		in.DeadErr = err
 	}
 	const enough = 1000
 	for i, p := range r.ns.Members {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
@@ -114,7 +115,7 @@ func noNSID(snap *inspect.Snapshot, ref Ref) error {
 	case !numbered:
 		return missing("no namespace has the identifier %d: this kernel gives none, as Linux does from 6.18 on", ref.Ino)
 	case !snap.Listed():
-		return unseen(snap, "no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino)
+		return missingError{fmt.Sprintf("no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino), notSeen(snap)}
 	}
 	return missing("no namespace has the identifier %d", ref.Ino)
 }
@@ -136,7 +137,7 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	}
 	p, ok := snap.Process(pid)
 	if !ok {
-		return Found{}, missing("no process %d", pid)
+		return Found{}, NoProcess(snap, pid)
 	}
 	if ref.TID != 0 {
 		if _, err := os.Stat(fmt.Sprintf("%s/%d/task/%d", snap.Proc(), pid, ref.TID)); errors.Is(err, fs.ErrNotExist) {
@@ -144,6 +145,18 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		}
 	}
 	return Found{Process: p, TID: ref.TID}, nil
+}
+
+// NoProcess says that there is no such process, or none that can be seen.
+func NoProcess(snap *inspect.Snapshot, pid int) error {
+	switch why := snap.Missing(pid); {
+	case why == nil:
+		return missing("no process %d", pid)
+	case errors.Is(why, fs.ErrPermission):
+		return fmt.Errorf("process %d cannot be looked at: %w", pid, why)
+	default:
+		return missingError{fmt.Sprintf("no process %d that can be seen", pid), why.Error()}
+	}
 }
 
 // Check returns nil if process pid has the pidfd inode number that ref says, or
@@ -192,7 +205,7 @@ func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
 		}
 		ns, ok := snap.Namespace(inspect.ID(id))
 		if !ok {
-			return Found{}, unseen(snap, "%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino))
+			return Found{}, missingError{fmt.Sprintf("%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino)), notSeen(snap)}
 		}
 		found.Pinned = append(found.Pinned, ns)
 	}
@@ -209,7 +222,7 @@ func findFile(snap *inspect.Snapshot, path string) (Found, error) {
 	}
 	ns, ok := snap.Namespace(id)
 	if !ok {
-		return Found{}, unseen(snap, "%s: the scan did not find that namespace", path)
+		return Found{}, missingError{path + ": the scan did not find that namespace", notSeen(snap)}
 	}
 	return Found{Namespace: ns}, nil
 }
@@ -248,16 +261,17 @@ func missing(format string, args ...any) error {
 	return missingError{text: fmt.Sprintf(format, args...)}
 }
 
-// unseen is missing, for a namespace that a process may be in that the scan
-// could not look into.
+// unseen is missing, for a namespace that something may keep that the scan could
+// not look at, unless the kernel lists all there are.
 func unseen(snap *inspect.Snapshot, format string, args ...any) error {
 	e := missingError{text: fmt.Sprintf(format, args...)}
-	switch n := snap.Unread(); n {
-	case 0:
-	case 1:
-		e.hint = "1 process could not be read, and may be in it"
-	default:
-		e.hint = fmt.Sprintf("%d processes could not be read, and may be in it", n)
+	if why := notSeen(snap); why != "" && !snap.Listed() {
+		e.text, e.hint = e.text+" that can be seen", why
 	}
 	return e
+}
+
+// notSeen says what the scan could not look at, or "".
+func notSeen(snap *inspect.Snapshot) string {
+	return strings.Join(snap.Unseen(inspect.AllFacts), "; ")
 }

@@ -110,8 +110,8 @@ func TestLsProc(t *testing.T) {
 				return
 			}
 			l := decode(t, r)
-			if c.says != "" && !l.Partial {
-				t.Error("not marked as partial")
+			if c.says != "" && l.Complete {
+				t.Error("marked as complete")
 			}
 			for _, ns := range l.Namespaces {
 				if ns.Started != nil && (*ns.Started)[:4] < "2000" {
@@ -352,7 +352,7 @@ func TestLsFewDescriptors(t *testing.T) {
 		found := slices.ContainsFunc(l.Namespaces, func(ns namespace) bool {
 			return ns.NS == box.Ino["uts"] && ns.command() != "" && ns.User != nil && ns.ONS != nil
 		})
-		if !found && !l.Partial {
+		if !found && l.Complete {
 			t.Errorf("with %d: not listed, and no word", n)
 		}
 		t.Logf("with %d: found %t, %d gaps", n, found, len(l.Gaps))

@@ -152,7 +152,8 @@ func printable(t testing.TB, r run) {
 // A listing is what --json says.
 type listing struct {
 	Schema     string      `json:"schema"`
-	Partial    bool        `json:"partial"`
+	Complete   bool        `json:"complete"`
+	Reasons    []string    `json:"reasons"`
 	Namespaces []namespace `json:"namespaces"`
 	Processes  []process   `json:"processes"`
 	Gaps       []gap       `json:"gaps"`
@@ -222,8 +223,8 @@ func decode(t testing.TB, r run) (l listing) {
 	if err := json.Unmarshal([]byte(r.out), &l); err != nil {
 		t.Fatalf("%v in:\n%s\n%s", err, r.out, r.err)
 	}
-	if l.Schema == "" || l.Partial != (len(l.Gaps) > 0) {
-		t.Errorf("schema %q, partial %t with %d gaps", l.Schema, l.Partial, len(l.Gaps))
+	if l.Schema == "" || l.Complete != (len(l.Gaps) == 0) || l.Complete != (len(l.Reasons) == 0) {
+		t.Errorf("schema %q, complete %t with %d gaps for %q", l.Schema, l.Complete, len(l.Gaps), l.Reasons)
 	}
 	return l
 }
