@@ -112,7 +112,8 @@ func TestReadyLazyRoot(t *testing.T) {
 // What has never executed a program may be a container all the same: a stub init,
 // a daemon that has forked, what was restored.
 func TestReadyNeverExecuted(t *testing.T) {
-	pid, err := strconv.Atoi(shell(t, nstest.Busybox(t), `exec chroot "$1" /bin/sh -c 'exec 3<&0; (read x <&3; :) & echo $!; wait'`))
+	pid, err := strconv.Atoi(shell(t, nstest.Busybox(t), `mkdir -p "$1/dev"; : >"$1/dev/null" # for a job in the background
+		exec chroot "$1" /bin/sh -c 'exec 3<&0; (read x <&3; :) & echo $!; wait'`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -221,7 +221,7 @@ func TestListAgainstProc(t *testing.T) {
 		user:[4026532300] owner user:[4026531837] uid 1000 id 102
 		uts:[4026532301] owner user:[4026532300] id 103
 	`)
-	proc := "-- 1/ns/links --\nnet -> net:[4026531840]\nuts -> uts:[4026531838]\nuser -> user:[4026531837]\n-- 1/task/1/ --\n"
+	proc := "-- 1/ns/links --\nnet -> net:[4026531840]\nuts -> uts:[4026531838]\nuser -> user:[4026531837]\n-- 1/task/1/ --\n-- 1/fd/ --\n"
 	for _, c := range []struct {
 		name  string
 		ids   []uint64
