@@ -57,8 +57,10 @@ func (id *Identity) readUsers(p *sys.Process) (err error) {
 	if id.gids, err = readMap(p, "gid_map"); err != nil {
 		return err
 	}
-	word, err := p.ReadFile("setgroups", 16)
-	id.Setgroups = err != nil || strings.TrimSpace(string(word)) != "deny"
+	id.Setgroups = true
+	if word, err := p.ReadFile("setgroups", 16); err == nil {
+		id.Setgroups = strings.TrimSpace(string(word)) != "deny"
+	}
 	return nil
 }
 

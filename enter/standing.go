@@ -158,7 +158,7 @@ func (s *situation) circumstances(c *Cmd) circumstances {
 	}
 	// In a user namespace that is made, users are whom the caller has given it.
 	if !c.New.Types.Has(inspect.User) {
-		uid, gid := s.id.UID, s.id.GID
+		uid := s.id.UID
 		if c.UID != nil {
 			is.asked = true
 			uid = *c.UID
@@ -167,15 +167,15 @@ func (s *situation) circumstances(c *Cmd) circumstances {
 			}
 		}
 		if c.GID != nil {
-			gid = *c.GID
+			gid := *c.GID
 			if out, ok := s.gids.Outside(gid); ok && is.user {
 				gid = out
 			}
 			is.more = is.more || gid != s.id.GID
 		}
 		if c.PreserveCredentials {
-			uid, gid = s.own.UID.Effective, s.own.GID.Effective
-			is.more = is.more || gid != s.id.GID
+			uid = s.own.UID.Effective
+			is.more = is.more || s.own.GID.Effective != s.id.GID
 		}
 		is.more = is.more || uid != s.id.UID
 		is.another = (c.UID != nil || c.FollowUID) && uid != s.own.UID.Effective

@@ -122,7 +122,7 @@ func (s *Snapshot) Missing(pid int) error {
 	}
 	p, err := sys.OpenPidfd(pid)
 	if err != nil {
-		return nil // not even a thread, or that
+		return nil //nolint:nilerr // not even a thread, or that
 	}
 	p.Close()
 	if _, err := os.Stat(filepath.Join(s.proc.path, strconv.Itoa(pid))); err == nil {

@@ -238,8 +238,12 @@ func FuzzStream(f *testing.F) {
 		var b bytes.Buffer
 		w := newWriter(&b)
 		for _, fr := range []frame{
-			{kind: frameTop, name: "d", stat: sys.DirStat(0o755)}, {kind: frameDir, name: "d", stat: sys.DirStat(0o755)},
-			{kind: frameFile, name: name, stat: sys.RegularStat(0o644, sys.FileID{})}, {kind: frameHole, n: 1 << 61}, {kind: frameDone, whole: true}, {kind: frameEnd},
+			{kind: frameTop, name: "d", stat: sys.DirStat(0o755)},
+			{kind: frameDir, name: "d", stat: sys.DirStat(0o755)},
+			{kind: frameFile, name: name, stat: sys.RegularStat(0o644, sys.FileID{})},
+			{kind: frameHole, n: 1 << 61},
+			{kind: frameDone, whole: true},
+			{kind: frameEnd},
 		} {
 			if err := w.put(fr); err != nil {
 				f.Fatal(err)

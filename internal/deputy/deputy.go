@@ -143,5 +143,5 @@ func Serve(role string, serve func(conn *Conn, files []*os.File)) {
 		files = append(files, os.NewFile(uintptr(firstFile+1+i), "file"))
 	}
 	serve(newConn(firstFile), files)
-	os.Exit(0)
+	os.Exit(0) //nolint:forbidigo // it is the main of a deputy, and nothing is deferred yet
 }
