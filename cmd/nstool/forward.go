@@ -74,6 +74,9 @@ process (--as).`,
 			if err := o.parse(args); err != nil {
 				return usageError{Err: err}
 			}
+			if !o.apart && o.in == os.Stdin {
+				return runApart()
+			}
 			return runForward(cmd.Context(), o)
 		},
 	}
@@ -123,11 +126,31 @@ func (o *forwardOptions) parse(args []string) (err error) {
 }
 
 // endWithin is how long after a signal the command goes on at most.
-const endWithin = 2 * time.Second
+const endWithin = 1500 * time.Millisecond
 
 func runForward(ctx context.Context, o *forwardOptions) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Never on the main thread, as for runCp.
+	done := sys.StartThread(func() error { return o.forward(ctx) })
+	var ending sys.Ending
+	select {
+	case ending = <-done:
+	case <-ctx.Done():
+		select {
+		case ending = <-done:
+		case <-time.After(endWithin): // what does not answer is left to wait
+		}
+	}
+	err := ending.Result()
+	if ctx.Err() != nil {
+		return nil // interrupted, as it ends
+	}
+	return err
+}
+
+// forward does what the command is for, until ctx is done.
+func (o *forwardOptions) forward(ctx context.Context) error {
 	found, err := entry.Await(ctx, o.wait, func() (*entry.Found, error) { return entry.Find(ctx, o.ref) })
 	if err != nil {
 		return err
@@ -189,9 +212,6 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 		}()
 	}
 	f.Serve(ended)
-	if ctx.Err() != nil {
-		return nil // interrupted, as it ends
-	}
 	return context.Cause(ended)
 }
 

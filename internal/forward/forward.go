@@ -209,10 +209,10 @@ func (f *Forwarder) abort() {
 // Close ends all there is. It is to be called after Serve.
 func (f *Forwarder) Close() {
 	f.abort()
+	f.dialer.close() // whoever waits for it has an answer
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	f.wait(done)
-	f.dialer.close()
 }
 
 // keep remembers what is open, to be ended with the rest. It returns false if
