@@ -1,15 +1,17 @@
 package enter
 
 import (
-	"github.com/nstool/nstool/inspect"
+	"errors"
+	"os"
+
 	"github.com/nstool/nstool/internal/sys"
 )
 
 // guests are the processes in a room. None of them stays when the program has
 // ended, or this process, however that comes about.
 type guests struct {
-	proc int    // the root of procfs
-	link string // of the room, in /proc/pid/ns/mnt
+	proc int   // the root of procfs
+	room *room // it holds its mount namespace, so that no other has its number
 
 	gone     bool // the keeper has ended by itself: there are none any more
 	alarm    int  // what the watchman reads: a byte is that all is well
@@ -25,7 +27,7 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 		if err := step.room.build(); err != nil {
 			return nil, &StepError{Step: step, Call: "mount", Err: err}
 		}
-		g = &guests{proc: s.proc, link: inspect.FormatLink(inspect.Mnt, step.room.id.Ino), alarm: -1}
+		g = &guests{proc: s.proc, room: step.room, alarm: -1}
 		if len(c.Tools.Sweeper) > 0 {
 			r, w, err := sys.Pipe()
 			if err != nil {
@@ -33,8 +35,7 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 			}
 			defer sys.CloseAll(r)
 			g.alarm = w
-			words := append(c.Tools.Sweeper[:len(c.Tools.Sweeper):len(c.Tools.Sweeper)], g.link)
-			if g.watchman, err = sys.Watch(r, "/proc/self/exe", words); err != nil {
+			if g.watchman, err = sys.Watch(r, step.room.ns, "/proc/self/exe", c.Tools.Sweeper); err != nil {
 				return g, err
 			}
 		}
@@ -48,7 +49,7 @@ func (g *guests) clear(keeper int) {
 	if g == nil {
 		return
 	}
-	sys.KillIn(g.proc, "mnt", g.link, keeper)
+	sys.KillIn(g.proc, g.room.ns, "mnt", keeper)
 	if keeper != 0 {
 		sys.KillChildren(g.proc, keeper)
 	}
@@ -74,14 +75,30 @@ func (g *guests) end() {
 	}
 }
 
-// Sweep ends those who are in the mount namespace that was made for tools, of
-// which link is the text in /proc/pid/ns/mnt: see [Tools.Sweeper].
-func Sweep(link string) error {
+// errNoRoom means that Sweep was not given a mount namespace made for tools.
+var errNoRoom = errors.New("not a mount namespace other than the caller's")
+
+// Sweep ends those who are in the mount namespace that was made for tools, which
+// is open as room: see [Tools.Sweeper]. It refuses the caller's own.
+func Sweep(room *os.File) error {
 	self, err := Self()
 	if err != nil {
 		return err
 	}
 	defer self.Close()
-	sys.SweepIn(self.proc.Proc, "mnt", link)
+	ns := int(room.Fd())
+	own, err := self.proc.OpenNamespace("mnt")
+	if err != nil {
+		return err
+	}
+	defer sys.CloseAll(own)
+	here, err := sys.Fstat(own)
+	if err != nil {
+		return err
+	}
+	if id, err := sys.Fstat(ns); err != nil || id == here || id.Dev != here.Dev {
+		return errors.Join(errNoRoom, err)
+	}
+	sys.SweepIn(self.proc.Proc, ns, "mnt")
 	return nil
 }

@@ -35,7 +35,7 @@ type Tools struct {
 	// From says in messages where they are from; "" is told from the others.
 	From string
 	// Sweeper are words by which the program that calls this package can be run
-	// to call [Sweep] with one more word. A process of a few kilobytes waits to
+	// to call [Sweep] with its standard input. A process of a few kilobytes waits to
 	// do so if the caller is killed; without it, what the program itself has
 	// started may stay then.
 	Sweeper []string

@@ -26,8 +26,8 @@ func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 // What it does not understand it leaves to main, which does the same by the
 // same table.
 func init() {
-	if len(os.Args) == 2 && os.Args[0] == sweeper {
-		if enter.Sweep(os.Args[1]) != nil {
+	if len(os.Args) == 1 && os.Args[0] == sweeper {
+		if enter.Sweep(os.Stdin) != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)

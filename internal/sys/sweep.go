@@ -8,38 +8,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillIn kills every process that is in a namespace, of which link is the text
-// in /proc/pid/ns/kind, but for one PID or 0. It looks until there are none, and
-// gives up on those who are made faster than they can be killed. proc is the root
-// of procfs.
-func KillIn(proc int, kind, link string, but int) {
-	killIn(proc, kind, link, func(pid string) bool { return pid == strconv.Itoa(but) })
+// KillIn kills every process that is in the namespace of the descriptor ns, but for
+// one PID or 0. While ns is open no other namespace has its number. It looks until
+// there are none, and gives up on those who are made faster than they can be
+// killed. proc is the root of procfs, and kind the name under /proc/pid/ns.
+func KillIn(proc, ns int, kind string, but int) {
+	if id, err := Fstat(ns); err == nil {
+		killIn(proc, id, kind, func(pid string) bool { return pid == strconv.Itoa(but) })
+	}
 }
 
 // SweepIn is KillIn for who does not know the keeper of those processes. It is
 // left a second to end by itself, when nobody else is left, and its children are
 // ended wherever they are.
-func SweepIn(proc int, kind, link string) {
+func SweepIn(proc, ns int, kind string) {
+	id, err := Fstat(ns)
+	if err != nil {
+		return
+	}
 	keeper := func(pid string) bool {
 		n, err := strconv.Atoi(pid)
 		is := err == nil && isKeeper(proc, pid)
 		if is {
-			KillChildren(proc, n)
+			killChildren(proc, n, func() bool { return inNamespace(proc, id, kind, pid) && isKeeper(proc, pid) })
 		}
 		return is
 	}
 	for range 200 {
-		if !killIn(proc, kind, link, keeper) {
+		if !killIn(proc, id, kind, keeper) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	KillIn(proc, kind, link, 0)
+	KillIn(proc, ns, kind, 0)
 }
 
 // killIn kills whoever is in a namespace and not to be spared. It reports whether
 // somebody was.
-func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bool) {
+func killIn(proc int, ns FileID, kind string, spare func(pid string) bool) (spared bool) {
 	for range 100 {
 		found := false
 		spared = false
@@ -49,7 +55,7 @@ func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bo
 		}
 		for _, e := range list {
 			pid, err := strconv.Atoi(e.Name)
-			if err != nil || !inNamespace(proc, e.Name, kind, link) {
+			if err != nil || !inNamespace(proc, ns, kind, e.Name) {
 				continue
 			}
 			if spare(e.Name) {
@@ -60,8 +66,8 @@ func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bo
 			if err != nil {
 				continue
 			}
-			// It is still the same one if its number leads there still.
-			if inNamespace(proc, e.Name, kind, link) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
+			// If its number leads there still, it is the same one, or has ended.
+			if inNamespace(proc, ns, kind, e.Name) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
 				found = true
 			}
 			unix.Close(fd)
@@ -73,9 +79,22 @@ func killIn(proc int, kind, link string, spare func(pid string) bool) (spared bo
 	return spared
 }
 
-// KillChildren kills the children of a process, and whoever becomes its child by
-// that, until there are none. proc is the root of procfs.
-func KillChildren(proc, pid int) {
+// KillChildren kills the children of a process that is the caller's own child, and
+// whoever becomes its child by that, until there are none. proc is the root of
+// procfs.
+func KillChildren(proc, pid int) { killChildren(proc, pid, func() bool { return true }) }
+
+// killChildren does the same for a process that is by says to be meant, as long as
+// it has its number.
+func killChildren(proc, pid int, is func() bool) {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(process)
+	if !is() {
+		return
+	}
 	parent := strconv.Itoa(pid)
 	for range 100 {
 		list, err := ReadAt(proc, parent+"/task/"+parent+"/children", 1<<20)
@@ -91,7 +110,8 @@ func KillChildren(proc, pid int) {
 			if err != nil {
 				continue
 			}
-			if status, err := ReadAt(proc, child+"/status", 4096); err == nil && strings.Contains(string(status), "\nPPid:\t"+parent+"\n") {
+			status, err := ReadAt(proc, child+"/status", 4096)
+			if err == nil && strings.Contains(string(status), "\nPPid:\t"+parent+"\n") && unix.PidfdSendSignal(process, 0, nil, 0) == nil {
 				_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 			}
 			unix.Close(fd)
@@ -100,10 +120,10 @@ func KillChildren(proc, pid int) {
 	}
 }
 
-func inNamespace(proc int, pid, kind, link string) bool {
-	var buf [64]byte
-	n, err := unix.Readlinkat(proc, pid+"/ns/"+kind, buf[:])
-	return err == nil && string(buf[:n]) == link
+func inNamespace(proc int, ns FileID, kind, pid string) bool {
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(proc, pid+"/ns/"+kind, &st, 0) })
+	return err == nil && FileID{Dev: st.Dev, Ino: st.Ino} == ns
 }
 
 func isKeeper(proc int, pid string) bool {
@@ -113,8 +133,9 @@ func isKeeper(proc int, pid string) bool {
 
 // Watch starts a process that waits for the end of a pipe. If it comes without a
 // byte before it, whoever had the other end was killed, and the process becomes
-// program, which is run with words and nothing else. Its PID is to be reaped.
-func Watch(pipe int, program string, words []string) (pid int, err error) {
+// program, which is run with words, the descriptor in as its standard input, and
+// nothing else. Its PID is to be reaped.
+func Watch(pipe, in int, program string, words []string) (pid int, err error) {
 	exe, err := OpenWay(program, true)
 	if err != nil {
 		return 0, err
@@ -126,12 +147,12 @@ func Watch(pipe int, program string, words []string) (pid int, err error) {
 	}
 	defer unix.Close(null)
 	s := NewScript()
-	s.Stdio(null, null, null)
-	in, run := s.File(pipe), s.File(exe)
-	s.CloseOnExec(in)
+	s.Stdio(in, null, null)
+	end, run := s.File(pipe), s.File(exe)
+	s.CloseOnExec(end)
 	s.CloseOnExec(run)
 	s.Setsid()
-	wait := s.Call("read", unix.SYS_READ, uint64(in), uint64(s.Space(8)), 1)
+	wait := s.Call("read", unix.SYS_READ, uint64(end), uint64(s.Space(8)), 1)
 	killed := s.label("killed")
 	s.onZero(wait, killed)
 	s.Exit(0)
