@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -690,6 +691,136 @@ func TestFromTar(t *testing.T) {
 	}
 	if err := cp.FromTar(t.Context(), strings.NewReader(strings.Repeat("no archive", 100)), Place{Root: root, Name: "web", Path: "/"}); err == nil {
 		t.Error("what is no archive is no error")
+	}
+}
+
+// An archive that is small and says much is left out by entries, and what it takes
+// is in proportion to what is read: memory too.
+func TestArchiveBounds(t *testing.T) {
+	var wide []string
+	for i := range 500 {
+		wide = append(wide, fmt.Sprintf("%0250d", i))
+	}
+	long := strings.Join(wide, "/")
+	last := tar.Header{Typeflag: tar.TypeReg, Name: "after", Mode: 0o644}
+	dir := func(name string) tar.Header {
+		return tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755, Format: tar.FormatGNU}
+	}
+	hole := tar.Header{Typeflag: tar.TypeReg, Name: "hole", PAXRecords: map[string]string{
+		"XXX.sparse.size": "8000000000", "XXX.sparse.numblocks": "1", "XXX.sparse.map": "0,3",
+	}}
+	for name, test := range map[string]struct {
+		headers []tar.Header
+		left    int // out
+		want    string
+	}{
+		"50,000 directories":          {[]tar.Header{dir(strings.Repeat("d/", 50_000))}, 1, "it is too deep"},
+		"50,000 in the name of PAX":   {[]tar.Header{{Typeflag: tar.TypeDir, Name: strings.Repeat("d/", 50_000), Mode: 0o755, Format: tar.FormatPAX}}, 1, "it is too deep"},
+		"a name of 1 MB":              {[]tar.Header{{Typeflag: tar.TypeReg, Name: strings.Repeat("n", 1<<20-10), Format: tar.FormatGNU}}, 1, "file name too long"},
+		"a hard link that leads deep": {[]tar.Header{{Typeflag: tar.TypeLink, Name: "l", Linkname: strings.Repeat("d/", 50_000) + "f", Format: tar.FormatGNU}}, 1, "it is too deep"},
+		"hard links to each other":    {[]tar.Header{{Typeflag: tar.TypeLink, Name: "a", Linkname: "b"}, {Typeflag: tar.TypeLink, Name: "b", Linkname: "a"}}, 2, "no such file"},
+		"8 GB of nothing":             {[]tar.Header{hole}, 1, "stored with its holes"},
+		"long names, again and again": {[]tar.Header{dir("0/" + long), dir("1/" + long), dir("2/" + long), dir("3/" + long)}, 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			archive := pack(t, append(test.headers, last)...).Bytes()
+			archive = bytes.ReplaceAll(archive, []byte("XXX.sparse"), []byte("GNU.sparse"))
+			at, root := target(t, tree{})
+			var said []string
+			cp := &Copier{Failed: func(_ string, err error) { said = append(said, err.Error()) }}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := cp.FromTar(t.Context(), bytes.NewReader(archive), Place{Root: root, Name: "web", Path: "/"})
+			runtime.ReadMemStats(&after)
+			if _, serr := os.Stat(filepath.Join(at, "after")); err != nil || serr != nil {
+				t.Fatalf("%v, %v: %.300q", err, serr, said)
+			}
+			if len(said) != test.left || !strings.Contains(strings.Join(said, ""), test.want) {
+				t.Errorf("left out: %d: %.300q", len(said), said)
+			}
+			// A buffer for each file, and a few copies of each name.
+			if took, most := after.TotalAlloc-before.TotalAlloc, uint64(4<<20+50*len(archive)); took > most {
+				t.Errorf("%d bytes of memory for an archive of %d", took, len(archive))
+			}
+			if cp.Bytes.Load() > int64(len(archive)) {
+				t.Errorf("%d bytes were written", cp.Bytes.Load())
+			}
+		})
+	}
+}
+
+// What an archive says of a directory last is what it becomes, also if it says so
+// before what is in it.
+func TestArchiveDirectories(t *testing.T) {
+	at, root := target(t, tree{"old/": ""})
+	headers := []tar.Header{{Typeflag: tar.TypeDir, Name: "d/e/", Mode: 0o711}}
+	for _, mode := range []int64{0o700, 0o500, 0o755, 0o511} {
+		headers = append(headers, tar.Header{Typeflag: tar.TypeDir, Name: "d/", Mode: mode}, tar.Header{Typeflag: tar.TypeDir, Name: "old/", Mode: 0o777})
+	}
+	headers = append(headers, tar.Header{Typeflag: tar.TypeReg, Name: "d/e/f"})
+	var said []string
+	cp := &Copier{Failed: func(where string, err error) { said = append(said, where+": "+err.Error()) }}
+	if err := cp.FromTar(t.Context(), pack(t, headers...), Place{Root: root, Name: "web", Path: "/"}); err != nil || len(said) > 0 {
+		t.Fatal(err, said)
+	}
+	for name, want := range map[string]os.FileMode{"d": 0o511, "d/e": 0o711, "old": 0o755} {
+		if st, err := os.Stat(filepath.Join(at, name)); err != nil || st.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+	}
+	os.Chmod(filepath.Join(at, "d"), 0o700)
+}
+
+// A tree of 5000 directories in one another becomes an archive of the first
+// thousand of them; the rest is told once.
+func TestToTarDeep(t *testing.T) {
+	dir, root := target(t, tree{"d/file": "text"})
+	fd, err := sys.OpenDir(filepath.Join(dir, "d"))
+	for range 5_000 {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sys.Mkdir(fd, "d", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		next, e := sys.OpenAt(fd, "d", false)
+		sys.CloseFD(fd)
+		fd, err = next, e
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // os.RemoveAll has not enough descriptors for it
+		for range 5_000 {
+			up, err := sys.OpenAt(fd, "..", false)
+			if err == nil {
+				err = sys.Rmdir(up, "d")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sys.CloseFD(fd)
+			fd = up
+		}
+		sys.CloseFD(fd)
+	}()
+	var said []string
+	var out bytes.Buffer
+	cp := &Copier{Failed: func(_ string, err error) { said = append(said, err.Error()) }}
+	if err := cp.ToTar(t.Context(), &out, Place{Root: root, Name: "web", Path: "/d"}); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 1 || said[0] != "there are more than 1000 directories in one another" {
+		t.Errorf("%.300q", said)
+	}
+	entries := 0
+	for r := tar.NewReader(&out); ; entries++ {
+		if _, err := r.Next(); err != nil {
+			break
+		}
+	}
+	if entries != 1000+1+1 || out.Cap() > 8<<20 {
+		t.Errorf("%d entries, %d bytes", entries, out.Cap())
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -200,8 +199,7 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 		return placeError{to.String(), err}
 	}
 	defer top.Close()
-	var dirs []*tar.Header // which get their permissions when all is in them
-	made := make(map[string]sys.FileID)
+	made := &madeDir{} // and get their permissions when all is in them
 	whole := &ending{Reader: r}
 	in := tar.NewReader(whole)
 	for {
@@ -225,9 +223,6 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 			c.failed(where, err)
 			continue
 		}
-		if h.Typeflag == tar.TypeDir {
-			dirs = append(dirs, h)
-		}
 		err = c.unpack(ctx, in, h, top, parts, where, made)
 		switch {
 		case err == nil:
@@ -239,24 +234,52 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 			c.failed(where, err)
 		}
 	}
-	for _, h := range slices.Backward(dirs) {
-		parts, err := split(h.Name)
-		id, ours := made[strings.Join(parts, "/")]
-		if err != nil || !ours {
-			continue // what was there before keeps its owner and permissions
-		}
+	made.each(nil, func(parts []string, m *madeDir) {
 		f, err := c.walk(top, parts, nil)
 		if err == nil {
-			if is, e := sys.Fstat(int(f.Fd())); e == nil && is == id { // else somebody has put another in its place
-				err = c.dress(f, statOf(h), nil)
+			if is, e := sys.Fstat(int(f.Fd())); e == nil && is == m.id { // else somebody has put another in its place
+				err = c.dress(f, *m.stat, nil)
 			}
 			f.Close()
 		}
 		if err != nil {
-			c.failed(strings.TrimSuffix(to.String(), "/")+"/"+h.Name, err)
+			c.failed(strings.TrimSuffix(to.String(), "/")+"/"+strings.Join(parts, "/"), err)
 		}
-	}
+	})
 	return nil
+}
+
+// A madeDir is a directory on the way to what is in an archive. There is one for
+// each name on that way, however often the archive has it.
+type madeDir struct {
+	id   sys.FileID    // if it was made, and not there before
+	stat *sys.FileStat // that it is to have, if the archive says so
+	in   map[string]*madeDir
+}
+
+// enter returns what is known of a directory in m.
+func (m *madeDir) enter(name string) *madeDir {
+	next := m.in[name]
+	if next == nil {
+		if m.in == nil {
+			m.in = make(map[string]*madeDir)
+		}
+		next = &madeDir{}
+		m.in[name] = next
+	}
+	return next
+}
+
+// each calls f with every directory that was made and is to have a status, first
+// with those that are in others. What was there before keeps its owner and
+// permissions.
+func (m *madeDir) each(parts []string, f func(parts []string, m *madeDir)) {
+	for name, next := range m.in {
+		next.each(append(parts, name), f)
+	}
+	if m.stat != nil && m.id != (sys.FileID{}) {
+		f(parts, m)
+	}
 }
 
 // split splits the name of an entry, which must not lead up.
@@ -268,9 +291,9 @@ func split(name string) (parts []string, err error) {
 		case part != "" && part != ".":
 			parts = append(parts, part)
 		}
-	}
-	if len(parts) > deepest {
-		return nil, errors.New("it is too deep; left out")
+		if len(parts) > deepest {
+			return nil, errors.New("it is too deep; left out")
+		}
 	}
 	return parts, nil
 }
@@ -281,17 +304,17 @@ func statOf(h *tar.Header) sys.FileStat {
 
 // walk opens the directory that the names lead to from top. What is not there is
 // made, if made is not nil, and noted there.
-func (c *Copier) walk(top *os.File, parts []string, made map[string]sys.FileID) (*os.File, error) {
+func (c *Copier) walk(top *os.File, parts []string, made *madeDir) (*os.File, error) {
 	dir, err := sys.Reopen(int(top.Fd()))
-	for i, part := range parts {
+	for _, part := range parts {
 		if err != nil {
 			return nil, err
 		}
 		next, e := openDir(int(dir.Fd()), part)
-		if errors.Is(e, fs.ErrNotExist) && made != nil {
-			var id sys.FileID
-			if next, id, e = c.makeDir(spot{dir: int(dir.Fd()), name: part}); e == nil && id != (sys.FileID{}) {
-				made[strings.Join(parts[:i+1], "/")] = id
+		if made != nil {
+			made = made.enter(part)
+			if errors.Is(e, fs.ErrNotExist) {
+				next, made.id, e = c.makeDir(spot{dir: int(dir.Fd()), name: part})
 			}
 		}
 		dir.Close()
@@ -319,12 +342,17 @@ func (c *Copier) makeDir(at spot) (*os.File, sys.FileID, error) {
 }
 
 // unpack makes one entry.
-func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *os.File, parts []string, where string, made map[string]sys.FileID) error {
+func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *os.File, parts []string, where string, made *madeDir) error {
 	if h.Typeflag == tar.TypeDir {
 		dir, err := c.walk(top, parts, made)
 		if err != nil {
 			return err
 		}
+		for _, part := range parts {
+			made = made.enter(part)
+		}
+		st := statOf(h)
+		made.stat = &st
 		c.Files.Add(1)
 		return dir.Close()
 	}
@@ -340,6 +368,9 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 	st := statOf(h)
 	switch h.Typeflag {
 	case tar.TypeReg:
+		if isSparse(h) {
+			return errors.New("it is stored with its holes, as GNU tar does with -S; left out")
+		}
 		return c.putFile(at, st, func(f *os.File, most int64) error {
 			if most > 0 && h.Size > most {
 				return errNoRoom
@@ -352,6 +383,17 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 		return c.link(top, h.Linkname, at)
 	}
 	return fmt.Errorf("an entry of type %q: %w", h.Typeflag, ErrSpecial)
+}
+
+// isSparse reports whether an archive says of a file where its holes are: what it
+// becomes may be any number of times what is read.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // link makes a hard link to another entry.

@@ -24,8 +24,13 @@ import (
 
 // Bounds of what is written.
 const (
-	mostBytes   = 2 << 30
+	mostBytes   = 2 << 30 // of files, also of those that are left out
+	mostRead    = 8 << 30 // of what programs decompress, each time
+	mostNames   = 64 << 20
 	mostEntries = 1 << 18
+	mostName    = 4096 // PATH_MAX
+	mostParts   = 1024 // of a name, with those of links on the way
+	deepest     = 256
 	mostJSON    = 8 << 20
 	mostLayers  = 256
 	mostHops    = 64 // links on the way to a file
@@ -44,9 +49,10 @@ func Open(name string) (func(dir string) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	var parts parts = archive(name)
+	b := &budget{read: mostRead, entries: mostEntries}
+	var parts parts = archive{name, b}
 	if st.IsDir() {
-		parts = directory(name)
+		parts = directory{name, b}
 	} else if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: neither a directory nor a regular file", name)
 	}
@@ -60,7 +66,7 @@ func Open(name string) (func(dir string) error, error) {
 			return err
 		}
 		defer root.Close()
-		w := &writer{root: root, bytes: mostBytes, entries: mostEntries}
+		w := &writer{root: root, bytes: mostBytes, entries: mostEntries, names: mostNames}
 		if layers == nil {
 			return parts.read("", w.layer)
 		}
@@ -80,39 +86,63 @@ type parts interface {
 	read(name string, f func(io.Reader) error) error
 }
 
+// A budget is what may still be read, all times together: a part of an archive is
+// found by passing over those before it, which count too.
+type budget struct{ read, entries int64 }
+
+// A metered reader counts what is read.
+type metered struct {
+	io.Reader
+	*budget
+}
+
+func (m metered) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if m.read -= int64(n); m.read < 0 {
+		return 0, ErrTooLarge
+	}
+	return n, err
+}
+
 // A directory has the parts as files.
-type directory string
+type directory struct {
+	name string
+	*budget
+}
 
 func (d directory) read(name string, f func(io.Reader) error) error {
 	if !filepath.IsLocal(name) {
 		return fmt.Errorf("%q: %w", name, ErrImage)
 	}
-	file, err := os.OpenInRoot(string(d), name)
+	file, err := os.OpenInRoot(d.name, name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return plain(file, f)
+	return d.plain(file, f)
 }
 
 // An archive has them in a tar file.
-type archive string
+type archive struct {
+	name string
+	*budget
+}
 
 func (a archive) read(name string, f func(io.Reader) error) error { return a.follow(name, 0, f) }
 
 // follow is read, of a name that so many links have led to.
 func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
-	file, err := os.Open(string(a))
+	file, err := os.Open(a.name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	if name == "" {
-		return plain(file, f)
+		return a.plain(file, f)
 	}
-	return plain(file, func(r io.Reader) error {
+	return a.plain(file, func(r io.Reader) error {
 		t := tar.NewReader(r)
-		for n := 0; ; n++ {
+		for {
 			h, err := t.Next()
 			if errors.Is(err, io.EOF) {
 				return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
@@ -120,7 +150,7 @@ func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 			if err != nil {
 				return fmt.Errorf("not a tar archive that can be read: %w", err)
 			}
-			if n > mostEntries {
+			if a.entries--; a.entries < 0 {
 				return ErrTooLarge
 			}
 			if clean(h.Name) != clean(name) {
@@ -132,7 +162,7 @@ func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 				}
 				return a.follow(path.Join(path.Dir(clean(h.Name)), h.Linkname), hops+1, f)
 			}
-			return plain(t, f)
+			return a.plain(t, f)
 		}
 	})
 }
@@ -147,16 +177,22 @@ var compressions = [...]struct{ magic, program string }{
 	{"BZh", "bzip2"},
 }
 
-// plain calls f with what r has, decompressed.
-func plain(r io.Reader, f func(io.Reader) error) error {
+// plain calls f with what r has, decompressed. A file that is not compressed can
+// be sought in.
+func (m *budget) plain(r io.Reader, f func(io.Reader) error) error {
 	b := bufio.NewReaderSize(r, 1<<16)
 	magic, _ := b.Peek(6) //nolint:errcheck // a file may be shorter
 	for _, c := range compressions {
 		if strings.HasPrefix(string(magic), c.magic) {
-			return decompress(c.program, b, f)
+			return decompress(c.program, b, func(r io.Reader) error { return f(metered{r, m}) })
 		}
 	}
-	return f(b)
+	if file, ok := r.(*os.File); ok {
+		if _, err := file.Seek(0, io.SeekStart); err == nil {
+			return f(file)
+		}
+	}
+	return f(metered{b, m})
 }
 
 // decompress calls f with what a program makes of r.
@@ -288,8 +324,8 @@ func readJSON(p parts, name string, v any) error {
 
 // A writer writes layers over each other.
 type writer struct {
-	root           *os.Root
-	bytes, entries int64 // that may still be written
+	root                  *os.Root
+	bytes, entries, names int64 // that there may still be
 }
 
 // Prefixes of names that take away what a lower layer has.
@@ -313,6 +349,14 @@ func (w *writer) layer(r io.Reader) error {
 		if w.entries--; w.entries < 0 {
 			return ErrTooLarge
 		}
+		if hasContent(h.Typeflag) {
+			if w.bytes -= h.Size; w.bytes < 0 {
+				return ErrTooLarge
+			}
+		}
+		if w.names -= int64(len(h.Name) + len(h.Linkname)); w.names < 0 || len(h.Name) > mostName || len(h.Linkname) > mostName {
+			return ErrTooLarge
+		}
 		name := clean(h.Name)
 		if name == "" {
 			continue
@@ -323,6 +367,15 @@ func (w *writer) layer(r io.Reader) error {
 	}
 }
 
+// hasContent reports whether content follows an entry of that type.
+func hasContent(typ byte) bool {
+	switch typ {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return false
+	}
+	return true
+}
+
 func (w *writer) entry(name string, h *tar.Header, content io.Reader, own map[string]bool) error {
 	dir, err := w.resolve(path.Dir(name), true)
 	if err != nil {
@@ -331,6 +384,11 @@ func (w *writer) entry(name string, h *tar.Header, content io.Reader, own map[st
 	base := path.Base(name)
 	switch {
 	case base == opaque:
+		at := path.Join(dir, base)
+		if own[at] {
+			return nil // once is enough: all that is there is this layer's
+		}
+		own[at] = true
 		return w.empty(dir, own)
 	case strings.HasPrefix(base, whiteout):
 		if base = base[len(whiteout):]; base == "" || base == "." || base == ".." {
@@ -372,11 +430,7 @@ func (w *writer) file(at string, perm fs.FileMode, content io.Reader) error {
 		return err
 	}
 	defer f.Close()
-	n, err := io.Copy(f, io.LimitReader(content, w.bytes+1))
-	if w.bytes -= n; w.bytes < 0 {
-		return ErrTooLarge
-	}
-	if err != nil {
+	if _, err := io.Copy(f, content); err != nil { // which has been counted
 		return err
 	}
 	return f.Chmod(perm)
@@ -402,6 +456,14 @@ func (w *writer) empty(dir string, own map[string]bool) error {
 // lead to where they would if the directory were the root. With create it is
 // made if need be.
 func (w *writer) resolve(name string, create bool) (string, error) {
+	var way []*os.Root // the directories below the root
+	up := func(n int) {
+		for _, dir := range way[n:] {
+			dir.Close()
+		}
+		way = way[:n]
+	}
+	defer up(0)
 	done, rest, hops := "", strings.Split(clean(name), "/"), 0
 	for len(rest) > 0 {
 		part := rest[0]
@@ -411,34 +473,47 @@ func (w *writer) resolve(name string, create bool) (string, error) {
 			continue
 		case "..":
 			done = clean(path.Dir("/" + done))
+			up(max(0, len(way)-1))
 			continue
 		}
-		at := path.Join(done, part)
-		st, err := w.root.Lstat(at)
+		in := w.root
+		if len(way) > 0 {
+			in = way[len(way)-1]
+		}
+		st, err := in.Lstat(part)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && create:
-			if err := w.root.Mkdir(at, 0o755); err != nil {
+			if err := in.Mkdir(part, 0o755); err != nil {
 				return "", err
 			}
 		case err != nil:
 			return "", err
 		case st.Mode()&fs.ModeSymlink != 0:
-			text, err := w.root.Readlink(at)
+			text, err := in.Readlink(part)
 			if err != nil {
 				return "", err
 			}
-			if hops++; hops > mostHops {
-				return "", errors.New("too many links")
-			}
 			if strings.HasPrefix(text, "/") {
 				done = ""
+				up(0)
 			}
 			rest = append(strings.Split(text, "/"), rest...)
+			if hops++; hops > mostHops || len(rest) > mostParts {
+				return "", errors.New("too many links")
+			}
 			continue
 		case !st.IsDir():
 			return "", errors.New("below a file")
 		}
-		done = at
+		if len(way) == deepest {
+			return "", fmt.Errorf("more than %d directories in one another: %w", deepest, ErrTooLarge)
+		}
+		next, err := in.OpenRoot(part)
+		if err != nil {
+			return "", err
+		}
+		way = append(way, next)
+		done = path.Join(done, part)
 	}
 	return done, nil
 }

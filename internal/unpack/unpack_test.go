@@ -233,9 +233,113 @@ func TestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	for _, w := range []*writer{{root: root, bytes: 3, entries: 10}, {root: root, bytes: 100, entries: 1}} {
+	for _, w := range []*writer{
+		{root: root, bytes: 3, entries: 10, names: 100},
+		{root: root, bytes: 100, entries: 1, names: 100},
+		{root: root, bytes: 100, entries: 10, names: 1},
+	} {
 		if err := w.layer(bytes.NewReader(tarOf(t, "a=12", "b=34"))); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%+v: %v", w, err)
+		}
+	}
+}
+
+// TestBombs unpacks what is small and says that it is large. What is too large is
+// refused before any of it is written, and what is passed over counts.
+func TestBombs(t *testing.T) {
+	header := func(h tar.Header) []byte {
+		var b bytes.Buffer
+		if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for name, test := range map[string]struct {
+		b    []byte
+		want error
+	}{
+		"a file of 4 GB":          {header(tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 4 << 30, Format: tar.FormatPAX}), ErrTooLarge},
+		"one that is left out":    {header(tar.Header{Name: ".", Typeflag: tar.TypeReg, Size: 4 << 30, Format: tar.FormatPAX}), ErrTooLarge},
+		"a deep directory":        {tarOf(t, strings.Repeat("d/", deepest+2)), ErrTooLarge},
+		"50,000 directories":      {tarOf(t, strings.Repeat("d/", 50_000)), ErrTooLarge},
+		"a name of 1 MB":          {header(tar.Header{Name: strings.Repeat("n", 1<<20-64), Typeflag: tar.TypeReg, Format: tar.FormatGNU}), ErrTooLarge},
+		"a link of 100 kB":        {header(tar.Header{Name: "l", Linkname: strings.Repeat("n", 100_000), Typeflag: tar.TypeSymlink, Format: tar.FormatGNU}), ErrTooLarge},
+		"links that become wide":  {tarOf(t, "l->"+strings.Repeat("./", 2000), "l/a=1"), nil},
+		"a directory of the most": {tarOf(t, strings.Repeat("d/", deepest)), errNone},
+	} {
+		dir := t.TempDir()
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &writer{root: root, bytes: mostBytes, entries: mostEntries, names: mostNames}
+		err = w.layer(bytes.NewReader(test.b))
+		root.Close()
+		if test.want == errNone {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err == nil || test.want != nil && !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, not %v", name, err, test.want)
+		}
+		if st, err := os.Stat(filepath.Join(dir, "a")); err == nil && st.Size() > 1 {
+			t.Errorf("%s: %d bytes were written", name, st.Size())
+		}
+	}
+}
+
+var errNone = errors.New("none")
+
+// TestMeter finds a part behind others: all that is decompressed on the way
+// counts, also what is passed over, all times together.
+func TestMeter(t *testing.T) {
+	big := strings.Repeat("0", 1<<20)
+	compressed := write(t, gzipped(t, tarOf(t, "skipped="+big, "part=1")))
+	read := func(a archive) error {
+		return a.read("part", func(r io.Reader) error { _, err := io.Copy(io.Discard, r); return err })
+	}
+	b := &budget{read: 5 << 19, entries: 100}
+	for n := range 3 {
+		err := read(archive{compressed, b})
+		if got, want := errors.Is(err, ErrTooLarge), n == 2; got != want {
+			t.Errorf("time %d: %v", n, err)
+		}
+	}
+	if b = (&budget{read: 100, entries: 100}); read(archive{write(t, tarOf(t, "skipped="+big, "part=1")), b}) != nil || b.read < 99 {
+		t.Errorf("what can be passed over has been read: %d", b.read)
+	}
+	b = &budget{read: 100, entries: 3}
+	for n := range 2 {
+		err := read(archive{write(t, tarOf(t, "a=1", "part=1")), b})
+		if got, want := errors.Is(err, ErrTooLarge), n == 1; got != want {
+			t.Errorf("entries, time %d: %v", n, err)
+		}
+	}
+}
+
+// TestOpaqueOnce has a directory emptied again and again: it is listed once.
+func TestOpaqueOnce(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	w := &writer{root: root, bytes: 100, entries: 100, names: 1000}
+	own := map[string]bool{}
+	empty := &tar.Header{Typeflag: tar.TypeReg}
+	for n := range 2 {
+		if err := os.WriteFile(filepath.Join(dir, "lower"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.entry(opaque, empty, nil, own); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(filepath.Join(dir, "lower"))
+		if there := err == nil; there != (n > 0) {
+			t.Errorf("time %d: %t", n, there)
 		}
 	}
 }
@@ -253,7 +357,7 @@ func FuzzLayer(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		w := &writer{root: root, bytes: 1 << 20, entries: 1000}
+		w := &writer{root: root, bytes: 1 << 20, entries: 1000, names: 1 << 20}
 		_ = w.layer(bytes.NewReader(b)) //nolint:errcheck // whatever it is
 		if list, err := os.ReadDir(around); err != nil || len(list) != 1 {
 			t.Errorf("something was written outside: %v %v", list, err)
