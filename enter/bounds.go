@@ -152,12 +152,68 @@ func (b *bounds) readFilters(p *sys.Process) {
 		}
 		var err error
 		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
+			if tid := alike(p); tid != 0 {
+				if f, e := sys.SeccompFilters(tid); e == nil && alike(p) == tid { // it is the same still
+					b.Filters, err = f, nil
+				}
+			}
+		}
+		if err != nil {
 			b.miss(PartSeccomp, tracedBy(p, err))
 		} else if len(b.Filters) == 0 {
 			b.miss(PartSeccomp, errors.New("the kernel shows none of it"))
 		}
 		b.judgeFilters()
 	}
+}
+
+// alike returns another task that nobody traces and that is under as many filters
+// as p, which somebody traces, or 0. It is another thread of the process, or else
+// a process in its mount and PID namespace and its control groups, if that PID
+// namespace is not the caller's: there it may be any program of the host.
+func alike(p *sys.Process) int {
+	status, err := statusOf(p, "Seccomp")
+	if err != nil || status.Tracer == 0 || status.Filters <= 0 {
+		return 0
+	}
+	fits := func(read func(name string) ([]byte, error)) bool {
+		text, err := read("status")
+		if err != nil {
+			return false
+		}
+		t, err := task.ParseStatus(string(text), "Seccomp")
+		return err == nil && t.Tracer == 0 && t.Seccomp == task.SeccompFilter && t.Filters == status.Filters && t.NoNewPrivs == status.NoNewPrivs
+	}
+	for _, tid := range sys.Numbers(p.Proc, strconv.Itoa(p.PID)+"/task") {
+		dir := fmt.Sprintf("%d/task/%d/", p.PID, tid)
+		if fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MostStatus) }) {
+			return tid
+		}
+	}
+	own := func(dir string) (s [3]string, err error) {
+		for i, t := range []inspect.Type{inspect.Mnt, inspect.PID} {
+			if s[i], err = sys.ReadlinkAt(p.Proc, dir+"ns/"+t.String()); err != nil {
+				return s, err
+			}
+		}
+		groups, err := sys.ReadAt(p.Proc, dir+"cgroup", 1<<20)
+		s[2] = string(groups)
+		return s, err
+	}
+	want, err := own(fmt.Sprintf("%d/", p.PID))
+	if here, e := p.Own("ns/pid"); err != nil || e != nil || want[1] == here {
+		return 0
+	}
+	for _, pid := range sys.Numbers(p.Proc, ".") {
+		dir := fmt.Sprintf("%d/", pid)
+		if !fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MostStatus) }) {
+			continue
+		}
+		if got, err := own(dir); err == nil && got == want {
+			return pid
+		}
+	}
+	return 0
 }
 
 // judgeFilters notes what a program under a copy of the filters would lack: a

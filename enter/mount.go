@@ -33,9 +33,31 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 	}
 	for _, e := range entries {
 		// As ip-netns(8) does: what is not there cannot be covered.
-		if _, err := os.Stat(path.Join("/etc", e.Name())); err == nil {
-			s.etcFiles = append(s.etcFiles, e.Name())
+		from, to := path.Join("/etc/netns", c.NetnsName, e.Name()), path.Join("/etc", e.Name())
+		if why := unbindable(from, to); why != nil {
+			s.notes = append(s.notes, fmt.Sprintf("%s is left out: %v", printable(from), why))
+			continue
 		}
+		s.etcFiles = append(s.etcFiles, e.Name())
+	}
+	return nil
+}
+
+// unbindable says why a file cannot be mounted on another, or returns nil.
+func unbindable(from, to string) error {
+	what, err := os.Stat(from)
+	if err != nil {
+		return pathCause(err)
+	}
+	on, err := os.Stat(to)
+	if err != nil {
+		return fmt.Errorf("%s: %w", printable(to), pathCause(err))
+	}
+	switch {
+	case what.IsDir() && !on.IsDir():
+		return fmt.Errorf("a directory cannot be mounted on %s, which is none", printable(to))
+	case on.IsDir() && !what.IsDir():
+		return fmt.Errorf("it cannot be mounted on %s, which is a directory", printable(to))
 	}
 	return nil
 }

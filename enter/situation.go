@@ -335,7 +335,26 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 	}
 	e.Zombie, _ = parseKind(stat)
 	e.UID, _ = p.Owner()
+	e.lookAtCaps(p)
 	return e
+}
+
+// lookAtCaps finds out which capabilities the caller lacks to look at p.
+func (e *NamespaceError) lookAtCaps(p *sys.Process) {
+	text, err := p.ReadOwn("status", task.MostStatus)
+	if err != nil {
+		return
+	}
+	own, err := task.ParseStatus(string(text), "CapEff")
+	if err != nil {
+		return
+	}
+	ino, _ := inspect.User.InitialIno()
+	link, err := p.Own("ns/user")
+	e.Ptrace = err == nil && link == inspect.FormatLink(inspect.User, ino) && own.Caps.Effective.Has(capSysPtrace)
+	if status, err := statusOf(p, "CapPrm"); err == nil {
+		e.Lacks = status.Caps.Permitted &^ own.Caps.Effective
+	}
 }
 
 // parseKind reads from /proc/pid/stat whether a process has ended and waits for
@@ -389,6 +408,8 @@ type NamespaceError struct {
 	Type   inspect.Type
 	Zombie bool   // the target has ended and waits for its parent
 	UID    uint32 // whose process the target is
+	Lacks  Caps   // what it is permitted and the caller has not
+	Ptrace bool   // the caller has CAP_SYS_PTRACE over every process
 	Err    error
 }
 

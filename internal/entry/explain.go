@@ -165,5 +165,13 @@ func Looking(e *enter.NamespaceError) string {
 	case me != 0 && e.UID != me:
 		return fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
 	}
+	switch lacks := strings.Join(e.Lacks.Names(), " "); {
+	case e.Ptrace && lacks != "":
+		return "nstool has CAP_SYS_PTRACE, but not all that the process is permitted, which this kernel asks for: it lacks " + lacks
+	case e.Ptrace:
+		return "nstool has CAP_SYS_PTRACE: a security module, or a sandbox that it is in, denies it"
+	case lacks != "":
+		return "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace; the process is permitted what nstool has not: " + lacks
+	}
 	return "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,6 +79,24 @@ func (p *Process) heir() int {
 		}
 	}
 	return first
+}
+
+// Numbers returns the names in a directory of procfs that are numbers, in order.
+func Numbers(proc int, dir string) (numbers []int) {
+	fd, err := openat(proc, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	names, _ := f.Readdirnames(-1) //nolint:errcheck // what is there will do
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
 }
 
 // hasExited reports whether the text of /proc/pid/stat is of a thread that has

@@ -552,6 +552,36 @@ func TestFrozenMidway(t *testing.T) {
 	}
 }
 
+// Where somebody traces the first process, another with as many filters shows them.
+func TestTracedTwin(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "busybox", "strace")
+	c := quiet(t)
+	twin, _ := begin(t, nstool, c, "/bin/sh", "-c", "echo ready; while :; do sleep 1; done")
+	defer func() {
+		_ = twin.Process.Kill() //nolint:errcheck // it is to end
+		_ = twin.Wait()         //nolint:errcheck // it was ended
+	}()
+	tracer := exec.Command(program(t, "strace"), "-qq", "-o", "/dev/null", "-p", strconv.Itoa(c.pid))
+	if err := tracer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = tracer.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it has ended
+		_ = tracer.Wait()                          //nolint:errcheck // it was ended
+	}()
+	status := func() string {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.pid)) //nolint:errcheck // then it is empty
+		return string(b)
+	}
+	if !eventually(patience, func() bool { return status() != "" && !strings.Contains(status(), "TracerPid:\t0\n") }) {
+		t.Fatal("it is not traced")
+	}
+	out, err := command(t, nstool.expand(t, c, "/bin/busybox", "grep", "Seccomp", "/proc/self/status")...).CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "Seccomp:\t2\n") || !strings.Contains(status(), string(out)) {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // A target that somebody else traces, and one that is stopped.
 func TestTracedAndStopped(t *testing.T) {
 	nstest.Need(t, "root", "gcc", "busybox", "strace")
