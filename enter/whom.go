@@ -254,8 +254,5 @@ func (w *whom) steps(c *Cmd, s *situation) []Step {
 		if w.before { // what joining takes
 			x.Capset(uint64(s.own.Caps.Permitted), uint64(s.own.Caps.Permitted), 0)
 		}
-		if s.terms.apart {
-			x.Undumpable() // which a change of user may undo: fs.suid_dumpable
-		}
 	}}}
 }

@@ -236,7 +236,6 @@ func (r *Rights) script(role string, null, conn, tell int, files []*os.File) (*s
 	}
 	s.Step(stepPrepare)
 	s.NoNewPrivs()
-	s.Undumpable() // which a change of user undoes
 	s.CloseFrom(report + 1)
 	s.Ready(report)
 	s.Close(report)

@@ -40,6 +40,7 @@ type Script struct {
 	here    bool  // for RunHere: descriptors are our own
 	argv    []string
 	become  bool // see Become
+	sealed  bool // see Undumpable
 }
 
 // An Index is the number of a call in a [Script].
@@ -362,7 +363,7 @@ func (s *Script) Stdio(in, out, err int) {
 
 // Setns appends setns(2).
 func (s *Script) Setns(fd, flags int) Index {
-	return s.Call("setns", unix.SYS_SETNS, uint64(fd), uint64(flags))
+	return s.resealed(s.Call("setns", unix.SYS_SETNS, uint64(fd), uint64(flags)))
 }
 
 // Unshare appends unshare(2).
@@ -432,12 +433,12 @@ func (s *Script) Setgroups(gids []uint32) Index {
 
 // Setgid appends setresgid(2) with all three the same.
 func (s *Script) Setgid(gid uint32) Index {
-	return s.Call("setresgid", unix.SYS_SETRESGID, uint64(gid), uint64(gid), uint64(gid))
+	return s.resealed(s.Call("setresgid", unix.SYS_SETRESGID, uint64(gid), uint64(gid), uint64(gid)))
 }
 
 // Setuid appends setresuid(2) with all three the same.
 func (s *Script) Setuid(uid uint32) Index {
-	return s.Call("setresuid", unix.SYS_SETRESUID, uint64(uid), uint64(uid), uint64(uid))
+	return s.resealed(s.Call("setresuid", unix.SYS_SETRESUID, uint64(uid), uint64(uid), uint64(uid)))
 }
 
 // Fchdir appends fchdir(2).
@@ -481,8 +482,21 @@ func (s *Script) CloseOnExec(fd int) Index {
 }
 
 // Undumpable appends what keeps others of the same user from looking into the
-// process, and the process from leaving a core, until the next execve(2).
-func (s *Script) Undumpable() Index { return s.Prctl(unix.PR_SET_DUMPABLE, 0) }
+// process, and the process from leaving a core, until the next execve(2). A change
+// of user or of user namespace sets what fs.suid_dumpable says instead, so it is
+// done again after each.
+func (s *Script) Undumpable() Index {
+	s.sealed = true
+	return s.Prctl(unix.PR_SET_DUMPABLE, 0)
+}
+
+// resealed does so after the call i.
+func (s *Script) resealed(i Index) Index {
+	if s.sealed {
+		s.Undumpable()
+	}
+	return i
+}
 
 // CloseFrom appends what closes all descriptors from fd on: by close_range(2),
 // Linux 5.9, and where the kernel does not have it, or a filter of system calls

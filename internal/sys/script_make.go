@@ -36,7 +36,10 @@ func (s *Script) Await(gate int) {
 
 // Dumpable undoes [Script.Undumpable]: others of the same user can write files
 // of the process in procfs, such as uid_map.
-func (s *Script) Dumpable() Index { return s.Prctl(unix.PR_SET_DUMPABLE, 1) }
+func (s *Script) Dumpable() Index {
+	s.sealed = false
+	return s.Prctl(unix.PR_SET_DUMPABLE, 1)
+}
 
 // Sethostname appends sethostname(2).
 func (s *Script) Sethostname(name string) Index {

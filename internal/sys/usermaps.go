@@ -38,7 +38,6 @@ func UserMaps(proc, fd int) (maps [3][]byte, err error) {
 	s.DieWithParent(unix.SIGKILL, tell)
 	s.Undumpable()
 	s.Setns(s.File(fd), unix.CLONE_NEWUSER)
-	s.Undumpable()
 	s.DieWithParent(unix.SIGKILL, tell)
 	s.Wait(tell, wait)
 	s.Exit(0)
