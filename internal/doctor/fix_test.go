@@ -15,6 +15,7 @@ import (
 // Every command is made in fix.go, is in the table, and has the test that the table
 // names.
 func TestProposals(t *testing.T) {
+	nstest.Need(t, "go") // and with it the source
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -158,6 +158,9 @@ func TestStubObjects(t *testing.T) {
 // TestStubLayout compares what the two stubs know of the layout of a script: each
 // of them must know all of it, and takes it from the same constants.
 func TestStubLayout(t *testing.T) {
+	if _, err := os.Stat("stub.go"); err != nil {
+		t.Skip("the source is not beside the test, as on other kernels")
+	}
 	if _, err := os.Stat("stub_arm64.s"); err != nil {
 		t.Skip("the source is not here")
 	}

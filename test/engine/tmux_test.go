@@ -62,9 +62,10 @@ func TestToolsOnTerminal(t *testing.T) {
 	s.tmux("new-session", "-d", "-x", "90", "-y", "24", "env PS1='outside> ' sh")
 	defer exec.Command("tmux", "-L", s.socket, "kill-server").Run()
 	s.await(`outside> $|outside>\s*$`)
+	const prompt = `bash-[\d.]+\$` // the container is an ordinary user's
 	for _, view := range []string{"target", "tools"} {
 		s.line(fmt.Sprintf("clear; %s enter -c %s --tools --view=%s bash --norc", engine.Nstool(t), c.Name, view))
-		s.await(`bash-[\d.]+# $|bash-[\d.]+#\s*$`)
+		s.await(prompt + `\s*$`)
 		s.line("clear; stty size; cat /.nstool/target/etc/app.yaml")
 		s.await(`(?m)^24 90\nport: 8080$`)
 		s.tmux("resize-window", "-t", "0", "-x", "100", "-y", "30")
@@ -81,7 +82,7 @@ func TestToolsOnTerminal(t *testing.T) {
 		s.line("clear; fg")
 		s.await(`(?m)^sleep 1000$`)
 		s.keys("C-c")
-		s.await(`\^C\n.*# $|\^C\n.*#\s*$`)
+		s.await(`\^C\n` + prompt + `\s*$`)
 		s.line("echo after $?")
 		s.await(`(?m)^after 130$`)
 
@@ -93,7 +94,7 @@ func TestToolsOnTerminal(t *testing.T) {
 		s.line("fg")
 		s.await(`(?s)written.*~`)
 		s.keys(":wq", "Enter")
-		s.await(`# $|#\s*$`)
+		s.await(prompt + `\s*$`)
 		s.line("clear; cat /tmp/note; sleep 1001 & exit 7")
 		s.await(`(?s)written.*outside>`)
 		s.line("echo status $?")
