@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
@@ -162,6 +163,9 @@ func (e *explanation) single(found target.Found, ref target.Ref) (map[inspect.Ty
 	if len(found.Match.Containers) > 0 {
 		p, err := found.Single(e.snap, ref)
 		if err != nil {
+			return nil, err
+		}
+		if err := entry.Started(e.snap, found, p); err != nil {
 			return nil, err
 		}
 		found = target.Found{Process: p}

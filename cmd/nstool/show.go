@@ -16,6 +16,7 @@ import (
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
@@ -209,6 +210,13 @@ func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.
 	found, err := e.find(ref)
 	if err != nil {
 		return err
+	}
+	for _, c := range found.Match.Containers {
+		if p, ok := e.snap.Process(c.Init); ok {
+			if err := entry.Started(e.snap, found, p); err != nil {
+				return err
+			}
+		}
 	}
 	switch {
 	case types != 0:

@@ -40,6 +40,20 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 	return t, nil
 }
 
+// Started returns a [*enter.StartingError] if a process is the first of a container
+// that was found by its name, and is not the container yet. Where that cannot be
+// told it returns nil.
+func Started(snap *inspect.Snapshot, at target.Found, p *inspect.Process) error {
+	found, err := openSeen(target.Ref{}, snap, at, p)
+	if starting, ok := errors.AsType[*enter.StartingError](err); ok {
+		return starting
+	}
+	if err == nil {
+		found.Close()
+	}
+	return nil
+}
+
 // Forever is how long is waited where no time is given.
 const Forever = time.Duration(1<<63 - 1)
 

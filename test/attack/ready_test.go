@@ -234,12 +234,18 @@ func TestCreated(t *testing.T) {
 		{"cp", "--wait=100ms", name + ":/etc/hostname", "-"},
 		{"forward", name, "0:80"},
 		{"pin", "add", b.name, "-p", name},
+		{"show", name},
+		{"show", "-t", "net", name},
+		{"diff", name, "self"},
 	} {
 		out, err := command(t, append([]string{tool}, words...)...).CombinedOutput()
 		e, ok := errors.AsType[*exec.ExitError](err)
 		want := 1
-		if words[0] == "enter" || words[0] == "run" {
+		switch words[0] {
+		case "enter", "run":
 			want = 125
+		case "diff":
+			want = 2 // 1 says that they differ
 		}
 		if !ok || e.ExitCode() != want || !strings.Contains(string(out), "is being started") || strings.Count(string(out), "\n") != 1 {
 			t.Errorf("nstool %v: %v: %s", words, err, out)
