@@ -164,6 +164,10 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	in.stated = 0
 	f.findInit(c, in)
 	c.User = f.userOf(in, w)
+	// Asked last: whose group it is cannot be seen when that is gone. Of a parent of
+	// which it is not known who speaks by it, as a set-user-ID program that a user
+	// has started under another name, the word alone is no claim.
+	c.claimless = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsOf(in), f.proc.lives)
 	if c.User > Root {
 		if f.set.host.UserName != nil {
 			c.Account = f.set.host.UserName(uint32(c.User))
@@ -254,7 +258,8 @@ func (f *identifier) groupOf(in *contents, w *watch) Owner {
 
 // userOf returns the user whose a container is that is not confirmed to be root's:
 // of whom its control group is, or, if only its parent says that it is one, whose
-// that is. Where those are two it is not known.
+// that is. Where root's process is the parent of what is in another user's group it
+// is not known.
 func (f *identifier) userOf(in *contents, w *watch) Owner {
 	by := w.owner()
 	if in.watcher != 0 {
@@ -265,10 +270,9 @@ func (f *identifier) userOf(in *contents, w *watch) Owner {
 	}
 	group := f.groupOf(in, w)
 	if by.Known() && group.Known() && by != group {
-		if group == Root {
-			return Root
+		if by == Root {
+			return Unknown
 		}
-		return Unknown
 	}
 	return group
 }

@@ -89,6 +89,9 @@ type Container struct {
 	// Confirmed says that the name is the word of User. If it is not, there is no
 	// name: anybody may have called a control group or himself so.
 	Confirmed bool
+	// claimless says that it does not stand in the way of another of its name: nothing
+	// runs in it, or anybody may have said that it is one.
+	claimless bool
 
 	// Outer is the container in which the engine of this one runs, or nil.
 	Outer *Container

@@ -124,7 +124,7 @@ func (s *Set) Match(engine Engine, name string) []Match {
 	}
 	var claimed []Match
 	for _, c := range s.Containers {
-		if candidate(c) && !c.Confirmed && (c.ID == name || c.own() == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name)) {
+		if candidate(c) && !c.Confirmed && !c.claimless && (c.ID == name || c.own() == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name)) {
 			claimed = append(claimed, s.match(c))
 		}
 	}

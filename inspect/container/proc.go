@@ -90,6 +90,24 @@ func (p *procDir) fields(pid int) []string {
 	return strings.Fields(data[strings.LastIndexByte(data, ')')+1:])
 }
 
+// lives reports whether a process still runs: it is no zombie, and its control
+// group is there. One that a process runs in cannot be removed.
+func (p *procDir) lives(pid int) bool {
+	text, err := p.cgroup(pid)
+	if err != nil {
+		return !sys.Gone(err)
+	}
+	if strings.Contains(text, " (deleted)\n") {
+		return false
+	}
+	fields := p.fields(pid)
+	if len(fields) < 18 || fields[0] != "Z" && fields[0] != "X" {
+		return true
+	}
+	threads, _ := strconv.Atoi(fields[17])
+	return threads > 1 // the first of them is a zombie, the others are not
+}
+
 // kernelThread reports whether a process is a thread of the kernel: PF_KTHREAD
 // in the kernel's include/linux/sched.h.
 func (p *procDir) kernelThread(pid int) bool {

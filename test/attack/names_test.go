@@ -317,3 +317,67 @@ func poseIn(t *testing.T, pid int) (child int) {
 func pause() {
 	_ = syscall.Nanosleep(&syscall.Timespec{Nsec: 5e6}, nil) //nolint:errcheck // it is only a pause
 }
+
+// A set-user-ID program that a user starts under the name of a monitor is root's
+// process, and not root's word: it does not stand in the way of the container that
+// has the name.
+func TestPoseBySetUserID(t *testing.T) {
+	nstest.Need(t, "root", "userns", "docker", "python3")
+	su, err := exec.LookPath("su")
+	if err != nil {
+		t.Skip(err)
+	}
+	real := engine.Start(t, engine.Docker, engine.Options{})
+	const script = `
+import ctypes, os, sys, time
+uid, program, argv = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+os.setgroups([]); os.setgid(uid); os.setuid(uid)
+me = os.getpid()
+if os.fork() == 0:
+    libc = ctypes.CDLL(None)
+    if libc.unshare(0x7c020000) != 0: os._exit(1) # all but cgroup and time
+    libc.syscall.restype = ctypes.c_long
+    clone = 56 if os.uname().machine == "x86_64" else 220
+    if libc.syscall(ctypes.c_long(clone), ctypes.c_long(0x8000 | 17), 0, 0, 0, 0) == 0: # CLONE_PARENT
+        os.execv("/bin/sleep", ["sleep", "1000"])
+    os._exit(0)
+os.wait()
+os.execv(program, argv)
+`
+	for name, argv := range map[string][]string{
+		"name": {"[lxc monitor] /var/lib/lxc " + real.Name, "-c", "root"},
+		"ID":   {"conmon", "-c", real.ID},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command("python3", append([]string{"-c", script, strconv.Itoa(poser), su}, argv...)...)
+			if _, err := cmd.StdinPipe(); err != nil { // for its question after a password
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pid, children := 0, fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)
+			t.Cleanup(func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				if pid != 0 {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			})
+			posed := eventually(patience, func() bool {
+				exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid))
+				text, _ := os.ReadFile(children)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+				return filepath.Base(exe) == "su" && pid != 0
+			})
+			if !posed {
+				t.Fatal("su was not started, or its child is not there")
+			}
+			// The control: it is there, called as the container is, and not confirmed.
+			if out, _ := says(t, "containers", "-n", "-o", "INIT,NAME"); !strings.Contains(out, strconv.Itoa(pid)) {
+				t.Fatalf("process %d is in no list:\n%s", pid, out)
+			}
+			pose{pid: pid}.isTakenFor(t, real.PID, real.Name, real.ID, real.ID[:12])
+		})
+	}
+}
