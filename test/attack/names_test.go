@@ -49,9 +49,11 @@ func strike(t *testing.T, group string, argv ...string) pose {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	pid, _ := strconv.Atoi(strings.TrimSpace(line))
 	t.Cleanup(func() {
-		// His child ends with him, a little later: until then it is in the list.
+		// His child ends with him, a little later: until then it is in the list. It
+		// is ours to reap then.
 		_ = cmd.Process.Kill()
 		for range 2000 {
+			reapOrphans(cmd.Process.Pid)
 			if _, err := os.Stat(fmt.Sprint("/proc/", pid)); err != nil {
 				return
 			}
