@@ -32,8 +32,10 @@ type Terms struct {
 	Seccomp, NoNewPrivs bool
 	// Bounding, if not nil, is all that its bounding set may hold.
 	Bounding *Caps
-	// Env is the environment that it is given, or nil if that is not known.
+	// Env is the environment that it is given, and UID as which user of the
+	// container it is started: nil if that is not known.
 	Env []string
+	UID *uint32
 	// Stateless says that the engine leaves no word of how far it is.
 	Stateless bool
 }

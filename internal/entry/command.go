@@ -288,6 +288,9 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		c.Target, c.NetnsName = found.Process, found.Netns
 		if found.terms != nil {
 			c.GivenEnv = found.terms.Env
+			if o.UID == nil && o.GID == nil && !o.FollowUID && !o.Privileged {
+				o.other = found.other()
+			}
 		}
 	}
 	all := o.All || found != nil && len(o.Namespaces) == 0 && o.NetSocket < 0 && !o.UserParent

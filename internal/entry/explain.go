@@ -49,7 +49,7 @@ func (o *Options) Explain(err error) error {
 		if e.Signal != 0 {
 			return Explained{Err: err, Code: StatusSignal + int(e.Signal), Said: true}
 		}
-		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.unnamed(e))}
+		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.unnamed(e), o.other)}
 	}
 	if e, ok := errors.AsType[*enter.StdioError](err); ok {
 		code := cmp.Or(e.Exit.Code, 1) // what was lost is a failure, also of a program that ended well
@@ -113,7 +113,7 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
 		}
 	case e.Step.Op == enter.Exec:
-		x.Code = StatusNotInvoked
+		x.Code, x.Advice = StatusNotInvoked, o.other
 		if o.Tools.asked && errors.Is(e.Err, sys.ErrNoInterpreter) && o.Tools.view != enter.ViewTools {
 			x.Advice = "--view=tools has all in its place that the tools want to find"
 		}

@@ -25,6 +25,8 @@ import (
 
 // Options are what the flags and words of the command line say.
 type Options struct {
+	other string // a hint at the user that the engine would have taken
+
 	Target    string // -p
 	Container string // -c
 	Pod       string // --pod

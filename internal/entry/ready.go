@@ -33,6 +33,9 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 		Stateless: conf.State == container.StateUnknown,
 		HasRoot:   func(dev, ino uint64) bool { return set.HasRoot(c, conf, dev, ino) },
 	}
+	if conf.User != nil {
+		t.UID = &conf.User.UID
+	}
 	if conf.Runtime != "" && conf.Caps != nil {
 		bounding := enter.KnownOf(conf.Caps.Bounding)
 		t.Bounding = &bounding
@@ -52,6 +55,29 @@ func Started(snap *inspect.Snapshot, at target.Found, p *inspect.Process) error 
 		found.Close()
 	}
 	return nil
+}
+
+// other says that the first process of a container that was found by its name has
+// become another user than its engine starts programs as, and how to be that one.
+// It is "" where they are the same, or where it is not known.
+func (f *Found) other() string {
+	if f.terms == nil || f.terms.UID == nil || f.Process == nil {
+		return ""
+	}
+	id, err := f.Process.Identity()
+	if err != nil {
+		return ""
+	}
+	uid, _, ok := id.Inside(id.UID, id.GID)
+	configured := *f.terms.UID
+	if !ok || uid == configured {
+		return ""
+	}
+	flag := "-S " + strconv.FormatUint(uint64(configured), 10)
+	if configured == 0 {
+		flag = "--as root"
+	}
+	return fmt.Sprintf("the first process of %s has become user %d; its engine starts programs as user %d, as %s does", f.terms.Name, uid, configured, flag)
 }
 
 // Forever is how long is waited where no time is given.
