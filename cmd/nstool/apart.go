@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // What waits for a file system that does not answer may not even be killed: the
@@ -41,8 +43,14 @@ func runApart() error {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{w}
-	cmd.Env = append(os.Environ(), reportVar+"=3")
+	// The caller's other descriptors stay what they are: a TARGET may be one, as in
+	// /proc/self/fd/3.
+	fd := int(w.Fd())
+	if err := sys.Inherit(fd); err != nil {
+		w.Close()
+		return err
+	}
+	cmd.Env = append(os.Environ(), reportVar+"="+strconv.Itoa(fd))
 	// It cleans up also if we are killed. The signal comes when the thread
 	// ends that started it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

@@ -71,3 +71,9 @@ const near = " ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs jfs vfat exfat ntfs3 h
 // IsNear reports whether a file system of that type, as mountinfo has it, answers
 // whoever asks it, and does not wait for a server.
 func IsNear(fstype string) bool { return fstype != "" && strings.Contains(near, " "+fstype+" ") }
+
+// Inherit leaves a descriptor open to the programs that are executed.
+func Inherit(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	return os.NewSyscallError("fcntl", err)
+}
