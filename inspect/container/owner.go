@@ -330,7 +330,7 @@ func (o *owners) isRoots(root, dir string) bool {
 		return false
 	}
 	defer d.Close()
-	ok, err := d.Above(rootAlone)
+	ok, err := d.Above(rootAlone, nil)
 	return ok && err == nil
 }
 

@@ -40,10 +40,13 @@ type store struct {
 	owner  Owner          // whose word it is; of a container's own that of whoever wrote it
 	stated *statement     // of a made-up host
 	last   sys.FileStatus // of the file that was read last
-	dirs   map[string]openDir
-	buf    []byte
-	gaps   *[]Gap
-	what   string // what is to be found, for gaps
+	// fit are directories that only the owner can write, with all above them. It is
+	// nil where reading may be left behind, which must change nothing.
+	fit  map[sys.FileID]bool
+	dirs map[string]openDir
+	buf  []byte
+	gaps *[]Gap
+	what string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
 	denied  []Gap
@@ -76,6 +79,9 @@ func openStore(root string, owner Owner, inner bool, far []string, gaps *[]Gap) 
 		owner: owner,
 		what:  "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
 		limited: inner, left: maxInner, far: far, asker: asker{most: 1},
+	}
+	if !inner {
+		s.fit = make(map[sys.FileID]bool)
 	}
 	var err error
 	s.root, err = wait(s, "/", func() (sys.StateDir, error) { return sys.OpenStateDir(root) })
@@ -150,7 +156,7 @@ func (s *store) check(dir string, d sys.StateDir) error {
 		return nil
 	}
 	_, err := wait(s, dir, func() (bool, error) {
-		ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) })
+		ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) }, s.fit)
 		if err == nil && !ok {
 			err = errOthers
 		}

@@ -107,8 +107,9 @@ func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 const mostAbove = 128
 
 // Above asks fits of d and of every directory above it, up to the root that it
-// was opened in, until it says no. It reports whether all fit.
-func (d StateDir) Above(fits func(FileStatus) bool) (bool, error) {
+// was opened in, until it says no. It reports whether all fit. Those in known fit,
+// with all above them; if it is not nil, others that do are added.
+func (d StateDir) Above(fits func(FileStatus) bool, known map[FileID]bool) (bool, error) {
 	fd := int(d)
 	defer func() {
 		if fd != int(d) {
@@ -116,18 +117,28 @@ func (d StateDir) Above(fits func(FileStatus) bool) (bool, error) {
 		}
 	}()
 	var below FileID
+	var passed []FileID
+	fit := func() (bool, error) {
+		for _, id := range passed {
+			if known != nil {
+				known[id] = true
+			}
+		}
+		return true, nil
+	}
 	for range mostAbove {
 		var st unix.Stat_t
 		if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
 			return false, os.NewSyscallError("fstat", err)
 		}
 		status := statusOf(&st)
-		if status.id == below {
-			return true, nil // the root is above itself
+		if status.id == below || known[status.id] {
+			return fit() // the root is above itself
 		}
 		if !fits(status) {
 			return false, nil
 		}
+		passed = append(passed, status.id)
 		below = status.id
 		up, err := openat(fd, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 		if err != nil {
