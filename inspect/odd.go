@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -46,9 +47,10 @@ type nameRef struct {
 	hash         uint32 // of the path
 }
 
-var nameSeed = maphash.MakeSeed()
+// nameSeed is made when it is first wanted: not every command reads descriptors.
+var nameSeed = sync.OnceValue(maphash.MakeSeed)
 
-func hashName(path []byte) uint32 { return uint32(maphash.Bytes(nameSeed, path)) } //nolint:gosec // half of it will do
+func hashName(path []byte) uint32 { return uint32(maphash.Bytes(nameSeed(), path)) } //nolint:gosec // half of it will do
 
 // seeName notes a descriptor whose link is a path.
 func (s *scanner) seeName(p *part, proc *Process, tid int, name sys.Name, text []byte) {

@@ -85,7 +85,7 @@ func (s *scanner) keep(ino uint64, fd int) {
 
 // errThreadSocket is said of a socket of a thread of a process whose first one
 // has ended: its table is not the one that a pidfd reaches.
-var errThreadSocket = fmt.Errorf("its first thread has ended, and those of others cannot be asked: %w", ErrNotAsked)
+var errThreadSocket = sys.ErrorOf(ErrNotAsked, "its first thread has ended, and those of others cannot be asked")
 
 // socketAnswers says of each of several sockets of a process which network
 // namespace it is of, or 0, and gives a descriptor of that, or -1.

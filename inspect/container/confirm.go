@@ -17,15 +17,22 @@ type userKey struct {
 	mnt   uint64
 }
 
-// watchers are the programs that watch over a container, by engine; "*" stands
-// for any end of a name.
-var watchers = map[Engine][]string{
-	Podman:     {"conmon"},
-	CRIO:       {"conmon", "conmonrs"},
-	Docker:     {"containerd-shim*"},
-	Containerd: {"containerd-shim*"},
-	LXC:        {"lxc-start", "lxc-execute", "lxc-autostart", "incusd", "lxd"},
-	Nspawn:     {"systemd-nspawn"},
+// watchers returns the programs that watch over a container of an engine; "*"
+// stands for any end of a name.
+func watchers(e Engine) []string {
+	switch e {
+	case Podman:
+		return []string{"conmon"}
+	case CRIO:
+		return []string{"conmon", "conmonrs"}
+	case Docker, Containerd:
+		return []string{"containerd-shim*"}
+	case LXC:
+		return []string{"lxc-start", "lxc-execute", "lxc-autostart", "incusd", "lxd"}
+	case Nspawn:
+		return []string{"systemd-nspawn"}
+	}
+	return nil
 }
 
 // A watch is what the parent of a container's first process says, read once and
@@ -69,7 +76,7 @@ func (w *watch) owner() Owner {
 	}
 	w.know, w.by = true, Unknown
 	if m, ok := w.monitor(); ok {
-		w.by = w.f.speaks(w.pid, watchers[m.Engine])
+		w.by = w.f.speaks(w.pid, watchers(m.Engine))
 	}
 	return w.by
 }

@@ -66,11 +66,11 @@ func (f *finder) readDocker(d *document, c *Container) {
 			c.Name = strings.TrimPrefix(d.string(), "/")
 		case "HostsPath": // of another container if it shares that one's network
 			if c.joined.partner = partnerIn(d.string(), c); c.joined.partner != "" {
-				c.joined.add(ofType["network"])
+				c.joined.add(ofType("network"))
 			}
 		case "ShmPath": // and so for its IPC
 			if partnerIn(d.string(), c) != "" {
-				c.joined.add(ofType["ipc"])
+				c.joined.add(ofType("ipc"))
 			}
 		case "State":
 			for key := range d.object() {

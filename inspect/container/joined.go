@@ -35,10 +35,26 @@ type joined struct {
 func (j *joined) add(t int)      { j.types |= 1 << t }
 func (j *joined) has(t int) bool { return j.types&(1<<t) != 0 }
 
-// ofType are the indexes into [Inodes] of what config.json of the Open Container
-// Initiative calls the types of namespaces that can be left behind. A PID
+// ofType returns the index into [Inodes] of what config.json of the Open Container
+// Initiative calls a type of namespaces that can be left behind, or 0. A PID
 // namespace ends all that is in it, and a mount namespace is never shared so.
-var ofType = map[string]int{"cgroup": 1, "ipc": 2, "network": 3, "time": 6, "user": 7, "uts": 8}
+func ofType(typ string) int {
+	switch typ {
+	case "cgroup":
+		return 1
+	case "ipc":
+		return 2
+	case "network":
+		return 3
+	case "time":
+		return 6
+	case "user":
+		return user
+	case "uts":
+		return 8
+	}
+	return 0
+}
 
 // readConfig reads config.json of the Open Container Initiative, and calls
 // annotation with the key of each of its annotations, to read the value. What
@@ -77,7 +93,7 @@ func (j *joined) readNamespaces(d *document) {
 				file = d.string()
 			}
 		}
-		if t := ofType[typ]; t != 0 && strings.HasPrefix(file, "/proc/") {
+		if t := ofType(typ); t != 0 && strings.HasPrefix(file, "/proc/") {
 			j.add(t)
 		}
 	}

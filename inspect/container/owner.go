@@ -86,7 +86,7 @@ func (o *owners) of(uid uint32) Owner {
 }
 
 // linkNames are the names of links below /proc/pid/ns that are read here.
-var linkNames = map[int]string{mnt: "mnt", pid: "pid", user: "user"}
+var linkNames = [...]string{mnt: "mnt", pid: "pid", user: "user"}
 
 // inode returns the inode number of a namespace of a process, of the caller's if
 // it is 0. It is 0 if it cannot be read.
