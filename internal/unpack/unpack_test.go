@@ -275,7 +275,7 @@ func TestBombs(t *testing.T) {
 		w := &writer{root: root, bytes: mostBytes, entries: mostEntries, names: mostNames}
 		err = w.layer(bytes.NewReader(test.b))
 		root.Close()
-		if test.want == errNone {
+		if errors.Is(test.want, errNone) {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
