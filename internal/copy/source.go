@@ -236,11 +236,14 @@ func (p prompt) Read(b []byte) (int, error) {
 	return p.File.Read(b)
 }
 
-// all sends all there is to read.
+// all sends all there is to read, as it comes: the next may be long in coming.
 func (s *source) all(ctx context.Context, from io.Reader) error {
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err := s.out.flush(); err != nil {
+			return err
 		}
 		n, err := from.Read(s.buf)
 		if err := s.out.data(s.buf[:n]); err != nil {

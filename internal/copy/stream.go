@@ -123,8 +123,11 @@ func (w *writer) stop() error {
 	if err := w.put(frame{kind: frameStop}); err != nil {
 		return err
 	}
-	return stream(w.w.Flush())
+	return w.flush()
 }
+
+// flush sends on what has been written so far.
+func (w *writer) flush() error { return stream(w.w.Flush()) }
 
 func stream(err error) error {
 	if err == nil {

@@ -53,11 +53,12 @@ func TestLsClosedPipe(t *testing.T) {
 	}
 }
 
-// Nor does a closed standard output or error do harm.
+// A closed standard error does no harm. A closed standard output is an error: data
+// were to go there.
 func TestLsClosedFiles(t *testing.T) {
 	nstest.Need(t, "sh")
 	for script, want := range map[string]int{
-		`exec "$NSTOOL" ls >&-`: 0, `exec "$NSTOOL" ls 2>&- >/dev/null`: 0, `exec "$NSTOOL" ls <&- >&- 2>&-`: 0, `exec "$NSTOOL" ls -t none 2>/dev/full`: 2,
+		`exec "$NSTOOL" ls >&-`: 1, `exec "$NSTOOL" ls 2>&- >/dev/null`: 0, `exec "$NSTOOL" ls <&- >&- 2>&-`: 1, `exec "$NSTOOL" ls -t none 2>/dev/full`: 2,
 	} {
 		if r := finish(t, shell(t, 0, script)); r.status != want || strings.Contains(r.err, "goroutine") {
 			t.Errorf("%s: status %d: %q", script, r.status, r.err)
