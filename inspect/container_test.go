@@ -37,39 +37,26 @@ func containerHost(t testing.TB, containers int) string {
 	return nstest.MakeHost(t, procs.String()+files.String()).Proc
 }
 
-// Naming takes at most 3 ms for ten containers, and a small part of a scan for
-// two hundred. A made-up /proc is read faster than a real one, so that part is
-// larger here than where it matters.
-func TestNamingCost(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes long")
-	}
-	for _, c := range []struct {
-		containers int
-		most       func(scan time.Duration) time.Duration
-	}{
-		{10, func(time.Duration) time.Duration { return 3 * time.Millisecond }},
-		{200, func(scan time.Duration) time.Duration { return scan * 15 / 100 }},
-	} {
-		proc := containerHost(t, c.containers)
-		scan, naming := time.Hour, time.Hour
-		for range 20 { // the best of some, as the machine has other things to do
-			start := time.Now()
-			snap, err := inspect.Scan(context.Background(), inspect.WithProc(proc))
-			if err != nil {
-				t.Fatal(err)
+// BenchmarkNaming tells what the names of containers cost, beside the scan of a
+// made-up /proc, which is read faster than a real one.
+func BenchmarkNaming(b *testing.B) {
+	for _, containers := range []int{10, 200} {
+		b.Run(fmt.Sprint(containers), func(b *testing.B) {
+			proc := containerHost(b, containers)
+			var naming time.Duration
+			for b.Loop() {
+				snap, err := inspect.Scan(context.Background(), inspect.WithProc(proc))
+				if err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				set := snap.Containers()
+				naming += time.Since(start)
+				if len(set.Containers) != containers || len(set.Gaps) != 0 || set.Containers[0].Name == "" {
+					b.Fatalf("%d containers, gaps %v", len(set.Containers), set.Gaps)
+				}
 			}
-			scan = min(scan, time.Since(start))
-			start = time.Now()
-			set := snap.Containers()
-			naming = min(naming, time.Since(start))
-			if len(set.Containers) != c.containers || len(set.Gaps) != 0 || set.Containers[0].Name == "" {
-				t.Fatalf("%d containers, gaps %v", len(set.Containers), set.Gaps)
-			}
-		}
-		t.Logf("%d containers: scan %v, naming %v", c.containers, scan, naming)
-		if naming > c.most(scan) {
-			t.Errorf("naming %d containers took %v, the scan %v", c.containers, naming, scan)
-		}
+			b.ReportMetric(float64(naming.Microseconds())/float64(b.N), "µs-naming/op")
+		})
 	}
 }

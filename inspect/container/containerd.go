@@ -75,11 +75,13 @@ func (f *finder) bundle(c *Container) bool {
 			c.Engine = Docker
 		}
 		if f.ofHost() {
-			where := []runtimeDir{{"/run/containerd/runc", t.namespace}}
+			found := false
 			if c.Engine == Docker {
-				where = f.dockerRuntimes()
+				found = f.stateOfDocker(c.ID)
+			} else {
+				found = f.stateOf(runtimeDir{"/run/containerd/runc", t.namespace}, c.ID)
 			}
-			if !slices.ContainsFunc(where, func(r runtimeDir) bool { return f.stateOf(r, c.ID) }) {
+			if !found {
 				f.statesIn(t.dir, c.ID, "init.pid")
 			}
 		}

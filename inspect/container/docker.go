@@ -34,7 +34,7 @@ func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
 				c.Engine, c.Namespace, c.Path = Docker, "", path.Join(dir, c.ID)
 				if f.ofHost() {
-					_ = slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.stateOf(r, c.ID) })
+					f.stateOfDocker(c.ID)
 				}
 				return true
 			}
@@ -123,8 +123,19 @@ func (f *finder) dockerd() []string {
 	return argv
 }
 
+// usualRuntime is where the runtime that dockerd has by default keeps the state of
+// its containers.
+var usualRuntime = runtimeDir{"/run/docker/runtime-runc", "moby"}
+
+// stateOfDocker is stateOf for a container of Docker. Only of one that is not in
+// the usual place, the daemon is asked for others.
+func (f *finder) stateOfDocker(id string) bool {
+	return f.stateOf(usualRuntime, id) || slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.stateOf(r, id) })
+}
+
 // dockerRuntimes returns where Docker's low-level runtimes keep the state of
-// containers, a directory for each runtime that dockerd was told of.
+// containers, but for the usual place: a directory for each runtime that dockerd
+// was told of.
 func (f *finder) dockerRuntimes() []runtimeDir {
 	s := &f.store.docker
 	if !s.listed {
@@ -135,8 +146,8 @@ func (f *finder) dockerRuntimes() []runtimeDir {
 		}
 		for _, dir := range dirs {
 			for _, name := range f.store.list(dir, maxFew) {
-				if strings.HasPrefix(name, "runtime-") {
-					s.runtimes = append(s.runtimes, runtimeDir{path.Join(dir, name), "moby"})
+				if r := (runtimeDir{path.Join(dir, name), "moby"}); strings.HasPrefix(name, "runtime-") && r != usualRuntime {
+					s.runtimes = append(s.runtimes, r)
 				}
 			}
 		}
