@@ -105,13 +105,13 @@ func (f *identifier) speaks(of int, programs []string) Owner {
 	if err != nil || len(RefsOf(text)) > 0 {
 		return Unknown
 	}
-	before := f.proc.started(of)
+	before := f.proc.startedNow(of)
 	owner := f.owners.process(of, f.namespace(of, user), f.namespace(0, user))
 	if owner == Root && !f.owners.isProgram(of, f.namespace(of, mnt), programs) {
 		owner = Unknown
 	}
 	// The command line was read before: it must be that of this process.
-	if start := f.proc.started(of); start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
+	if start := f.proc.startedNow(of); start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
 		return Unknown
 	}
 	return owner

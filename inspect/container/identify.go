@@ -469,6 +469,15 @@ func (f *identifier) first(pids []int) int {
 // name finds the names of the containers, and their first processes. A
 // container is made before those in it, so it is named before them.
 func (f *identifier) name() {
+	var firsts []int
+	for _, c := range f.set.Containers {
+		for _, g := range f.in[c].groups {
+			firsts = append(firsts, g.pids[0])
+		}
+	}
+	if len(firsts) > 0 {
+		f.proc.readStats(firsts)
+	}
 	for _, c := range f.set.Containers {
 		if c.Outer == nil {
 			f.nameOwned(c, f.in[c])

@@ -12,7 +12,7 @@ import (
 // openProc returns the proc file system at path.
 func openProc(path string) (*procDir, error) {
 	dir, err := sys.OpenStateDir(path)
-	return &procDir{path: path, dir: dir, argv: make(map[int][]string), asker: asker{most: mostSlow}}, err
+	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]string), asker: asker{most: mostSlow}}, err
 }
 
 func (p *procDir) close() { p.asker.close(p.dir.Close) }
@@ -23,6 +23,8 @@ type procDir struct {
 	dir  sys.StateDir
 	buf  [64 << 10]byte
 	argv map[int][]string // command lines that were read
+	// stats are what was read of processes together, by [procDir.readStats].
+	stats map[int]string
 	asker
 }
 
@@ -53,10 +55,40 @@ func (p *procDir) cgroup(pid int) (string, error) {
 	return string(data), err
 }
 
+// mostStat is more than there can be in stat: 52 numbers and a name.
+const mostStat = 2 << 10
+
+// readStats reads what stat says of these processes: one at a time, each would cost
+// a thread that is woken. Of one that does not answer, and those after it, nothing
+// is known.
+func (p *procDir) readStats(pids []int) {
+	dir := p.dir
+	texts, err := ask(&p.asker, func() (map[int]string, error) {
+		texts := make(map[int]string, len(pids))
+		buf := make([]byte, mostStat)
+		for _, pid := range pids {
+			if data, err := dir.ReadProc(strconv.Itoa(pid)+"/stat", buf); err == nil {
+				texts[pid] = string(data)
+			}
+		}
+		return texts, nil
+	})
+	if err == nil {
+		p.stats = texts
+	}
+}
+
 // stat returns the parent of a process and when it started, in clock ticks
 // since boot. See proc_pid_stat(5).
 func (p *procDir) stat(pid int) (ppid int, start uint64) {
-	fields := p.fields(pid)
+	text, known := p.stats[pid]
+	if known {
+		return parseStat(fieldsOf(text))
+	}
+	return parseStat(p.fields(pid))
+}
+
+func parseStat(fields []string) (ppid int, start uint64) {
 	if len(fields) < 20 {
 		return 0, 0
 	}
@@ -80,14 +112,25 @@ func (p *procDir) started(pid int) uint64 {
 	return start
 }
 
+// startedNow is started, read anew.
+func (p *procDir) startedNow(pid int) uint64 {
+	_, start := parseStat(p.fields(pid))
+	return start
+}
+
 // fields returns the fields of stat from the third on.
 func (p *procDir) fields(pid int) []string {
 	data, err := p.readSlow(pid, "stat")
 	if err != nil {
 		return nil
 	}
-	// The name in the second field may hold anything, also ")".
-	return strings.Fields(data[strings.LastIndexByte(data, ')')+1:])
+	return fieldsOf(data)
+}
+
+// fieldsOf returns the fields of stat from the third on. The name in the second
+// may hold anything, also ")".
+func fieldsOf(stat string) []string {
+	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 }
 
 // lives reports whether a process still runs: it is no zombie, and its control
