@@ -155,23 +155,20 @@ func (f *finder) config(c *Container, conf *Config) {
 func (f *finder) bundleOf(c *Container) (bundle string, roots []string) {
 	switch c.Engine {
 	case Docker, Containerd:
-		for _, t := range f.taskDirs() {
-			if c.Engine == Docker && t.namespace != "moby" || c.Engine == Containerd && c.Namespace != t.namespace {
-				continue
-			}
-			if !f.store.exists(t.dir, c.ID) {
-				continue
-			}
-			bundle = path.Join(t.dir, c.ID)
+		namespace := c.Namespace
+		if c.Engine == Docker {
+			namespace = "moby"
+		}
+		if dir, ok := f.taskOf(namespace, c.ID); ok {
+			bundle = path.Join(dir, c.ID)
 			f.store.parse(func(d *document) {
 				for key := range d.object() {
 					if key == "root" {
-						roots = append(roots, path.Join("/", d.string(), t.namespace))
+						roots = append(roots, path.Join("/", d.string(), namespace))
 					}
 				}
 			}, bundle, "options.json")
-			roots = append(roots, path.Join("/run/containerd/runc", t.namespace))
-			return bundle, roots
+			return bundle, append(roots, path.Join("/run/containerd/runc", namespace))
 		}
 	case Podman:
 		bundle = path.Join(c.Path, "userdata")

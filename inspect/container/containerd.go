@@ -90,14 +90,22 @@ func (f *finder) bundle(c *Container) bool {
 	return false
 }
 
-// hasTask reports whether containerd has a task with that ID.
-func (f *finder) hasTask(namespace, id string) bool {
+// taskOf returns the directory that has the bundle of a task, and whether there is
+// one. The place where most are is looked at first, since to list them all takes
+// longer than the rest.
+func (f *finder) taskOf(namespace, id string) (dir string, ok bool) {
+	if !isName(namespace) || !isName(id) {
+		return "", false
+	}
+	if dir = path.Join(containerdStates[0], taskDirs[0], namespace); f.usual() && f.store.exists(dir, id) {
+		return dir, true
+	}
 	for _, t := range f.taskDirs() {
-		if t.namespace == namespace && isName(id) && f.store.exists(t.dir, id) {
-			return true
+		if t.namespace == namespace && f.store.exists(t.dir, id) {
+			return t.dir, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // taskDirs lists the namespaces of every containerd that is known.

@@ -407,8 +407,10 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 	if n == nil {
 		return Ref{}, false
 	}
-	if len(g.rest) > 1 && n.hasTask(g.rest[0], g.rest[1]) {
-		return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: g.rest[0]}, true
+	if len(g.rest) > 1 {
+		if _, ok := n.taskOf(g.rest[0], g.rest[1]); ok {
+			return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: g.rest[0]}, true
+		}
 	}
 	for _, id := range []string{g.rest[len(g.rest)-1], g.rest[0]} {
 		if n.hasRuntime(id) {
