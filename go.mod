@@ -3,7 +3,6 @@ module github.com/nstool/nstool
 go 1.26.0
 
 require (
-	github.com/expr-lang/expr v1.17.8
 	github.com/google/go-cmp v0.7.0
 	github.com/mdlayher/netlink v1.11.2
 	github.com/olekukonko/tablewriter v1.1.5

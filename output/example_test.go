@@ -39,10 +39,7 @@ func ExampleFilter() {
 		log.Fatal(err)
 	}
 	view := &output.View{Snapshot: snap}
-	rows, err := filter.Keep(view, slices.Collect(snap.Namespaces()))
-	if err != nil {
-		log.Fatal(err)
-	}
+	rows := filter.Keep(view, slices.Collect(snap.Namespaces()))
 	cols := output.Pick(output.Namespaces, "NS", "TYPE", "HOLDERS")
 	if err := output.Raw(os.Stdout, view, rows, cols, true); err != nil {
 		log.Fatal(err)

@@ -32,26 +32,21 @@ func TestFilterUnknown(t *testing.T) {
 		`id == 0 or id != 0`:                         {false, true},
 		`id == 0 || !(name == "web")`:                {false, true},
 		`id == 0 && !(name == "db")`:                 {false, true},
-		`(id == 0) == true`:                          {false, true},
-		`(id == 0) != false`:                         {false, true},
-		`id == 0 ? true : true`:                      {false, true},
-		`name == "web" ? id == 0 : true`:             {false, true},
 		`"a" in words`:                               {false, true},
 		`not ("b" in words)`:                         {false, true},
-		`any(words, {# == "a"})`:                     {false, true},
-		`none(words, {# == "b"})`:                    {false, true},
-		`len(words) == 0`:                            {false, false},
-		`any(["web", "db"], {# == name})`:            {true, true},
-		`any(["web"], {# == name and id == 0})`:      {false, true},
-		`let n = id; n == 0`:                         {false, true},
-		`let n = id; not (n == 7)`:                   {false, true},
+		`any words == "a"`:                           {false, true},
+		`name in ["web", "db"]`:                      {true, true},
+		`name in ["web"] and id in [0]`:              {false, true},
 		`name == "web" and not (name == "db")`:       {true, true},
 		`(id == 0 or name == "web") and 1 == 1`:      {true, true},
+		`not words`:                                  {false, false},
+		`not (name startsWith "w") or words`:         {false, true},
+		`id`:                                         {false, false},
+		`not any words == "b"`:                       {false, true},
+		`id in [0] or name != "web"`:                 {false, true},
 		`true`:                                       {true, true},
 		`not false`:                                  {true, true},
-		`name startsWith "w" or words == ["b"]`:      {true, true},
-		`not (name startsWith "w") or words == []`:   {false, false},
-		`not (name matches "^x" or "b" in words)`:    {false, true},
+		`not (name =~ "^x" or "b" in words)`:         {false, true},
 		`not (id == 0 and "a" in words) or id == 0`:  {false, true},
 		`(id == 7 or "b" in words) or name == "web"`: {true, true},
 	} {
@@ -65,9 +60,8 @@ func TestFilterUnknown(t *testing.T) {
 			rows [][]Value
 			want bool
 		}{{"unknown", row, wants.unknown}, {"known", known, wants.known}} {
-			kept, err := f.Keep(&View{}, c.rows)
-			if err != nil || (len(kept) == 1) != c.want {
-				t.Errorf("%s of what is %s: %d rows, %v", expr, c.what, len(kept), err)
+			if kept := f.Keep(&View{}, c.rows); (len(kept) == 1) != c.want {
+				t.Errorf("%s of what is %s: %d rows", expr, c.what, len(kept))
 			}
 		}
 	}

@@ -264,9 +264,7 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 	}
 	l.describe(ctx, needs)
 	if filter != nil {
-		if *rows, err = filter.Keep(l.view, *rows); err != nil {
-			return nil, err
-		}
+		*rows = filter.Keep(l.view, *rows)
 	}
 	if l.o.sort != "" {
 		if err := output.Sort(l.view, *rows, table, l.o.sort); err != nil {
