@@ -48,6 +48,7 @@ type move struct {
 	Cgroup
 	dir string
 	fd  int
+	may bool // miss: it is no error if nobody can be moved there
 }
 
 // Bits of capabilities(7).
@@ -280,7 +281,7 @@ func (c *confinement) findCgroups(p *sys.Process) error {
 		if err != nil {
 			return err
 		}
-		c.moves = append(c.moves, move{g, dir, fd})
+		c.moves = append(c.moves, move{g, dir, fd, c.mayMiss(PartCgroup)})
 	}
 	return nil
 }
@@ -315,7 +316,9 @@ func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) 
 func (c *confinement) early(proc int) (steps []Step) {
 	for _, m := range c.moves {
 		text := "move to the cgroup " + printable(m.Path) + " of " + c.of
-		steps = append(steps, c.step(Prepare, PartCgroup, text, func(s *sys.Script) { s.Write(s.File(m.fd), []byte("0")) }))
+		step := c.step(Prepare, PartCgroup, text, func(s *sys.Script) { s.Write(s.File(m.fd), []byte("0")) })
+		step.move = &m
+		steps = append(steps, step)
 	}
 	if l := c.target.Label; l.Text != "" && l.Text != c.own.Label.Text && l.Text != "unconfined" && c.has(PartLabel) {
 		text := "take the label " + printable(l.Text) + " of " + c.of

@@ -38,6 +38,9 @@ type plan struct {
 	nameless bool
 	// gate is the descriptor by which the caller lets it go on.
 	gate int
+	// late are the steps that move to cgroups, where the caller takes them for a
+	// process that is forked held: see [Cmd.plan].
+	late []Step
 	// hold is the one that keeps it from starting anything before the caller
 	// is there for it, or -1.
 	hold int
@@ -54,11 +57,23 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
-	p.keeper = s.room != nil && p.forks && !p.early
+	// In a cgroup with as many processes as it may have nobody can be started, but
+	// whoever was started elsewhere can be moved there.
+	full := s.full && p.forks && !p.early
+	p.keeper = s.room != nil && p.forks && !p.early && !full
 	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !target
 
 	p.add(s.room.steps()...)
-	p.add(s.first...)
+	for _, step := range s.first {
+		if full && step.move != nil {
+			p.late = append(p.late, step)
+		} else {
+			p.add(step)
+		}
+	}
+	if full {
+		p.add(Step{Op: Prepare, Text: "have the process that is started held until it is in the cgroups", calls: func(x *sys.Script) { x.Held() }})
+	}
 	who := s.who.steps(c, s)
 	if s.who.before {
 		p.add(who...)

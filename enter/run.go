@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"runtime"
+	"slices"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
@@ -84,12 +85,37 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 // run carries out the plan in a process of its own, and waits for the program.
 // last says that the caller ends when the program does.
 func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
+	err := p.once(ctx, c, s, last)
+	if !p.isFull(err) {
+		return err
+	}
+	s.full = true
+	s.room.close()
+	if p, err = c.plan(s); err != nil {
+		return err
+	}
+	if s.room != nil && c.Note != nil {
+		c.Note("a cgroup of " + s.target + " has as many processes as it may have: nobody reaps what the tools leave behind")
+	}
+	return p.once(ctx, c, s, last)
+}
+
+func (p *plan) once(ctx context.Context, c *Cmd, s *situation, last bool) error {
 	child, err := p.start(c, s)
 	if err != nil {
 		return err
 	}
 	child.last = last
 	return child.wait(ctx)
+}
+
+// isFull reports whether the plan failed with err, and another that moves to the
+// cgroups after the last fork may not: the limits of cgroups are those of
+// fork(2) alone (Documentation/admin-guide/cgroup-v2.rst of the kernel, PID).
+func (p *plan) isFull(err error) bool {
+	e, ok := errors.AsType[*StepError](err)
+	return ok && e.crowded() && !p.early && len(p.late) == 0 &&
+		slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil })
 }
 
 // ErrNotHere says that the caller cannot become the program: the plan needs a

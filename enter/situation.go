@@ -63,6 +63,9 @@ type situation struct {
 	// taken, and in the last process.
 	first, lower, confine, session []Step
 
+	// full says that a cgroup to move to has as many processes as it may have.
+	full bool
+
 	room  *room // for tools, or nil
 	lacks Caps  // that the program cannot have
 

@@ -47,6 +47,8 @@ type Step struct {
 	// caller, if it is not nil, is what the caller does in the middle of the
 	// step, with the PID of the process that waits for it there.
 	caller func(pid int) error
+	// move, if it is not nil, is the cgroup that calls moves to.
+	move *move
 	// pidfd, if it is not 0, can carry out a Join together with its neighbours.
 	pidfd int
 	// verify appends what checks a Join, once all are done.
@@ -111,6 +113,11 @@ func (e *StepError) Unwrap() error { return e.Err }
 // Dead reports whether the step failed because the PID namespace has lost its
 // first process: nothing can be started in it ever again.
 func (e *StepError) Dead() bool { return e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM) }
+
+// crowded reports whether the step failed because there may be no more processes.
+func (e *StepError) crowded() bool {
+	return (e.Step.Op == Fork || e.Step.Op == Keep) && errors.Is(e.Err, syscall.EAGAIN)
+}
 
 // An ExitError reports how a program ended, if not with status 0.
 type ExitError struct {

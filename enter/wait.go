@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 
@@ -230,7 +231,7 @@ func (ch *child) passOn(change sys.Change) error {
 				return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
 			}
 			ch.pid = r.Started
-			return nil
+			return ch.settle()
 		case r.Err != nil:
 			ch.failure = r
 		case r.Stopped:
@@ -250,6 +251,28 @@ func (ch *child) passOn(change sys.Change) error {
 			return ch.failed(ch.failure, ch.failure.Err != nil, change)
 		}
 	}
+}
+
+// settle moves the process that becomes the program, and is held, to the cgroups
+// that it is to be in, and lets it go.
+func (ch *child) settle() (err error) {
+	if len(ch.plan.late) == 0 {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			ch.abandon()
+		}
+	}()
+	if held, err := sys.WaitHeld(ch.pid); err != nil || !held {
+		return err
+	}
+	for _, step := range ch.plan.late {
+		if _, err := sys.Write(step.move.fd, []byte(strconv.Itoa(ch.pid))); err != nil && !step.move.may {
+			return &StepError{Step: step, Call: "write", Err: err}
+		}
+	}
+	return sys.Release(ch.pid)
 }
 
 // failed says why the program was not run.

@@ -119,6 +119,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		}
 	case e.Dead():
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
+	case (e.Step.Op == enter.Fork || e.Step.Op == enter.Keep) && errors.Is(e.Err, syscall.EAGAIN):
+		x.Advice = "there are as many processes as may be: of its user (RLIMIT_NPROC), in the cgroups that nstool itself is in, or in all"
 	case e.Denial != nil && e.Step.Op != enter.Make:
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):

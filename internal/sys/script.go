@@ -41,6 +41,7 @@ type Script struct {
 	argv    []string
 	become  bool // see Become
 	sealed  bool // see Undumpable
+	held    Addr // the signal mask of what is forked, or 0: see Held
 }
 
 // An Index is the number of a call in a [Script].
@@ -204,12 +205,18 @@ func (s *Script) Else(i Index, body func()) {
 // where the parent has the child's process ID, eight bytes. The calls appended
 // after Fork are the child's.
 func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
+	if s.held != 0 {
+		flags |= unix.CLONE_PTRACE
+	}
 	i, child := s.clone(flags)
 	record := s.Pointers(startedIndex, 0)
 	pid := record + 8
 	s.Store(i, pid)
 	parent(pid)
 	s.place(child)
+	if s.held != 0 {
+		s.Call("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uint64(s.held), 0, 8)
+	}
 	return i
 }
 

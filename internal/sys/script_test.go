@@ -310,3 +310,72 @@ func TestCloseFromOneByOne(t *testing.T) {
 		})
 	}
 }
+
+// A process that is forked held does nothing until it is released, and then has
+// the signal mask from before; one that is killed meanwhile is told.
+func TestHeld(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, kill := range []bool{false, true} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewScript()
+		report := s.File(int(w.Fd()))
+		s.Held()
+		s.Fork(CloneParent, func(pid Addr) {
+			s.Started(report, pid)
+			s.Exit(0)
+		})
+		// Nobody has told it to wait: it would be ready at once.
+		s.WriteAt(report, s.Pointers(readyIndex, 0), recordSize)
+		s.Exec([]Program{{Path: "/bin/grep", Argv: []string{"grep", "-q", "SigBlk:\t0*$", "/proc/self/status"}}}, nil)
+		s.Report(report, 125)
+		first, err := s.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		told, ok := ReadReport(int(r.Fd()))
+		if !ok || told.Started == 0 {
+			t.Fatalf("it told %+v", told)
+		}
+		if err := Reap(first); err != nil {
+			t.Fatal(err)
+		}
+		if held, err := WaitHeld(told.Started); err != nil || !held {
+			t.Fatalf("held: %v, %v", held, err)
+		}
+		if err := unix.Kill(told.Started, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if Ready(int(r.Fd())) {
+			t.Error("it ran while it was held")
+		}
+		if err := unix.PtraceAttach(told.Started); err != unix.EPERM {
+			t.Errorf("another could trace it: %v", err)
+		}
+		want := Change{}
+		if kill {
+			want.Signal = unix.SIGKILL
+			err = Kill(told.Started, unix.SIGKILL)
+		} else {
+			err = Release(told.Started)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		change, err := WaitChange(told.Started)
+		if err != nil || change != want {
+			t.Errorf("it ended by %+v, %v", change, err)
+		}
+		if _, ran := ReadReport(int(r.Fd())); ran == kill {
+			t.Errorf("ran: %v", ran)
+		}
+		if err := Reap(told.Started); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+	}
+}

@@ -95,6 +95,28 @@ func TestEnterBare(t *testing.T) {
 	}
 }
 
+// TestEnterFull enters a container that has as many processes as it may have.
+func TestEnterFull(t *testing.T) {
+	for _, e := range []engine.Engine{engine.Docker, engine.Podman} {
+		t.Run(string(e), func(t *testing.T) {
+			t.Parallel()
+			c := engine.Start(t, e, engine.Options{
+				Args:    []string{"--pids-limit", "5"},
+				Command: []string{"sh", "-c", "for i in 1 2 3 4; do sleep 10000 & done; wait"},
+			})
+			if out, err := enter(t, "-p", fmt.Sprint(c.PID), "sh", "-c", "sleep 0; :"); err == nil {
+				t.Fatalf("it is not full: %s", out)
+			}
+			for _, flags := range [][]string{nil, {"--tools"}} {
+				out, err := enter(t, append(append([]string{"-c", c.Name}, flags...), "cat", "/proc/1/cmdline")...)
+				if err != nil || !strings.Contains(out, "wait") {
+					t.Errorf("enter -c %s %v: %v: %s", c.Name, flags, err, out)
+				}
+			}
+		})
+	}
+}
+
 // TestEnterPod enters what the containers of a pod share by --pod NS/POD, with a
 // program of the host, and with /CONTAINER one container whole.
 func TestEnterPod(t *testing.T) {

@@ -3,8 +3,10 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,4 +118,76 @@ func TestEnterLockedExec(t *testing.T) {
 		}
 	}
 	_ = exec.Command(program(t), "pin", "rm", "nstool-locked-test").Run() // on a kernel where it could be had
+}
+
+// A container with as many processes as it may have takes one more from outside:
+// the kernel limits fork(2) alone. It is in the control group from its first
+// instruction on.
+func TestEnterFull(t *testing.T) {
+	nstest.Need(t, "root", "unshare", "sleep", "sh")
+	dir := pidsGroup(t)
+	target := exec.Command("unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sleep", "10000")
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = target.Process.Kill() //nolint:errcheck // it is to end
+		_ = target.Wait()         //nolint:errcheck // it was killed
+		until(t, "the cgroup is empty", func() bool { return os.Remove(dir) == nil })
+	}()
+	pid := 0
+	until(t, "it has a child", func() bool {
+		_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", target.Process.Pid)), &pid)
+		return err == nil && strings.Contains(read(fmt.Sprintf("/proc/%d/cmdline", pid)), "10000")
+	})
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("cgroup.procs", fmt.Sprint(pid))
+	for most := 1; most <= 5; most++ {
+		write("pids.max", fmt.Sprint(most))
+		for _, flags := range [][]string{nil, {"--tools"}, {"--as", "root"}, {"--allow-missing", "cgroup"}} {
+			args := append(append([]string{"enter", "-p", fmt.Sprint(pid)}, flags...), "cat", "/proc/self/cgroup")
+			status, out := tryEnter(t, args...)
+			if status != 0 || !strings.Contains(out, "/"+filepath.Base(dir)+"\n") {
+				t.Errorf("at most %d: %v: status %d: %s", most, args, status, out)
+			}
+		}
+		if status, out := tryEnter(t, "enter", "-p", fmt.Sprint(pid), "sh", "-c", "exit 42"); status != 42 {
+			t.Errorf("at most %d: status %d: %s", most, status, out)
+		}
+		until(t, "nobody is left", func() bool { return read(filepath.Join(dir, "pids.current")) == "1\n" })
+	}
+	// Who is there may not start another.
+	write("pids.max", "2")
+	if status, out := tryEnter(t, "enter", "-p", fmt.Sprint(pid), "sh", "-c", "sleep 0; :"); status == 0 {
+		t.Errorf("it could fork: %s", out)
+	}
+}
+
+// pidsGroup makes a control group that limits the number of processes, of
+// whichever version.
+func pidsGroup(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("nstool-full-%d", os.Getpid())
+	if _, err := os.Stat("/sys/fs/cgroup/pids/tasks"); err == nil {
+		dir := filepath.Join("/sys/fs/cgroup/pids", name)
+		if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // of a cgroup
+			t.Fatal(err)
+		}
+		return dir
+	}
+	if !slices.Contains(strings.Fields(read("/sys/fs/cgroup/cgroup.controllers")), "pids") {
+		t.Skip("no pids controller where it is looked for")
+	}
+	if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+pids"), 0); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join("/sys/fs/cgroup", name)
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // of a cgroup
+		t.Fatal(err)
+	}
+	return dir
 }
