@@ -30,14 +30,11 @@ func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
 	if f.crioBundle(c, m.Path) {
 		return true
 	}
-	// The kubelet's form: k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT.
-	parts := strings.Split(m.Name, "_")
-	if len(parts) != 6 || parts[0] != "k8s" {
+	if !f.nameByKubelet(c, m.Name) {
 		return false
 	}
 	f.crioState(c.ID, m.Path)
-	c.Engine, c.Name, c.Sandbox = CRIO, parts[1], parts[1] == "POD"
-	c.Pod = f.pod(Pod{parts[3], parts[2], parts[4]})
+	c.Engine = CRIO
 	return true
 }
 

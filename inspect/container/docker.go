@@ -59,7 +59,6 @@ func (d *dockerState) add(root string) {
 
 // readDocker reads config.v2.json.
 func (f *finder) readDocker(d *document, c *Container) {
-	labels := make(map[string]string)
 	for key := range d.object() {
 		switch key {
 		case "Name":
@@ -80,25 +79,28 @@ func (f *finder) readDocker(d *document, c *Container) {
 			}
 		case "Config":
 			for key := range d.object() {
-				switch key {
-				case "Image":
+				if key == "Image" {
 					c.Image = d.string()
-				case "Labels":
-					for key := range d.object() {
-						if strings.HasPrefix(key, "io.kubernetes.") {
-							labels[key] = d.string()
-						}
-					}
 				}
 			}
 		}
 	}
-	// cri-dockerd, as dockershim before it.
-	if pod := labels["io.kubernetes.pod.name"]; pod != "" {
-		c.Pod = f.pod(Pod{labels["io.kubernetes.pod.namespace"], pod, labels["io.kubernetes.pod.uid"]})
-		c.Name = labels["io.kubernetes.container.name"]
-		c.Sandbox = labels["io.kubernetes.docker.type"] == "podsandbox"
+	// cri-dockerd says the same in labels, among which are those of the image: the
+	// word of who made that.
+	f.nameByKubelet(c, c.Name)
+}
+
+// nameByKubelet names a container of a pod by the name that the kubelet's form
+// gives it, k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT, behind which cri-dockerd puts
+// one more word where that name is taken. It reports whether it has that form.
+func (f *finder) nameByKubelet(c *Container, name string) bool {
+	parts := strings.Split(name, "_")
+	if parts[0] != "k8s" || len(parts) != 6 && len(parts) != 7 || slices.Contains(parts[1:4], "") {
+		return false
 	}
+	c.Name, c.Sandbox = parts[1], parts[1] == "POD"
+	c.Pod = f.pod(Pod{parts[3], parts[2], parts[4]})
+	return true
 }
 
 // dockerd returns the command line of the host's daemon, or nothing if the process

@@ -383,3 +383,29 @@ os.execv(program, argv)
 		})
 	}
 }
+
+// An image has labels, which its container gets: whoever made it does not say so
+// which pod that is in, nor what it is called.
+func TestPoseByLabel(t *testing.T) {
+	nstest.Need(t, "root", "docker")
+	evil := engine.Start(t, engine.Docker, engine.Options{Args: []string{ // as an image's
+		"--label", "io.kubernetes.pod.name=attack-cart", "--label", "io.kubernetes.pod.namespace=shop", "--label", "io.kubernetes.pod.uid=u",
+		"--label", "io.kubernetes.container.name=app", "--label", "io.kubernetes.docker.type=container",
+	}})
+	// The control: these are its labels.
+	out, err := exec.Command("docker", "inspect", "-f", `{{index .Config.Labels "io.kubernetes.pod.name"}}`, evil.ID).Output()
+	if err != nil || strings.TrimSpace(string(out)) != "attack-cart" {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, word := range []string{"attack-cart", "pod:shop/attack-cart", "pod:shop/attack-cart/app", "shop/attack-cart/app"} {
+		if out, err := says(t, "enter", "-c", word, "true"); err == nil {
+			t.Errorf("%s leads to it: %s", word, out)
+		}
+	}
+	if out, err := says(t, "containers", "-n", "-o", "CONTAINER", strconv.Itoa(evil.PID)); err != nil || !strings.HasPrefix(out, "docker:"+evil.Name+"\n") {
+		t.Errorf("%v: it is shown as %q", err, out)
+	}
+	if out, err := says(t, "enter", "-c", evil.Name, "true"); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
