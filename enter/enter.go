@@ -77,6 +77,8 @@ type Cmd struct {
 	Env []string
 	// KeepEnv are the names of variables of the caller to add to that.
 	KeepEnv []string
+	// AddEnv are variables to add, as "NAME=VALUE".
+	AddEnv []string
 	// GivenEnv is the environment that the target was started with, if that is
 	// known: it is taken where the target has written over its own.
 	GivenEnv []string

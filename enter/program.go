@@ -235,7 +235,7 @@ func (s *situation) environ(c *Cmd) (env []string) {
 			env = setenv(env, "TERM", v)
 		}
 	case s.terms.env == ours:
-		return s.env
+		return s.keepEnv(c, slices.Clone(s.env))
 	default:
 		env = []string{"HOME=" + s.account.home, "SHELL=" + cmp.Or(s.account.shell, "/bin/sh")}
 		if v := value(s.env, "TERM"); v != "" && s.terminal {
@@ -257,6 +257,10 @@ func (s *situation) keepEnv(c *Cmd, env []string) []string {
 		if v := value(s.env, name); v != "" {
 			env = setenv(env, name, v)
 		}
+	}
+	for _, variable := range c.AddEnv {
+		name, v, _ := strings.Cut(variable, "=")
+		env = setenv(env, name, v)
 	}
 	return env
 }

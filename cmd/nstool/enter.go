@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -20,6 +21,27 @@ func newEnter(a *app) *cobra.Command {
 
 func newRun(a *app) *cobra.Command {
 	return newEntry(a, "run", "Run a program in new namespaces", entry.NewRunOptions())
+}
+
+// plainWords returns the words of a command line of "enter" or "run" as their table
+// of flags reads them, and all others as they are.
+func plainWords(args []string) ([]string, error) {
+	opts := entry.NewOptions()
+	switch {
+	case len(args) == 0 || args[0] != "enter" && args[0] != "run":
+		return args, nil
+	case args[0] == "run":
+		opts = entry.NewRunOptions()
+	}
+	words, err := opts.Plain(args[1:])
+	if err != nil {
+		advice := "see nstool " + args[0] + " --help"
+		if e, ok := errors.AsType[*entry.WordError](err); ok && e.Advice != "" {
+			advice = e.Advice
+		}
+		return nil, entry.Explained{Err: err, Advice: advice, Code: int(statusOwn)}
+	}
+	return append([]string{args[0]}, words...), nil
 }
 
 func newEntry(a *app, name, short string, opts *entry.Options) *cobra.Command {

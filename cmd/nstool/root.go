@@ -21,8 +21,13 @@ type app struct {
 
 // Main runs the command that args name and returns what to exit with.
 func Main(ctx context.Context, args []string, a *app) status {
+	words, err := plainWords(args)
+	if err != nil {
+		a.say("nstool "+args[0], err)
+		return statusOf(err)
+	}
 	root := newRoot(a)
-	root.SetArgs(args)
+	root.SetArgs(words)
 	help := &helpWriter{w: a.out}
 	root.SetOut(help)
 	cmd, err := root.ExecuteContextC(ctx)

@@ -251,7 +251,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 	c := &enter.Cmd{
 		Files:      map[inspect.Type]*os.File{},
 		UserParent: o.UserParent,
-		KeepEnv:    o.KeepEnv, TargetEnv: o.TargetEnv,
+		KeepEnv:    o.KeepEnv, AddEnv: o.AddEnv, TargetEnv: o.TargetEnv,
 		Root: o.Root, RootDir: o.RootDir, Dir: o.Dir, DirPath: o.DirPath, InnerDir: o.InnerDir,
 		UID: o.UID, GID: o.GID, FollowUID: o.FollowUID, FollowGID: o.FollowGID,
 		PreserveCredentials: o.Preserve, KeepCaps: o.KeepCaps,

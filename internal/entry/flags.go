@@ -10,7 +10,6 @@
 package entry
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -54,7 +53,7 @@ type Options struct {
 	Preserve         bool
 	KeepCaps         bool
 	TargetEnv        bool
-	KeepEnv          []string
+	KeepEnv, AddEnv  []string
 	NoFork           bool
 	JoinCgroup       bool
 	FollowContext    bool
@@ -233,10 +232,16 @@ var Flags = []Flag{
 	},
 	{
 		Name: "env", Short: "e", Arg: "KEEP,LIST", Optional: true, Group: "Program",
-		Help: "the environment of the target, or these variables of the caller",
+		Help: "the environment of the target, or these variables of the caller; NAME=VALUE is one with that value",
 		set: func(o *Options, arg string) error {
-			o.TargetEnv = o.TargetEnv || arg == ""
-			if arg != "" {
+			switch {
+			case arg == "":
+				o.TargetEnv = true
+			case strings.HasPrefix(arg, "="):
+				return fmt.Errorf("%q has no name", arg)
+			case strings.Contains(arg, "="):
+				o.AddEnv = append(o.AddEnv, arg)
+			default:
 				o.KeepEnv = append(o.KeepEnv, strings.Split(arg, ",")...)
 			}
 			return nil
@@ -391,37 +396,21 @@ func (o *Options) Set(f *Flag, arg string) error {
 // Parse reads the words behind "enter" or "run". Flags end with the first word
 // that is none, or with "--": the program and its arguments follow.
 func (o *Options) Parse(words []string) (*Options, error) {
-	for len(words) > 0 {
-		word := words[0]
-		if word == "--" {
-			words = words[1:]
-			break
+	plain, err := o.Plain(words)
+	if err != nil {
+		return nil, err
+	}
+	for plain[0] != "--" {
+		var flags []written
+		if flags, plain, err = o.read(plain); err != nil {
+			return nil, err
 		}
-		if len(word) < 2 || word[0] != '-' {
-			break
-		}
-		words = words[1:]
-		var err error
-		if strings.HasPrefix(word, "--") {
-			words, err = o.long(word[2:], words)
-		} else {
-			words, err = o.short(word[1:], words)
-		}
-		if err != nil {
+		if err := o.set(flags); err != nil {
 			return nil, err
 		}
 	}
-	o.Program = words
+	o.Program = plain[1:]
 	return o, nil
-}
-
-// errFlag says that the words are not as they should be; the other parser has
-// the words for it.
-var errFlag = errors.New("no such flag")
-
-func (o *Options) long(word string, rest []string) ([]string, error) {
-	name, arg, given := strings.Cut(word, "=")
-	return o.take(o.Named(name), arg, given, rest)
 }
 
 // Named returns the flag with a long name, or nil.
@@ -432,42 +421,6 @@ func (o *Options) Named(name string) *Flag {
 // Lettered returns the flag with a letter, or nil.
 func (o *Options) Lettered(letter byte) *Flag {
 	return o.find(func(f *Flag) bool { return strings.IndexByte(f.Short, letter) >= 0 })
-}
-
-// short reads a word of letters: each but the last is a flag without argument.
-func (o *Options) short(word string, rest []string) ([]string, error) {
-	for i := range len(word) {
-		f := o.Lettered(word[i])
-		if f == nil {
-			return nil, errFlag
-		}
-		next := word[i+1:]
-		switch {
-		case strings.HasPrefix(next, "="):
-			return o.take(f, next[1:], true, rest)
-		case f.Arg != "" && !f.Optional && next != "":
-			return o.take(f, next, true, rest)
-		case f.Arg != "" && !f.Optional || next == "":
-			return o.take(f, "", false, rest)
-		}
-		if err := o.Set(f, ""); err != nil {
-			return nil, err
-		}
-	}
-	return rest, nil
-}
-
-func (o *Options) take(f *Flag, arg string, given bool, rest []string) ([]string, error) {
-	switch {
-	case f == nil, given && f.Arg == "", given && arg == "":
-		return nil, errFlag
-	case f.Arg != "" && !f.Optional && !given:
-		if len(rest) == 0 {
-			return nil, errFlag
-		}
-		arg, rest = rest[0], rest[1:]
-	}
-	return rest, o.Set(f, arg)
 }
 
 func (o *Options) find(is func(*Flag) bool) *Flag {

@@ -36,25 +36,24 @@ func addEarly(words []string) bool {
 	var opts []pin.Option
 	for len(words) > 0 {
 		word := words[0]
-		words = words[1:]
-		var err error
 		switch {
 		case word == "--netns":
 			opts = append(opts, pin.InNetns())
 		case word == "--replace":
 			opts = append(opts, pin.Replace())
-		case strings.HasPrefix(word, "--") && o.pinFlag(word[2:]):
-			words, err = o.long(word[2:], words)
-		case len(word) > 1 && word[0] == '-' && strings.Trim(word[1:], "ptamuinUCT") == "":
-			words, err = o.short(word[1:], words)
+		case strings.HasPrefix(word, "--") && o.pinFlag(word[2:]), len(word) > 1 && word[0] == '-' && strings.Trim(word[1:], "ptamuinUCT") == "":
+			flags, rest, err := o.read(words)
+			if err != nil || o.set(flags) != nil {
+				return false
+			}
+			words = rest
+			continue
 		case name == "" && pin.CheckName(word) == nil:
 			name = word
 		default:
 			return false
 		}
-		if err != nil {
-			return false
-		}
+		words = words[1:]
 	}
 	ref, err := target.Parse(o.Target)
 	if name == "" || err != nil || ref.Kind != target.Process {
