@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/nstool/nstool/enter"
@@ -361,7 +362,28 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		e.held = append(e.held, &Found{Files: map[inspect.Type]*os.File{inspect.Net: f}})
 		c.Files[inspect.Net] = f
 	}
+	if o.isHostShell(c) {
+		c.Note("the files are the caller's: no mnt namespace is joined")
+	}
 	return e, nil
+}
+
+// isHostShell reports whether the program is a shell for somebody at a terminal who
+// may think that he is in the target, and sees the files of the caller.
+func (o *Options) isHostShell(c *enter.Cmd) bool {
+	if o.run || o.DryRun || o.Root || o.RootDir != "" || c.Tools != nil || c.Types.Has(inspect.Mnt) || c.Files[inspect.Mnt] != nil || o.Make.Types.Has(inspect.Mnt) {
+		return false
+	}
+	if _, ok := sys.TerminalWidth(0); !ok {
+		return false
+	}
+	if len(o.Program) == 0 {
+		return true
+	}
+	shells := []string{"sh", "bash", "ash", "dash", "ksh", "zsh", "fish"}
+	return slices.Contains(shells, path.Base(o.Program[0])) && !slices.ContainsFunc(o.Program[1:], func(arg string) bool {
+		return !strings.HasPrefix(arg, "-") || arg == "-c" // it runs something else
+	})
 }
 
 // lacks says that what was found by a word, which is no process, has no
