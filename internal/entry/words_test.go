@@ -64,7 +64,7 @@ func TestPlain(t *testing.T) {
 
 func TestMeant(t *testing.T) {
 	for word, want := range map[string]string{
-		"--neet": "--net is meant?", "--conatiner": "--container is meant?", "--pirvileged": "--privileged is meant?", "--x": "", "--nosuch": "",
+		"--neet": "--net is meant?", "--contaienr": "--container is meant?", "--pirvileged": "--privileged is meant?", "--x": "", "--nosuch": "",
 		"-it": "leave it out: a terminal comes by itself; -c NAME is a container, -p TARGET anything else",
 	} {
 		_, err := NewOptions().Plain([]string{word})
