@@ -201,19 +201,21 @@ func (ch *child) suspend() {
 // caller, until stop is called: it may wait for something that never comes, in
 // a cgroup that has just been frozen or for a file system that does not answer.
 // stop returns the signals that came, which are for the program. stuck becomes
-// true when the process has not ended a second after it was killed, as one that is
-// frozen by a cgroup of version 1.
+// true when the process has not ended a second after it was killed, in which it did
+// not wait to run: as one that is frozen by a cgroup of version 1.
 func (ch *child) interruptible(ctx context.Context) (stuck *atomic.Bool, stop func() []syscall.Signal) {
 	over, held := make(chan struct{}), make(chan []syscall.Signal)
 	stuck = new(atomic.Bool)
 	pid, done := ch.pid, ctx.Done() // the PID becomes another one
 	go func() {
 		var came []syscall.Signal
-		var patience <-chan time.Time
+		var patience *sys.Patience
+		var out <-chan time.Time // when the patience may be
 		end := func() {
 			_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
 			if patience == nil {
-				patience = time.After(time.Second)
+				patience = sys.NewPatience(time.Second, pid)
+				out = time.After(time.Second)
 			}
 		}
 		for {
@@ -227,8 +229,12 @@ func (ch *child) interruptible(ctx context.Context) (stuck *atomic.Bool, stop fu
 			case <-done:
 				done = nil
 				end()
-			case <-patience:
-				stuck.Store(true)
+			case <-out:
+				if left := patience.Left(); left > 0 {
+					out = time.After(left)
+				} else {
+					stuck.Store(true)
+				}
 			case <-over:
 				held <- came
 				return

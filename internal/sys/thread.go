@@ -2,11 +2,7 @@ package sys
 
 import (
 	"errors"
-	"os"
 	"runtime"
-	"strconv"
-	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,24 +77,4 @@ func InNamespace(fd, flag int, f func() error) error {
 		}
 		return f()
 	})
-}
-
-// Scheduled returns for how long the threads of this process have been on a
-// processor or waited for one, in all. It does not grow while all of them wait
-// for something else. It is 0 if the kernel keeps no such account: see
-// Documentation/scheduler/sched-stats.rst of the kernel.
-func Scheduled() (all time.Duration) {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return 0
-	}
-	for _, task := range tasks {
-		text, err := os.ReadFile("/proc/self/task/" + task.Name() + "/schedstat")
-		if f := strings.Fields(string(text)); err == nil && len(f) == 3 {
-			ran, _ := strconv.ParseInt(f[0], 10, 64)    //nolint:errcheck // 0 does
-			waited, _ := strconv.ParseInt(f[1], 10, 64) //nolint:errcheck // as above
-			all += time.Duration(ran + waited)
-		}
-	}
-	return all
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +61,9 @@ func TestEnterZombieAndKernelThread(t *testing.T) {
 	}
 }
 
+// silent is how a target is given up; on a busy machine it is given longer.
+var silent = regexp.MustCompile(` has not answered for \d+s(, \d+s of it for want of a processor on this busy machine)?: it is in an execve`)
+
 // A target that answers nothing, for it is in an execve(2) that does not end,
 // is given up with a line that says so.
 func TestEnterLockedExec(t *testing.T) {
@@ -107,10 +111,10 @@ func TestEnterLockedExec(t *testing.T) {
 	for range all {
 		a := <-answers
 		t.Logf("%v: status %d after %v: %s", a.args, a.status, a.took, a.out)
-		if a.took > 40*time.Second {
+		if a.took > 2*time.Minute {
 			t.Errorf("%v took %v", a.args, a.took)
 		}
-		if a.took > 5*time.Second && !strings.Contains(a.out, " has not answered for 10s") {
+		if a.took > 5*time.Second && !silent.MatchString(a.out) {
 			t.Errorf("%v: %s", a.args, a.out)
 		}
 		if want := map[bool]int{true: 1, false: 125}[a.args[0] == "pin"]; a.status != want && a.status != 0 {
