@@ -139,18 +139,10 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 	}
 }
 
-// ContainerSchema names the form of what [ContainersJSON] writes.
-const ContainerSchema = "nstool/containers/2"
-
-// ContainersJSON writes one object, as [JSON] does:
-//
-//	{"schema": "nstool/containers/2", "complete": true, "reasons": [], "containers": [{...}, ...], "gaps": [{...}, ...]}
-//
-// A type of namespace is an object: {"ns": 4026532184, "of": "own"}, where of is
-// "own", "host", "other" or the name of a container.
-func ContainersJSON(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], missed Missed) error {
-	return rowsJSON(w, ContainerSchema, "containers", v, rows, cols, missed)
-}
+// ContainerList is the list of containers. A type of namespace is an object in JSON:
+// {"ns": 4026532184, "of": "own"}, where of is "own", "host", "other" or the name of
+// a container.
+var ContainerList = ListOf[*container.Container]{Schema: "nstool/containers/2", Key: "containers", Columns: Containers}
 
 // ContainerTree writes a table of containers below their engine, their pod and
 // the container in which their engine runs, with lines drawn before the first

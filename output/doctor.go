@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// DoctorSchema names the form of what [FindingsJSON] writes. See [Schema].
-const DoctorSchema = "nstool/doctor/2"
-
 // A Finding is something that is wrong, or worth to know.
 type Finding struct {
 	Severity string // "problem", "warning" or "note"
@@ -65,23 +62,16 @@ var severityColors = map[string]string{"problem": "\x1b[1;31m", "warning": "\x1b
 
 const plainColor = "\x1b[0m"
 
-// FindingsJSON writes one object:
-//
-//	{"schema": "nstool/doctor/2", "complete": true, "reasons": [], "findings": [{...}, ...], "gaps": [{...}, ...]}
-//
-// See [JSON] for strings.
-func FindingsJSON(w io.Writer, findings []Finding, missed Missed) error {
-	columns := []Column[Finding]{
-		{Name: "severity", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Severity) }},
-		{Name: "check", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Check) }},
-		{Name: "subject", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Subject) }},
-		{Name: "what", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.What) }},
-		{Name: "evidence", Kind: List, value: func(_ *View, f Finding) Value { return listValue(f.Evidence) }},
-		{Name: "since", Kind: When, value: func(_ *View, f Finding) Value { return whenValue(f.Since) }},
-		{Name: "since_is", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.SinceIs) }},
-		{Name: "fix", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Fix) }},
-		{Name: "rests_on", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Rests) }},
-		{Name: "then", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Then) }},
-	}
-	return rowsJSON(w, DoctorSchema, "findings", nil, findings, columns, missed)
-}
+// FindingList is the list of findings. They are written by [Findings] for people.
+var FindingList = ListOf[Finding]{Schema: "nstool/doctor/2", Key: "findings", Columns: []Column[Finding]{
+	{Name: "severity", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Severity) }},
+	{Name: "check", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Check) }},
+	{Name: "subject", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Subject) }},
+	{Name: "what", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.What) }},
+	{Name: "evidence", Kind: List, value: func(_ *View, f Finding) Value { return listValue(f.Evidence) }},
+	{Name: "since", Kind: When, value: func(_ *View, f Finding) Value { return whenValue(f.Since) }},
+	{Name: "since_is", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.SinceIs) }},
+	{Name: "fix", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Fix) }},
+	{Name: "rests_on", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Rests) }},
+	{Name: "then", Kind: Text, value: func(_ *View, f Finding) Value { return textValue(f.Then) }},
+}}

@@ -2,7 +2,6 @@ package output
 
 import (
 	"fmt"
-	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -200,12 +199,5 @@ func hardware(b []byte) string {
 	return s.String()
 }
 
-// InterfaceSchema names the form of what [InterfacesJSON] writes.
-const InterfaceSchema = "nstool/net/2"
-
-// InterfacesJSON writes one object, as [JSON] does:
-//
-//	{"schema": "nstool/net/2", "complete": true, "reasons": [], "interfaces": [{...}, ...], "gaps": [{...}, ...]}
-func InterfacesJSON(w io.Writer, v *View, rows []*network.Interface, cols []Column[*network.Interface], missed Missed) error {
-	return rowsJSON(w, InterfaceSchema, "interfaces", v, rows, cols, missed)
-}
+// InterfaceList is the list of network interfaces.
+var InterfaceList = ListOf[*network.Interface]{Schema: "nstool/net/2", Key: "interfaces", Columns: Interfaces}

@@ -72,16 +72,6 @@ func JSON(w io.Writer, l Listing) error {
 	return e.flush()
 }
 
-// rowsJSON writes an object with one list of rows, below key.
-func rowsJSON[R any](w io.Writer, schema, key string, v *View, rows []R, cols []Column[R], missed Missed) error {
-	e := newEncoder(w, schema, missed)
-	e.raw(`,"` + key + `":[`)
-	encodeRows(e, v, rows, cols)
-	e.raw(`]`)
-	e.gaps(missed.Gaps)
-	return e.flush()
-}
-
 // gaps ends the object with what could not be read.
 func (e *encoder) gaps(gaps []inspect.Gap) {
 	e.raw(`,"gaps":[`)

@@ -2,7 +2,6 @@ package output
 
 import (
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -214,12 +213,5 @@ func familyOf(l *network.Listener) string {
 	return "ipv6"
 }
 
-// ListenerSchema names the form of what [ListenersJSON] writes.
-const ListenerSchema = "nstool/ports/2"
-
-// ListenersJSON writes one object, as [JSON] does:
-//
-//	{"schema": "nstool/ports/2", "complete": true, "reasons": [], "sockets": [{...}, ...], "gaps": [{...}, ...]}
-func ListenersJSON(w io.Writer, v *View, rows []*network.Listener, cols []Column[*network.Listener], missed Missed) error {
-	return rowsJSON(w, ListenerSchema, "sockets", v, rows, cols, missed)
-}
+// ListenerList is the list of sockets.
+var ListenerList = ListOf[*network.Listener]{Schema: "nstool/ports/2", Key: "sockets", Columns: Listeners}

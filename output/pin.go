@@ -1,16 +1,10 @@
 package output
 
 import (
-	"fmt"
-	"io"
-	"slices"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
 )
-
-// PinSchema names the form of what [PinsJSON] writes. See [Schema].
-const PinSchema = "nstool/pins/2"
 
 // A Pin is a name that keeps a namespace alive, or did.
 type Pin struct {
@@ -56,11 +50,11 @@ var Pins = []Column[*Pin]{
 		}
 		return v.membersOf(p.Namespace)
 	}},
-	{"AGE", "how long ago it was made", Text, 0, func(v *View, p *Pin) Value {
+	{"AGE", "how long ago it was made", Age, 0, func(v *View, p *Pin) Value {
 		if p.Made.IsZero() {
 			return Value{}
 		}
-		return textValue(age(v.Now.Sub(p.Made)))
+		return numberValue(max(0, int64(v.Now.Sub(p.Made)/time.Second)))
 	}},
 	{"MADE", "when it was made", When, 0, func(_ *View, p *Pin) Value { return whenValue(p.Made) }},
 	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, p *Pin) Value {
@@ -106,27 +100,5 @@ func PinDefaults(dead bool) []Column[*Pin] {
 	return Pick(Pins, append(names, "HOLDERS")...)
 }
 
-// PinsJSON writes one object:
-//
-//	{"schema": "nstool/pins/2", "complete": true, "reasons": [], "pins": [{...}, ...], "gaps": [{...}, ...]}
-//
-// The keys are the names of the columns in lower case; see [JSON].
-func PinsJSON(w io.Writer, v *View, pins []*Pin, missed Missed) error {
-	cols := slices.DeleteFunc(slices.Clone(Pins), func(c Column[*Pin]) bool { return c.Name == "AGE" })
-	return rowsJSON(w, PinSchema, "pins", v, pins, cols, missed)
-}
-
-// age says a duration in one unit.
-func age(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	}
-	return fmt.Sprintf("%dd", d/(24*time.Hour))
-}
+// PinList is the list of pins. Those of others are faint.
+var PinList = ListOf[*Pin]{Schema: "nstool/pins/2", Key: "pins", Columns: Pins, Faint: func(p *Pin) bool { return p.By != "nstool" }}

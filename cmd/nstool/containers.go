@@ -91,26 +91,20 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	}
 	l.view.Guests = snap.Guests(snap.Processes())
 	defaults := output.ContainerDefaults()
-	if o.json {
-		defaults = output.Containers
-	}
-	cols, err := arrange(ctx, l, &rows, output.Containers, defaults)
-	if err != nil {
-		return err
-	}
 	switch {
-	case o.json:
-		err = output.ContainersJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
 	case o.tree:
-		err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
-	case len(rows) == 0 && len(o.targets) == 0 && !o.raw:
+		var cols []output.Column[*container.Container]
+		if cols, err = arrange(ctx, l, &rows, output.Containers, defaults); err == nil {
+			err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
+		}
+	case len(rows) == 0 && len(o.targets) == 0 && !o.raw && !o.json:
 		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {
 			fmt.Fprintln(a.err, "nstool: no containers")
 		} else {
 			fmt.Fprintln(a.err, "nstool: no containers that can be seen")
 		}
 	default:
-		err = draw(a, l, rows, cols, nil)
+		_, err = writeList(ctx, a, l, output.ContainerList, rows, defaults)
 	}
 	if err != nil {
 		return err

@@ -202,7 +202,7 @@ func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Fi
 		}
 	}
 	if o.json {
-		return output.FindingsJSON(a.out, findings, missed)
+		return output.FindingList.JSON(a.out, nil, findings, output.FindingList.Columns, missed)
 	}
 	if err := output.Findings(a.out, findings, output.Style{Color: a.color()}); err != nil {
 		return err

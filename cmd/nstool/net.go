@@ -103,21 +103,8 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 			l.namespaces = append(l.namespaces, i.NS)
 		}
 	}
-	defaults := output.InterfaceDefaults()
-	if o.json {
-		defaults = output.Interfaces
-	}
-	cols, err := arrange(ctx, l, &rows, output.Interfaces, defaults)
-	if err != nil {
-		return err
-	}
 	stop()
-	if o.json {
-		err = output.InterfacesJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
-	} else {
-		err = draw(a, l, rows, cols, nil)
-	}
-	if err != nil {
+	if _, err := writeList(ctx, a, l, output.InterfaceList, rows, output.InterfaceDefaults()); err != nil {
 		return err
 	}
 	return a.reportGaps(snap, l.gaps, o.strict)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -322,9 +321,8 @@ func (o *pinRmOptions) removeOther(ctx context.Context, name string, notOurs err
 // pinLsOptions are those of pin ls.
 type pinLsOptions struct {
 	*app
-	names          []string
-	columns        string
-	noHeader, json bool
+	rowOptions
+	names []string
 }
 
 func newPinLs(a *app, run func(context.Context, *pinLsOptions) error) *cobra.Command {
@@ -340,52 +338,45 @@ be entered any more is dead, and it is said why.`,
 			for _, name := range args {
 				o.names = append(o.names, strings.TrimPrefix(name, "pin:"))
 			}
+			if err := checkRows(o.rowOptions, output.Pins); err != nil {
+				return err
+			}
 			return run(cmd.Context(), o)
 		},
 		ValidArgsFunction: completePins,
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
-	f.StringVarP(&o.columns, "output", "o", "", "`COLUMNS` to show: "+strings.Join(output.Lower(output.Pins), ", "))
-	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "no header line")
-	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
-	completeFlag(cmd, "output", listOf(func() []string { return output.Names(output.Pins) }))
+	cmd.Flags().SortFlags = false
+	rowFlags(cmd, &o.rowOptions, output.Pins)
 	return cmd
 }
 
 func runPinLs(ctx context.Context, o *pinLsOptions) error {
+	if o.list {
+		return writeColumns(o.app, output.Pins)
+	}
 	// What a killed pin add left holds namespaces that nobody sees.
 	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // that is: there is no place for any
 		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)
-	view, err := describePins(ctx, rows)
+	l, err := describePins(ctx, o.rowOptions, rows)
 	if err != nil {
 		return err
 	}
-	switch {
-	case o.json:
-		var gaps []inspect.Gap
-		for _, err := range errs {
-			gaps = append(gaps, inspect.Gap{What: "pins", Err: err})
-		}
-		err = output.PinsJSON(o.out, view, rows, output.MissedBy(view.Snapshot, gaps))
-	case len(rows) > 0:
+	for _, err := range errs {
+		l.gaps = append(l.gaps, inspect.Gap{What: "pins", Err: err})
+	}
+	if len(rows) > 0 || o.json {
 		dead := slices.ContainsFunc(rows, func(p *output.Pin) bool { return p.Why != "" })
-		cols := output.PinDefaults(dead)
-		if o.columns != "" {
-			if cols, err = output.Select(output.Pins, o.columns, cols); err != nil {
-				return usageError{Err: err}
+		cols, err := writeList(ctx, o.app, l, output.PinList, rows, output.PinDefaults(dead))
+		if err != nil {
+			return err
+		}
+		if o.strict || !o.json && output.HasUnknown(l.view, rows, cols) {
+			if err := o.reportGaps(l.snap, nil, o.strict); err != nil {
+				errs = append(errs, err)
 			}
 		}
-		style := o.style(rowOptions{noHeader: o.noHeader})
-		err = output.Table(o.out, view, rows, cols, style, func(p *output.Pin) bool { return p.By != "nstool" })
-		if output.HasUnknown(view, rows, cols) {
-			_ = o.reportGaps(view.Snapshot, nil, false)
-		}
-	}
-	if err != nil {
-		return err
 	}
 	return o.sayButLast("nstool pin ls", errs)
 }
@@ -420,44 +411,32 @@ func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []
 	return rows, errs
 }
 
-// describePins finds out who is in the pinned namespaces and who else holds
-// them.
-func describePins(ctx context.Context, rows []*output.Pin) (view *output.View, err error) {
-	view = &output.View{Now: time.Now()}
+// describePins finds out who is in the pinned namespaces.
+func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listing, error) {
 	if len(rows) == 0 {
-		return view, nil
+		return newListing(o, nil), nil
 	}
-	if view.Snapshot, err = inspect.Scan(ctx); err != nil {
+	snap, err := inspect.Scan(ctx, inspect.WithProc(o.proc))
+	if err != nil {
 		return nil, err
 	}
-	holders := func(yield func(*inspect.Process) bool) {
-		for _, row := range rows {
-			if row.Namespace == nil {
-				continue
-			}
-			for _, h := range row.Namespace.Others() {
-				if p, ok := view.Snapshot.Process(h.PID); ok && !yield(p) {
-					return
-				}
-			}
-		}
-	}
+	l := newListing(o, snap)
 	for _, row := range rows {
-		ns, ok := view.Snapshot.Find(row.Ino)
+		ns, ok := snap.Find(row.Ino)
 		if row.Ino == 0 || !ok {
 			continue
 		}
 		row.Namespace = ns
+		l.namespaces = append(l.namespaces, ns)
 		switch {
-		case row.Why != "" || !isDeserted(ns) || toldAlive(ctx, view.Snapshot, ns):
-		case view.Snapshot.Whole(inspect.Members):
+		case row.Why != "" || !isDeserted(ns) || toldAlive(ctx, snap, ns):
+		case snap.Whole(inspect.Members):
 			row.Why = pin.ErrInitGone.Error()
 		default:
 			row.Unsure = true
 		}
 	}
-	view.Details = view.Snapshot.Describe(ctx, holders, false)
-	return view, nil
+	return l, nil
 }
 
 // toldAlive reports whether the kernel says that a PID namespace is not dead.

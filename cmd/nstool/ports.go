@@ -202,22 +202,11 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 			}
 		}
 	}
-	defaults := output.Listeners
-	if !o.json {
-		defaults = output.ListenerDefaults(l.containers())
-	}
-	cols, err := arrange(ctx, l, &rows, output.Listeners, defaults)
-	if err != nil {
-		return err
-	}
 	stop()
-	if o.json {
-		err = output.ListenersJSON(a.out, l.view, rows, cols, output.MissedBy(snap, l.gaps))
-	} else if len(rows) > 0 || len(unheard) == 0 {
-		err = draw(a, l, rows, cols, nil)
-	}
-	if err != nil {
-		return err
+	if o.json || len(rows) > 0 || len(unheard) == 0 {
+		if _, err := writeList(ctx, a, l, output.ListenerList, rows, output.ListenerDefaults(l.containers())); err != nil {
+			return err
+		}
 	}
 	err = a.reportGaps(snap, l.gaps, o.strict)
 	if len(unheard) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -63,6 +64,22 @@ func checkRows[R any](o rowOptions, table []output.Column[R]) error {
 		}
 	}
 	return nil
+}
+
+// writeList writes rows in the form and with the columns that the options say, which
+// it returns: the default ones, or in JSON all.
+func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListOf[R], rows []R, defaults []output.Column[R]) ([]output.Column[R], error) {
+	if l.o.json {
+		defaults = list.Columns
+	}
+	cols, err := arrange(ctx, l, &rows, list.Columns, defaults)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.o.json:
+		return cols, list.JSON(a.out, l.view, rows, cols, output.MissedBy(l.snap, l.gaps))
+	}
+	return cols, draw(a, l, rows, cols, list.Faint)
 }
 
 // newListing returns a listing of rows about a snapshot.
