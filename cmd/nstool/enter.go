@@ -16,11 +16,20 @@ import (
 // newEnter and newRun return the commands that internal/entry describes and
 // carries out.
 func newEnter(a *app) *cobra.Command {
-	return newEntry(a, "enter", "Run a program in namespaces that exist", entry.NewOptions())
+	cmd := newEntry(a, "enter [FLAGS] [TARGET]", "Run a program in namespaces that exist", entry.NewOptions())
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		for _, name := range []string{"target", "container", "pod"} {
+			if len(args) > 0 || cmd.Flags().Changed(name) {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+		}
+		return completeTargets(cmd, args, word)
+	}
+	return cmd
 }
 
 func newRun(a *app) *cobra.Command {
-	return newEntry(a, "run", "Run a program in new namespaces", entry.NewRunOptions())
+	return newEntry(a, "run [FLAGS]", "Run a program in new namespaces", entry.NewRunOptions())
 }
 
 // plainWords returns the words of a command line of "enter" or "run" as their table
@@ -44,9 +53,10 @@ func plainWords(args []string) ([]string, error) {
 	return append([]string{args[0]}, words...), nil
 }
 
-func newEntry(a *app, name, short string, opts *entry.Options) *cobra.Command {
+func newEntry(a *app, use, short string, opts *entry.Options) *cobra.Command {
+	name, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
-		Use:     name + " [FLAGS] [PROGRAM [ARG...]]",
+		Use:     use + " [PROGRAM [ARG...]]",
 		GroupID: groupDo,
 		Short:   short,
 		RunE: func(cmd *cobra.Command, args []string) error {

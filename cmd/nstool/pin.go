@@ -47,33 +47,32 @@ type pinAddOptions struct {
 func newPinAdd(a *app, run func(context.Context, *pinAddOptions) error) *cobra.Command {
 	o := &pinAddOptions{app: a}
 	cmd := &cobra.Command{
-		Use:   "add {NAME | --path FILE} {-p PID|TARGET | -c CONTAINER | --pod NS/POD} [--net|--uts|...]",
+		Use:   "add {NAME | --path FILE} {TARGET | -p TARGET | -c CONTAINER | --pod NS/POD} [--net|--uts|...]",
 		Short: "Pin namespaces of a target",
 		Long: `Pin namespaces of a process, a container or any other TARGET under a name, all
 of them or none. Without a namespace flag they are those of the target that are
 not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 
 --pid and --time pin what the children of the target will be in.`,
-		Example: `  nstool pin add web -p 4242                 all that process 4242 does not share
+		Example: `  nstool pin add web 4242                    all that process 4242 does not share
   nstool pin add blue -c web --net --netns   where ip netns sees it
   nstool pin add --path /tmp/keep -p 4242 --uts
   nstool enter --target pin:web`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("one name at a time; %q and %q were given", args[0], args[1])
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				o.name = args[0]
+			if err := o.take(args, cmd.Flags().Changed("path")); err != nil {
+				return err
 			}
 			if err := o.check(cmd.Flags().Changed("path")); err != nil {
 				return err
 			}
 			return run(cmd.Context(), o)
 		},
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 && !o.hasTarget() {
+				return completeTargets(cmd, args, word)
+			}
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -90,11 +89,27 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	return cmd
 }
 
+// take reads the words: the name, unless there is a path, and the target, unless flags
+// name one.
+func (o *pinAddOptions) take(words []string, path bool) error {
+	if !path && len(words) > 0 {
+		o.name, words = words[0], words[1:]
+	}
+	if len(words) > 0 && !o.hasTarget() {
+		o.target, words = words[0], words[1:]
+	}
+	switch {
+	case len(words) > 0 && path:
+		return usagef("--path takes no name, and %q was given", words[0])
+	case len(words) > 0:
+		return usagef("one name at a time; %q and %q were given", o.name, words[0])
+	}
+	return nil
+}
+
 // check finds what cannot be meant.
 func (o *pinAddOptions) check(path bool) error {
 	switch {
-	case path && o.name != "":
-		return usagef("--path takes no name, and %q was given", o.name)
 	case path && (o.netns || o.replace):
 		return usagef("--path goes with neither --netns nor --replace")
 	case path && o.path == "":
@@ -102,7 +117,7 @@ func (o *pinAddOptions) check(path bool) error {
 	case !path && o.name == "":
 		return usagef("no name; see nstool pin add --help")
 	case !o.hasTarget() && len(o.choice.words) == 0:
-		return usagef("no target: -p PID, -c CONTAINER or --net=FILE says whose namespaces")
+		return usagef("no target: a TARGET behind the name, or --net=FILE, says whose namespaces")
 	case o.netns && o.choice.types != 0 && !o.choice.types.Has(inspect.Net):
 		return usagef("--netns puts a network namespace in %s, and no --net was asked for", pin.IPNetnsDir)
 	}

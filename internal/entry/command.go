@@ -419,7 +419,7 @@ func (o *Options) check(found *Found, all bool) error {
 	case found == nil && all:
 		return usagef("--all needs a target: all namespaces of which process?")
 	case found == nil && len(o.Namespaces) == 0 && o.Make.Types == 0:
-		return usagef("nothing to enter: give a target by -p, or a namespace such as --net=FILE")
+		return usagef("nothing to enter: give a TARGET, or a namespace such as --net=FILE")
 	case !process && (o.Root || o.Dir || o.FollowUID || o.FollowGID || o.TargetEnv || o.NetSocket >= 0 || o.JoinCgroup || o.FollowContext):
 		return usagef("--root, --wd, --env, --net-socket, --join-cgroup, --follow-context and follow need a process as target")
 	case (o.Dir || o.DirPath != "") && o.InnerDir != "":

@@ -6,12 +6,12 @@ const enterUsage = `Run a program in namespaces that exist: those of a process, 
 or a file. With a target and no namespace flag, all of the target's.
 
 Usage:
-  nstool enter [FLAGS] [PROGRAM [ARG...]]
+  nstool enter [FLAGS] [TARGET] [PROGRAM [ARG...]]
 
 Examples:
+  nstool enter web                        a shell in all namespaces of a container
+  nstool enter web -n ss -ltn             the caller's ss, in its network alone
   nstool enter -p 4242 --net --uts sh     the network and host name of process 4242
-  nstool enter -p 4242                    a shell in all of its namespaces
-  nstool enter -c web -n ss -ltn          the caller's ss, in the network of a container
   nstool enter --net=netns:blue ip addr   a network namespace of ip-netns(8)
   nstool enter --dry-run -p 4242 sh       what would be done
 

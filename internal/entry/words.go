@@ -20,23 +20,36 @@ func (e *WordError) Error() string { return e.Reason }
 // Plain returns the words behind "enter" or "run" in their plainest form: each flag
 // by its long name, with its argument behind an equals sign, then "--" and the
 // program. What can be taken for something else than is meant is a [*WordError].
+//
+// Where no flag says what to enter, the first word that is no flag is the TARGET.
 func (o *Options) Plain(words []string) (plain []string, err error) {
-	given := "" // the words that have named the target
-	for len(words) > 0 && len(words[0]) > 1 && words[0][0] == '-' {
-		if words[0] == "--" {
+	target, from := "", false // the words that have named it; and that a namespace has a place of its own
+	for len(words) > 0 {
+		word := words[0]
+		if word == "--" {
 			words = words[1:]
 			break
+		}
+		if len(word) < 2 || word[0] != '-' {
+			if o.run || target != "" || from || word == "" {
+				break
+			}
+			target, words = word, words[1:]
+			plain = append(plain, "--target="+word)
+			continue
 		}
 		var flags []written
 		if flags, words, err = o.read(words); err != nil {
 			return nil, err
 		}
 		for _, f := range flags {
-			if f.isTarget() {
-				if given != "" {
-					return nil, f.secondTo(given)
-				}
-				given = f.written + " " + strings.TrimPrefix(f.arg, "=")
+			switch {
+			case f.isTarget() && target != "":
+				return nil, f.secondTo(target)
+			case f.isTarget():
+				target = f.written + " " + strings.TrimPrefix(f.arg, "=")
+			case f.typ != 0 && f.arg != "":
+				from = true
 			}
 			plain = append(plain, "--"+f.Name+f.arg)
 		}
