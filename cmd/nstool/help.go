@@ -21,7 +21,7 @@ func newHelp(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
-				return usagef("no command %q; see %s --help", strings.Join(args, " "), cmd.Root().Name())
+				return noCommand(cmd.Root(), strings.Join(args, " "))
 			}
 			if !manual {
 				return about.Help()

@@ -27,6 +27,10 @@ func Main(ctx context.Context, args []string, a *app) status {
 		return statusOf(err)
 	}
 	root := newRoot(a)
+	if err := noSuchCommand(root, words); err != nil {
+		a.say(root.Name(), err)
+		return statusOf(err)
+	}
 	root.SetArgs(words)
 	help := &helpWriter{w: a.out}
 	root.SetOut(help)
@@ -105,7 +109,7 @@ func newRoot(a *app) *cobra.Command {
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	root.SetIn(a.in)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{Err: err} })
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(a))
 	root.AddGroup(
 		&cobra.Group{ID: groupSee, Title: "See:"},
@@ -127,6 +131,7 @@ func newRoot(a *app) *cobra.Command {
 		newShow(a),
 		newVersion(a),
 	)
+	root.SetGlobalNormalizationFunc(longPrefix)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
 		completion.Args = noArgs // cobra's shows help for a shell that it does not know, and is done
@@ -144,7 +149,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if cmd.HasSubCommands() {
-		return usagef("no command %q; see %s --help", args[0], cmd.CommandPath())
+		return noCommand(cmd, args[0])
 	}
 	return usagef("unexpected argument %q", args[0])
 }

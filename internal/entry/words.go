@@ -237,19 +237,26 @@ func (f written) apart(next string) string {
 
 // meant returns the flag whose name is nearest, if one is near.
 func (o *Options) meant(name string) string {
-	best, least := "", 3
+	var names []string
 	for i := range o.Flags() {
-		f := &o.Flags()[i]
-		for _, full := range append([]string{f.Name}, f.Aliases...) {
-			if d := distance(name, full); d < least && d < len(full)-1 {
-				best, least = full, d
-			}
+		names = append(append(names, o.Flags()[i].Name), o.Flags()[i].Aliases...)
+	}
+	if best := Nearest(name, names); best != "" {
+		return "--" + best + " is meant?"
+	}
+	return ""
+}
+
+// Nearest returns the one of some names that a word was meant to be, or "": at most
+// two letters are wrong, and most are right.
+func Nearest(word string, names []string) string {
+	best, least := "", 3
+	for _, name := range names {
+		if d := distance(word, name); d < least && d < len(name)-1 {
+			best, least = name, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "--" + best + " is meant?"
+	return best
 }
 
 // distance is how many letters must be changed, put in, left out or swapped with the
