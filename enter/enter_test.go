@@ -308,10 +308,17 @@ func TestOpenFile(t *testing.T) {
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{fifo, os.DevNull, dir, "/etc/passwd"} {
-		if _, err := enter.OpenFile(path, 0); !errors.Is(err, enter.ErrNotNamespace) {
+	for path, kind := range map[string]string{fifo: "a FIFO", os.DevNull: "a device", dir: "a directory", "/etc/passwd": "a regular file"} {
+		if _, err := enter.OpenFile(path, 0); !errors.Is(err, enter.ErrNotNamespace) || !strings.Contains(err.Error(), "it is "+kind) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	dangling := dir + "/dangling"
+	if err := os.Symlink("/nonexistent", dangling); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := enter.OpenFile(dangling, 0); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "it is a link to /nonexistent, which leads nowhere") {
+		t.Errorf("got %v", err)
 	}
 	if _, err := enter.OpenFile(dir+"/none", 0); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)

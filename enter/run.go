@@ -136,7 +136,11 @@ func (p *plan) exec(c *Cmd) error {
 			x.CloseOnExec(fd) // the run time has put something in its place
 		}
 	}
-	x.Unshare(sys.CloneFS) // joining a mount namespace wants a thread that shares no directories
+	// To join a mount namespace wants a thread that shares no directories. Where none
+	// is joined it is not asked for: the filter of a container may deny it.
+	if slices.ContainsFunc(p.steps, func(s Step) bool { return s.Op == Join && s.Type == inspect.Mnt }) {
+		x.Unshare(sys.CloneFS)
+	}
 	p.script(x, -1)
 	i, err := x.RunHere()
 	return p.failed(x, i, err)

@@ -97,7 +97,15 @@ func (t *Target) NetOfSocket(fd int) (*os.File, error) {
 func OpenFile(path string, t inspect.Type) (*os.File, error) {
 	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: cause(err)}
+		err = cause(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			if to, e := os.Readlink(path); e == nil {
+				err = fmt.Errorf("it is a link to %s, which leads nowhere: %w", to, err)
+			}
+		} else if kind := sys.KindAt(path); errors.Is(err, ErrNotNamespace) && kind != "" {
+			err = fmt.Errorf("it is %s: %w", kind, err)
+		}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	got, err := typeOf(fd)
 	if err == nil && t != 0 && got != t {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/internal/entry"
 )
 
@@ -94,10 +93,8 @@ func hintsOf(err error) []string {
 			hints = append(hints, h.Hint())
 		}
 	}
-	if e, ok := errors.AsType[*enter.NamespaceError](err); ok && hints == nil {
-		if hint := entry.Looking(e); hint != "" {
-			hints = append(hints, hint)
-		}
+	if hint := entry.Refused(err); hint != "" && hints == nil {
+		hints = append(hints, hint)
 	}
 	return hints
 }

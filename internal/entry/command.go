@@ -14,6 +14,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
@@ -103,9 +104,12 @@ func known(ref target.Ref) (*Found, error) {
 	case target.File:
 		return files("", ref.Path)
 	case target.Netns:
-		f, err := files("", path.Join(pin.IPNetnsDir, ref.Name))
+		file := path.Join(pin.IPNetnsDir, ref.Name)
+		f, err := files("", file)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("no network namespace %q in %s: %w", ref.Name, pin.IPNetnsDir, fs.ErrNotExist)
+			if _, e := os.Readlink(file); e != nil { // else it has been said where it leads
+				return nil, &noNetns{ref.Name}
+			}
 		}
 		if f != nil {
 			f.Netns = ref.Name
@@ -117,6 +121,24 @@ func known(ref target.Ref) (*Found, error) {
 		return identified(ref), nil
 	}
 	return nil, nil
+}
+
+// A noNetns says that ip-netns(8) has no such name, in this mount namespace.
+type noNetns struct{ name string }
+
+func (e *noNetns) Error() string {
+	return fmt.Sprintf("no network namespace %q in %s: %v", e.name, pin.IPNetnsDir, fs.ErrNotExist)
+}
+
+func (e *noNetns) Unwrap() error { return fs.ErrNotExist }
+
+// hint says where the name is, if another mount namespace has it.
+func (e *noNetns) hint() string {
+	file := path.Join("/proc/1/root", pin.IPNetnsDir, e.name)
+	if _, err := os.Lstat(file); err != nil {
+		return ""
+	}
+	return "nstool is in another mount namespace than process 1, where it is --net=" + shell.Quote(file)
 }
 
 // identified opens a namespace by its identifier, where the kernel does that

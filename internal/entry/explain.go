@@ -61,10 +61,13 @@ func (o *Options) Explain(err error) error {
 	x := Explained{Err: err, Code: StatusOwn}
 	if e, ok := errors.AsType[*enter.StepError](err); ok {
 		o.explainStep(e, &x)
-	} else if e, ok := errors.AsType[*enter.NamespaceError](err); ok {
-		x.Advice = Looking(e)
+		if e.Step.Op == enter.Exec {
+			return x
+		}
 	} else if e, ok := errors.AsType[*enter.TypeError](err); ok {
 		x.Advice = "join it as " + shell.Quote(fmt.Sprintf("--%s=%s", e.Got, e.Path))
+	} else if e, ok := errors.AsType[*noNetns](err); ok {
+		x.Advice = e.hint()
 	} else if _, ok := errors.AsType[*enter.HostDirError](err); ok {
 		x.Advice = "--wdns=DIR is a directory inside; --privileged hands the one outside over"
 	} else if e, ok := errors.AsType[*enter.MissingError](err); ok {
@@ -73,6 +76,11 @@ func (o *Options) Explain(err error) error {
 		x.Advice = "nstool pin rm NAME/pid takes it out of the set; --net, --uts and their like choose of it"
 	} else if errors.Is(err, enter.ErrNotNamespace) {
 		x.Advice = "a namespace file is one such as /proc/PID/ns/net or /run/netns/NAME"
+	}
+	if x.Advice == "" {
+		x.Advice = Refused(err)
+	} else if errors.Is(err, fs.ErrPermission) {
+		x.Advice = begin(x.Advice)
 	}
 	return x
 }
@@ -95,6 +103,8 @@ func missing(e *enter.MissingError) string {
 		return "--target names a process to take it from; --privileged runs it unconfined"
 	case errors.Is(e.Err, enter.ErrOtherUser):
 		return "--user joins it"
+	case e.Part == enter.PartCgroup && errors.Is(e.Err, fs.ErrNotExist):
+		return "nstool itself is in a mount namespace where that is not mounted, as in a container; " + waive(e.Part)
 	}
 	return waive(e.Part)
 }
@@ -125,8 +135,12 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):
 		x.Advice = "nstool pin rm lets go what has the name"
+	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission) && strings.Contains(e.Err.Error(), "/proc/"):
+		x.Advice = Refused(e.Err)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "that takes CAP_SYS_ADMIN here, where the pins are kept: an ordinary user has it inside nstool run --rootless --mnt"
+	case e.Step.Op == enter.Mount && o.Tools.asked && errors.Is(e.Err, fs.ErrPermission) && os.Geteuid() == 0:
+		x.Advice = "that takes CAP_SYS_ADMIN here"
 	case e.Step.Op == enter.Mount && o.Tools.asked && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "that takes CAP_SYS_ADMIN here; in a user namespace of yours you have it: nstool enter " + o.words() + " -U --privileged --preserve-credentials --env=PATH nstool enter " + o.words() + " --tools"
 	case e.Step.Op == enter.Make || e.Step.Op == enter.Mount:
@@ -142,12 +156,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 func denied(e *enter.StepError) string {
 	d := e.Denial
 	switch {
-	case d.Seccomp && d.Bounded:
-		return "nstool is itself confined, by a seccomp filter and by a bounding set without CAP_SYS_ADMIN, as in a container that is not privileged"
-	case d.Bounded:
-		return "the bounding set of nstool itself has no CAP_SYS_ADMIN, as in a container that is not privileged"
-	case d.Seccomp:
-		return "nstool is itself under a seccomp filter, which may be what denies it"
+	case d.Seccomp || d.Bounded:
+		return begin("")
 	case d.Owner != 0 && e.Step.Type == inspect.User:
 		return fmt.Sprintf("it was made by uid %d; joining it needs to be that user, or CAP_SYS_ADMIN in it", d.OwnerUID)
 	case d.Owner != 0:
@@ -167,13 +177,13 @@ func Looking(e *enter.NamespaceError) string {
 	case me != 0 && e.UID != me:
 		return fmt.Sprintf("the process is that of uid %d; looking at its namespaces needs to be that user, or CAP_SYS_PTRACE", e.UID)
 	}
-	switch lacks := strings.Join(e.Lacks.Names(), " "); {
+	switch lacks := some(e.Lacks); {
 	case e.Ptrace && lacks != "":
-		return "nstool has CAP_SYS_PTRACE, but not all that the process is permitted, which this kernel asks for: it lacks " + lacks
+		return begin("nstool has CAP_SYS_PTRACE, but not all that the process is permitted, which this kernel asks for: it lacks " + lacks)
 	case e.Ptrace:
-		return "nstool has CAP_SYS_PTRACE: a security module, or a sandbox that it is in, denies it"
+		return begin("nstool has CAP_SYS_PTRACE: a security module, or a sandbox that it is in, denies it")
 	case lacks != "":
-		return "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace; the process is permitted what nstool has not: " + lacks
+		return begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace; the process is permitted what nstool has not: " + lacks)
 	}
-	return "looking at its namespaces takes CAP_SYS_PTRACE in its user namespace"
+	return begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace")
 }

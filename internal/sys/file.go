@@ -45,6 +45,18 @@ type Place struct {
 	DevMinor     uint32
 }
 
+// KindAt is [KindOf] of the file at path, by what the kernel has in memory, or "". It
+// follows links, and opens nothing.
+func KindAt(path string) string {
+	var st unix.Statx_t
+	if err := retry(func() error {
+		return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+	}); err != nil {
+		return ""
+	}
+	return KindOf(uint32(st.Mode))
+}
+
 // Statx says where path is, by what the kernel has in memory: no server is
 // asked. It follows links.
 func Statx(path string) (Place, error) {

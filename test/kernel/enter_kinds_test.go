@@ -195,3 +195,23 @@ func pidsGroup(t *testing.T) string {
 	}
 	return dir
 }
+
+// A name of ip-netns(8) that is in the mount namespace of process 1 alone is told by
+// a path that leads there.
+func TestEnterNetnsElsewhere(t *testing.T) {
+	nstest.Need(t, "root", "unshare", "ip", "sh", "mount")
+	name := fmt.Sprintf("nstool-elsewhere-%d", os.Getpid())
+	script := `ip netns add ` + name + ` && unshare -m sh -c 'mount -t tmpfs tmpfs /run && exec "$@"' sh "$@"; status=$?; ip netns del ` + name + `; exit $status`
+	in := func(args ...string) (int, string) {
+		cmd := exec.Command("unshare", append([]string{"-pfm", "--mount-proc", "sh", "-c", script, "sh", program(t), "enter"}, args...)...)
+		out, _ := cmd.CombinedOutput() //nolint:errcheck // the status says it
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	file := "/proc/1/root/run/netns/" + name
+	if status, out := in("--net=netns:"+name, "true"); status != 125 || !strings.Contains(out, "nstool is in another mount namespace than process 1, where it is --net="+file+"\n") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if status, out := in("--net="+file, "true"); status != 0 {
+		t.Errorf("what the hint proposes: status %d: %s", status, out)
+	}
+}
