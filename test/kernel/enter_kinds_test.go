@@ -215,3 +215,42 @@ func TestEnterNetnsElsewhere(t *testing.T) {
 		t.Errorf("what the hint proposes: status %d: %s", status, out)
 	}
 }
+
+// The table in nstool-enter(1) of what a program has from the target, where a shell
+// can tell: what is taken is the target's, and what is left is the caller's.
+func TestEnterTakes(t *testing.T) {
+	nstest.Need(t, "root", "unshare", "sh", "sleep")
+	nice, err := exec.Command("nice").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const odd = `umask 027; ulimit -n 100; ulimit -c 0; echo 500 >/proc/self/oom_score_adj
+		echo 0x7f >/proc/self/coredump_filter; trap "" USR1; exec nice -n 5 sleep 10000`
+	target := exec.Command("unshare", "-pm", "--fork", "--kill-child", "--mount-proc", "sh", "-c", odd)
+	if err := target.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = target.Process.Kill() //nolint:errcheck // it is to end
+		_ = target.Wait()         //nolint:errcheck // it was killed
+	}()
+	pid := 0
+	until(t, "it has a child", func() bool {
+		_, err := fmt.Sscan(read(fmt.Sprintf("/proc/%d/task/%[1]d/children", target.Process.Pid)), &pid)
+		return err == nil && strings.Contains(read(fmt.Sprintf("/proc/%d/cmdline", pid)), "sleep\x0010000")
+	})
+	for _, c := range []struct{ what, script, want string }{
+		{"umask", "umask", "0027"},
+		{"resource limits", "ulimit -n; ulimit -c", "100\n0"},
+		{"OOM score", "cat /proc/self/oom_score_adj", "500"},
+		{"core dump filter", "cat /proc/self/coredump_filter", strings.TrimSpace(read("/proc/self/coredump_filter"))},
+		{"priority", "nice", strings.TrimSpace(string(nice))},
+		{"signal actions", "grep SigIgn /proc/$$/status", "SigIgn:\t0000000000000000"},
+		{"directory", "pwd", "/"},
+	} {
+		status, out := tryEnter(t, "enter", "-p", fmt.Sprint(pid), "sh", "-c", c.script)
+		if got := strings.TrimSpace(out); status != 0 || got != c.want {
+			t.Errorf("%s: status %d: %q, not %q", c.what, status, got, c.want)
+		}
+	}
+}
