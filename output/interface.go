@@ -200,4 +200,4 @@ func hardware(b []byte) string {
 }
 
 // InterfaceList is the list of network interfaces.
-var InterfaceList = ListOf[*network.Interface]{Schema: "nstool/net/2", Key: "interfaces", Columns: Interfaces}
+var InterfaceList = ListOf[*network.Interface]{Schema: "nstool/net/2", Key: "interfaces", Columns: Interfaces, Spare: []string{"NS", "MASTER", "KIND", "STATE", "PEER"}}

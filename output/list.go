@@ -9,6 +9,9 @@ type ListOf[R any] struct {
 	Schema, Key string
 	// Columns are all there are.
 	Columns []Column[R]
+	// Spare are the default columns that are left out on a terminal that is too
+	// narrow for them, those that say least first.
+	Spare []string
 	// Faint reports whether a row is of less interest than others. It may be nil.
 	Faint func(R) bool
 }

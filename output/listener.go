@@ -214,4 +214,4 @@ func familyOf(l *network.Listener) string {
 }
 
 // ListenerList is the list of sockets.
-var ListenerList = ListOf[*network.Listener]{Schema: "nstool/ports/2", Key: "sockets", Columns: Listeners}
+var ListenerList = ListOf[*network.Listener]{Schema: "nstool/ports/2", Key: "sockets", Columns: Listeners, Spare: []string{"NS", "USER", "WHERE", "CONTAINER"}}

@@ -329,6 +329,10 @@ func Defaults(types inspect.Types, containers bool) []Column[*inspect.Namespace]
 	return Pick(Namespaces, append(names, "COMMAND")...)
 }
 
+// NamespaceSpare are the default columns that are left out on a terminal that is too
+// narrow for them.
+var NamespaceSpare = []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"}
+
 // Group orders namespaces for reading: the initial ones first, then together
 // what has the same leader, and what has no members last.
 func Group(rows []*inspect.Namespace) {

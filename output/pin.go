@@ -101,4 +101,4 @@ func PinDefaults(dead bool) []Column[*Pin] {
 }
 
 // PinList is the list of pins. Those of others are faint.
-var PinList = ListOf[*Pin]{Schema: "nstool/pins/2", Key: "pins", Columns: Pins, Faint: func(p *Pin) bool { return p.By != "nstool" }}
+var PinList = ListOf[*Pin]{Schema: "nstool/pins/2", Key: "pins", Columns: Pins, Spare: []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"}, Faint: func(p *Pin) bool { return p.By != "nstool" }}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/mattn/go-runewidth"
 	"github.com/olekukonko/tablewriter"
@@ -13,9 +14,12 @@ import (
 // A Style says how to draw a table.
 type Style struct {
 	NoHeader bool
-	// Width is that of the terminal, to which the last column is cut; 0
-	// cuts nothing.
+	// Width is that of the terminal, for which columns are left out and cut; 0
+	// leaves out and cuts nothing.
 	Width int
+	// Spare are the columns that are left out where the terminal is too narrow, the
+	// first ones first.
+	Spare []string
 	// Color allows colours and the like: faint for what Faint says.
 	Color bool
 }
@@ -49,12 +53,15 @@ func HasUnknown[R any](v *View, rows []R, cols []Column[R]) bool {
 }
 
 func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
+	if style.Width > 0 {
+		grid, cols = leaveOut(grid, cols, style)
+	}
 	right := make([]bool, len(cols))
 	for i, c := range cols {
 		right[i] = c.right()
 	}
 	if style.Width > 0 {
-		cut(grid, style.Width)
+		cut(grid, right, style.Width)
 	}
 	out := bufio.NewWriterSize(w, 32<<10)
 	lines := &lineWriter{w: out}
@@ -155,23 +162,100 @@ func width(s string) int {
 	return len(s)
 }
 
-// cut shortens the cells of the last column so that lines fit into the given
-// width, if that leaves the column room enough to say something.
-func cut(grid [][]string, to int) {
-	const least = 10
+// leaveOut takes spare columns away as long as the others do not fit into the width
+// of the terminal even if they are cut.
+func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string, []Column[R]) {
 	widths := columnWidths(grid)
-	last := len(widths) - 1
-	for i, w := range widths {
-		if i < last {
-			to -= w + len(gap)
+	right := make([]bool, len(cols))
+	for i, c := range cols {
+		right[i] = c.right()
+	}
+	cols = slices.Clone(cols)
+	for _, name := range style.Spare {
+		if sum(leastWidths(widths, right, style.Width)) <= style.Width {
+			break
+		}
+		i := slices.IndexFunc(cols, func(c Column[R]) bool { return c.Name == name })
+		if i < 0 || i >= len(widths) {
+			continue
+		}
+		for k := range grid {
+			if i < len(grid[k]) {
+				grid[k] = slices.Delete(grid[k], i, i+1)
+			}
+		}
+		widths, right, cols = slices.Delete(widths, i, i+1), slices.Delete(right, i, i+1), slices.Delete(cols, i, i+1)
+	}
+	return grid, cols
+}
+
+// leastWidths returns how narrow columns can be cut: numbers are not, and the first
+// text, which mostly says what a row is about, stays longer than others.
+func leastWidths(widths []int, right []bool, to int) []int {
+	least := slices.Clone(widths)
+	first := true
+	for i := range least {
+		switch {
+		case right[i]:
+		case first:
+			least[i], first = min(widths[i], max(16, to*7/20)), false
+		default:
+			least[i] = min(widths[i], 10)
 		}
 	}
-	to = max(to, least)
+	return least
+}
+
+// sum returns the width of a line with columns of these widths.
+func sum(widths []int) int {
+	total := max(0, len(widths)-1) * len(gap)
+	for _, w := range widths {
+		total += w
+	}
+	return total
+}
+
+// cut shortens cells so that lines fit into the given width, if that leaves columns
+// room enough to say something: the widest ones first. Of a path the end is kept.
+func cut(grid [][]string, right []bool, to int) {
+	widths := columnWidths(grid)
+	if sum(widths) <= to {
+		return
+	}
+	least := leastWidths(widths, right, to)
+	for sum(widths) > to {
+		widest := -1
+		for i, w := range widths {
+			if w > least[i] && (widest < 0 || w >= widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		widths[widest]--
+	}
 	for _, cells := range grid {
-		if width(cells[last]) > to {
-			cells[last] = prefix(cells[last], to-1) + "…"
+		for i, cell := range cells {
+			switch {
+			case width(cell) <= widths[i]:
+			case strings.HasPrefix(cell, "/"):
+				cells[i] = "…" + suffix(cell, widths[i]-1)
+			default:
+				cells[i] = prefix(cell, widths[i]-1) + "…"
+			}
 		}
 	}
+}
+
+// suffix returns the end of s, as much as is not wider than to.
+func suffix(s string, to int) string {
+	for i := range s {
+		if width(s[i:]) <= to {
+			return s[i:]
+		}
+	}
+	return ""
 }
 
 // prefix returns the beginning of s, as much as is not wider than to.

@@ -95,7 +95,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	case o.tree:
 		var cols []output.Column[*container.Container]
 		if cols, err = arrange(ctx, l, &rows, output.Containers, defaults); err == nil {
-			err = output.ContainerTree(a.out, l.view, rows, cols, a.style(l.o))
+			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList.Spare))
 		}
 	case len(rows) == 0 && len(o.targets) == 0 && !o.raw && !o.json:
 		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {

@@ -204,7 +204,7 @@ func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 		if err != nil {
 			return err
 		}
-		return draw(a, l, l.processes, cols, nil)
+		return draw(a, l, l.processes, cols, nil, nil)
 	}
 	if o.tree == output.ByProcess {
 		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
@@ -214,9 +214,9 @@ func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 		return err
 	}
 	if o.tree != "" {
-		return output.Tree(a.out, l.view, l.namespaces, o.tree, cols, a.style(l.o), (*inspect.Namespace).Initial)
+		return output.Tree(a.out, l.view, l.namespaces, o.tree, cols, a.styleOf(l.o, output.NamespaceSpare), (*inspect.Namespace).Initial)
 	}
-	return draw(a, l, l.namespaces, cols, (*inspect.Namespace).Initial)
+	return draw(a, l, l.namespaces, cols, output.NamespaceSpare, (*inspect.Namespace).Initial)
 }
 
 func (l *listing) writeJSON(ctx context.Context, a *app) error {
@@ -384,16 +384,20 @@ func (l *listing) holders() iter.Seq[*inspect.Process] {
 }
 
 // draw writes rows for people, or raw.
-func draw[R any](a *app, l *listing, rows []R, cols []output.Column[R], faint func(R) bool) error {
+func draw[R any](a *app, l *listing, rows []R, cols []output.Column[R], spare []string, faint func(R) bool) error {
 	if l.o.raw {
 		return output.Raw(a.out, l.view, rows, cols, l.o.noHeader)
 	}
-	return output.Table(a.out, l.view, rows, cols, a.style(l.o), faint)
+	return output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, spare), faint)
 }
 
-// style says how to draw on standard output.
-func (a *app) style(o rowOptions) output.Style {
+// styleOf says how to draw a list on standard output, of which columns can be left
+// out, unless somebody asked for them.
+func (a *app) styleOf(o rowOptions, spare []string) output.Style {
 	s := output.Style{NoHeader: o.noHeader, Width: width(a.out), Color: a.color()}
+	if o.columns == "" {
+		s.Spare = spare
+	}
 	if o.noTruncate {
 		s.Width = 0
 	}

@@ -35,7 +35,7 @@ func rowFlags[R any](cmd *cobra.Command, o *rowOptions, table []output.Column[R]
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON, with all columns")
 	f.BoolVarP(&o.raw, "raw", "r", false, "write one line a row, with one blank between cells and none in them")
 	f.BoolVarP(&o.noHeader, "noheadings", "n", false, "leave out the header")
-	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "cut nothing to the width of the terminal")
+	f.BoolVarP(&o.noTruncate, "notruncate", "u", false, "leave out and cut nothing to fit the terminal")
 	f.BoolVarP(&o.list, "list-columns", "H", false, "list the columns there are")
 	f.BoolVar(&o.strict, "strict", false, "fail if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
@@ -79,7 +79,7 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 	case l.o.json:
 		return cols, list.JSON(a.out, l.view, rows, cols, output.MissedBy(l.snap, l.gaps))
 	}
-	return cols, draw(a, l, rows, cols, list.Faint)
+	return cols, draw(a, l, rows, cols, list.Spare, list.Faint)
 }
 
 // newListing returns a listing of rows about a snapshot.
