@@ -142,8 +142,10 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 // ContainerList is the list of containers. A type of namespace is an object in JSON:
 // {"ns": 4026532184, "of": "own"}, where of is "own", "host", "other" or the name of
 // a container.
-var ContainerList = ListOf[*container.Container]{Schema: "nstool/containers/2", Key: "containers", Columns: Containers,
-	Spare: []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"}}
+var ContainerList = ListOf[*container.Container]{
+	Schema: "nstool/containers/2", Key: "containers", Columns: Containers,
+	Spare: []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
+}
 
 // ContainerTree writes a table of containers below their engine, their pod and
 // the container in which their engine runs, with lines drawn before the first

@@ -198,7 +198,7 @@ func leastWidths(widths []int, right []bool, to int) []int {
 		switch {
 		case right[i]:
 		case first:
-			least[i], first = min(widths[i], max(16, to*7/20)), false
+			least[i], first = min(widths[i], max(10, to*7/20)), false
 		default:
 			least[i] = min(widths[i], 10)
 		}
