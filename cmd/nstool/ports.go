@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ type portsOptions struct {
 type portRange struct {
 	text     string
 	protocol network.Protocol // or "" for any
+	address  netip.Addr       // or the zero value for any
 	from, to uint16
 }
 
@@ -46,8 +48,9 @@ func newPorts(a *app) *cobra.Command {
 that listen and UDP sockets that are bound, with all processes that have each
 open, their user and their container.
 
-A PORT is a number, a range such as 8000-8080, either with a protocol before it,
-as tcp/8080, or a protocol alone. With a process or container as TARGET, list the sockets that it
+A PORT is a number, a range such as 8000-8080, either with a protocol, as tcp/8080
+and 8080/tcp, or an address, as 127.0.0.1:8080, several with commas, or a protocol
+alone. With a process or container as TARGET, list the sockets that it
 has open, and all of its network namespace unless that is the host's; with a
 namespace, those that are there.`,
 		Example: `  nstool ports                   every listening socket
@@ -59,15 +62,14 @@ namespace, those that are there.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var words []string
 			for _, word := range args {
-				p, ok, err := parsePort(word)
+				ports, err := parsePorts(word)
 				switch {
 				case err != nil:
 					return usageError{Err: err}
-				case ok:
-					o.ports = append(o.ports, p)
-				default:
+				case ports == nil:
 					words = append(words, word)
 				}
+				o.ports = append(o.ports, ports...)
 			}
 			var err error
 			if o.targets, err = parseTargets(words); err != nil {
@@ -101,12 +103,41 @@ func completePorts(cmd *cobra.Command, args []string, word string) ([]string, co
 // portProtocols are the protocols that have ports.
 var portProtocols = []network.Protocol{network.TCP, network.MPTCP, network.SCTP, network.UDP, network.UDPLite}
 
-// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080, tcp. It
-// reports whether the word is one, and not a TARGET.
+// parsePorts reads one PORT or several with commas between them. It returns none for
+// what is a TARGET.
+func parsePorts(word string) (ports []portRange, err error) {
+	for part := range strings.SplitSeq(word, ",") {
+		p, ok, err := parsePort(part)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			if len(ports) > 0 {
+				return nil, badPort(part)
+			}
+			return nil, nil
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
+}
+
+// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080, 8080/tcp, tcp,
+// 127.0.0.1:8080, [::1]:8080. It reports whether the word is one, and not a TARGET.
 func parsePort(word string) (p portRange, ok bool, err error) {
 	p.text = word
+	if at, err := netip.ParseAddrPort(word); err == nil {
+		if at.Port() == 0 {
+			return p, false, badPort(word)
+		}
+		return portRange{word, "", at.Addr(), at.Port(), at.Port()}, true, nil
+	}
+	if number, protocol, both := strings.Cut(word, "/"); both && slices.Contains(portProtocols, network.Protocol(protocol)) {
+		word = protocol + "/" + number
+	}
 	if slices.Contains(portProtocols, network.Protocol(word)) {
-		return portRange{word, network.Protocol(word), 0, math.MaxUint16}, true, nil
+		p.protocol, p.to = network.Protocol(word), math.MaxUint16
+		return p, true, nil
 	}
 	rest := word
 	if i := strings.IndexAny(word, "/:"); i >= 0 {
@@ -151,7 +182,7 @@ func badPort(word string) error {
 
 // has reports whether a socket is at one of the ports.
 func (p portRange) has(l *network.Listener) bool {
-	if !l.HasPort() || l.Local.Port() < p.from || l.Local.Port() > p.to {
+	if !l.HasPort() || l.Local.Port() < p.from || l.Local.Port() > p.to || p.address.IsValid() && p.address != l.Local.Addr() {
 		return false
 	}
 	return p.protocol == "" || p.protocol == l.Protocol || p.protocol == network.MPTCP && l.MPTCP
