@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -27,29 +26,29 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 	if c.NetnsName == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(path.Join("/etc/netns", c.NetnsName))
+	entries, err := sys.ReadDir(path.Join("/etc/netns", c.NetnsName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
 		// As ip-netns(8) does: what is not there cannot be covered.
-		from, to := path.Join("/etc/netns", c.NetnsName, e.Name()), path.Join("/etc", e.Name())
+		from, to := path.Join("/etc/netns", c.NetnsName, e.Name), path.Join("/etc", e.Name)
 		if why := unbindable(from, to); why != nil {
 			s.notes = append(s.notes, fmt.Sprintf("%s is left out: %v", printable(from), why))
 			continue
 		}
-		s.etcFiles = append(s.etcFiles, e.Name())
+		s.etcFiles = append(s.etcFiles, e.Name)
 	}
 	return nil
 }
 
 // unbindable says why a file cannot be mounted on another, or returns nil.
 func unbindable(from, to string) error {
-	what, err := os.Stat(from)
+	what, err := sys.StatPath(from, true)
 	if err != nil {
 		return pathCause(err)
 	}
-	on, err := os.Stat(to)
+	on, err := sys.StatPath(to, true)
 	if err != nil {
 		return fmt.Errorf("%s: %w", printable(to), pathCause(err))
 	}

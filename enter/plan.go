@@ -140,6 +140,12 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 
 	env := s.environ(c)
 	programs, more := s.programs(c, env)
+	if s.terms.file == callersFile && s.room == nil {
+		var err error
+		if programs, err = s.answering(c, programs); err != nil {
+			return nil, err
+		}
+	}
 	p.add(Step{Op: Exec, Text: "run " + describe(c, programs, more), calls: func(x *sys.Script) {
 		if s.room != nil { // it is known now where its programs are
 			env = s.room.environ(c, s)

@@ -2,6 +2,7 @@ package enter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -285,6 +286,28 @@ func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more boo
 		list = append(list, places...)
 	}
 	return list, false
+}
+
+// answering leaves out the programs in directories that do not answer: who executes
+// one of those waits, and cannot be ended.
+func (s *situation) answering(c *Cmd, programs []sys.Program) ([]sys.Program, error) {
+	var silent error
+	list := slices.DeleteFunc(programs, func(p sys.Program) bool {
+		dir := path.Dir(p.Path)
+		err := sys.Answers(dir)
+		if !errors.Is(err, sys.ErrNoAnswer) {
+			return false
+		}
+		silent = fmt.Errorf("%s: %w", printable(dir), sys.ErrNoAnswer)
+		if c.Note != nil && !strings.Contains(c.Path, "/") {
+			c.Note(printable(dir) + " is left out of the PATH: " + sys.ErrNoAnswer.Error())
+		}
+		return true
+	})
+	if len(list) == 0 && silent != nil {
+		return nil, silent
+	}
+	return list, nil
 }
 
 // confstrPath is where execvp(3) looks without a PATH in the environment.

@@ -109,7 +109,7 @@ func openParent(path string) (dir int, name string, err error) {
 	if name == "." || name == ".." || name == "/" {
 		return -1, "", fmt.Errorf("no file: %w", fs.ErrInvalid)
 	}
-	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+	parent, err := sys.RealPath(filepath.Dir(path))
 	if err != nil {
 		return -1, "", err
 	}

@@ -107,6 +107,12 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 		}
 		for _, o := range others {
 			for name, dead := range deadIn(o.dir) {
+				if name == "" {
+					if !yield(Set{By: o.by}, dead) {
+						return
+					}
+					continue
+				}
 				path := filepath.Join(o.dir, name)
 				if mounted[path] || ours[path] {
 					continue
@@ -138,25 +144,29 @@ func Whose(path string) string {
 
 // deadIn yields the names in dir that no namespace is on, and why that is so, as far
 // as it can be read: regular files, and links that lead nowhere, as one to a
-// namespace of a process does that has ended.
+// namespace of a process does that has ended. If dir does not answer it yields that
+// of no name.
 func deadIn(dir string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		entries, err := os.ReadDir(dir)
+		entries, err := sys.ReadDir(dir)
+		if errors.Is(err, sys.ErrNoAnswer) {
+			yield("", err)
+		}
 		if err != nil {
 			return
 		}
 		for _, e := range entries {
 			dead := ErrUnmounted
 			switch {
-			case e.Type()&fs.ModeSymlink != 0:
-				if _, err := sys.Statx(filepath.Join(dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+			case e.IsLink():
+				if _, err := sys.StatPath(filepath.Join(dir, e.Name), true); !errors.Is(err, fs.ErrNotExist) {
 					continue
 				}
 				dead = ErrDangling
-			case !e.Type().IsRegular():
+			case !e.IsRegular():
 				continue
 			}
-			if !yield(e.Name(), dead) {
+			if !yield(e.Name, dead) {
 				return
 			}
 		}

@@ -191,7 +191,7 @@ func DefaultDir() (string, error) {
 	if !filepath.IsAbs(dir) {
 		return "", fmt.Errorf("no place for the pins of an ordinary user: XDG_RUNTIME_DIR is %q and not an absolute path: %w", dir, fs.ErrInvalid)
 	}
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
+	if real, err := sys.RealPath(dir); err == nil {
 		dir = real
 	}
 	return filepath.Join(dir, filepath.Base(SystemDir)), nil

@@ -252,7 +252,7 @@ func untrusted(err error, path string) error {
 
 // Heal takes away what a killed program has left.
 func (s *Store) Heal(ctx context.Context) error {
-	if _, err := os.Lstat(filepath.Join(s.Dir, newName)); err != nil {
+	if _, err := sys.StatPath(filepath.Join(s.Dir, newName), false); err != nil {
 		return nil //nolint:nilerr // nothing was left, or nothing can be seen
 	}
 	l, err := s.lockStore(ctx)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/pin"
 )
@@ -85,9 +85,9 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 			o.add("pin:"+set.Name, "pinned namespaces")
 		}
 	}
-	names, _ := os.ReadDir(pin.IPNetnsDir)
+	names, _ := sys.ReadDir(pin.IPNetnsDir)
 	for _, entry := range names {
-		o.add("netns:"+entry.Name(), "network namespace of ip-netns(8)")
+		o.add("netns:"+entry.Name, "network namespace of ip-netns(8)")
 	}
 	o.add("self", "nstool itself")
 	return o.list, directive

@@ -269,7 +269,7 @@ func openRoot(found *entry.Found, text string) (*os.File, error) {
 	}
 	var root *os.File
 	err := enter.Do(context.Background(), func() error {
-		dir, err := sys.OpenStateDir("/")
+		dir, err := sys.OpenWay("/", true)
 		if err == nil {
 			root = os.NewFile(uintptr(dir), text+":/")
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
 )
@@ -417,6 +418,12 @@ func writeColumns[R any](a *app, table []output.Column[R]) error {
 // reportGaps says on standard error what could not be read, and with strict
 // makes that a failure.
 func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool) error {
+	if err := passwd.Unread(); err != nil {
+		more = append(slices.Clip(more), inspect.Gap{What: "names of users", Err: err})
+	}
+	if errZone != nil {
+		more = append(slices.Clip(more), inspect.Gap{What: "time zone", Err: errZone})
+	}
 	missed := output.MissedBy(snap, more)
 	denied := os.Geteuid() != 0 && slices.ContainsFunc(missed.Gaps, func(g inspect.Gap) bool {
 		return g.PID != 0 && errors.Is(g.Err, fs.ErrPermission)

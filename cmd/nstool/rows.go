@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -84,5 +83,5 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 
 // newListing returns a listing of rows about a snapshot.
 func newListing(o rowOptions, snap *inspect.Snapshot) *listing {
-	return &listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now()}}
+	return &listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now()}}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -179,7 +178,7 @@ type pinned struct {
 func newExplanation(snap *inspect.Snapshot) *explanation {
 	e := &explanation{
 		snap: snap,
-		view: &output.View{Snapshot: snap, User: passwd.Names(), Now: time.Now(), Identified: true, Details: make(map[int]inspect.Detail)},
+		view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now(), Identified: true, Details: make(map[int]inspect.Detail)},
 	}
 	for _, g := range snap.Containers().Gaps {
 		e.gaps = append(e.gaps, inspect.Gap(g))

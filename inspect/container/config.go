@@ -77,7 +77,7 @@ func (s *Set) HasRoot(c *Container, conf *Config, dev, ino uint64) (is bool) {
 	}
 	err := s.find(c, func(f *finder) {
 		if dir, ok := f.store.open(conf.Root); ok {
-			id, err := sys.Fstat(int(dir))
+			id, err := dir.ID()
 			is = err == nil && id == sys.FileID{Dev: dev, Ino: ino}
 		}
 	})
@@ -436,7 +436,7 @@ func (f *finder) includeLXC(file string, conf *Config, left *int) {
 	if !ok || !path.IsAbs(file) {
 		return
 	}
-	if st, err := sys.StatAt(int(dir), path.Base(file)); err != nil || !st.IsDir() {
+	if st, err := dir.Stat(path.Base(file), false); err != nil || !st.IsDir() {
 		f.readLXC(file, conf, left)
 		return
 	}

@@ -337,7 +337,7 @@ func (f *identifier) storeOf(owner Owner, of int) *store {
 	var err error
 	if hosts {
 		s, err = f.openHost(owner, true, far)
-	} else if s, err = openStore(f.proc.root(of), owner, true, far, &f.set.Gaps); err == nil {
+	} else if s, err = openStore(f.proc.root(of), "", owner, true, far, &f.set.Gaps); err == nil {
 		s.stated = f.owners.stated
 	}
 	if err != nil {

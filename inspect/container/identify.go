@@ -515,6 +515,7 @@ func (f *identifier) unnamed(c *Container, n *finder, found bool) {
 	case f.gone(c.Init): // with its state, maybe
 	case len(n.store.denied) > 0:
 		n.store.tell() // it may well be there
+	case n.store.silent: // so it may
 	default:
 		f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 	}
@@ -597,7 +598,7 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 				return nil, err
 			}
 		}
-		s, err := openStore(f.proc.root(outer.Init), Unknown, true, far, &f.set.Gaps)
+		s, err := openStore(f.proc.root(outer.Init), "", Unknown, true, far, &f.set.Gaps)
 		if err == nil {
 			s.what += " in " + outer.String()
 		}
@@ -606,15 +607,18 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 	return f.openHost(Root, false, nil)
 }
 
+// callersMounts says what the caller has mounted.
+const callersMounts = "/proc/thread-self/mountinfo"
+
 // openHost opens the host's file system, to read in it what an owner says.
 func (f *identifier) openHost(owner Owner, inner bool, far []string) (s *store, err error) {
-	root := f.set.host.Root
+	root, mounts := f.set.host.Root, f.proc.mountinfo(1)
 	if root == "" {
 		root = f.proc.root(1)
 	}
-	s, err = openStore(root, owner, inner, far, &f.set.Gaps)
+	s, err = openStore(root, mounts, owner, inner, far, &f.set.Gaps)
 	if err != nil && f.set.host.Root == "" {
-		s, err = openStore("/", owner, inner, far, &f.set.Gaps)
+		s, err = openStore("/", callersMounts, owner, inner, far, &f.set.Gaps)
 	}
 	if err == nil {
 		s.stated = f.owners.stated

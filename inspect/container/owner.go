@@ -253,7 +253,7 @@ func (o *owners) findTrees() {
 		if len(where) < 5 || len(what) < 3 || where[3] != "/" || strings.Contains(where[4], `\`) {
 			continue
 		}
-		dir, err := sys.OpenStateDir(where[4])
+		dir, err := sys.OpenKernelDir(where[4])
 		if err != nil {
 			continue
 		}
@@ -312,15 +312,15 @@ func (o *owners) isProgram(of int, ino uint64, names []string) bool {
 	key := exeKey{ino, path.Dir(file)}
 	ours, known := o.exes[key]
 	if !known {
-		ours = o.isRoots(o.proc.root(of), path.Dir(file))
+		ours = o.isRoots(o.proc.root(of), o.proc.mountinfo(of), path.Dir(file))
 		o.exes[key] = ours
 	}
 	return ours
 }
 
 // isRoots reports whether a directory, and every one above it, is root's alone.
-func (o *owners) isRoots(root, dir string) bool {
-	top, err := sys.OpenStateDir(root)
+func (o *owners) isRoots(root, mountinfo, dir string) bool {
+	top, err := sys.OpenStateRoot(root, mountinfo)
 	if err != nil {
 		return false
 	}

@@ -11,7 +11,7 @@ import (
 
 // openProc returns the proc file system at path.
 func openProc(path string) (*procDir, error) {
-	dir, err := sys.OpenStateDir(path)
+	dir, err := sys.OpenKernelDir(path)
 	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]string), asker: asker{most: mostSlow}}, err
 }
 
@@ -196,3 +196,6 @@ func (p *procDir) monitor(pid int) (Monitor, bool) {
 
 // root returns the path that leads to the root directory of a process.
 func (p *procDir) root(pid int) string { return path.Join(p.path, strconv.Itoa(pid), "root") }
+
+// mountinfo returns the path of what says what a process has mounted.
+func (p *procDir) mountinfo(pid int) string { return path.Join(p.path, strconv.Itoa(pid), "mountinfo") }

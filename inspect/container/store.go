@@ -40,8 +40,7 @@ type store struct {
 	owner  Owner          // whose word it is; of a container's own that of whoever wrote it
 	stated *statement     // of a made-up host
 	last   sys.FileStatus // of the file that was read last
-	// fit are directories that only the owner can write, with all above them. It is
-	// nil where reading may be left behind, which must change nothing.
+	// fit are directories that only the owner can write, with all above them.
 	fit  map[sys.FileID]bool
 	dirs map[string]openDir
 	buf  []byte
@@ -50,12 +49,11 @@ type store struct {
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
 	denied  []Gap
-	left    int // how many bytes may still be read, if that is limited
+	silent  bool // something has not answered
+	left    int  // how many bytes may still be read, if that is limited
 	limited bool
-	// far are mount points of what may never answer. Anything else is not waited
-	// for long either: who is in the container may mount more.
-	far   []string
-	asker asker
+	// far are mount points of what may never answer, and is not asked.
+	far []string
 
 	docker     dockerState
 	containerd containerdState
@@ -71,34 +69,19 @@ type openDir struct {
 // errOthers says that a file or directory is not the word of whom it should be.
 var errOthers = errors.New("others may have written it")
 
-// openStore opens the root of the host's file system, or with inner one in which
-// others may mount what they like, and where the mount points in far are not
-// touched.
-func openStore(root string, owner Owner, inner bool, far []string, gaps *[]Gap) (*store, error) {
+// openStore opens the root of the host's file system, or with inner one that says
+// no more than others have written, and where the mount points in far are not
+// touched. mountinfo is for [sys.OpenStateRoot]: "" where others may mount what
+// they like.
+func openStore(root, mountinfo string, owner Owner, inner bool, far []string, gaps *[]Gap) (*store, error) {
 	s := &store{
-		owner: owner,
-		what:  "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
-		limited: inner, left: maxInner, far: far, asker: asker{most: 1},
-	}
-	if !inner {
-		s.fit = make(map[sys.FileID]bool)
+		owner: owner, fit: make(map[sys.FileID]bool),
+		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
+		limited: inner, left: maxInner, far: far,
 	}
 	var err error
-	s.root, err = wait(s, "/", func() (sys.StateDir, error) { return sys.OpenStateDir(root) })
+	s.root, err = sys.OpenStateRoot(root, mountinfo)
 	return s, err
-}
-
-// wait calls f, which asks the file system that path is on, and does not wait for
-// ever for that of a container.
-func wait[T any](s *store, path string, f func() (T, error)) (T, error) {
-	if !s.limited {
-		return f()
-	}
-	answer, err := ask(&s.asker, f)
-	if errors.Is(err, errSlow) {
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	return answer, err
 }
 
 // touches reports whether what is at name is on a file system that may never
@@ -115,14 +98,12 @@ func (s *store) touches(name string) bool {
 }
 
 func (s *store) close() {
-	s.asker.close(func() {
-		s.root.Close()
-		for _, d := range s.dirs {
-			if d.err == nil {
-				d.dir.Close()
-			}
+	s.root.Close()
+	for _, d := range s.dirs {
+		if d.err == nil {
+			d.dir.Close()
 		}
-	})
+	}
 }
 
 // is reports whether what is at name, a file or a directory, is the word of the
@@ -155,13 +136,10 @@ func (s *store) check(dir string, d sys.StateDir) error {
 		}
 		return nil
 	}
-	_, err := wait(s, dir, func() (bool, error) {
-		ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) }, s.fit)
-		if err == nil && !ok {
-			err = errOthers
-		}
-		return ok, err
-	})
+	ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) }, s.fit)
+	if err == nil && !ok {
+		err = errOthers
+	}
 	return err
 }
 
@@ -179,7 +157,7 @@ func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileSt
 		return errOthers
 	}
 	for name = path.Dir(name); name != "."; name = path.Dir(name) {
-		above, err := wait(s, name, func() (sys.FileStatus, error) { return d.Stat(name, false) })
+		above, err := d.Stat(name, false)
 		if err != nil {
 			return err
 		}
@@ -198,9 +176,7 @@ func (s *store) open(dir string) (sys.StateDir, bool) {
 	if !known {
 		if s.touches(dir) {
 			d.err = errFar
-		} else if d.dir, d.err = wait(s, dir, func() (sys.StateDir, error) {
-			return s.root.Open(dir, len(s.far) > 0) // a link may lead to one of those
-		}); d.err == nil {
+		} else if d.dir, d.err = s.root.Open(dir, len(s.far) > 0); d.err == nil { // a link may lead to one of those
 			if d.err = s.check(dir, d.dir); d.err != nil {
 				d.dir.Close()
 				s.gap(fmt.Errorf("open %s: %w", dir, d.err))
@@ -247,18 +223,9 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 	return data, true
 }
 
-func (s *store) readFile(d sys.StateDir, name string) ([]byte, error) {
-	type file struct {
-		data []byte
-		sys.FileStatus
-	}
-	buf := s.buf
-	f, err := wait(s, name, func() (f file, err error) {
-		f.data, f.FileStatus, err = d.ReadFile(name, buf)
-		return f, err
-	})
-	s.last = f.FileStatus
-	return f.data, err
+func (s *store) readFile(d sys.StateDir, name string) (data []byte, err error) {
+	data, s.last, err = d.ReadFile(name, s.buf)
+	return data, err
 }
 
 // parse reads a JSON file below a directory by f, and reports whether there is
@@ -283,7 +250,7 @@ func (s *store) list(dir string, most int) []string {
 	if !ok {
 		return nil
 	}
-	names, err := wait(s, dir, func() ([]string, error) { return d.List(".", most) })
+	names, err := d.List(".", most)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.gap(fmt.Errorf("list %s: %w", dir, err))
 	}
@@ -297,13 +264,13 @@ func (s *store) exists(dir string, file ...string) bool {
 	if !ok || s.touches(path.Join(dir, name)) {
 		return false
 	}
-	found, _ := wait(s, name, func() (bool, error) { return d.Exists(name), nil })
-	return found
+	return d.Exists(name)
 }
 
 // gap notes what could not be read, each thing once. What is not permitted is
 // told only if somebody wanted it: see denied.
 func (s *store) gap(err error) {
+	s.silent = s.silent || errors.Is(err, sys.ErrNoAnswer)
 	list := s.gaps
 	if errors.Is(err, fs.ErrPermission) {
 		list = &s.denied

@@ -60,7 +60,7 @@ func target(t testing.TB, files tree) (dir string, root *os.File) {
 	t.Helper()
 	dir = nstest.Dir(t)
 	files.make(t, dir)
-	fd, err := sys.OpenStateDir(dir)
+	fd, err := sys.OpenWay(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}

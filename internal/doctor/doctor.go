@@ -29,6 +29,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -117,8 +119,8 @@ type link struct{ path, text string }
 func (f Finding) still() bool {
 	return f.again == nil || slices.ContainsFunc(f.again, func(l link) bool {
 		if l.text == "" {
-			_, err := os.Lstat(l.path)
-			return err == nil
+			_, err := sys.StatPath(l.path, false)
+			return !errors.Is(err, fs.ErrNotExist)
 		}
 		text, err := os.Readlink(l.path)
 		return err == nil && text == l.text

@@ -120,8 +120,10 @@ func (h *Host) readNames(ctx context.Context) {
 			}
 			for _, p := range set.Pins {
 				n := Name{By: set.By, Set: set.Name, Made: set.Made, Pin: p}
-				if st, err := os.Lstat(p.Path); err == nil && p.Dead != nil && st.Mode().IsRegular() {
-					n.Size = st.Size()
+				if p.Dead != nil {
+					if st, err := sys.StatPath(p.Path, false); err == nil && st.IsRegular() {
+						n.Size = st.Size
+					}
 				}
 				h.Names = append(h.Names, n)
 			}
@@ -232,7 +234,11 @@ func (h *Host) readDaemons(ctx context.Context) {
 				}
 				p, _ := h.Snapshot.Process(pid)
 				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), true)[pid].Args
-				h.Docker = Docker{Started: d.Start, Changed: lastChange(dockerRoot(args))}
+				changed, err := lastChange(dockerRoot(args))
+				if err != nil {
+					h.gap(0, "state of Docker", err)
+				}
+				h.Docker = Docker{Started: d.Start, Changed: changed}
 			}
 		case d.Comm == "crio" && d.UID == 0 && h.ofHost(pid):
 			h.Holders[pid] = Holder{Detail: d}
@@ -277,19 +283,22 @@ func dockerRoot(args []string) string {
 
 // lastChange returns when Docker last made, started, ended or removed a
 // container: each changes a directory.
-func lastChange(root string) (last time.Time) {
+func lastChange(root string) (last time.Time, err error) {
 	dir := filepath.Join(root, "containers")
-	entries, _ := os.ReadDir(dir)
+	entries, err := sys.ReadDir(dir)
+	if errors.Is(err, sys.ErrNoAnswer) {
+		return last, err
+	}
 	paths := []string{dir}
 	for _, e := range entries {
-		paths = append(paths, filepath.Join(dir, e.Name()))
+		paths = append(paths, filepath.Join(dir, e.Name))
 	}
 	for _, path := range paths {
-		if st, err := os.Lstat(path); err == nil && st.ModTime().After(last) {
-			last = st.ModTime()
+		if st, err := sys.StatPath(path, false); err == nil && st.Changed.After(last) {
+			last = st.Changed
 		}
 	}
-	return last
+	return last, nil
 }
 
 // mostInner is how many user namespaces are read for their limits, which takes a

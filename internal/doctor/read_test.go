@@ -63,7 +63,7 @@ func TestDockerRoot(t *testing.T) {
 
 func TestLastChange(t *testing.T) {
 	root := t.TempDir()
-	if last := lastChange(root); !last.IsZero() {
+	if last, err := lastChange(root); err != nil || !last.IsZero() {
 		t.Error(last)
 	}
 	dir := filepath.Join(root, "containers", "a")
@@ -74,7 +74,7 @@ func TestLastChange(t *testing.T) {
 	if err := os.Chtimes(dir, want, want); err != nil {
 		t.Fatal(err)
 	}
-	if last := lastChange(root); !last.Equal(want) {
+	if last, err := lastChange(root); err != nil || !last.Equal(want) {
 		t.Error(last)
 	}
 }

@@ -135,7 +135,7 @@ func (e *noNetns) Unwrap() error { return fs.ErrNotExist }
 // hint says where the name is, if another mount namespace has it.
 func (e *noNetns) hint() string {
 	file := path.Join("/proc/1/root", pin.IPNetnsDir, e.name)
-	if _, err := os.Lstat(file); err != nil {
+	if _, err := sys.StatPath(file, false); err != nil {
 		return ""
 	}
 	return "nstool is in another mount namespace than process 1, where it is --net=" + shell.Quote(file)

@@ -2,6 +2,7 @@ package entry
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/passwd"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
 
@@ -213,12 +215,11 @@ func parseRange(word string) (r enter.Range, err error) {
 func subRanges(file, what string) ([]enter.Range, error) {
 	uid := strconv.Itoa(os.Geteuid())
 	name := passwd.Names()(uint32(os.Geteuid()))
-	f, err := os.Open(file)
+	text, err := sys.ReadRegular(file, mostSubIDs)
 	if err != nil {
 		return nil, fmt.Errorf("find out which %ss are yours to give: %w", what, err)
 	}
-	defer f.Close()
-	list, err := readSubRanges(f, uid, name)
+	list, err := readSubRanges(bytes.NewReader(text), uid, name)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", file, err)
@@ -227,6 +228,9 @@ func subRanges(file, what string) ([]enter.Range, error) {
 	}
 	return list, nil
 }
+
+// mostSubIDs is how long subuid(5) may be.
+const mostSubIDs = 64 << 20
 
 // mostRanges is how many the kernel takes: UID_GID_MAP_MAX_EXTENTS, without one for
 // the caller and one that is split by it.

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/shell"
+	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 )
 
@@ -52,7 +52,7 @@ func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter
 	case source == "":
 	case source == "static":
 		t.Dir = StaticTools
-		if _, err := os.Stat(t.Dir); errors.Is(err, fs.ErrNotExist) {
+		if _, err := sys.StatPath(t.Dir, true); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("no static tools come with this nstool: there is no %s", t.Dir)
 		}
 	case strings.Contains(source, "/") && !strings.HasPrefix(source, "pod:") || source == "." || source == "..":
@@ -60,7 +60,7 @@ func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter
 	default:
 		found, err := lookUp(source, find)
 		if err != nil {
-			if _, serr := os.Stat(source); serr == nil {
+			if _, serr := sys.StatPath(source, true); serr == nil {
 				return nil, fmt.Errorf("--tools=%s: %w; the file of that name is ./%s", source, err, source)
 			}
 			return nil, fmt.Errorf("--tools=%s: %w", source, err)
@@ -76,11 +76,11 @@ func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter
 
 // toolsAt takes tools from a path: a directory, an archive, or an image.
 func (o *Options) toolsAt(file string, t *enter.Tools) error {
-	st, err := os.Stat(file)
+	st, err := sys.StatPath(file, true)
 	if err != nil {
 		return fmt.Errorf("--tools: %w", err)
 	}
-	_, err = os.Lstat(path.Join(file, "oci-layout"))
+	_, err = sys.StatPath(path.Join(file, "oci-layout"), false)
 	if image := err == nil; st.IsDir() && !image {
 		t.Dir = file
 		return nil

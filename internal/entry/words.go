@@ -3,9 +3,10 @@ package entry
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // A WordError is a mistake in the words of the command, and what is written
@@ -228,7 +229,7 @@ func (f written) apart(next string) string {
 	case f.written == "-e" && strings.Contains(next, "=") && !strings.HasPrefix(next, "/"):
 		return "-e=" + next
 	case f.written == "-w" && strings.HasPrefix(next, "/"):
-		if st, err := os.Stat(next); err == nil && st.IsDir() {
+		if st, err := sys.StatPath(next, true); err == nil && st.IsDir() {
 			return "-W=" + next + " is the directory inside, -w=" + next + " that of the caller"
 		}
 	}

@@ -4,8 +4,10 @@ package passwd
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -16,11 +18,24 @@ func Names() func(uid uint32) string {
 	read := sync.OnceValue(func() map[uint32]string {
 		text, err := sys.ReadRegular("/etc/passwd", 16<<20)
 		if err != nil {
+			if errors.Is(err, sys.ErrNoAnswer) {
+				unread.Store(&err)
+			}
 			return nil // then all users are numbers
 		}
 		return parse(text)
 	})
 	return func(uid uint32) string { return read()[uid] }
+}
+
+var unread atomic.Pointer[error]
+
+// Unread returns an error if users have no names since the file did not answer.
+func Unread() error {
+	if err := unread.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // parse reads passwd(5). Of two names for a number the first holds.

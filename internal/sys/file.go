@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,23 +14,30 @@ import (
 // not a regular file, such as a FIFO that would never end, is an error, and so
 // is a file that is longer.
 func ReadRegular(path string, most int64) ([]byte, error) {
-	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if err != nil {
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC}
+	t := ownTree()
+	fd, err := t.openPath(path, how)
+	var text []byte
+	var mode uint32
+	switch {
+	case errors.Is(err, ErrServer):
+		var a answer
+		a, err = t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how, do: askContent, most: int(most) + 1})
+		text, mode = a.data, uint32(a.st.Mode)
+	case err == nil:
+		defer unix.Close(fd)
+		var st FileStat
+		if st, err = StatFD(fd); err == nil && st.IsRegular() {
+			text, err = io.ReadAll(io.LimitReader(File(fd), most+1))
+		}
+		mode = st.Mode
+	}
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	case mode&unix.S_IFMT != unix.S_IFREG:
 		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(File(fd), most+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if int64(len(text)) > most {
+	case int64(len(text)) > most:
 		return nil, fmt.Errorf("%s: longer than %d bytes", path, most)
 	}
 	return text, nil

@@ -37,14 +37,36 @@ func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 	return fd, nil
 }
 
-// OpenWay opens what path leads to, O_PATH, for the caller as everything else
-// does. Without follow a link at the end is itself what is opened.
-func OpenWay(path string, follow bool) (int, error) {
-	flags := unix.O_PATH | unix.O_CLOEXEC
-	if !follow {
-		flags |= unix.O_NOFOLLOW
+// OpenInRootAnswering is [OpenInRoot] for what may be on a file system that does not
+// answer, which then is an [ErrNoAnswer].
+func OpenInRootAnswering(root int, path string) (int, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	return openat(unix.AT_FDCWD, path, flags)
+	t := ownTree()
+	if t.hasRoot(root) {
+		same := how
+		same.Resolve |= unix.RESOLVE_NO_XDEV
+		if fd, err := openat2(root, path, &same); !errors.Is(err, unix.EXDEV) {
+			return fd, err
+		}
+	}
+	if _, err := t.ask(question{dirfd: root, name: path, how: how}); err != nil {
+		return -1, err
+	}
+	return OpenInRoot(root, path, true)
+}
+
+// OpenWay opens what path leads to, O_PATH, for the caller as everything else
+// does. Without follow a link at the end is itself what is opened. What does not
+// answer is an [ErrNoAnswer].
+func OpenWay(path string, follow bool) (int, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+	if !follow {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	return ownTree().openPathAnswering(path, how)
 }
 
 // IsMountPoint reports whether something is mounted on name in dirfd, in the

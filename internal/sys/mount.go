@@ -27,20 +27,15 @@ func change(call string, f func() error) error {
 
 // OpenDir opens the directory at path, with no symbolic link anywhere in it:
 // by RESOLVE_NO_SYMLINKS of openat2(2) (Linux 5.6), or component by component
-// where a filter of system calls refuses that one.
+// where a filter of system calls refuses that one. One with a server is an
+// [ErrServer] or [ErrNoAnswer]: whoever used it would wait for that.
 func OpenDir(path string) (fd int, err error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	err = retry(func() error {
-		fd, err = unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
-		return err
-	})
-	switch err {
-	case nil:
-		return fd, nil
-	case unix.ENOSYS, unix.EPERM:
+	fd, err = ownTree().open(unix.AT_FDCWD, path, unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 		return walkDir(path, flags)
 	}
-	return -1, os.NewSyscallError("openat2", err)
+	return fd, err
 }
 
 // walkDir is OpenDir without openat2(2).

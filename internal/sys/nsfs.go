@@ -101,8 +101,14 @@ func OpenNamespaceOn(dirfd int, path string, dev uint64) (int, error) {
 }
 
 // openNamespace is OpenNamespace with more flags for the last component.
-func openNamespace(dirfd int, path string, flags int) (fd int, err error) {
-	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC|flags)
+func openNamespace(dirfd int, path string, flags int) (int, error) {
+	var probe int
+	var err error
+	if dirfd == CurrentDir && !strings.HasPrefix(path, "/proc/") {
+		probe, err = ownTree().openPathAnswering(path, unix.OpenHow{Flags: uint64(unix.O_PATH | unix.O_CLOEXEC | flags)})
+	} else {
+		probe, err = openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC|flags)
+	}
 	if err != nil {
 		return -1, err
 	}

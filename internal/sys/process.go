@@ -302,10 +302,28 @@ func ReadBeneath(root int, path string, most int) ([]byte, error) {
 		}
 		return nil, &fs.PathError{Op: op, Path: "/" + strings.TrimLeft(path, "/"), Err: err}
 	}
-	probe, err := OpenInRoot(root, path, true)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	near, err, t := -1, error(ErrServer), ownTree()
+	if t.hasRoot(root) {
+		same := how
+		same.Resolve |= unix.RESOLVE_NO_XDEV
+		near, err = openat2(root, path, &same)
+	}
+	if errors.Is(err, ErrServer) || errors.Is(err, unix.EXDEV) {
+		how.Flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+		a, err := t.ask(question{dirfd: root, name: path, how: how, do: askContent, most: most})
+		switch {
+		case err != nil:
+			return fail("open", err)
+		case a.st.Mode&unix.S_IFMT != unix.S_IFREG:
+			return fail("open", errors.New("not a regular file"))
+		}
+		return a.data[:min(most, len(a.data))], nil
+	}
 	if err != nil {
 		return fail("open", err)
 	}
+	probe := near
 	defer unix.Close(probe)
 	st, err := StatFD(probe)
 	if err != nil {
@@ -338,9 +356,9 @@ func SameFile(a, b int) bool {
 
 // OpenDirectory opens a directory, O_PATH, by the caller's path.
 func OpenDirectory(path string) (int, error) {
-	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	fd, err := ownTree().openPathAnswering(path, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC})
 	if err != nil {
-		return -1, &fs.PathError{Op: "open", Path: path, Err: errors.Unwrap(err)}
+		return -1, pathError("open", path, err)
 	}
 	return fd, nil
 }

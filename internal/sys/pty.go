@@ -37,7 +37,7 @@ func OpenPty() (master, slave int, err error) {
 // and nothing is done by opening it so.
 func FindPtmx(root int) int {
 	for _, path := range []string{"dev/pts/ptmx", "dev/ptmx"} {
-		fd, err := OpenInRoot(root, path, true)
+		fd, err := OpenInRootAnswering(root, path)
 		if err != nil {
 			continue
 		}

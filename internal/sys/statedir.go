@@ -1,10 +1,12 @@
 package sys
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,24 +14,43 @@ import (
 
 // A StateDir is a directory in which somebody else, such as a container engine,
 // keeps files: it may hold anything, and what is read in it leads nowhere else.
-// It is open with O_PATH.
-type StateDir int
-
-// OpenStateDir opens a directory as a StateDir. Links are followed, also those
-// of procfs, such as /proc/pid/root.
-func OpenStateDir(path string) (StateDir, error) {
-	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("%s: %w", path, err)
-	}
-	return StateDir(fd), nil
+// Nor is anybody waited for: what has a server that does not answer is an
+// [ErrNoAnswer].
+type StateDir struct {
+	fd   int    // O_PATH, or -1 of a directory that only a process apart looks at
+	path string // from the root of the tree
+	tree *tree  // nil where all is the kernel's own, as in procfs
 }
 
-// Open opens a directory in d as if d were the root: links are followed, unless
-// plain says that there must be none, and absolute ones and ".." end inside it.
-// Links of /proc that lead elsewhere are not followed. See RESOLVE_IN_ROOT in
-// openat2(2); Linux 5.6.
-func (d StateDir) Open(path string, plain bool) (StateDir, error) {
+// OpenKernelDir opens a directory on a file system of the kernel's own, procfs or
+// that of control groups, as a StateDir.
+func OpenKernelDir(path string) (StateDir, error) { return openTop(path, nil) }
+
+// OpenStateRoot opens a root directory as a StateDir. Links are followed, also those
+// of procfs, such as /proc/pid/root. mountinfo is a file of procfs that says what is
+// mounted below it. If it is "", others may mount there what they like: then
+// nothing is opened but by a process apart.
+func OpenStateRoot(path, mountinfo string) (StateDir, error) {
+	d, err := openTop(path, &tree{mountinfo: mountinfo})
+	if err == nil {
+		d.tree.root = d.fd
+	}
+	return d, err
+}
+
+func openTop(path string, t *tree) (StateDir, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return StateDir{fd: -1}, fmt.Errorf("%s: %w", path, err)
+	}
+	return StateDir{fd: fd, path: "/", tree: t}, nil
+}
+
+// Open opens a directory in d, the root of a tree, as if d were the root: links are
+// followed, unless plain says that there must be none, and absolute ones and ".."
+// end inside it. Links of /proc that lead elsewhere are not followed. See
+// RESOLVE_IN_ROOT in openat2(2); Linux 5.6.
+func (d StateDir) Open(name string, plain bool) (StateDir, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
@@ -37,8 +58,42 @@ func (d StateDir) Open(path string, plain bool) (StateDir, error) {
 	if plain {
 		how.Resolve |= unix.RESOLVE_NO_SYMLINKS
 	}
-	fd, err := openat2(d, path, &how)
-	return StateDir(fd), err
+	in := StateDir{fd: -1, path: path.Join(d.path, name), tree: d.tree}
+	fd, err := d.tree.open(d.fd, name, how)
+	switch {
+	case errors.Is(err, ErrServer):
+		// That it answers is what has to be known of it.
+		if _, err = d.tree.ask(question{dirfd: d.tree.root, name: in.path, how: how}); err != nil {
+			return in, fmt.Errorf("%s: %w", name, err)
+		}
+		return in, nil
+	case err != nil:
+		return in, err
+	}
+	in.fd = fd
+	return in, nil
+}
+
+// openFile opens what is below d, by the rules of how. If that is for a process
+// apart the error is ErrServer.
+func (d StateDir) openFile(name string, how unix.OpenHow) (int, error) {
+	if d.fd < 0 {
+		return -1, ErrServer
+	}
+	return d.tree.open(d.fd, name, how)
+}
+
+// ask has a process apart look at what is below d.
+func (d StateDir) ask(name string, how unix.OpenHow, do asked, most int) (answer, error) {
+	q := question{dirfd: d.fd, name: name, how: how, do: do, most: most}
+	if d.fd != d.tree.root {
+		q.dirfd, q.dir = d.tree.root, d.path
+	}
+	a, err := d.tree.ask(q)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return a, err
 }
 
 // A FileStatus says who may have written a file or directory, and when it was
@@ -48,6 +103,16 @@ type FileStatus struct {
 	Mode     uint32 // as stat(2) has it
 	Changed  time.Time
 	id       FileID
+}
+
+// IsDir reports whether it is a directory.
+func (s FileStatus) IsDir() bool { return s.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+func statusOfX(st *unix.Statx_t) FileStatus {
+	return FileStatus{
+		UID: st.Uid, GID: st.Gid, Mode: uint32(st.Mode), Changed: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
+		id: FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino},
+	}
 }
 
 func statusOf(st *unix.Stat_t) FileStatus {
@@ -67,7 +132,10 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) 
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
-	fd, err := openat2(d, path, &how)
+	fd, err := d.openFile(path, how)
+	if errors.Is(err, ErrServer) {
+		return d.readApart(path, how, buf)
+	}
 	if err != nil {
 		return nil, FileStatus{}, err
 	}
@@ -76,11 +144,8 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) 
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
 		return nil, FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
 	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return nil, FileStatus{}, fmt.Errorf("%s: no regular file: %w", path, fs.ErrInvalid)
-	case st.Size > int64(len(buf)):
-		return nil, FileStatus{}, fmt.Errorf("%s: %d bytes are more than the %d expected: %w", path, st.Size, len(buf), fs.ErrInvalid)
+	if err := fits(path, st.Mode, st.Size, len(buf)); err != nil {
+		return nil, FileStatus{}, err
 	}
 	n, err := readAll(fd, buf[:st.Size])
 	if err != nil {
@@ -89,18 +154,74 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) 
 	return buf[:n], statusOf(&st), nil
 }
 
+func (d StateDir) readApart(path string, how unix.OpenHow, buf []byte) ([]byte, FileStatus, error) {
+	a, err := d.ask(path, how, askContent, len(buf))
+	if err != nil {
+		return nil, FileStatus{}, err
+	}
+	if err := fits(path, uint32(a.st.Mode), int64(a.st.Size), len(buf)); err != nil {
+		return nil, FileStatus{}, err
+	}
+	return buf[:copy(buf[:a.st.Size], a.data)], statusOfX(&a.st), nil
+}
+
+// fits returns an error unless a file is a regular one of no more than most bytes.
+func fits(path string, mode uint32, size int64, most int) error {
+	switch {
+	case mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%s: no regular file: %w", path, fs.ErrInvalid)
+	case size > int64(most):
+		return fmt.Errorf("%s: %d bytes are more than the %d expected: %w", path, size, most, fs.ErrInvalid)
+	}
+	return nil
+}
+
 // Stat says whose a file below d is. A link in the last component is followed
 // only if follow says so, also one of procfs.
 func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
-	flags := unix.AT_NO_AUTOMOUNT
-	if !follow {
-		flags |= unix.AT_SYMLINK_NOFOLLOW
+	if d.tree == nil {
+		flags := unix.AT_NO_AUTOMOUNT
+		if !follow {
+			flags |= unix.AT_SYMLINK_NOFOLLOW
+		}
+		var st unix.Stat_t
+		if err := retry(func() error { return unix.Fstatat(d.fd, path, &st, flags) }); err != nil {
+			return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatat", err))
+		}
+		return statusOf(&st), nil
 	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+	if !follow {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	if d.fd >= 0 && d.tree.mountinfo != "" && !follow && !strings.Contains(path, "/") {
+		// No other mount is on the way, and of one at its end no server is asked.
+		st, err := statMemory(d.fd, path, unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+		return statusOfX(&st), err
+	}
+	fd, err := d.openFile(path, how)
+	if errors.Is(err, ErrServer) {
+		a, err := d.ask(path, how, askStatus, 0)
+		return statusOfX(&a.st), err
+	}
+	if err != nil {
+		return FileStatus{}, err
+	}
+	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := retry(func() error { return unix.Fstatat(int(d), path, &st, flags) }); err != nil {
-		return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatat", err))
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
 	}
 	return statusOf(&st), nil
+}
+
+// ID identifies d itself.
+func (d StateDir) ID() (FileID, error) {
+	st, err := d.Stat(".", true)
+	return st.id, err
 }
 
 // mostAbove is how deep a directory may lie of which [StateDir.Above] is asked.
@@ -110,59 +231,78 @@ const mostAbove = 128
 // was opened in, until it says no. It reports whether all fit. Those in known fit,
 // with all above them; if it is not nil, others that do are added.
 func (d StateDir) Above(fits func(FileStatus) bool, known map[FileID]bool) (bool, error) {
-	fd := int(d)
-	defer func() {
-		if fd != int(d) {
-			unix.Close(fd)
-		}
-	}()
 	var below FileID
 	var passed []FileID
-	fit := func() (bool, error) {
-		for _, id := range passed {
-			if known != nil {
-				known[id] = true
+	for status, err := range d.above {
+		switch {
+		case err != nil:
+			return false, err
+		case status.id == below || known[status.id]: // the root is above itself
+			for _, id := range passed {
+				if known != nil {
+					known[id] = true
+				}
 			}
-		}
-		return true, nil
-	}
-	for range mostAbove {
-		var st unix.Stat_t
-		if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-			return false, os.NewSyscallError("fstat", err)
-		}
-		status := statusOf(&st)
-		if status.id == below || known[status.id] {
-			return fit() // the root is above itself
-		}
-		if !fits(status) {
+			return true, nil
+		case !fits(status):
 			return false, nil
 		}
 		passed = append(passed, status.id)
 		below = status.id
+	}
+	return false, fmt.Errorf("more than %d directories are above it", mostAbove)
+}
+
+// above yields what d is, and every directory above it, over and over again the
+// root in the end. What the kernel has in memory will do: those are open.
+func (d StateDir) above(yield func(FileStatus, error) bool) {
+	if d.fd < 0 {
+		a, err := d.ask(".", unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC}, askAbove, 0)
+		if err != nil {
+			yield(FileStatus{}, err)
+			return
+		}
+		for i := range a.above {
+			if !yield(statusOfX(&a.above[i]), nil) {
+				return
+			}
+		}
+		return
+	}
+	fd := d.fd
+	defer func() {
+		if fd != d.fd {
+			unix.Close(fd)
+		}
+	}()
+	for range mostAbove {
+		st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
+		if !yield(statusOfX(&st), err) {
+			return
+		}
 		up, err := openat(fd, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 		if err != nil {
-			return false, err
+			yield(FileStatus{}, err)
+			return
 		}
-		if fd != int(d) {
+		if fd != d.fd {
 			unix.Close(fd)
 		}
 		fd = up
 	}
-	return false, fmt.Errorf("more than %d directories are above it", mostAbove)
 }
 
 // IsCgroups reports whether d is in a hierarchy of control groups, of either
 // version.
 func (d StateDir) IsCgroups() bool {
-	kind, err := filesystemOf(int(d))
+	kind, err := filesystemOf(d.fd)
 	return err == nil && (kind == unix.CGROUP_SUPER_MAGIC || kind == unix.CGROUP2_SUPER_MAGIC)
 }
 
 // ReadProc reads a file of procfs into buf, where d is in procfs: such a file
 // has no size, and comes whole in one read. What does not fit is cut off.
 func (d StateDir) ReadProc(path string, buf []byte) ([]byte, error) {
-	fd, err := openat(int(d), path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	fd, err := openat(d.fd, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -197,10 +337,10 @@ func readAll(fd int, buf []byte) (n int, err error) {
 	return n, nil
 }
 
-// Readlink returns the text of a link below d.
+// Readlink returns the text of a link below d, which is the kernel's own.
 func (d StateDir) Readlink(path string) (string, error) {
 	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(int(d), path, buf)
+	n, err := unix.Readlinkat(d.fd, path, buf)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, os.NewSyscallError("readlinkat", err))
 	}
@@ -214,15 +354,19 @@ func (d StateDir) List(path string, max int) ([]string, error) {
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	}
-	fd, err := openat2(d, path, &how)
-	if err != nil {
-		return nil, err
+	fd, err := d.openFile(path, how)
+	var entries []DirEntry
+	if errors.Is(err, ErrServer) {
+		var a answer
+		a, err = d.ask(path, how, askNames, mostListed)
+		entries = parseDirents(a.data, nil)
+	} else if err == nil {
+		entries, err = readDirents(fd, max)
+		unix.Close(fd)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	names, err := f.Readdirnames(max)
-	if err == io.EOF {
-		err = nil
+	var names []string
+	for _, e := range entries[:min(max, len(entries))] {
+		names = append(names, e.Name)
 	}
 	return names, err
 }
@@ -234,25 +378,26 @@ func (d StateDir) Exists(path string) bool {
 		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := openat2(d, path, &how)
-	if err != nil {
-		return false
+	fd, err := d.openFile(path, how)
+	if errors.Is(err, ErrServer) {
+		_, err = d.ask(path, how, askStatus, 0)
+	} else if err == nil {
+		unix.Close(fd)
 	}
-	unix.Close(fd)
-	return true
+	return err == nil
 }
 
 // Close closes d.
-func (d StateDir) Close() { unix.Close(int(d)) }
+func (d StateDir) Close() { CloseAll(d.fd) }
 
-func openat2(dir StateDir, path string, how *unix.OpenHow) (fd int, err error) {
+func openat2(dir int, path string, how *unix.OpenHow) (fd int, err error) {
 	// EAGAIN: something was renamed meanwhile, so ".." could not be trusted.
 	for range 8 {
 		err = retry(func() error {
-			fd, err = unix.Openat2(int(dir), path, how)
+			fd, err = unix.Openat2(dir, path, how)
 			return err
 		})
-		if err != unix.EAGAIN {
+		if err != unix.EAGAIN || how.Resolve&resolveCached != 0 {
 			break
 		}
 	}

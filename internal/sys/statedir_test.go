@@ -10,7 +10,14 @@ import (
 	"testing"
 )
 
+// What is read is the same whoever reads it.
 func TestStateDir(t *testing.T) {
+	for name, mountinfo := range map[string]string{"here": "/proc/self/mountinfo", "apart": ""} {
+		t.Run(name, func(t *testing.T) { testStateDir(t, mountinfo) })
+	}
+}
+
+func testStateDir(t *testing.T, mountinfo string) {
 	root := t.TempDir()
 	must := func(err error) {
 		t.Helper()
@@ -27,7 +34,7 @@ func TestStateDir(t *testing.T) {
 	must(os.Symlink("../../../../etc", filepath.Join(root, "out")))
 	must(syscall.Mkfifo(filepath.Join(root, "state/in/fifo"), 0o644))
 
-	top, err := OpenStateDir(root)
+	top, err := OpenStateRoot(root, mountinfo)
 	must(err)
 	defer top.Close()
 

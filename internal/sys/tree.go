@@ -186,15 +186,7 @@ func List(fd, most int) ([]DirEntry, error) {
 		if n <= 0 {
 			return list, nil
 		}
-		for b := buf[:n]; len(b) >= 19; {
-			size := int(b[16]) | int(b[17])<<8
-			name, _, _ := strings.Cut(string(b[19:size]), "\x00")
-			if name != "." && name != ".." {
-				list = append(list, DirEntry{name, b[18]})
-			}
-			b = b[size:]
-		}
-		if len(list) > most {
+		if list = parseDirents(buf[:n], list); len(list) > most {
 			return nil, os.NewSyscallError("getdents64", unix.EFBIG)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // findContainer finds a container or a pod by name.
@@ -112,7 +113,7 @@ func noContainer(set *container.Set, ref Ref, what string) error {
 	}
 	names := append(set.Named(), stopped.Named()...)
 	for _, g := range set.Gaps {
-		if errors.Is(g.Err, fs.ErrPermission) {
+		if errors.Is(g.Err, fs.ErrPermission) || errors.Is(g.Err, sys.ErrNoAnswer) {
 			return missing("%s; not all names could be read: %v", text, g.Err)
 		}
 	}

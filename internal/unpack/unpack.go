@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // Bounds of what is written.
@@ -45,7 +47,7 @@ var (
 // Open looks at an archive, or an image, and returns what writes its files into
 // an empty directory. It is read again when that is called.
 func Open(name string) (func(dir string) error, error) {
-	st, err := os.Stat(name)
+	st, err := sys.StatPath(name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +55,7 @@ func Open(name string) (func(dir string) error, error) {
 	var parts parts = archive{name, b}
 	if st.IsDir() {
 		parts = directory{name, b}
-	} else if !st.Mode().IsRegular() {
+	} else if !st.IsRegular() {
 		return nil, fmt.Errorf("%s: neither a directory nor a regular file", name)
 	}
 	layers, err := layersOf(parts)

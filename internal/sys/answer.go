@@ -1,0 +1,629 @@
+package sys
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A file system with a server, such as FUSE and NFS, may never answer. A thread
+// that waits for one cannot even be killed, and the process that it is of does not
+// end: neither by ^C nor when it has done all it had to do. So nothing here waits
+// for one. What is on a file system that answers by itself (see [IsNear]) is opened
+// as ever. Anything else is a question to a process apart, of which nothing but
+// the stub of [Script] is left behind if no answer comes.
+
+// ErrNoAnswer says that a file system has not answered in time.
+var ErrNoAnswer = errors.New("the file system does not answer")
+
+// patience is how long one answer may take, and mostPatience how long those
+// altogether that have not come: then nobody is asked any more, for a while.
+const (
+	patience     = time.Second
+	mostPatience = 3 * patience / 2
+	memory       = 10 * time.Second
+)
+
+// ErrServer says that a file is on a file system with a server, and so for a process
+// apart to look at.
+var ErrServer = errors.New("on a file system with a server, which may never answer")
+
+// A tree is what is below one root directory, and knows which of it answers by
+// itself. What "/" is on has to: this program has come from there.
+type tree struct {
+	root      int
+	mountinfo string // of who sees it; if it is "" all is asked apart
+
+	mu    sync.Mutex
+	read  bool
+	near  map[uint64]bool // mounts that answer by themselves
+	disks map[uint64]bool // the devices that those are of
+	far   []farMount      // the others
+}
+
+// A farMount is one that has a server.
+type farMount struct {
+	id    uint64
+	point string
+}
+
+// silent is what has not answered. It is not tried again at once, whoever wants to
+// know. What strangers have mounted uses up no patience but its own.
+var silent struct {
+	sync.Mutex
+	since  time.Time
+	at     map[any]bool // mounts, and paths of trees
+	waited map[bool]time.Duration
+}
+
+// mayWait returns how long an answer may take.
+func (t *tree) mayWait(where any) time.Duration {
+	silent.Lock()
+	defer silent.Unlock()
+	if time.Since(silent.since) > memory {
+		silent.since, silent.at, silent.waited = time.Now(), make(map[any]bool), make(map[bool]time.Duration)
+	}
+	if silent.at[where] {
+		return 0
+	}
+	return min(patience, mostPatience-silent.waited[t.mountinfo == ""])
+}
+
+// hasWaited says that no answer came.
+func (t *tree) hasWaited(where any, long time.Duration) {
+	silent.Lock()
+	defer silent.Unlock()
+	silent.at[where] = true
+	silent.waited[t.mountinfo == ""] += long
+}
+
+var caller struct {
+	sync.Mutex
+	tree *tree
+	made time.Time
+}
+
+// ownTree returns the tree of the caller.
+func ownTree() *tree {
+	caller.Lock()
+	defer caller.Unlock()
+	if caller.tree == nil || time.Since(caller.made) > memory {
+		caller.tree, caller.made = &tree{root: unix.AT_FDCWD, mountinfo: "/proc/thread-self/mountinfo"}, time.Now()
+	}
+	return caller.tree
+}
+
+// mounts reads the mount table, once.
+func (t *tree) mounts() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.read {
+		return
+	}
+	t.read, t.near, t.disks = true, make(map[uint64]bool), make(map[uint64]bool)
+	text, err := os.ReadFile(t.mountinfo)
+	if err != nil {
+		t.far = []farMount{{0, "/"}} // nothing is known of any
+		return
+	}
+	for line := range bytes.Lines(text) {
+		// ID PARENT DEV ROOT POINT ... - TYPE SOURCE OPTIONS, see
+		// proc_pid_mountinfo(5).
+		before, after, _ := bytes.Cut(line, []byte(" - "))
+		fields := bytes.SplitN(before, []byte(" "), 6)
+		kind, _, ok := bytes.Cut(after, []byte(" "))
+		if !ok || len(fields) < 6 {
+			continue
+		}
+		id, _ := strconv.ParseUint(string(fields[0]), 10, 64)
+		point := string(fields[4])
+		switch {
+		case point == "/" || IsNear(string(kind)):
+			t.near[id] = true
+			if major, minor, ok := bytes.Cut(fields[2], []byte(":")); ok {
+				a, _ := strconv.ParseUint(string(major), 10, 32)
+				b, _ := strconv.ParseUint(string(minor), 10, 32)
+				t.disks[unix.Mkdev(uint32(a), uint32(b))] = true
+			}
+		case !strings.HasPrefix(point, "/proc/"): // systemd has one there, and nobody state
+			t.far = append(t.far, farMount{id, point})
+		}
+	}
+}
+
+// open does openat2(2) if no server needs to be asked for that. Else the error is
+// ErrServer.
+func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
+	switch {
+	case t == nil:
+		return openat2(dirfd, name, &how)
+	case t.mountinfo == "":
+		return -1, ErrServer
+	}
+	if dirfd != unix.AT_FDCWD || path.IsAbs(name) {
+		// The mount of the directory, or of "/", answers, and so no other is asked.
+		same := how
+		same.Resolve |= unix.RESOLVE_NO_XDEV
+		fd, err := openat2(dirfd, name, &same)
+		if !errors.Is(err, unix.EXDEV) {
+			return fd, err
+		}
+	}
+	if t.mounts(); len(t.far) == 0 {
+		return openat2(dirfd, name, &how)
+	}
+	look := how
+	look.Flags = unix.O_PATH | unix.O_CLOEXEC | how.Flags&(unix.O_NOFOLLOW|unix.O_DIRECTORY)
+	look.Resolve |= resolveCached
+	n, err := openat2(dirfd, name, &look)
+	fd := FD(n)
+	defer fd.Close()
+	switch {
+	case err == nil && !t.isNear(n):
+		return -1, ErrServer
+	case err == nil && how.Flags&unix.O_PATH != 0:
+		return fd.Take(), nil
+	case err == nil:
+		return openat(unix.AT_FDCWD, FDPath(n), int(how.Flags)&^unix.O_NOFOLLOW)
+	case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINVAL): // EINVAL: before Linux 5.12
+		return -1, err
+	}
+	if above, last := path.Split(name); above != "" && last != "" {
+		// A name that is not there is in no memory, on many: what is above it may be.
+		above = cmp.Or(strings.TrimRight(above, "/"), "/")
+		up, err := t.open(dirfd, above, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: how.Resolve})
+		if err != nil {
+			return -1, err
+		}
+		same := how
+		same.Resolve |= unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS
+		fd, err := openat2(up, last, &same)
+		unix.Close(up)
+		if !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.ELOOP) {
+			return fd, err
+		}
+	}
+	look.Resolve = how.Resolve
+	a, err := t.ask(question{dirfd: dirfd, name: name, how: look})
+	if err != nil {
+		return -1, err
+	}
+	if a.st.Mask&unix.STATX_MNT_ID == 0 || !t.near[a.st.Mnt_id] {
+		return -1, ErrServer
+	}
+	return openat2(dirfd, name, &how)
+}
+
+// isNear reports whether what fd is answers by itself.
+func (t *tree) isNear(fd int) bool {
+	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
+	return err == nil && st.Mask&unix.STATX_MNT_ID != 0 && t.near[st.Mnt_id]
+}
+
+// hasRoot reports whether a root directory, as anybody has it, is on one of the file
+// systems that answer by themselves and are mounted in t, too: by whoever can
+// mount there.
+func (t *tree) hasRoot(fd int) bool {
+	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return false
+	}
+	t.mounts()
+	return t.disks[unix.Mkdev(st.Dev_major, st.Dev_minor)]
+}
+
+// openAnswering is open, also of what has a server that answers now.
+func (t *tree) openAnswering(dirfd int, name string, how unix.OpenHow) (int, error) {
+	fd, err := t.open(dirfd, name, how)
+	if errors.Is(err, ErrServer) {
+		look := how
+		look.Flags = unix.O_PATH | unix.O_CLOEXEC | how.Flags&(unix.O_NOFOLLOW|unix.O_DIRECTORY)
+		if _, err = t.ask(question{dirfd: dirfd, name: name, how: look}); err == nil {
+			fd, err = openat2(dirfd, name, &how)
+		}
+	}
+	return fd, err
+}
+
+// A question is what a process apart finds out about a file.
+type question struct {
+	dirfd int
+	dir   string // if not "", name is in this directory
+	name  string
+	how   unix.OpenHow
+	do    asked
+	most  int // bytes
+}
+
+// What is asked of a file, beside what it is.
+type asked int
+
+const (
+	askStatus asked = iota
+	askContent
+	askNames
+	askText  // of a link
+	askAbove // what the directories above it are
+)
+
+// An answer is what came of a question.
+type answer struct {
+	st    unix.Statx_t
+	above []unix.Statx_t // the first is its own
+	data  []byte
+}
+
+const statxSize = int(unsafe.Sizeof(unix.Statx_t{}))
+
+// ask has a process apart answer a question. It waits no longer than patience.
+func (t *tree) ask(q question) (a answer, err error) {
+	where := t.where(path.Join("/", q.dir, q.name))
+	long := t.mayWait(where)
+	if long <= 0 {
+		return a, ErrNoAnswer
+	}
+	begin := time.Now()
+	data, err := q.ask(begin.Add(long))
+	if errors.Is(err, ErrNoAnswer) {
+		t.hasWaited(where, time.Since(begin))
+	}
+	if err != nil {
+		return a, err
+	}
+	if len(data) < statxSize {
+		return a, fmt.Errorf("ask what it is: %d bytes came: %w", len(data), fs.ErrInvalid)
+	}
+	for n := 0; n == 0 || q.do == askAbove && n+statxSize <= len(data); n += statxSize {
+		a.above = append(a.above, *(*unix.Statx_t)(unsafe.Pointer(&append([]byte(nil), data[n:n+statxSize]...)[0])))
+	}
+	a.st, a.data = a.above[0], data[statxSize:]
+	return a, nil
+}
+
+// where returns what answers, or does not, for a path: the mount that it is below,
+// as far as its text says, or else itself.
+func (t *tree) where(name string) any {
+	type file struct {
+		tree *tree
+		path string
+	}
+	var in any = file{t, name}
+	longest := 0
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, far := range t.far {
+		if far.id != 0 && len(far.point) >= longest && (name == far.point || strings.HasPrefix(name, far.point+"/")) {
+			in, longest = far.id, len(far.point)
+		}
+	}
+	return in
+}
+
+// statuses is what is to be known of a file.
+const statuses = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
+
+// statMemory says of a file what the kernel has in memory.
+func statMemory(dirfd int, path string, flags int) (st unix.Statx_t, err error) {
+	err = retry(func() error {
+		return unix.Statx(dirfd, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, statuses, &st)
+	})
+	return st, os.NewSyscallError("statx", err)
+}
+
+// ask is what tree.ask does, without a memory.
+func (q question) ask(until time.Time) ([]byte, error) {
+	data, w, err := Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(data)
+	out := FD(w)
+	defer out.Close()
+	report, w, err := Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(report)
+	told := FD(w)
+	defer told.Close()
+	null, err := OpenNull()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(null)
+
+	s := NewScript()
+	s.Stdio(null, null, null)
+	s.Undumpable() // it has what the caller may read
+	at, to, tell := uint64(int64(q.dirfd)), s.File(int(out)), s.File(int(told))
+	if q.dirfd != unix.AT_FDCWD {
+		at = uint64(s.File(q.dirfd))
+	}
+	s.askFile(q, at, to)
+	s.Exit(0)
+	s.Report(tell, 1)
+	reapLeft()
+	pid, err := s.Start()
+	out.Close()
+	told.Close()
+	if err != nil {
+		return nil, err
+	}
+	text, err := readUntil(data, until, q.most+statxSize*mostAbove)
+	if errors.Is(err, ErrNoAnswer) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+	leave(pid)
+	if err != nil {
+		return nil, err
+	}
+	if SetNonblock(report) == nil {
+		if r, failed := ReadReport(report); failed && r.Err != nil && r.Err != unix.EPIPE {
+			_, call := s.Failed(r.Failed)
+			return nil, os.NewSyscallError(call, r.Err)
+		}
+	}
+	return text, nil
+}
+
+// askFile appends what opens the file of a question and writes the answer to a
+// pipe.
+func (s *Script) askFile(q question, at uint64, to int) {
+	fd := s.Space(8)
+	with := func(call func() Index) Index { // which has the descriptor as its first argument
+		load := s.own("load", ownLoad, uint64(fd), 0)
+		i := call()
+		s.Store(load, s.Arg(i, 0))
+		return i
+	}
+	open := func(name string, how unix.OpenHow) Index {
+		words := s.Pointers(how.Flags, 0, how.Resolve)
+		return s.Call("openat2", unix.SYS_OPENAT2, at, uint64(s.String(name)), uint64(words), 24)
+	}
+	if q.dir != "" {
+		s.Store(open(q.dir, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}), fd)
+		s.Store(with(func() Index { return open(q.name, q.how) }), fd)
+	} else {
+		s.Store(open(q.name, q.how), fd)
+	}
+	const size = 16 << 10
+	buf, empty := uint64(s.Space(size)), uint64(s.String(""))
+	status := s.mark("status")
+	with(func() Index {
+		return s.Call("statx", unix.SYS_STATX, 0, empty, unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_FORCE_SYNC, statuses, buf)
+	})
+	s.WriteAt(to, Addr(buf), statxSize)
+	end := s.label("end")
+	copied := func(get func() Index) Index { // into buf
+		i := with(get)
+		s.Ignore(i, unix.EISDIR, unix.EAGAIN, unix.EINVAL) // it is of another kind, as the status says
+		s.onError(i, end)
+		write := s.Call("write", unix.SYS_WRITE, uint64(to), buf, 0)
+		s.Store(i, s.Arg(write, 2))
+		s.onZero(i, end)
+		return write
+	}
+	loop := s.mark("next piece")
+	switch q.do {
+	case askStatus:
+	case askContent:
+		s.onOther(copied(func() Index { return s.Call("read", unix.SYS_READ, 0, buf, size) }), loop)
+	case askNames:
+		s.onOther(copied(func() Index { return s.Call("getdents64", unix.SYS_GETDENTS64, 0, buf, size) }), loop)
+	case askText:
+		copied(func() Index { return s.Call("readlinkat", unix.SYS_READLINKAT, 0, empty, buf, size) })
+	case askAbove: // until nobody reads any more
+		up := with(func() Index {
+			return s.Call("openat", unix.SYS_OPENAT, 0, uint64(s.String("..")), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		})
+		s.Store(up, fd)
+		s.onOther(up, status)
+	}
+	s.place(end)
+}
+
+// readUntil reads a pipe until its end, or until most bytes have come.
+func readUntil(fd int, until time.Time, most int) (text []byte, err error) {
+	buf := make([]byte, 64<<10)
+	for len(text) < most {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil, ErrNoAnswer
+		}
+		wait := unix.NsecToTimespec(left.Nanoseconds())
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, &wait, nil)
+		if err == unix.EINTR || err == nil && n == 0 {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("ppoll", err)
+		}
+		n, err = Read(fd, buf)
+		if err != nil || n == 0 {
+			return text, os.NewSyscallError("read", err)
+		}
+		text = append(text, buf[:n]...)
+	}
+	return text, nil
+}
+
+// left are processes that were apart and have not ended. Nobody waits for them.
+var left struct {
+	sync.Mutex
+	pids []int
+}
+
+// leave takes note of a process that is done, or will never be.
+func leave(pid int) {
+	left.Lock()
+	left.pids = append(left.pids, pid)
+	left.Unlock()
+	reapLeft()
+}
+
+// reapLeft reaps who has ended.
+func reapLeft() {
+	left.Lock()
+	defer left.Unlock()
+	kept := left.pids[:0]
+	for _, pid := range left.pids {
+		if n, err := unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil); err == nil && n == 0 || err == unix.EINTR {
+			kept = append(kept, pid)
+		}
+	}
+	left.pids = kept
+}
+
+// IsRegular reports whether the name is known to be that of a regular file.
+func (e DirEntry) IsRegular() bool { return e.Type == TypeFile }
+
+// IsLink reports whether the name is known to be that of a symbolic link.
+func (e DirEntry) IsLink() bool { return e.Type == TypeLink }
+
+// mostListed bounds the names of a directory that are read apart, in bytes.
+const mostListed = 4 << 20
+
+// readDirents reads the names in the directory of fd, no less than most if there
+// are as many. The order is that of the file system.
+func readDirents(fd, most int) (list []DirEntry, err error) {
+	buf := make([]byte, 8192)
+	for len(list) < most {
+		var n int
+		err := retry(func() (err error) { n, err = unix.ReadDirent(fd, buf); return err })
+		if err != nil {
+			return list, os.NewSyscallError("getdents64", err)
+		}
+		if n <= 0 {
+			break
+		}
+		list = parseDirents(buf[:n], list)
+	}
+	return list, nil
+}
+
+// parseDirents appends what getdents64(2) has written.
+func parseDirents(buf []byte, list []DirEntry) []DirEntry {
+	const lengthAt, typeAt, nameAt = 16, 18, 19
+	for len(buf) > nameAt {
+		n := int(binary.NativeEndian.Uint16(buf[lengthAt:]))
+		if n <= nameAt || n > len(buf) {
+			break
+		}
+		name, _, _ := bytes.Cut(buf[nameAt:n], []byte{0})
+		if s := string(name); s != "." && s != ".." {
+			list = append(list, DirEntry{Name: s, Type: buf[typeAt]})
+		}
+		buf = buf[n:]
+	}
+	return list
+}
+
+// ---- paths of the caller
+
+func pathError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errno, ok := errors.AsType[unix.Errno](err); ok { // the path is told already
+		err = errno
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// StatPath says what the file at path is. A link at the end is itself what is
+// there, unless follow says so.
+func StatPath(path string, follow bool) (FileStat, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+	if !follow {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	t := ownTree()
+	fd, err := t.openPath(path, how)
+	if errors.Is(err, ErrServer) {
+		a, err := t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how})
+		st := &a.st
+		return FileStat{
+			FileID: FileID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino},
+			UID:    st.Uid, GID: st.Gid, Mode: uint32(st.Mode), Links: uint64(st.Nlink), Size: int64(st.Size),
+			Changed: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)),
+		}, pathError("stat", path, err)
+	}
+	if err != nil {
+		return FileStat{}, pathError("stat", path, err)
+	}
+	defer unix.Close(fd)
+	st, err := StatFD(fd)
+	return st, pathError("stat", path, err)
+}
+
+// ReadDir returns the names in the directory at path, sorted.
+func ReadDir(path string) ([]DirEntry, error) {
+	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC}
+	t := ownTree()
+	fd, err := t.openPath(path, how)
+	var list []DirEntry
+	if errors.Is(err, ErrServer) {
+		var a answer
+		a, err = t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how, do: askNames, most: mostListed})
+		list = parseDirents(a.data, nil)
+	} else if err == nil {
+		list, err = readDirents(fd, math.MaxInt)
+		unix.Close(fd)
+	}
+	slices.SortFunc(list, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	return list, pathError("open", path, err)
+}
+
+// RealPath returns path without any link in it. What it leads to must be there.
+func RealPath(path string) (string, error) {
+	fd, err := OpenWay(path, true)
+	if err != nil {
+		return "", pathError("open", path, err)
+	}
+	defer unix.Close(fd)
+	return os.Readlink(FDPath(fd))
+}
+
+// Answers returns an error if what is at path cannot be looked at, or does not
+// answer. Who is told that it does may go there: later on it may be otherwise.
+func Answers(path string) error {
+	fd, err := OpenWay(path, true)
+	CloseAll(fd)
+	return err
+}
+
+// openPath is open for a path of the caller. A filter of system calls may know no
+// openat2(2).
+func (t *tree) openPath(path string, how unix.OpenHow) (int, error) {
+	if strings.HasPrefix(path, "/proc/sys/") || strings.HasPrefix(path, "/sys/") { // the kernel's own
+		return openat(unix.AT_FDCWD, path, int(how.Flags))
+	}
+	return withoutOpenat2(path, how)(t.open(unix.AT_FDCWD, path, how))
+}
+
+func (t *tree) openPathAnswering(path string, how unix.OpenHow) (int, error) {
+	return withoutOpenat2(path, how)(t.openAnswering(unix.AT_FDCWD, path, how))
+}
+
+func withoutOpenat2(path string, how unix.OpenHow) func(fd int, err error) (int, error) {
+	return func(fd int, err error) (int, error) {
+		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+			return openat(unix.AT_FDCWD, path, int(how.Flags))
+		}
+		return fd, err
+	}
+}
