@@ -1,23 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/network"
 )
 
 // behind returns the network namespace at the other end of an interface of the
-// caller's network namespace, as of the host's end of a veth(4) pair. The error
-// answers [fs.ErrNotExist] if no such interface can be seen.
+// caller's network namespace, as of the host's end of a veth(4) pair, or the one in
+// which an interface has that address. The error answers [fs.ErrNotExist] if no such
+// interface can be seen.
 func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.Namespace, error) {
 	own := ownNetwork(snap)
 	all, _ := network.Interfaces(ctx, snap, slices.Collect(snap.Namespaces(inspect.Net)))
 	for _, i := range all {
 		switch {
+		case i.NS != own && hasAddress(i, name):
+			return i.NS, nil
 		case i.NS != own || !i.Named(name):
 			continue
 		case i.Far == nil || i.Far.NS == own:
@@ -28,6 +35,16 @@ func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.
 		return i.Far.NS, nil
 	}
 	return nil, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
+}
+
+// hasAddress reports whether a word is an address of an interface, of IP or of its
+// hardware.
+func hasAddress(i *network.Interface, word string) bool {
+	if ip, err := netip.ParseAddr(word); err == nil {
+		return slices.ContainsFunc(i.Addresses, func(a network.Address) bool { return a.Prefix.Addr() == ip.WithZone("") })
+	}
+	mac, err := hex.DecodeString(strings.ReplaceAll(word, ":", ""))
+	return err == nil && strings.Contains(word, ":") && len(mac) > 0 && bytes.Equal(mac, i.Hardware)
 }
 
 // ownNetwork returns the network namespace of the caller, or nil.

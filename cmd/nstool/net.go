@@ -35,12 +35,13 @@ func newNet(a *app) *cobra.Command {
 interface at the other end of each, or below it, with the namespace and the
 container that it is in.
 
-With an interface as TARGET, list it and what it is connected to; with a
-namespace, process, container or pod, the interfaces that are there.`,
+With an interface or an address of one as TARGET, list it and what it is connected
+to; with a namespace, process, container or pod, the interfaces that are there.`,
 		Example: `  nstool net                     every interface
   nstool net veth5c617a7         which container is behind it
   nstool net docker0             a bridge, its ports and who is behind them
   nstool net web                 the interfaces of a container
+  nstool net 172.17.0.5          who has that address
   nstool net -Q 'state == "no-carrier"'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
@@ -184,7 +185,7 @@ func unreadNetwork(gaps []inspect.Gap, what string, spaces []*inspect.Namespace,
 func interfacesNamed(all []*network.Interface, name string) (named []*network.Interface) {
 	for _, name := range []string{name, strings.SplitN(name, "@", 2)[0]} {
 		for _, i := range all {
-			if i.Named(name) {
+			if i.Named(name) || hasAddress(i, name) {
 				named = append(named, i)
 			}
 		}

@@ -78,6 +78,13 @@ func isEngine(prefix string) bool {
 	return slices.Contains(engines, engine) && (!at || user != "")
 }
 
+// isAddress reports whether a word is written as an IPv6 or a link-layer address is:
+// with colons, and no prefix of a TARGET.
+func isAddress(word string) bool {
+	word, _, _ = strings.Cut(word, "%") // the zone
+	return strings.Count(word, ":") > 1 && strings.Trim(word, "0123456789abcdefABCDEF:.") == ""
+}
+
 // Parse reads one TARGET. It looks nothing up.
 func Parse(word string) (Ref, error) {
 	ref := Ref{Text: word}
@@ -101,7 +108,7 @@ func Parse(word string) (Ref, error) {
 		return ref, nil
 	}
 	prefix, rest, found := strings.Cut(word, ":")
-	if !found {
+	if !found || isAddress(word) {
 		ref.Kind, ref.Name = Word, word
 		return ref, nil
 	}
