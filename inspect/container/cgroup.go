@@ -78,28 +78,50 @@ func allCgroups(text string) []treePath {
 // RefsOf returns the containers that the text of /proc/pid/cgroup names,
 // outermost first. Where the hierarchies differ the one that names the most
 // wins.
-func RefsOf(text string) []Ref {
-	refs, _, _ := place(text)
-	return refs
-}
+func RefsOf(text string) []Ref { return place(text, nil).refs }
 
 // unseenTree stands for the hierarchy of a group that is not below the reader's.
 const unseenTree = "?"
 
-// place is RefsOf that also says what follows the innermost container in the
-// path, and whether the path is above or beside the reader's own.
-func place(text string) (refs []Ref, rest []string, relative bool) {
+// A placed is what the control groups of a process say of where it is.
+type placed struct {
+	refs []Ref
+	// rest is what follows the innermost container in the path.
+	rest []string
+	tree string // the hierarchy
+	// relative says that the path is above or beside the reader's own.
+	relative bool
+}
+
+// place is RefsOf that says more. With owners, a hierarchy in which root made the
+// group wins over one in which somebody else did: in version 1 whoever has a group
+// of his own may move into it what runs as his user, also in a container.
+func place(text string, o *owners) (best placed) {
 	for i, g := range parseCgroup(text) {
-		if r, rem := ParsePath(g.path); i == 0 || len(r) > len(refs) {
-			refs, rest, relative = r, rem, strings.HasPrefix(g.path, "/..")
-			for i := range refs {
-				if refs[i].tree = g.tree; relative {
-					refs[i].tree = unseenTree
-				}
-			}
+		p := placed{tree: g.tree, relative: strings.HasPrefix(g.path, "/..")}
+		if p.relative {
+			p.tree = unseenTree
+		}
+		p.refs, p.rest = ParsePath(g.path)
+		for i := range p.refs {
+			p.refs[i].tree = p.tree
+		}
+		if i == 0 || p.beats(best, o) {
+			best = p
 		}
 	}
-	return refs, rest, relative
+	return best
+}
+
+// beats reports whether a hierarchy says more than the best of those before it.
+func (p placed) beats(best placed, o *owners) bool {
+	if o != nil && len(p.refs) > 0 && len(best.refs) > 0 && p.refs[0].base != best.refs[0].base {
+		ours, theirs := o.made(p.refs[0]) == Root, o.made(best.refs[0]) == Root
+		if ours != theirs {
+			return ours
+		}
+	}
+	return len(p.refs) > len(best.refs)
 }
 
 // ParsePath reads a path from /proc/pid/cgroup. It returns the containers that

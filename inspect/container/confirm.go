@@ -223,11 +223,8 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 // parent says that it is one, that is the first group in which the parent is not,
 // or the one that both are in.
 func (f *identifier) groupOf(in *contents, w *watch) Owner {
-	if in.ref.tree == unseenTree {
-		return Unknown
-	}
 	if in.watcher == 0 {
-		return f.owners.group(in.ref.tree, in.ref.base, false)
+		return f.owners.made(in.ref)
 	}
 	pids := f.pidsOf(in)
 	if len(pids) == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"path"
 	"slices"
 	"strings"
 
@@ -185,6 +186,7 @@ type group struct {
 	inos      *Inodes
 	container *Container
 	rest      []string // what its control group is called below the container
+	tree      string   // the hierarchy of that
 	relative  bool     // its control group is beside the reader's, or the reader's
 }
 
@@ -275,7 +277,7 @@ func (f *identifier) telling(inos *Inodes) uint64 {
 // place finds the container of each group.
 func (f *identifier) place() {
 	if text, err := f.proc.cgroup(1); err == nil && len(f.groups) > 0 {
-		_, _, f.beside = place(text)
+		f.beside = place(text, nil).relative
 	}
 	var unplaced []*group
 	for _, g := range f.groups {
@@ -298,12 +300,12 @@ func (f *identifier) placeByCgroup(g *group, pid int) bool {
 		}
 		return false
 	}
-	refs, rest, relative := place(text)
-	g.rest, g.relative = rest, relative || f.beside && len(rest) == 0
-	if len(refs) == 0 {
+	at := place(text, f.owners)
+	g.rest, g.tree, g.relative = at.rest, at.tree, at.relative || f.beside && len(at.rest) == 0
+	if len(at.refs) == 0 {
 		return !f.suspect(g, nil)
 	}
-	for _, ref := range refs {
+	for _, ref := range at.refs {
 		g.container = f.container(ref, g.container)
 	}
 	f.join(g)
@@ -409,12 +411,12 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 	}
 	if len(g.rest) > 1 {
 		if _, ok := n.taskOf(g.rest[0], g.rest[1]); ok {
-			return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: g.rest[0]}, true
+			return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: path.Join(g.rest[:2]...), tree: g.tree}, true
 		}
 	}
 	for _, id := range []string{g.rest[len(g.rest)-1], g.rest[0]} {
 		if n.hasRuntime(id) {
-			return Ref{Engine: Runc, ID: id, base: strings.Join(g.rest, "/")}, true
+			return Ref{Engine: Runc, ID: id, base: path.Join(g.rest...), tree: g.tree}, true
 		}
 	}
 	return Ref{}, false
@@ -725,6 +727,8 @@ func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
 		return guests
 	}
 	defer p.close()
+	o := newOwners(p, s.host.Stated)
+	defer o.close()
 	own := make(map[*Container]string)
 	for pid, m := range procs {
 		c := m.Container
@@ -737,7 +741,7 @@ func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
 		if _, ok := own[c]; !ok {
 			own[c], _ = p.cgroup(c.Init)
 		}
-		if text, err := p.cgroup(pid); err == nil && own[c] != "" && text != own[c] && !sameGroup(own[c], text, depth(c)+1) {
+		if text, err := p.cgroup(pid); err == nil && own[c] != "" && text != own[c] && !sameGroup(o, own[c], text, depth(c)+1) {
 			guests[pid] = true
 		}
 	}
@@ -746,13 +750,12 @@ func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
 
 // sameGroup reports whether a process with the control groups in text is in
 // the container, the n-th from outside, whose first process has those in own.
-func sameGroup(own, text string, n int) bool {
-	refs, rest, _ := place(own)
-	have, haveRest, _ := place(text)
-	refs = refs[:min(len(refs), n)]
-	if len(have) < len(refs) || !slices.EqualFunc(refs, have[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID && a.base == b.base }) {
+func sameGroup(o *owners, own, text string, n int) bool {
+	home, have := place(own, o), place(text, o)
+	refs := home.refs[:min(len(home.refs), n)]
+	if len(have.refs) < len(refs) || !slices.EqualFunc(refs, have.refs[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID && a.base == b.base }) {
 		return false
 	}
 	// A group that does not say whose it is, such as "/payload/init.scope".
-	return len(refs) == n || slices.Equal(rest[:min(len(rest), 1)], haveRest[:min(len(haveRest), 1)])
+	return len(refs) == n || slices.Equal(home.rest[:min(len(home.rest), 1)], have.rest[:min(len(have.rest), 1)])
 }

@@ -186,6 +186,9 @@ func (o *owners) group(tree, name string, self bool) Owner {
 	return o.directory(tree, name)
 }
 
+// made returns who can have made the control group that names a container.
+func (o *owners) made(ref Ref) Owner { return o.group(ref.tree, ref.base, false) }
+
 // directory returns who can have made what is in the directory of a control group.
 func (o *owners) directory(tree, name string) Owner {
 	key := tree + "\x00" + name
@@ -221,9 +224,13 @@ func (o *owners) writer(tree, name string) Owner {
 		name = "."
 	}
 	st, err := dir.Stat(name, false)
-	if err != nil || st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.GID != 0 {
+	switch {
+	case err != nil:
+		return Unknown
+	case st.UID == 0 && !rootAlone(st):
 		return Unknown
 	}
+	// Whom another user lets in he answers for.
 	return o.of(st.UID)
 }
 

@@ -409,3 +409,82 @@ func TestPoseByLabel(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// In version 1 of control groups a user moves into his own what runs as he does, also
+// in a container of root's. It stays root's container, and is found.
+func TestMovedByUser(t *testing.T) {
+	nstest.Need(t, "root", "docker", "setpriv")
+	if _, err := os.Stat("/sys/fs/cgroup/systemd/cgroup.procs"); err != nil {
+		t.Skip("no control groups of version 1")
+	}
+	real := engine.Start(t, engine.Docker, engine.Options{Args: []string{"--user", strconv.Itoa(poser)}})
+	id := nstest.ContainerID("attack")
+	own := delegated(t, "/sys/fs/cgroup/systemd")
+	t.Cleanup(func() {
+		_ = syscall.Kill(real.PID, syscall.SIGKILL) //nolint:errcheck // so that the groups can go
+		eventually(patience, func() bool {
+			inner, _ := filepath.Glob(own + "/*/*.scope") //nolint:errcheck // the pattern is good
+			for _, dir := range inner {
+				_ = os.Remove(dir) //nolint:errcheck // not empty yet
+			}
+			return len(inner) == 0
+		})
+	})
+	for _, group := range []string{"docker-" + id + ".scope", "docker-" + real.ID + ".scope/docker-" + id + ".scope", real.ID, "other"} {
+		out, err := exec.Command("setpriv", "--reuid", strconv.Itoa(poser), "--regid", strconv.Itoa(poser), "--clear-groups", "sh", "-c",
+			`mkdir -p "$1" && echo "$2" > "$1/cgroup.procs"`, "sh", filepath.Join(own, group), strconv.Itoa(real.PID)).CombinedOutput()
+		// The control: it is there.
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", real.PID))
+		if err != nil || !strings.Contains(string(text), filepath.Base(own)+"/"+group+"\n") {
+			t.Fatalf("%v: %s: %s", err, out, text)
+		}
+		for _, word := range []string{real.Name, "docker:" + real.Name, real.ID} {
+			if out, err := says(t, "enter", "-c", word, "--net", "readlink", "/proc/self/ns/net"); err != nil {
+				t.Errorf("in %s: enter -c %s: %v: %s", group, word, err, out)
+			}
+		}
+		out, err = exec.Command(program(t, "nstool"), "containers", "-n", "-o", "CONTAINER").Output()
+		if all := strings.Fields(string(out)); err != nil || !slices.Contains(all, "docker:"+real.Name) || strings.Contains(string(out), id[:12]) {
+			t.Errorf("in %s: %v: %s", group, err, out)
+		}
+	}
+}
+
+// What a user calls a control group does not stand in the way of root's container of
+// that name: whoever else he lets write there, and in whichever hierarchy it is.
+func TestPoseToBlock(t *testing.T) {
+	nstest.Need(t, "root", "gcc", "userns", "runc")
+	real := newBundle(t, "sleep", "1000")
+	if err := exec.Command("runc", "run", "-d", "-b", real.dir, real.name).Run(); err != nil { // its output would be the container's
+		t.Fatalf("runc: %v", err)
+	}
+	victim, err := strconv.Atoi(first(real.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, hierarchy := range hierarchies {
+		if _, err := os.Stat(hierarchy + "/cgroup.procs"); err != nil {
+			continue
+		}
+		tried++
+		for _, mode := range []os.FileMode{0o755, 0o775, 0o777} {
+			for _, group := range []string{"lxc.payload." + real.name, "runc-" + real.name + ".scope", real.name} {
+				if group == real.name && strings.HasSuffix(hierarchy, "/unified") {
+					continue // which is not the hierarchy that counts then
+				}
+				t.Run(fmt.Sprintf("%s/%s in %o", hierarchy, group, mode), func(t *testing.T) {
+					own := delegated(t, hierarchy)
+					if err := os.Chmod(own, mode); err != nil {
+						t.Fatal(err)
+					}
+					p := strike(t, filepath.Join(own, group), "sleep", "1000")
+					p.isTakenFor(t, victim, real.name)
+				})
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("no hierarchy of control groups")
+	}
+}
