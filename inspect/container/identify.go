@@ -139,12 +139,14 @@ type identifier struct {
 
 	byKey map[containerKey]*Container
 	in    map[*Container]*contents
+	// lineage is what came of the ancestors of processes that no control group places.
+	lineage map[int]*Container
 }
 
 func newIdentifier(host Host) (f *identifier, err error) {
 	f = &identifier{
 		set:   &Set{host: host, owner: make(map[uint64]*Container)},
-		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents),
+		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents), lineage: make(map[int]*Container),
 	}
 	if f.proc, err = openProc(host.Proc); err == nil {
 		f.owners = newOwners(f.proc, host.Stated)
@@ -366,36 +368,54 @@ func (f *identifier) placeByParent(g *group) {
 		f.join(g)
 		return
 	}
-	for pid := f.first(g.pids); ; {
-		ppid, _ := f.proc.stat(pid)
-		if ppid <= 1 {
-			return
+	f.placeByAncestor(g, outer)
+}
+
+// placeByAncestor places a group by the nearest ancestor of its first process that
+// is in a container, or watches over one. What comes of that is kept for the other
+// groups below, so that a long line of processes is walked once.
+func (f *identifier) placeByAncestor(g *group, outer *Container) {
+	var walked []int
+	var found *Container
+	for pid, ppid := f.first(g.pids), 0; ; pid = ppid {
+		if known, ok := f.lineage[pid]; ok && outer == nil {
+			found = known
+			break
+		}
+		if ppid, _ = f.proc.stat(pid); ppid <= 1 {
+			break
 		}
 		parent := f.member(ppid).group
-		switch {
-		case parent == g:
-		case parent != nil && parent.container != nil && parent.container != outer:
-			if outer == nil {
-				g.container = parent.container
-				f.join(g)
-			}
-			return
-		default:
-			m, ok := f.proc.monitor(ppid)
-			if !ok {
-				if parent == nil || outer != nil {
-					return // the host's, or the container's own
-				}
-				break
-			}
-			f.leave(g)
-			m.base = fmt.Sprint("process ", ppid)
-			g.container = f.container(m.Ref, outer)
-			f.in[g.container].watcher = ppid
-			f.join(g)
-			return
+		if parent == g {
+			walked = nil // another group would be told of this parent
+			continue
 		}
-		pid = ppid
+		walked = append(walked, pid)
+		if parent != nil && parent.container != nil && parent.container != outer {
+			if outer == nil {
+				found = parent.container
+			}
+			break
+		}
+		if m, ok := f.proc.monitor(ppid); ok {
+			m.base = fmt.Sprint("process ", ppid)
+			found = f.container(m.Ref, outer)
+			f.in[found].watcher = ppid
+			break
+		}
+		if parent == nil || outer != nil {
+			break // the host's, or the container's own
+		}
+	}
+	if found != nil {
+		f.leave(g)
+		g.container = found
+		f.join(g)
+	}
+	if outer == nil {
+		for _, pid := range walked {
+			f.lineage[pid] = found
+		}
 	}
 }
 

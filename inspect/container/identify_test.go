@@ -351,3 +351,23 @@ func TestAsk(t *testing.T) {
 	answer <- 1
 	<-closed
 }
+
+// A user starts a long line of processes, each the child of the one before and in a
+// mount namespace of its own. What that costs is in proportion to how many they are.
+func TestLongLine(t *testing.T) {
+	cost := func(n int) float64 {
+		var b strings.Builder
+		b.WriteString("-- processes --\n1 0 host /init.scope /sbin/init\n100 1 host / sh\n")
+		for i := range n {
+			fmt.Fprintf(&b, "%d %d line,mnt=line%d / sh\n", 101+i, 100+i, i)
+		}
+		m := makeHost(t, b.String())
+		if set := m.identify(); len(set.Containers) != 0 {
+			t.Fatalf("containers: %s", m.report(set))
+		}
+		return testing.AllocsPerRun(1, func() { m.identify() })
+	}
+	if short, long := cost(100), cost(300); long > 4*short {
+		t.Errorf("100 of them take %.0f allocations, 300 take %.0f", short, long)
+	}
+}
