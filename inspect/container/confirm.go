@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,17 +39,19 @@ func watchers(e Engine) []string {
 // A watch is what the parent of a container's first process says, read once and
 // when it is wanted.
 type watch struct {
-	f    *identifier
-	in   *contents
-	read bool
-	pid  int // the parent
-	said Monitor
-	ok   bool
-	by   Owner // whose word it is
-	know bool
+	f     *identifier
+	c     *Container
+	in    *contents
+	read  bool
+	pid   int // the parent
+	child int // the first process, of which it is the parent
+	said  Monitor
+	ok    bool
+	by    Owner // whose word it is
+	know  bool
 }
 
-func (f *identifier) watch(in *contents) *watch { return &watch{f: f, in: in} }
+func (f *identifier) watch(c *Container, in *contents) *watch { return &watch{f: f, c: c, in: in} }
 
 // monitor returns what the parent says, whoever it is.
 func (w *watch) monitor() (Monitor, bool) {
@@ -56,17 +59,36 @@ func (w *watch) monitor() (Monitor, bool) {
 		return w.said, w.ok
 	}
 	w.read = true
-	if w.pid = w.in.watcher; w.pid == 0 {
-		pids := w.f.pidsOf(w.in)
-		if len(pids) == 0 {
-			return Monitor{}, false
-		}
-		if w.pid, _ = w.f.proc.stat(w.f.first(pids)); w.pid == 0 {
-			return Monitor{}, false
-		}
+	if w.pid = w.in.watcher; w.pid == 0 && !w.climb() {
+		return Monitor{}, false
 	}
 	w.said, w.ok = w.f.proc.monitor(w.pid)
 	return w.said, w.ok
+}
+
+// mostClimbed is more processes than are above one another in a container, for who
+// looks for the first of them.
+const mostClimbed = 256
+
+// climb goes from a process of the container, or of one inside, up to the first
+// parent that is not in it. What looks as if it were there first may have been
+// started there since.
+func (w *watch) climb() bool {
+	pids := w.f.pidsOf(w.in)
+	if len(pids) == 0 {
+		pids = w.f.pidsWithin(w.in)
+	}
+	if len(pids) == 0 {
+		return false
+	}
+	w.pid = w.f.first(pids)
+	for range mostClimbed {
+		w.child = w.pid
+		if w.pid, _ = w.f.proc.stat(w.child); w.pid == 0 || !w.f.contains(w.c, w.pid) {
+			break
+		}
+	}
+	return w.pid != 0
 }
 
 // owner returns whose word that is.
@@ -136,7 +158,7 @@ func (f *identifier) namespace(of, typ int) uint64 {
 // processes, or else by those of the user who can have made it.
 func (f *identifier) nameOwned(c *Container, in *contents) {
 	plain := Container{Engine: c.Engine, ID: c.ID, Namespace: c.Namespace, Pod: c.Pod, User: Unknown}
-	w := f.watch(in)
+	w := f.watch(c, in)
 	n := f.finder(nil)
 	if n == nil {
 		f.findInit(c, in)
@@ -155,7 +177,8 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 			*c = plain
 		}
 		c.User, c.Confirmed = Root, true
-		in.stated = n.init
+		in.stated = cmp.Or(n.init, w.child)
+		f.settle(c, in.stated)
 		f.findInit(c, in)
 		f.unnamed(c, n, found)
 		return
@@ -174,7 +197,7 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	// Asked last: whose group it is cannot be seen when that is gone. Of a parent of
 	// which it is not known who speaks by it, as a set-user-ID program that a user
 	// has started under another name, the word alone is no claim.
-	c.claimless = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsOf(in), f.proc.lives)
+	c.claimless = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsWithin(in), f.proc.lives)
 	if c.User > Root {
 		if f.set.host.UserName != nil {
 			c.Account = f.set.host.UserName(uint32(c.User))
@@ -195,7 +218,7 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 // confirms reports whether what was found of a container by root's word is of this
 // one.
 func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, found bool) bool {
-	_, here := slices.BinarySearch(f.pidsOf(in), n.init)
+	here := f.contains(c, n.init)
 	switch {
 	case n.init != 0 && n.start != 0:
 		return here && f.proc.started(n.init) == n.start
@@ -296,12 +319,13 @@ func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 		*c = was
 		return
 	}
-	_, here := slices.BinarySearch(f.pidsOf(in), n.init)
+	here := f.contains(c, n.init)
 	if n.init != 0 && !here {
 		*c = was
 		return
 	}
 	c.Confirmed = true
+	f.settle(c, n.init)
 	if in.stated = n.init; here {
 		c.Init = n.init
 	}

@@ -195,10 +195,11 @@ type group struct {
 // contents is what is known of a container beyond what is told of it.
 type contents struct {
 	groups  []*group
-	ref     Ref    // by which it was found
-	watcher int    // the process whose command line says so, if no control group did
-	stated  int    // the PID that the engine's state has for its first process
-	store   *store // where an engine in it keeps its state, once it was needed
+	inner   []*Container // those in it
+	ref     Ref          // by which it was found
+	watcher int          // the process whose command line says so, if no control group did
+	stated  int          // the PID that the engine's state has for its first process
+	store   *store       // where an engine in it keeps its state, once it was needed
 }
 
 func (f *identifier) gap(pid int, what string, err error) {
@@ -455,6 +456,9 @@ func (f *identifier) container(ref Ref, outer *Container) *Container {
 		}
 		f.byKey[key] = c
 		f.in[c] = &contents{ref: ref}
+		if outer != nil {
+			f.in[outer].inner = append(f.in[outer].inner, c)
+		}
 		f.set.Containers = append(f.set.Containers, c)
 	}
 	return c
@@ -505,10 +509,18 @@ func (f *identifier) name() {
 	for _, c := range f.set.Containers {
 		if c.Outer == nil {
 			f.nameOwned(c, f.in[c])
-		} else {
+		} else if f.occupied(c) {
 			f.nameInner(c, f.in[c])
 		}
 	}
+	f.set.Containers = slices.DeleteFunc(f.set.Containers, func(c *Container) bool { return !f.occupied(c) })
+}
+
+// occupied reports whether a process is in a container or in one inside, when it is
+// settled what the processes around are in.
+func (f *identifier) occupied(c *Container) bool {
+	in := f.in[c]
+	return len(in.groups) > 0 || slices.ContainsFunc(in.inner, f.occupied)
 }
 
 // nameInner names a container in another, as the files and processes in there say.
@@ -521,7 +533,7 @@ func (f *identifier) nameInner(c *Container, in *contents) {
 		f.findInit(c, in)
 		return
 	}
-	w := f.watch(in)
+	w := f.watch(c, in)
 	found := n.find(c, w.monitor)
 	if !f.plausible(c) {
 		*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, User: c.User, Account: c.Account}
@@ -577,6 +589,34 @@ func (f *identifier) pidsOf(in *contents) (pids []int) {
 	return pids
 }
 
+// pidsWithin is pidsOf with what is in the containers inside.
+func (f *identifier) pidsWithin(in *contents) []int {
+	groups := slices.Clone(in.groups)
+	for inside := slices.Clone(in.inner); len(inside) > 0; inside = inside[1:] {
+		deeper := f.in[inside[0]]
+		groups = append(groups, deeper.groups...)
+		inside = append(inside, deeper.inner...)
+	}
+	return f.pidsOf(&contents{groups: groups})
+}
+
+// contains reports whether a process is in a container, or in one inside.
+func (f *identifier) contains(c *Container, pid int) bool {
+	g := f.member(pid).group
+	return g != nil && g.container.In(c)
+}
+
+// settle makes the first process of a container, by the word of who confirms it, its
+// own, with all that share its mount namespace. Who may make control groups in the
+// container can have called one of them as that of a container inside.
+func (f *identifier) settle(c *Container, first int) {
+	if g := f.member(first).group; f.contains(c, first) && g.container != c {
+		f.leave(g)
+		g.container = c
+		f.join(g)
+	}
+}
+
 // findInit finds the first process of a container.
 func (f *identifier) findInit(c *Container, in *contents) {
 	pids := f.pidsOf(in)
@@ -612,6 +652,9 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 	if outer != nil {
 		if outer.Init == 0 {
 			f.findInit(outer, in)
+		}
+		if outer.Init == 0 {
+			return nil, fmt.Errorf("of %s no process is seen: %w", outer, fs.ErrNotExist)
 		}
 		var far []string
 		if f.set.host.Far != nil {

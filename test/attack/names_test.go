@@ -488,3 +488,47 @@ func TestPoseToBlock(t *testing.T) {
 		t.Error("no hierarchy of control groups")
 	}
 }
+
+// Who is root in a container, and may make control groups in there, moves its first
+// process into one that is called as another container's is. It does not hide so.
+func TestMovedInwards(t *testing.T) {
+	nstest.Need(t, "root", "docker")
+	real := engine.Start(t, engine.Docker, engine.Options{})
+	id, tried := nstest.ContainerID("attack"), 0
+	for _, hierarchy := range hierarchies {
+		own := filepath.Join(hierarchy, "docker", real.ID)
+		if _, err := os.Stat(own + "/cgroup.procs"); err != nil {
+			continue
+		}
+		tried++
+		group := own + "/docker-" + id + ".scope"
+		if err := os.Mkdir(group, 0o755); err != nil { //nolint:gosec // as the container's root would
+			t.Fatal(err)
+		}
+		mustWrite(t, group+"/cgroup.procs", strconv.Itoa(real.PID), 0o644)
+		t.Cleanup(func() {
+			_ = syscall.Kill(real.PID, syscall.SIGKILL) //nolint:errcheck // so that the group can go
+			eventually(patience, func() bool {
+				err := os.Remove(group)
+				return err == nil || os.IsNotExist(err)
+			})
+		})
+	}
+	if tried == 0 {
+		t.Skip("Docker's control groups are elsewhere")
+	}
+	// The control: its control group says that it is in a container inside.
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", real.PID))
+	if refs := container.RefsOf(string(text)); err != nil || len(refs) != 2 || refs[1].ID != id {
+		t.Fatalf("%v: %s", err, text)
+	}
+	for _, word := range []string{real.Name, "docker:" + real.Name, real.ID} {
+		if out, err := says(t, "enter", "-c", word, "true"); err != nil {
+			t.Errorf("enter -c %s: %v: %s", word, err, out)
+		}
+	}
+	out, err := says(t, "containers", "-n", "-o", "CONTAINER", strconv.Itoa(real.PID))
+	if err != nil || !strings.HasPrefix(out, "docker:"+real.Name+"\n") || strings.Contains(out, id[:12]) {
+		t.Errorf("it is shown as %q, %v", out, err)
+	}
+}
