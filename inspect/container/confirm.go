@@ -115,12 +115,15 @@ func (w *watch) of(user Owner) func() (Monitor, bool) {
 
 // speaks returns whose word the command line of a process is. It is nobody's known
 // if the process is in a container: in the control group or the PID namespace of
-// one. It is root's if the process is, in the user namespace of the host, and runs
+// one, or placed in one by the files of its engine. It is root's if the process is, in the user namespace of the host, and runs
 // one of these programs from where only root can put one: a set-user-ID program is
 // root's too and is told by anybody what it is called.
 func (f *identifier) speaks(of int, programs []string) Owner {
 	in := f.namespace(of, pid)
 	if in == 0 || in != f.namespace(0, pid) {
+		return Unknown
+	}
+	if g := f.member(of).group; g != nil && g.container != nil {
 		return Unknown
 	}
 	text, err := f.proc.cgroup(of)
@@ -343,9 +346,6 @@ func (f *identifier) storeOf(owner Owner, of int) *store {
 	if s, known := f.users[key]; known {
 		return s
 	}
-	if f.users == nil {
-		f.users = make(map[userKey]*store)
-	}
 	f.users[key] = nil
 	var far []string
 	if f.set.host.Far != nil {
@@ -357,14 +357,15 @@ func (f *identifier) storeOf(owner Owner, of int) *store {
 	var s *store
 	var err error
 	if hosts {
-		s, err = f.openHost(owner, true, far)
-	} else if s, err = openStore(f.proc.root(of), "", owner, true, far, &f.set.Gaps); err == nil {
+		s, err = f.openHost(owner, f.budget(owner), far)
+	} else if s, err = openStore(f.proc.root(of), "", owner, f.budget(owner), far, &f.set.Gaps); err == nil {
 		s.stated = f.owners.stated
 	}
 	if err != nil {
 		return nil
 	}
 	f.users[key] = s
+	f.keep(s, func() { delete(f.users, key) })
 	return s
 }
 
@@ -377,14 +378,11 @@ func (f *identifier) finderOf(user Owner) *finder {
 	if f.set.host.Far != nil {
 		far, _ = f.set.host.Far(1)
 	}
-	s, err := f.openHost(user, true, far)
+	s, err := f.openHost(user, f.budget(user), far)
 	if err != nil {
 		return nil
 	}
-	if f.users == nil {
-		f.users = make(map[userKey]*store)
-	}
-	f.users[userKey{user, 0}] = s
+	f.keep(s, func() {})
 	return &finder{store: s, proc: f.proc, speaks: f.speaks}
 }
 

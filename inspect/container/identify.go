@@ -130,6 +130,8 @@ type identifier struct {
 	proc    *procDir
 	owners  *owners
 	users   map[userKey]*store // files of engines of users, and of root in other mount namespaces
+	kept    []kept             // the stores that are open, but for the host's
+	budgets map[any]*int       // by user, or by outermost container
 	procs   []member
 	byPID   map[int]*member // made when it is needed
 	host    Inodes
@@ -147,6 +149,7 @@ func newIdentifier(host Host) (f *identifier, err error) {
 	f = &identifier{
 		set:   &Set{host: host, owner: make(map[uint64]*Container)},
 		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents), lineage: make(map[int]*Container),
+		users: make(map[userKey]*store), budgets: make(map[any]*int),
 	}
 	if f.proc, err = openProc(host.Proc); err == nil {
 		f.owners = newOwners(f.proc, host.Stated)
@@ -156,18 +159,45 @@ func newIdentifier(host Host) (f *identifier, err error) {
 
 // close lets go of all that was opened.
 func (f *identifier) close() {
-	for _, in := range f.in {
-		if in.store != nil {
-			in.store.close()
-		}
+	if in := f.in[nil]; in != nil && in.store != nil {
+		in.store.close()
 	}
-	for _, s := range f.users {
-		if s != nil {
-			s.close()
-		}
+	for _, k := range f.kept {
+		k.store.close()
 	}
 	f.owners.close()
 	f.proc.close()
+}
+
+// A kept is a store that is open, and what is to be done for it to be opened anew.
+type kept struct {
+	store  *store
+	forget func()
+}
+
+// mostStores is how many stores of others' are open at a time: more than are in use
+// together.
+const mostStores = 8
+
+// keep keeps a store open until there are too many.
+func (f *identifier) keep(s *store, forget func()) {
+	if len(f.kept) == mostStores {
+		f.kept[0].forget()
+		f.kept[0].store.close()
+		f.kept = slices.Delete(f.kept, 0, 1)
+	}
+	f.kept = append(f.kept, kept{s, forget})
+}
+
+// budget returns how many bytes may still be read of what a user, or who is in an
+// outermost container, has written.
+func (f *identifier) budget(of any) *int {
+	left := f.budgets[of]
+	if left == nil {
+		left = new(int)
+		*left, f.budgets[of] = maxInner, left
+	}
+	return left
 }
 
 // A containerKey tells containers apart.
@@ -355,21 +385,29 @@ const triedMembers = 4
 // of another process, by the files of containerd, runc and crun, and by its
 // ancestors, of which one is in a container or watches over this one.
 func (f *identifier) placeByParent(g *group) {
-	if g.container == nil {
-		for _, pid := range g.pids[1:min(len(g.pids), triedMembers)] {
+	var asked []string
+	for i, pid := range g.pids[:min(len(g.pids), triedMembers)] {
+		if i > 0 {
 			if f.placeByCgroup(g, pid) && g.container != nil {
 				return
 			}
+			if g.container == nil && slices.Equal(g.rest, asked) {
+				continue
+			}
+		}
+		asked = g.rest
+		if ref, ok := f.refByFiles(g, g.container); ok {
+			outer := g.container
+			f.leave(g)
+			g.container = f.container(ref, outer)
+			f.join(g)
+			return
+		}
+		if g.container != nil {
+			break
 		}
 	}
-	outer := g.container
-	if ref, ok := f.refByFiles(g, outer); ok {
-		f.leave(g)
-		g.container = f.container(ref, outer)
-		f.join(g)
-		return
-	}
-	f.placeByAncestor(g, outer)
+	f.placeByAncestor(g, g.container)
 }
 
 // placeByAncestor places a group by the nearest ancestor of its first process that
@@ -663,27 +701,28 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 				return nil, err
 			}
 		}
-		s, err := openStore(f.proc.root(outer.Init), "", Unknown, true, far, &f.set.Gaps)
+		s, err := openStore(f.proc.root(outer.Init), "", Unknown, f.budget(outer.outermost()), far, &f.set.Gaps)
 		if err == nil {
 			s.what += " in " + outer.String()
+			f.keep(s, func() { in.store = nil })
 		}
 		return s, err
 	}
-	return f.openHost(Root, false, nil)
+	return f.openHost(Root, nil, nil)
 }
 
 // callersMounts says what the caller has mounted.
 const callersMounts = "/proc/thread-self/mountinfo"
 
 // openHost opens the host's file system, to read in it what an owner says.
-func (f *identifier) openHost(owner Owner, inner bool, far []string) (s *store, err error) {
+func (f *identifier) openHost(owner Owner, left *int, far []string) (s *store, err error) {
 	root, mounts := f.set.host.Root, f.proc.mountinfo(1)
 	if root == "" {
 		root = f.proc.root(1)
 	}
-	s, err = openStore(root, mounts, owner, inner, far, &f.set.Gaps)
+	s, err = openStore(root, mounts, owner, left, far, &f.set.Gaps)
 	if err != nil && f.set.host.Root == "" {
-		s, err = openStore("/", callersMounts, owner, inner, far, &f.set.Gaps)
+		s, err = openStore("/", callersMounts, owner, left, far, &f.set.Gaps)
 	}
 	if err == nil {
 		s.stated = f.owners.stated

@@ -219,6 +219,36 @@ func TestInnerStateIsBounded(t *testing.T) {
 	}
 }
 
+// Nor can containers, or users, have so many directories that root's cannot be
+// opened any more.
+func TestInnerDirsAreBounded(t *testing.T) {
+	text, files := "-- processes --\n1 0 host /init.scope init\n900 1 web /docker/ID(web) sleep\n", "-- proc/owners --\ngroup /user.slice 1000\n"
+	const n = 10
+	for i := range n {
+		text += fmt.Sprintf("%d 1 out%d /user.slice/ID(out%[2]d) sleep\n%[3]d %[1]d in%[2]d /user.slice/ID(out%[2]d)/ID(in%[2]d) sleep\n", 100+2*i, i, 101+2*i)
+		for k := range 40 {
+			files += fmt.Sprintf("-- proc/%d/root/run/containerd/io.containerd.runtime.v2.task/ns%d/x --\n", 100+2*i, k)
+		}
+	}
+	m := makeHost(t, text+files+
+		"-- root/var/lib/docker/containers/ID(web)/config.v2.json --\n{\"State\":{\"Pid\":900},\"Name\":\"/web\"}\n")
+	var was syscall.Rlimit
+	check(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was))
+	few := was
+	few.Cur = 400
+	check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few))
+	defer func() { check(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)) }()
+	set := m.identify()
+	if !slices.ContainsFunc(set.Containers, func(c *Container) bool { return c.String() == "docker:web" }) {
+		t.Errorf("root's is not found: %v, gaps %v", set.Containers, set.Gaps)
+	}
+	for _, g := range set.Gaps {
+		if errors.Is(g.Err, syscall.EMFILE) {
+			t.Fatal(g)
+		}
+	}
+}
+
 // FuzzState feeds every engine's state file with anything.
 func FuzzState(f *testing.F) {
 	files := []struct{ cgroup, file string }{

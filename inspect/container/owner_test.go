@@ -59,7 +59,7 @@ func TestStoreIsOneUsersWord(t *testing.T) {
 			check(t, os.Chmod(above, 0o755)) //nolint:gosec // as such a directory has it
 			for owner, want := range map[Owner]bool{Root: c.roots, ann: c.anns} {
 				var gaps []Gap
-				s, err := openStore("/", callersMounts, owner, false, nil, &gaps)
+				s, err := openStore("/", callersMounts, owner, nil, nil, &gaps)
 				check(t, err)
 				if _, ok := s.read(dir, "sub/file"); ok != want {
 					t.Errorf("it is %d's word: %v, gaps %v", owner, ok, gaps)

@@ -23,12 +23,19 @@ const (
 	maxFew   = 64
 )
 
-// maxInner bounds what is read altogether in the file system of a container,
-// which can have any number of containers in it that are not there.
-const maxInner = 64 << 20
+// maxInner bounds what is read altogether of what one user has written, or who is in
+// one container: there can be any number of containers in there that are not, and of
+// mount namespaces. To look for a name, found or not, counts as costOfName bytes.
+const (
+	maxInner   = 64 << 20
+	costOfName = 512
+)
+
+// mostDirs bounds how many directories of such a file system are open at a time.
+const mostDirs = 32
 
 var (
-	errTooMuch = errors.New("too much was read in this container already")
+	errTooMuch = errors.New("too much of this owner's was read already")
 	errFar     = errors.New("on a file system that may never answer")
 )
 
@@ -48,10 +55,12 @@ type store struct {
 	what string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
-	denied  []Gap
-	silent  bool // something has not answered
-	left    int  // how many bytes may still be read, if that is limited
-	limited bool
+	denied []Gap
+	told   map[string]bool // the texts of gaps
+	silent bool            // something has not answered
+	// left is how many bytes may still be read, by all stores of that owner, or nil
+	// for those of the host.
+	left *int
 	// far are mount points of what may never answer, and is not asked.
 	far []string
 
@@ -69,15 +78,15 @@ type openDir struct {
 // errOthers says that a file or directory is not the word of whom it should be.
 var errOthers = errors.New("others may have written it")
 
-// openStore opens the root of the host's file system, or with inner one that says
-// no more than others have written, and where the mount points in far are not
-// touched. mountinfo is for [sys.OpenStateRoot]: "" where others may mount what
+// openStore opens the root of the host's file system, or where a number of bytes is
+// left one that says no more than others have written, and where the mount points
+// in far are not touched. mountinfo is for [sys.OpenStateRoot]: "" where others may mount what
 // they like.
-func openStore(root, mountinfo string, owner Owner, inner bool, far []string, gaps *[]Gap) (*store, error) {
+func openStore(root, mountinfo string, owner Owner, left *int, far []string, gaps *[]Gap) (*store, error) {
 	s := &store{
 		owner: owner, fit: make(map[sys.FileID]bool),
 		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
-		limited: inner, left: maxInner, far: far,
+		told: make(map[string]bool), left: left, far: far,
 	}
 	var err error
 	s.root, err = sys.OpenStateRoot(root, mountinfo)
@@ -99,11 +108,30 @@ func (s *store) touches(name string) bool {
 
 func (s *store) close() {
 	s.root.Close()
+	s.closeDirs()
+}
+
+func (s *store) closeDirs() {
 	for _, d := range s.dirs {
 		if d.err == nil {
 			d.dir.Close()
 		}
 	}
+	clear(s.dirs)
+}
+
+// pay takes what something costs off what may be spent, and reports whether there
+// was anything left.
+func (s *store) pay(cost int) bool {
+	switch {
+	case s.left == nil:
+		return true
+	case *s.left <= 0:
+		s.gap(errTooMuch)
+		return false
+	}
+	*s.left -= cost
+	return true
 }
 
 // is reports whether what is at name, a file or a directory, is the word of the
@@ -174,6 +202,12 @@ func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileSt
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
+		if !s.pay(costOfName) {
+			return d.dir, false
+		}
+		if s.left != nil && len(s.dirs) >= mostDirs {
+			s.closeDirs()
+		}
 		if s.touches(dir) {
 			d.err = errFar
 		} else if d.dir, d.err = s.root.Open(dir, len(s.far) > 0); d.err == nil { // a link may lead to one of those
@@ -197,11 +231,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		return nil, false
 	}
 	name := path.Join(file...)
-	if s.limited && s.left <= 0 {
-		s.gap(errTooMuch)
-		return nil, false
-	}
-	if s.touches(path.Join(dir, name)) {
+	if !s.pay(costOfName) || s.touches(path.Join(dir, name)) {
 		return nil, false
 	}
 	data, err := s.readFile(d, name)
@@ -215,7 +245,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		}
 		return nil, false
 	}
-	s.left -= len(data)
+	s.pay(len(data))
 	if err := s.checkFile(dir, d, name, s.last); err != nil {
 		s.gap(fmt.Errorf("read %s: %w", path.Join(dir, name), err))
 		return nil, false
@@ -261,7 +291,7 @@ func (s *store) list(dir string, most int) []string {
 func (s *store) exists(dir string, file ...string) bool {
 	d, ok := s.open(dir)
 	name := path.Join(file...)
-	if !ok || s.touches(path.Join(dir, name)) {
+	if !ok || !s.pay(costOfName) || s.touches(path.Join(dir, name)) {
 		return false
 	}
 	return d.Exists(name)
@@ -271,25 +301,25 @@ func (s *store) exists(dir string, file ...string) bool {
 // told only if somebody wanted it: see denied.
 func (s *store) gap(err error) {
 	s.silent = s.silent || errors.Is(err, sys.ErrNoAnswer)
-	list := s.gaps
-	if errors.Is(err, fs.ErrPermission) {
-		list = &s.denied
+	text := err.Error()
+	if s.told[text] {
+		return
 	}
-	note(list, Gap{What: s.what, Err: err})
+	s.told[text] = true
+	g := Gap{What: s.what, Err: err}
+	if errors.Is(err, fs.ErrPermission) {
+		s.denied = append(s.denied, g)
+		return
+	}
+	*s.gaps = append(*s.gaps, g)
 }
 
 // tell says what was not permitted, since a name was not found.
 func (s *store) tell() {
-	for _, g := range s.denied {
-		note(s.gaps, g)
-	}
-}
-
-func note(gaps *[]Gap, g Gap) {
-	for _, have := range *gaps {
-		if have.Err.Error() == g.Err.Error() {
-			return
+	for i := range s.denied {
+		if g := &s.denied[i]; g.What != "" {
+			*s.gaps = append(*s.gaps, *g)
+			g.What = "" // it is told
 		}
 	}
-	*gaps = append(*gaps, g)
 }
