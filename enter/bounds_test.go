@@ -212,7 +212,7 @@ func TestForeignNamesAreEscaped(t *testing.T) {
 	c := docker()
 	c.moves = []move{{Cgroup: Cgroup{Controllers: "", Path: "/a\x1b[31m\nb\u202e"}, dir: "/x", fd: -1}}
 	c.target.Label = Label{Text: "l\x1b", File: "attr/exec", Exec: "exec l\x1b"}
-	for _, s := range c.early(-1) {
+	for _, s := range c.early(&situation{proc: -1}) {
 		for _, r := range s.Text {
 			if r < ' ' || r == 0x202e {
 				t.Errorf("%q", s.Text)

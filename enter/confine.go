@@ -132,7 +132,8 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 		}
 	}
 	s.lacks = f.lacks(f.isRoot)
-	s.first = append(s.first, f.early(s.proc)...)
+	s.first = append(s.first, f.early(s)...)
+	s.nproc = f.nproc()
 	s.lower = f.lower()
 	s.confine = f.finish()
 	return nil
@@ -312,8 +313,8 @@ func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) 
 }
 
 // early returns the steps to take before any namespace is joined: what needs
-// privileges outside, and the caller's procfs, which is open as proc.
-func (c *confinement) early(proc int) (steps []Step) {
+// privileges outside, and the caller's procfs.
+func (c *confinement) early(of *situation) (steps []Step) {
 	for _, m := range c.moves {
 		text := "move to the cgroup " + printable(m.Path) + " of " + c.of
 		step := c.step(Prepare, PartCgroup, text, func(s *sys.Script) { s.Write(s.File(m.fd), []byte("0")) })
@@ -322,12 +323,12 @@ func (c *confinement) early(proc int) (steps []Step) {
 	}
 	if l := c.target.Label; l.Text != "" && l.Text != c.own.Label.Text && l.Text != "unconfined" && c.has(PartLabel) {
 		text := "take the label " + printable(l.Text) + " of " + c.of
-		steps = append(steps, c.step(Prepare, PartLabel, text, func(s *sys.Script) { s.WriteFile(s.File(proc), "thread-self/"+l.File, []byte(l.Exec)) }))
+		steps = append(steps, c.step(Prepare, PartLabel, text, func(s *sys.Script) { s.WriteFile(s.File(of.proc), "thread-self/"+l.File, []byte(l.Exec)) }))
 	}
 	if n, differs := c.oomScore(); differs {
 		text := fmt.Sprintf("take the OOM score %d of %s", n, c.of)
 		steps = append(steps, c.step(Prepare, PartOOM, text, func(s *sys.Script) {
-			write := s.WriteFile(s.File(proc), "thread-self/oom_score_adj", fmt.Appendf(nil, "%d", n))
+			write := s.WriteFile(s.File(of.proc), "thread-self/oom_score_adj", fmt.Appendf(nil, "%d", n))
 			if n < c.own.OOMScoreAdj && !c.capable(capSysResource) {
 				s.Ignore(write, syscall.EACCES)
 			}
@@ -337,11 +338,30 @@ func (c *confinement) early(proc int) (steps []Step) {
 		text := fmt.Sprintf("take %d resource limits of %s", len(limits), c.of)
 		steps = append(steps, c.step(Prepare, PartLimits, text, func(s *sys.Script) {
 			for _, r := range slices.Sorted(maps.Keys(limits)) {
+				if of.full && r == limitProcesses && of.nproc != nil {
+					continue
+				}
 				s.Setrlimit(r, limits[r].Soft, limits[r].Hard)
 			}
 		}))
 	}
 	return steps
+}
+
+// limitProcesses is RLIMIT_NPROC of getrlimit(2).
+const limitProcesses = 6
+
+// nproc returns the step that takes the limit of processes of a user by itself, if
+// there is one that anybody may take: the kernel asks for it when another is started.
+func (c *confinement) nproc() *Step {
+	l, ok := c.limits()[limitProcesses]
+	if !ok || l.Hard > c.own.Limits[limitProcesses].Hard {
+		return nil
+	}
+	step := c.step(Session, PartLimits, "take the limit of processes of "+c.of, func(s *sys.Script) {
+		s.Setrlimit(limitProcesses, l.Soft, l.Hard)
+	})
+	return &step
 }
 
 // capable reports whether the caller has a capability in its user namespace.

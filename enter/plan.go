@@ -57,8 +57,8 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
-	// In a cgroup with as many processes as it may have nobody can be started, but
-	// whoever was started elsewhere can be moved there.
+	// Where there are as many processes as may be nobody can be started, but whoever
+	// was started elsewhere can be moved to a cgroup, and take a limit.
 	full := s.full && p.forks && !p.early
 	p.keeper = s.room != nil && p.forks && !p.early && !full
 	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !target
@@ -71,7 +71,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 			p.add(step)
 		}
 	}
-	if full {
+	if len(p.late) > 0 {
 		p.add(Step{Op: Prepare, Text: "have the process that is started held until it is in the cgroups", calls: func(x *sys.Script) { x.Held() }})
 	}
 	who := s.who.steps(c, s)
@@ -130,6 +130,9 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.add(s.confine...)
 	if p.forks && !p.early {
 		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
+	}
+	if full && s.nproc != nil {
+		p.add(*s.nproc)
 	}
 	if p.keeper {
 		p.add(Step{

@@ -86,7 +86,7 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 // last says that the caller ends when the program does.
 func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
 	err := p.once(ctx, c, s, last)
-	if !p.isFull(err) {
+	if s.full || !p.isFull(s, err) {
 		return err
 	}
 	s.full = true
@@ -95,7 +95,7 @@ func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
 		return err
 	}
 	if s.room != nil && c.Note != nil {
-		c.Note("a cgroup of " + s.target + " has as many processes as it may have: nobody reaps what the tools leave behind")
+		c.Note("as many processes run in there as may: nobody reaps what the tools leave behind")
 	}
 	return p.once(ctx, c, s, last)
 }
@@ -109,13 +109,14 @@ func (p *plan) once(ctx context.Context, c *Cmd, s *situation, last bool) error 
 	return child.wait(ctx)
 }
 
-// isFull reports whether the plan failed with err, and another that moves to the
-// cgroups after the last fork may not: the limits of cgroups are those of
-// fork(2) alone (Documentation/admin-guide/cgroup-v2.rst of the kernel, PID).
-func (p *plan) isFull(err error) bool {
+// isFull reports whether the plan failed with err, and another that takes the limits
+// of processes after the last fork may not: the limits of cgroups are those of
+// fork(2) alone (Documentation/admin-guide/cgroup-v2.rst of the kernel, PID), and so
+// is RLIMIT_NPROC but for a change of user (getrlimit(2)).
+func (p *plan) isFull(s *situation, err error) bool {
 	e, ok := errors.AsType[*StepError](err)
-	return ok && e.crowded() && !p.early && len(p.late) == 0 &&
-		slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil })
+	return ok && e.crowded() && !p.early &&
+		(s.nproc != nil || slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil }))
 }
 
 // ErrNotHere says that the caller cannot become the program: the plan needs a

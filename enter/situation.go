@@ -63,8 +63,12 @@ type situation struct {
 	// taken, and in the last process.
 	first, lower, confine, session []Step
 
-	// full says that a cgroup to move to has as many processes as it may have.
+	// full says that a cgroup to move to, or the user to become, has as many
+	// processes as it may have.
 	full bool
+	// nproc takes the limit of the user in the last process, if it can be taken
+	// there, and nil else.
+	nproc *Step
 
 	room  *room // for tools, or nil
 	lacks Caps  // that the program cannot have

@@ -95,13 +95,17 @@ func TestEnterBare(t *testing.T) {
 	}
 }
 
-// TestEnterFull enters a container that has as many processes as it may have.
+// TestEnterFull enters a container that has as many processes as it may have, or
+// whose user has.
 func TestEnterFull(t *testing.T) {
-	for _, e := range []engine.Engine{engine.Docker, engine.Podman} {
-		t.Run(string(e), func(t *testing.T) {
-			t.Parallel()
-			c := engine.Start(t, e, engine.Options{
-				Args:    []string{"--pids-limit", "5"},
+	user := []string{"-u", "54399", "--ulimit", "nproc=5"}
+	for _, full := range []struct {
+		engine.Engine
+		args []string
+	}{{engine.Docker, []string{"--pids-limit", "5"}}, {engine.Podman, []string{"--pids-limit", "5"}}, {engine.Docker, user}} {
+		t.Run(string(full.Engine)+full.args[0], func(t *testing.T) {
+			c := engine.Start(t, full.Engine, engine.Options{
+				Args:    full.args,
 				Command: []string{"sh", "-c", "for i in 1 2 3 4; do sleep 10000 & done; wait"},
 			})
 			if out, err := enter(t, "-p", fmt.Sprint(c.PID), "sh", "-c", "sleep 0; :"); err == nil {

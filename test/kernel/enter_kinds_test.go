@@ -219,7 +219,7 @@ func TestEnterNetnsElsewhere(t *testing.T) {
 // The table in nstool-enter(1) of what a program has from the target, where a shell
 // can tell: what is taken is the target's, and what is left is the caller's.
 func TestEnterTakes(t *testing.T) {
-	nstest.Need(t, "root", "unshare", "sh", "sleep")
+	nstest.Need(t, "root", "unshare", "sh", "sleep", "nice", "cat", "grep")
 	nice, err := exec.Command("nice").Output()
 	if err != nil {
 		t.Fatal(err)
