@@ -131,6 +131,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Advice = "nothing can be started in it ever again; leave --pid out to join the other namespaces"
 	case (e.Step.Op == enter.Fork || e.Step.Op == enter.Keep) && errors.Is(e.Err, syscall.EAGAIN):
 		x.Advice = "there are as many processes as may be: of its user (RLIMIT_NPROC), in the cgroups that nstool itself is in, or in all"
+	case e.Call == "ptrace" && errors.Is(e.Err, fs.ErrPermission):
+		x.Advice = "who traces nstool, as strace -f does, is in the way, or a security module"
 	case e.Denial != nil && e.Step.Op != enter.Make:
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):
