@@ -295,3 +295,39 @@ func TestOutermost(t *testing.T) {
 		t.Errorf("%q, not %q", got, want)
 	}
 }
+
+// Where there are as many processes as may be, the caller moves the process that is
+// forked, which is held until then and takes the limit of its user itself, and nobody
+// is started beside it.
+func TestPlanFull(t *testing.T) {
+	limit := Step{Op: Session, Text: "limit"}
+	s := &situation{
+		own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}, room: &room{tools: &Tools{}}, nproc: &limit,
+		first: []Step{{Op: Prepare, Text: "mask"}, {Op: Prepare, Text: "move", move: &move{}}},
+	}
+	words := func(p *plan) string {
+		var list []string
+		for _, step := range p.steps {
+			list = append(list, strings.Fields(step.Text)[0])
+		}
+		return strings.Join(list, " ")
+	}
+	for _, c := range []struct {
+		full       bool
+		want       string
+		late       int
+		hasAKeeper bool
+	}{
+		{false, "make mask move join change change start start run", 0, true},
+		{true, "make mask have join change change start limit run", 1, false},
+	} {
+		s.full = c.full
+		p, err := (&Cmd{Path: "prog", Env: []string{}}).plan(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := words(p); got != c.want || len(p.late) != c.late || p.keeper != c.hasAKeeper {
+			t.Errorf("full %v: %s, %d late, keeper %v", c.full, got, len(p.late), p.keeper)
+		}
+	}
+}
