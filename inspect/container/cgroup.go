@@ -124,8 +124,12 @@ func (p placed) beats(best placed, o *owners) bool {
 	return len(p.refs) > len(best.refs)
 }
 
+// mostNested is how many containers a path can name, one in another: more than there
+// are anywhere. Whoever may make control groups can make any number.
+const mostNested = 8
+
 // ParsePath reads a path from /proc/pid/cgroup. It returns the containers that
-// it names, outermost first, and what follows the last of them.
+// it names, outermost first and eight at most, and what follows the last of them.
 //
 // A path is relative to the cgroup namespace of who reads it: "/../ID" is next
 // to the reader's own group, and what stands above is not to be seen.
@@ -141,6 +145,9 @@ func ParsePath(path string) (refs []Ref, rest []string) {
 		last   = -1   // index of the last component that belongs to a container
 	)
 	for i, part := range parts {
+		if len(refs) == mostNested {
+			break
+		}
 		next := ""
 		if i+1 < len(parts) {
 			next = parts[i+1]

@@ -28,6 +28,7 @@ func TestParsePath(t *testing.T) {
 
 		// Docker.
 		{"/docker/" + hexA, "docker:A", ""},
+		{strings.Repeat("/docker/"+hexA, 10), strings.TrimSuffix(strings.Repeat("docker:A ", 8), " "), "docker/" + hexA + "/docker/" + hexA},
 		{"/docker/" + hexA + "/init.scope", "docker:A", "init.scope"},
 		{"/system.slice/docker-" + hexA + ".scope", "docker:A", ""},
 		{"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + hexA + ".scope", "docker:A", ""},
