@@ -277,6 +277,9 @@ func (o *cpOptions) rights(e *end) (*deputy.Rights, error) {
 		return nil, err
 	}
 	as := map[string]deputy.As{"root": deputy.AsRoot, "target": deputy.AsTarget}[o.as]
+	if as == deputy.AsFits && e.found.Container {
+		as = deputy.AsContainer
+	}
 	rights, err := deputy.RightsOf(p, e.root, as)
 	if err == nil {
 		err = e.found.Confirm() // and it was alive until here

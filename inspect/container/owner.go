@@ -341,10 +341,10 @@ func (o *owners) isRoots(root, mountinfo, dir string) bool {
 	return ok && err == nil
 }
 
-// rootAlone reports whether nobody but root can write a file or directory.
-func rootAlone(st sys.FileStatus) bool {
-	return st.UID == 0 && st.Mode&0o002 == 0 && (st.Mode&0o020 == 0 || st.GID == 0)
-}
+// rootAlone reports whether nobody but root can write a file or directory. The group
+// of root does not count as root: a container may have a user in it, and where there
+// is an access control list these bits are what it gives to anybody at most (acl(5)).
+func rootAlone(st sys.FileStatus) bool { return st.UID == 0 && st.Mode&0o022 == 0 }
 
 // A statement is how a made-up host says whose what is: in a file "owners" beside
 // its processes, a line for each that is not root's.

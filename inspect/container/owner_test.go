@@ -28,7 +28,8 @@ func TestStoreIsOneUsersWord(t *testing.T) {
 		roots, anns    bool // whose word it is
 	}{
 		{"root's", 0, 0, 0, 0o755, 0o644, 0, true, false},
-		{"root's, and its group's", 0, 0, 0, 0o775, 0o664, 0, true, false},
+		{"root's, and its group's", 0, 0, 0, 0o755, 0o664, 0, false, false},
+		{"root's, in a directory of its group's", 0, 0, 0, 0o775, 0o644, 0, false, false},
 		{"root's, and another group's", 0, 0, 0, 0o755, 0o664, 50, false, false},
 		{"root's, in a directory of another group", 0, 0, 0, 0o775, 0o644, 50, false, false},
 		{"root's, for others to write", 0, 0, 0, 0o755, 0o646, 0, false, false},

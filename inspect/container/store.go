@@ -136,8 +136,8 @@ func (s *store) pay(cost int) bool {
 
 // is reports whether what is at name, a file or a directory, is the word of the
 // owner of the store: his, or for a directory root's, and not for others to write.
-// A group is others, unless it is root's, or the user's own by its number. In a
-// directory that is sticky others cannot replace what is the user's.
+// A group is others, also root's (see [rootAlone]), unless it is the user's own by its
+// number. In a directory that is sticky others cannot replace what is the user's.
 func (s *store) is(st sys.FileStatus, dir bool) bool {
 	owner := Owner(st.UID)
 	sticky := dir && s.owner != Root && st.Mode&0o1000 != 0
@@ -147,7 +147,7 @@ func (s *store) is(st sys.FileStatus, dir bool) bool {
 	case st.Mode&0o002 != 0 && !sticky:
 		return false
 	case st.Mode&0o020 != 0 && !sticky:
-		return st.GID == 0 || Owner(st.GID) == s.owner
+		return s.owner != Root && Owner(st.GID) == s.owner
 	}
 	return true
 }

@@ -35,9 +35,14 @@ type As int
 
 // Whose rights are to be had.
 const (
-	// AsFits is AsRoot where the root directory of the target is its own, and
-	// its root may give files to its users; else AsTarget.
+	// AsFits is AsTarget, but AsRoot where the files are the target's own and its
+	// root may give them to its users: where the target is in a user namespace of
+	// its own, and has a root directory of its own.
 	AsFits As = iota
+	// AsContainer is AsFits for a target that an engine of root's says is the
+	// container of that name: its files are its own also in the user namespace of the
+	// host. Of a process alone nobody knows what is mounted there, and for whom.
+	AsContainer
 	// AsRoot is the root of the target's user namespace, with the capabilities of
 	// the target's bounding set.
 	AsRoot
@@ -75,7 +80,7 @@ func RightsOf(t *enter.Target, root *os.File, as As) (*Rights, error) {
 		return nil, err
 	}
 	own := as == AsRoot
-	if as == AsFits {
+	if as == AsContainer || as == AsFits && r.User != nil {
 		if own, err = hasOwnFiles(t, root); err != nil {
 			r.Close()
 			return nil, err

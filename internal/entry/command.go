@@ -27,6 +27,10 @@ type Found struct {
 	Files   map[inspect.Type]*os.File
 	Netns   string // the name of ip-netns(8), if it was given by one
 
+	// Container says that it is the container of that name, by the word of an engine of
+	// root's.
+	Container bool
+
 	terms *enter.Terms // of a container that was found by name
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/internal/target"
 )
@@ -115,6 +117,9 @@ func openSeen(ref target.Ref, snap *inspect.Snapshot, at target.Found, p *inspec
 	if found.terms, err = terms(snap, at, p); err == nil {
 		err = found.Confirm()
 	}
+	found.Container = slices.ContainsFunc(at.Match.Containers, func(c *container.Container) bool {
+		return c.Init == p.PID && c.Outer == nil && c.Confirmed && c.User == container.Root
+	})
 	if err != nil {
 		found.Close()
 		return nil, err

@@ -182,6 +182,56 @@ func TestCopyIntoService(t *testing.T) {
 	}
 }
 
+// TestCopyIntoOwnRoot has root copy to and from a process of an ordinary user with a
+// root directory of its own and no user namespace, as a service with RootDirectory=
+// or a snap: where a directory of the host's is mounted in there, no more is done
+// than the process could.
+func TestCopyIntoOwnRoot(t *testing.T) {
+	nstest.Need(t, "root", "unshare", "busybox")
+	private := nstest.Dir(t)
+	mustWrite(t, filepath.Join(private, "secret"), "root's", 0o600)
+	root := nstest.Busybox(t)
+	if err := os.Chmod(filepath.Join(root, "tmp"), 0o777|os.ModeSticky); err != nil { //nolint:gosec // as /tmp has it
+		t.Fatal(err)
+	}
+	script := `mount --bind "$1" "$1" && mkdir -p "$1/host" && mount --bind "$2" "$1/host" && exec chroot --userspec=65534:65534 "$1" /bin/sleep 1000`
+	cmd := exec.Command("unshare", "-m", "sh", "-c", script, "sh", root, private)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	if !eventually(10e9, func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		return err == nil && strings.HasPrefix(string(text), "/bin/sleep")
+	}) {
+		t.Fatal("the process has not started")
+	}
+	at := fmt.Sprintf("%d:/host/", cmd.Process.Pid)
+	mine := filepath.Join(nstest.Dir(t), "mine")
+	mustWrite(t, mine, "PWND", 0o644)
+	for _, to := range []string{"secret", "new"} {
+		if status, out := cp(t, mine, at+to); status != 1 || !strings.Contains(out, "permission denied") {
+			t.Errorf("to %s: %d, %s", to, status, out)
+		}
+	}
+	if status, out := cp(t, at+"secret", "-"); status != 1 || strings.Contains(out, "root's") {
+		t.Errorf("from it: %d, %s", status, out)
+	}
+	if text, err := os.ReadFile(filepath.Join(private, "secret")); err != nil || string(text) != "root's" {
+		t.Errorf("the file has become %q, %v", text, err)
+	}
+	// What is its own it can have, and with root's rights it is as with cp(1).
+	if status, out := cp(t, mine, fmt.Sprintf("%d:/tmp/mine", cmd.Process.Pid)); status != 0 {
+		t.Errorf("to a directory of all: %d, %s", status, out)
+	}
+	if status, out := cp(t, "--as", "root", at+"secret", "-"); status != 0 || out != "root's" {
+		t.Errorf("with root's rights: %d, %s", status, out)
+	}
+}
+
 // TestCopyIsAlone looks at who acts in a container: it cannot be looked into by
 // who is root there, sees nothing of the caller's, and ends with it.
 func TestCopyIsAlone(t *testing.T) {
