@@ -99,7 +99,7 @@ func OpenFile(path string, t inspect.Type) (*os.File, error) {
 	if err != nil {
 		err = cause(err)
 		if errors.Is(err, fs.ErrNotExist) {
-			if to, e := os.Readlink(path); e == nil {
+			if to, e := sys.Readlink(path); e == nil {
 				err = fmt.Errorf("it is a link to %s, which leads nowhere: %w", to, err)
 			}
 		} else if kind := sys.KindAt(path); errors.Is(err, ErrNotNamespace) && kind != "" {

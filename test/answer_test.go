@@ -16,7 +16,7 @@ import (
 var direct = map[string][]string{
 	"os": {
 		"Open", "OpenFile", "OpenRoot", "OpenInRoot", "DirFS", "ReadFile", "ReadDir", "Stat", "Lstat", "Create", "WriteFile",
-		"Chdir", "Mkdir", "MkdirAll", "Remove", "RemoveAll", "Rename",
+		"Readlink", "Chdir", "Mkdir", "MkdirAll", "Remove", "RemoveAll", "Rename",
 	},
 	"filepath": {"EvalSymlinks", "Walk", "WalkDir", "Glob"},
 	"exec":     {"LookPath"},
@@ -33,6 +33,7 @@ var allowed = map[string]string{
 	"inspect/network/network.go":   "procfs",
 	"inspect/network/protocols.go": "procfs",
 	"internal/doctor/cleanup.go":   "procfs",
+	"internal/doctor/doctor.go":    "procfs",
 	"internal/doctor/read.go":      "procfs",
 	"internal/entry/make.go":       "procfs",
 	"internal/entry/pin.go":        "procfs",

@@ -111,7 +111,7 @@ func known(ref target.Ref) (*Found, error) {
 		file := path.Join(pin.IPNetnsDir, ref.Name)
 		f, err := files("", file)
 		if errors.Is(err, fs.ErrNotExist) {
-			if _, e := os.Readlink(file); e != nil { // else it has been said where it leads
+			if _, e := sys.Readlink(file); e != nil { // else it has been said where it leads
 				return nil, &noNetns{ref.Name}
 			}
 		}

@@ -45,11 +45,16 @@ var ErrServer = errors.New("on a file system with a server, which may never answ
 // A tree is what is below one root directory, and knows which of it answers by
 // itself. What "/" is on has to: this program has come from there.
 type tree struct {
-	root      int
-	mountinfo string // of who sees it; if it is "" all is asked apart
+	root   int
+	mounts *mountTable // of who sees it; if it is nil all is asked apart
+}
 
-	mu    sync.Mutex
-	read  bool
+// A mountTable says which mounts there are. It is read when it is first needed.
+type mountTable struct {
+	file string // mountinfo
+	once sync.Once
+	made time.Time
+
 	near  map[uint64]bool // mounts that answer by themselves
 	disks map[uint64]bool // the devices that those are of
 	far   []farMount      // the others
@@ -80,7 +85,7 @@ func (t *tree) mayWait(where any) time.Duration {
 	if silent.at[where] {
 		return 0
 	}
-	return min(patience, mostPatience-silent.waited[t.mountinfo == ""])
+	return min(patience, mostPatience-silent.waited[t.mounts == nil])
 }
 
 // hasWaited says that no answer came.
@@ -88,34 +93,47 @@ func (t *tree) hasWaited(where any, long time.Duration) {
 	silent.Lock()
 	defer silent.Unlock()
 	silent.at[where] = true
-	silent.waited[t.mountinfo == ""] += long
+	silent.waited[t.mounts == nil] += long
 }
 
-var caller struct {
+// ownMounts has the mount table of the caller.
+const ownMounts = "/proc/thread-self/mountinfo"
+
+// tables are those of the caller and of the first process, which are asked for again
+// and again.
+var tables struct {
 	sync.Mutex
-	tree *tree
-	made time.Time
+	of map[string]*mountTable
+}
+
+// mountsIn returns the mount table that a file of procfs has, nil of none.
+func mountsIn(file string) *mountTable {
+	switch file {
+	case "":
+		return nil
+	case ownMounts, "/proc/1/mountinfo":
+	default:
+		return &mountTable{file: file}
+	}
+	tables.Lock()
+	defer tables.Unlock()
+	t := tables.of[file]
+	if t == nil || time.Since(t.made) > memory {
+		if tables.of == nil {
+			tables.of = make(map[string]*mountTable)
+		}
+		t = &mountTable{file: file, made: time.Now()}
+		tables.of[file] = t
+	}
+	return t
 }
 
 // ownTree returns the tree of the caller.
-func ownTree() *tree {
-	caller.Lock()
-	defer caller.Unlock()
-	if caller.tree == nil || time.Since(caller.made) > memory {
-		caller.tree, caller.made = &tree{root: unix.AT_FDCWD, mountinfo: "/proc/thread-self/mountinfo"}, time.Now()
-	}
-	return caller.tree
-}
+func ownTree() *tree { return &tree{root: unix.AT_FDCWD, mounts: mountsIn(ownMounts)} }
 
-// mounts reads the mount table, once.
-func (t *tree) mounts() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.read {
-		return
-	}
-	t.read, t.near, t.disks = true, make(map[uint64]bool), make(map[uint64]bool)
-	text, err := os.ReadFile(t.mountinfo)
+func (t *mountTable) read() {
+	t.near, t.disks = make(map[uint64]bool), make(map[uint64]bool)
+	text, err := os.ReadFile(t.file)
 	if err != nil {
 		t.far = []farMount{{0, "/"}} // nothing is known of any
 		return
@@ -151,7 +169,7 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 	switch {
 	case t == nil:
 		return openat2(dirfd, name, &how)
-	case t.mountinfo == "":
+	case t.mounts == nil:
 		return -1, ErrServer
 	}
 	if dirfd != unix.AT_FDCWD || path.IsAbs(name) {
@@ -163,7 +181,7 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 			return fd, err
 		}
 	}
-	if t.mounts(); len(t.far) == 0 {
+	if t.mounts.once.Do(t.mounts.read); len(t.mounts.far) == 0 {
 		return openat2(dirfd, name, &how)
 	}
 	look := how
@@ -202,7 +220,7 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if a.st.Mask&unix.STATX_MNT_ID == 0 || !t.near[a.st.Mnt_id] {
+	if a.st.Mask&unix.STATX_MNT_ID == 0 || !t.mounts.near[a.st.Mnt_id] {
 		return -1, ErrServer
 	}
 	return openat2(dirfd, name, &how)
@@ -210,20 +228,20 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 
 // isNear reports whether what fd is answers by itself.
 func (t *tree) isNear(fd int) bool {
-	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
-	return err == nil && st.Mask&unix.STATX_MNT_ID != 0 && t.near[st.Mnt_id]
+	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID)
+	return err == nil && st.Mask&unix.STATX_MNT_ID != 0 && t.mounts.near[st.Mnt_id]
 }
 
 // hasRoot reports whether a root directory, as anybody has it, is on one of the file
 // systems that answer by themselves and are mounted in t, too: by whoever can
 // mount there.
 func (t *tree) hasRoot(fd int) bool {
-	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
+	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID)
 	if err != nil {
 		return false
 	}
-	t.mounts()
-	return t.disks[unix.Mkdev(st.Dev_major, st.Dev_minor)]
+	t.mounts.once.Do(t.mounts.read)
+	return t.mounts.disks[unix.Mkdev(st.Dev_major, st.Dev_minor)]
 }
 
 // openAnswering is open, also of what has a server that answers now.
@@ -298,14 +316,16 @@ func (t *tree) ask(q question) (a answer, err error) {
 // as far as its text says, or else itself.
 func (t *tree) where(name string) any {
 	type file struct {
-		tree *tree
+		in   any
 		path string
 	}
-	var in any = file{t, name}
+	if t.mounts == nil {
+		return file{t, name}
+	}
+	t.mounts.once.Do(t.mounts.read)
+	var in any = file{t.mounts, name}
 	longest := 0
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, far := range t.far {
+	for _, far := range t.mounts.far {
 		if far.id != 0 && len(far.point) >= longest && (name == far.point || strings.HasPrefix(name, far.point+"/")) {
 			in, longest = far.id, len(far.point)
 		}
@@ -316,10 +336,11 @@ func (t *tree) where(name string) any {
 // statuses is what is to be known of a file.
 const statuses = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
 
-// statMemory says of a file what the kernel has in memory.
-func statMemory(dirfd int, path string, flags int) (st unix.Statx_t, err error) {
+// statMemory says of a file what the kernel has in memory. Sizes and times are not
+// for what may have a server: cifs writes to it, to know them.
+func statMemory(dirfd int, path string, flags, what int) (st unix.Statx_t, err error) {
 	err = retry(func() error {
-		return unix.Statx(dirfd, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, statuses, &st)
+		return unix.Statx(dirfd, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, what, &st)
 	})
 	return st, os.NewSyscallError("statx", err)
 }
@@ -568,6 +589,23 @@ func StatPath(path string, follow bool) (FileStat, error) {
 	defer unix.Close(fd)
 	st, err := StatFD(fd)
 	return st, pathError("stat", path, err)
+}
+
+// Readlink returns the text of the link at path.
+func Readlink(path string) (string, error) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC}
+	t := ownTree()
+	fd, err := t.openPath(path, how)
+	if errors.Is(err, ErrServer) {
+		a, err := t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how, do: askText})
+		return string(a.data), pathError("readlink", path, err)
+	}
+	if err != nil {
+		return "", pathError("readlink", path, err)
+	}
+	defer unix.Close(fd)
+	text, err := ReadlinkAt(fd, "")
+	return text, pathError("readlink", path, err)
 }
 
 // ReadDir returns the names in the directory at path, sorted.

@@ -68,3 +68,19 @@ func TestNoAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A link has the same text whoever reads it.
+func TestReadlink(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("somewhere", link); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := Readlink(link); err != nil || text != "somewhere" {
+		t.Errorf("here: %q, %v", text, err)
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC}
+	a, err := (&tree{root: unix.AT_FDCWD}).ask(question{dirfd: unix.AT_FDCWD, name: link, how: how, do: askText})
+	if err != nil || string(a.data) != "somewhere" {
+		t.Errorf("apart: %q, %v", a.data, err)
+	}
+}

@@ -53,27 +53,31 @@ type Place struct {
 	DevMinor     uint32
 }
 
-// KindAt is [KindOf] of the file at path, by what the kernel has in memory, or "". It
-// follows links, and opens nothing.
+// KindAt is [KindOf] of the file at path, or "". It follows links, and opens
+// nothing.
 func KindAt(path string) string {
-	var st unix.Statx_t
-	if err := retry(func() error {
-		return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
-	}); err != nil {
+	st, err := StatPath(path, true)
+	if err != nil {
 		return ""
 	}
-	return KindOf(uint32(st.Mode))
+	return KindOf(st.Mode)
 }
 
 // Statx says where path is, by what the kernel has in memory: no server is
 // asked. It follows links.
 func Statx(path string) (Place, error) {
-	var st unix.Statx_t
-	err := retry(func() error {
-		return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st)
-	})
+	at, name, flags := unix.AT_FDCWD, path, 0
+	if !strings.HasPrefix(path, "/proc/") { // a link there leads to what is open already
+		fd, err := OpenWay(path, true)
+		if err != nil {
+			return Place{}, pathError("statx", path, err)
+		}
+		defer unix.Close(fd)
+		at, name, flags = fd, "", unix.AT_EMPTY_PATH
+	}
+	st, err := statMemory(at, name, flags, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID)
 	if err != nil {
-		return Place{}, &os.PathError{Op: "statx", Path: path, Err: err}
+		return Place{}, pathError("statx", path, err)
 	}
 	p := Place{Major: st.Dev_major, Minor: st.Dev_minor, IsBlock: st.Mode&unix.S_IFMT == unix.S_IFBLK, DevMajor: st.Rdev_major, DevMinor: st.Rdev_minor}
 	if st.Mask&unix.STATX_MNT_ID != 0 {

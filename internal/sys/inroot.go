@@ -44,15 +44,14 @@ func OpenInRootAnswering(root int, path string) (int, error) {
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	t := ownTree()
-	if t.hasRoot(root) {
+	if ownTree().hasRoot(root) {
 		same := how
 		same.Resolve |= unix.RESOLVE_NO_XDEV
 		if fd, err := openat2(root, path, &same); !errors.Is(err, unix.EXDEV) {
 			return fd, err
 		}
 	}
-	if _, err := t.ask(question{dirfd: root, name: path, how: how}); err != nil {
+	if _, err := (&tree{root: root}).ask(question{dirfd: root, name: path, how: how}); err != nil {
 		return -1, err
 	}
 	return OpenInRoot(root, path, true)

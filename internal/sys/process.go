@@ -303,15 +303,15 @@ func ReadBeneath(root int, path string, most int) ([]byte, error) {
 		return nil, &fs.PathError{Op: op, Path: "/" + strings.TrimLeft(path, "/"), Err: err}
 	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	near, err, t := -1, error(ErrServer), ownTree()
-	if t.hasRoot(root) {
+	near, err := -1, error(ErrServer)
+	if ownTree().hasRoot(root) {
 		same := how
 		same.Resolve |= unix.RESOLVE_NO_XDEV
 		near, err = openat2(root, path, &same)
 	}
 	if errors.Is(err, ErrServer) || errors.Is(err, unix.EXDEV) {
 		how.Flags = unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-		a, err := t.ask(question{dirfd: root, name: path, how: how, do: askContent, most: most})
+		a, err := (&tree{root: root}).ask(question{dirfd: root, name: path, how: how, do: askContent, most: most})
 		switch {
 		case err != nil:
 			return fail("open", err)

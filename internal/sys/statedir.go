@@ -31,7 +31,7 @@ func OpenKernelDir(path string) (StateDir, error) { return openTop(path, nil) }
 // mounted below it. If it is "", others may mount there what they like: then
 // nothing is opened but by a process apart.
 func OpenStateRoot(path, mountinfo string) (StateDir, error) {
-	d, err := openTop(path, &tree{mountinfo: mountinfo})
+	d, err := openTop(path, &tree{mounts: mountsIn(mountinfo)})
 	if err == nil {
 		d.tree.root = d.fd
 	}
@@ -194,9 +194,9 @@ func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 	if !follow {
 		how.Flags |= unix.O_NOFOLLOW
 	}
-	if d.fd >= 0 && d.tree.mountinfo != "" && !follow && !strings.Contains(path, "/") {
+	if d.fd >= 0 && d.tree.mounts != nil && !follow && !strings.Contains(path, "/") {
 		// No other mount is on the way, and of one at its end no server is asked.
-		st, err := statMemory(d.fd, path, unix.AT_SYMLINK_NOFOLLOW)
+		st, err := statMemory(d.fd, path, unix.AT_SYMLINK_NOFOLLOW, statuses)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", path, err)
 		}
@@ -276,7 +276,7 @@ func (d StateDir) above(yield func(FileStatus, error) bool) {
 		}
 	}()
 	for range mostAbove {
-		st, err := statMemory(fd, "", unix.AT_EMPTY_PATH)
+		st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, statuses)
 		if !yield(statusOfX(&st), err) {
 			return
 		}
