@@ -2,7 +2,11 @@ package inspect_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -58,5 +62,43 @@ func BenchmarkNaming(b *testing.B) {
 			}
 			b.ReportMetric(float64(naming.Microseconds())/float64(b.N), "µs-naming/op")
 		})
+	}
+}
+
+// A daemon runs its own program, from where root alone can put it.
+func TestIsDaemon(t *testing.T) {
+	nstest.Need(t, "root", "sleep")
+	program, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not below /tmp, where others can make a directory.
+	roots, err := os.MkdirTemp("/var/lib", "nstest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(roots)
+	own, link := filepath.Join(roots, "dockerd"), filepath.Join(t.TempDir(), "dockerd")
+	if err := errors.Join(os.Chmod(roots, 0o755), os.WriteFile(own, text, 0o755), os.Symlink(program, link)); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{own: true, link: false} {
+		cmd := exec.Command(path, "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		snap, err := inspect.Scan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := snap.Containers().IsDaemon(cmd.Process.Pid, "dockerd"); got != want {
+			t.Errorf("%s: %t", path, got)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 	}
 }

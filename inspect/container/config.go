@@ -84,6 +84,19 @@ func (s *Set) HasRoot(c *Container, conf *Config, dev, ino uint64) (is bool) {
 	return is && err == nil
 }
 
+// IsDaemon reports whether a process is root's, of the host, and runs the program of
+// that name from where root alone can put one: what it is called and as which user it
+// runs anybody can arrange, by a set-user-ID program.
+func (s *Set) IsDaemon(pid int, program string) bool {
+	id, err := newIdentifier(s.host)
+	if err != nil {
+		return false
+	}
+	defer id.close()
+	id.host = s.Host
+	return id.speaks(pid, []string{program}) == Root
+}
+
 // find calls do with a finder where the engine of c is.
 func (s *Set) find(c *Container, do func(*finder)) error {
 	id, err := newIdentifier(s.host)

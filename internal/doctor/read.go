@@ -229,7 +229,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 		switch {
 		case d.Comm == "dockerd" && docker && d.UID == 0:
 			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
-				if !h.ofHost(pid) {
+				if !h.Snapshot.Containers().IsDaemon(pid, "dockerd") {
 					continue // Docker in a container keeps its own
 				}
 				p, _ := h.Snapshot.Process(pid)
@@ -240,16 +240,10 @@ func (h *Host) readDaemons(ctx context.Context) {
 				}
 				h.Docker = Docker{Started: d.Start, Changed: changed}
 			}
-		case d.Comm == "crio" && d.UID == 0 && h.ofHost(pid):
+		case d.Comm == "crio" && d.UID == 0 && h.Snapshot.Containers().IsDaemon(pid, "crio"):
 			h.Holders[pid] = Holder{Detail: d}
 		}
 	}
-}
-
-// ofHost reports whether a process is in no container.
-func (h *Host) ofHost(pid int) bool {
-	p, ok := h.Snapshot.Process(pid)
-	return ok && h.Snapshot.ContainerOf(p).Container == nil
 }
 
 // dockerRoot returns where a daemon of Docker's keeps its state.
