@@ -45,6 +45,9 @@ func TestDeafHost(t *testing.T) {
 		"/etc":            "ls",
 	} {
 		t.Run(strings.ReplaceAll(dir[1:], "/", " "), func(t *testing.T) {
+			if told == "containers" {
+				likeDocker(t)
+			}
 			f := newFuse(t)
 			defer f.end()
 			inPrivate(t, func() error {
@@ -88,6 +91,28 @@ func TestDeafHost(t *testing.T) {
 				return nil
 			})
 		})
+	}
+}
+
+// likeDocker starts a process in a control group as Docker makes them.
+func likeDocker(t *testing.T) {
+	t.Helper()
+	dir := fmt.Sprintf("/sys/fs/cgroup/pids/docker/%064x", os.Getpid())
+	if _, err := os.Stat("/sys/fs/cgroup/pids"); err != nil {
+		dir = strings.Replace(dir, "/pids", "", 1)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // of a cgroup
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		until(t, dir+" is removed", func() bool { return os.Remove(dir) == nil })
+		os.Remove(filepath.Dir(dir)) // which may be another's
+	})
+	cmd := exec.Command("cat")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
+	pid := start(t, cmd).Process.Pid
+	if err := os.WriteFile(dir+"/cgroup.procs", []byte(fmt.Sprint(pid)), 0); err != nil {
+		t.Fatal(err)
 	}
 }
 
