@@ -208,6 +208,7 @@ type Mortality struct {
 type Docker struct {
 	Started time.Time // when the daemon started, or zero if none runs
 	Changed time.Time // when a container was last made, started, ended or removed
+	Silent  bool      // that is not known: its state does not answer
 }
 
 // A Confinement is what limits a process, of /proc/pid/status.

@@ -316,6 +316,11 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: %s", c.what, brief(f))
 		}
 	}
+	// Of a state that does not answer nothing is concluded.
+	h.Docker = Docker{Started: now.Add(-time.Hour), Silent: true}
+	if f := one(dead("docker", "/run/docker/netns/0a1b2c3d4e5f", time.Minute, pin.ErrUnmounted)); f.Fix != "" {
+		t.Error("silent:", brief(f))
+	}
 	h.Docker = Docker{}
 	if f := one(dead("docker", "/run/docker/netns/0a1b2c3d4e5f", time.Minute, pin.ErrUnmounted)); f.Severity != Warning {
 		t.Error("no daemon:", brief(f))

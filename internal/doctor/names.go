@@ -50,6 +50,9 @@ func names(h *Host) (found []Finding) {
 			} else if n.By == "docker" && swarm(n.Set) {
 				f.Severity, r = Note, remedy{}
 				f.What += ", which Docker will use again"
+			} else if n.By == "docker" && h.Docker.Silent {
+				r.no = true
+				f.Evidence = append(f.Evidence, "whether Docker is about to remove it is not known: its state could not be read")
 			} else if h.dockerSweeps(n) {
 				f.Severity, r = Note, remedy{}
 				f.What += ", which Docker removes within a minute"

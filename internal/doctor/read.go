@@ -238,7 +238,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 				if err != nil {
 					h.gap(0, "state of Docker", err)
 				}
-				h.Docker = Docker{Started: d.Start, Changed: changed}
+				h.Docker = Docker{Started: d.Start, Changed: changed, Silent: err != nil}
 			}
 		case d.Comm == "crio" && d.UID == 0 && h.Snapshot.Containers().IsDaemon(pid, "crio"):
 			h.Holders[pid] = Holder{Detail: d}
