@@ -152,7 +152,12 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 		return c.unpackAll(ctx, r, to)
 	}
 	far := half{far: true, do: func(p *os.File) error { return to.By.do(ctx, c, request{Do: doUnpack, Place: to}, p) }}
-	return c.between(ctx, half{do: func(w *os.File) error { return c.pump(ctx, w, r) }}, far)
+	return c.between(ctx, half{do: func(w *os.File) error {
+		return c.pump(ctx, writing(func(b []byte) (int, error) {
+			n, err := w.Write(b)
+			return n, stream(err)
+		}), r)
+	}}, far)
 }
 
 // A half is one of the two sides.
@@ -214,6 +219,11 @@ func (c *Copier) between(ctx context.Context, from, to half) error {
 	return src
 }
 
+// writing is an [io.Writer] that is one function.
+type writing func(b []byte) (int, error)
+
+func (w writing) Write(b []byte) (int, error) { return w(b) }
+
 // pump copies all there is to read.
 func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) error {
 	buf := make([]byte, block)
@@ -224,7 +234,7 @@ func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) error {
 		n, err := from.Read(buf)
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
-				return streamError{err}
+				return err
 			}
 		}
 		if err == io.EOF {

@@ -375,7 +375,11 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 			if most > 0 && h.Size > most {
 				return errNoRoom
 			}
-			return c.write(ctx, f, in)
+			return c.pump(ctx, writing(func(b []byte) (int, error) {
+				n, err := f.Write(b)
+				c.Bytes.Add(int64(n))
+				return n, err
+			}), in)
 		})
 	case tar.TypeSymlink:
 		return c.putLink(h.Linkname, st, at, false)
@@ -426,27 +430,4 @@ func (c *Copier) linkTo(dir int, name string, at spot) error {
 	defer c.drop(u)
 	c.Files.Add(1)
 	return c.settle(u.name, at)
-}
-
-// write writes all there is to read.
-func (c *Copier) write(ctx context.Context, to io.Writer, from io.Reader) error {
-	buf := make([]byte, block)
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		n, err := from.Read(buf)
-		if n > 0 {
-			if _, err := to.Write(buf[:n]); err != nil {
-				return err
-			}
-			c.Bytes.Add(int64(n))
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return sourceError{err}
-		}
-	}
 }
