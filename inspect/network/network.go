@@ -14,7 +14,9 @@
 // [Dial] is in the namespace, on a thread that is thrown away, and what a Conn
 // reads can be read from any goroutine. [Dial] needs CAP_SYS_ADMIN in the user
 // namespace that owns the network namespace, and in the caller's, unless it is
-// the caller's own network namespace. To read from there on takes no privileges.
+// the caller's own network namespace; or else that the caller has made that user
+// namespace, as of a rootless container: then a process that joins both makes the
+// sockets. To read from there on takes no privileges.
 //
 // [Survey] reads all network namespaces of a snapshot, and tells which interfaces
 // belong together.
@@ -28,6 +30,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/mdlayher/netlink"
@@ -41,6 +44,9 @@ type Conn struct {
 	diag   *netlink.Conn // sockets: sock_diag(7)
 	counts *os.File      // how many sockets there are: /proc/net/protocols
 	ns     *os.File      // the namespace, or nil for the caller's own
+	// outpost makes the sockets, where no thread of the caller's may be in the
+	// namespace; else nil.
+	outpost *sys.Outpost
 }
 
 // Families of netlink(7).
@@ -56,7 +62,7 @@ func Dial(ns *os.File) (*Conn, error) {
 	c := &Conn{ns: ns}
 	err := sys.OnThread(func() error {
 		if ns != nil {
-			if err := sys.JoinNetns(int(ns.Fd())); err != nil {
+			if err := c.join(); err != nil {
 				return err
 			}
 		}
@@ -69,9 +75,26 @@ func Dial(ns *os.File) (*Conn, error) {
 	return c, nil
 }
 
+// join has the calling thread join the namespace of c, or starts a process that has.
+func (c *Conn) join() error {
+	err := sys.JoinNetns(int(c.ns.Fd()))
+	if errors.Is(err, fs.ErrPermission) && sys.MayOutpost(int(c.ns.Fd())) {
+		var e error
+		if c.outpost, e = sys.NewNetOutpost(int(c.ns.Fd())); e == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // openRoute and openDiag open what c reads through, unless that is done. The
-// calling thread is in the namespace, or all of it is open.
+// calling thread is in the namespace, or there is a process that is, or all of it is
+// open.
 func (c *Conn) openRoute() (err error) {
+	if c.route == nil && c.outpost != nil {
+		c.route, err = dialFrom(c.outpost, netlinkRoute)
+		return err
+	}
 	if c.route == nil {
 		// Strict: the kernel refuses what it does not understand, instead of
 		// answering something else, and says why.
@@ -83,11 +106,16 @@ func (c *Conn) openRoute() (err error) {
 }
 
 func (c *Conn) openDiag() (err error) {
+	if c.diag == nil && c.outpost != nil {
+		c.diag, err = dialFrom(c.outpost, netlinkSockDiag)
+		c.counts, _ = os.Open(c.proc("protocols"))
+		return err
+	}
 	if c.diag == nil {
 		if c.diag, err = netlink.Dial(netlinkSockDiag, nil); err != nil {
 			return fmt.Errorf("sock_diag socket: %w", err)
 		}
-		c.counts, _ = os.Open("/proc/thread-self/net/protocols") // without it more is asked for
+		c.counts, _ = os.Open(c.proc("protocols")) // without it more is asked for
 	}
 	return nil
 }
@@ -100,6 +128,18 @@ func (c *Conn) Close() {
 		}
 	}
 	c.counts.Close() // which may be nil
+	if c.outpost != nil {
+		c.outpost.Close()
+	}
+}
+
+// proc returns the path of /proc/net/NAME of the namespace of c, for the calling
+// thread if that is in it.
+func (c *Conn) proc(name string) string {
+	if c.outpost != nil {
+		return fmt.Sprintf("/proc/%d/net/%s", c.outpost.PID(), name)
+	}
+	return "/proc/thread-self/net/" + name
 }
 
 // most is how often a dump is tried anew that was interrupted by a change.

@@ -42,12 +42,12 @@ func (c *Conn) inUse() map[string]int {
 func (c *Conn) procNet(name string, f func(line string)) error {
 	var b []byte
 	err := sys.OnThread(func() (err error) {
-		if c.ns != nil {
+		if c.ns != nil && c.outpost == nil {
 			if err := sys.JoinNetns(int(c.ns.Fd())); err != nil {
 				return err
 			}
 		}
-		b, err = os.ReadFile("/proc/thread-self/net/" + name)
+		b, err = os.ReadFile(c.proc(name))
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

@@ -123,11 +123,11 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 // if it cannot.
 func readOne[T any](file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error)) (*T, error) {
 	defer file.Close()
-	if err := sys.JoinNetns(int(file.Fd())); err != nil {
-		return nil, err
-	}
 	c := &Conn{ns: file}
 	defer c.Close()
+	if err := c.join(); err != nil {
+		return nil, err
+	}
 	answer, err := read(c, ns)
 	return &answer, err
 }

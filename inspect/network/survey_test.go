@@ -411,10 +411,6 @@ func TestOrdinaryUserReadsHisOwn(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	box := nstest.Sandbox(t, "user", "net")
-	if c, err := Dial(openOf(t, box.PID)); !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("another's: %v, %v", c, err)
-	}
 }
 
 func TestLinkByName(t *testing.T) {
@@ -476,5 +472,42 @@ func TestNear(t *testing.T) {
 				t.Errorf("sandbox %d: %s leads to %s, want %s", n, i.Link.Name, got, want[i.Link.Name])
 			}
 		}
+	}
+}
+
+// A user reads the network of a user namespace that they made, which no thread of
+// theirs can join.
+func TestOwnUserNamespace(t *testing.T) {
+	nstest.Need(t, "userns")
+	box := nstest.Sandbox(t, "user", "net")
+	c, err := Dial(openOf(t, box.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	links, err := c.Links()
+	if err != nil || len(links) == 0 || links[0].Name != "lo" {
+		t.Errorf("links %+v, %v", links, err)
+	}
+	if routes, err := c.Routes(); err != nil {
+		t.Errorf("routes %v, %v", routes, err)
+	}
+	if _, err := List(Internet | Unix | RawSockets).Sockets(c); err != nil {
+		t.Error(err)
+	}
+	snap, err := inspect.Scan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, ok := snap.Find(box.Ino["net"])
+	if !ok {
+		t.Fatal("the namespace was not found")
+	}
+	all, gaps := Interfaces(t.Context(), snap, []*inspect.Namespace{ns})
+	if len(all) == 0 || len(gaps) > 0 {
+		t.Errorf("interfaces %v, gaps %v", all, gaps)
+	}
+	if all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{ns}, Internet|Unix|RawSockets); len(gaps) > 0 {
+		t.Errorf("sockets %v, gaps %v", all, gaps)
 	}
 }

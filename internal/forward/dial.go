@@ -47,20 +47,11 @@ type socket struct {
 func newDialer(ns *os.File) (*dialer, error) {
 	d, err := newThread(ns)
 	if ns != nil && errors.Is(err, fs.ErrPermission) {
-		if o, e := newOutpost(int(ns.Fd())); e == nil {
+		if o, e := sys.NewNetOutpost(int(ns.Fd())); e == nil {
 			return &dialer{outpost: o}, nil
 		}
 	}
 	return d, err
-}
-
-func newOutpost(ns int) (*sys.Outpost, error) {
-	owner, err := sys.Owner(ns)
-	if err != nil {
-		return nil, err
-	}
-	defer sys.CloseFD(owner)
-	return sys.NewOutpost([]sys.Join{{FD: owner, Flag: sys.CLONE_NEWUSER}, {FD: ns, Flag: sys.CLONE_NEWNET}})
 }
 
 func newThread(ns *os.File) (*dialer, error) {

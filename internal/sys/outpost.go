@@ -78,6 +78,33 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	return o, nil
 }
 
+// NewNetOutpost starts a process in a network namespace that the caller may join only
+// from the user namespace that owns it, as the user may who made that. No thread of
+// this program can join that one.
+func NewNetOutpost(netns int) (*Outpost, error) {
+	owner, err := Owner(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer CloseFD(owner)
+	return NewOutpost([]Join{{FD: owner, Flag: CLONE_NEWUSER}, {FD: netns, Flag: CLONE_NEWNET}})
+}
+
+// MayOutpost reports whether [NewNetOutpost] is likely to be permitted: the caller
+// has made the user namespace that owns the network namespace.
+func MayOutpost(netns int) bool {
+	owner, err := Owner(netns)
+	if err != nil {
+		return false
+	}
+	defer CloseFD(owner)
+	uid, err := CreatorUID(owner)
+	return err == nil && uid == uint32(os.Geteuid())
+}
+
+// PID returns that of the process.
+func (o *Outpost) PID() int { return o.pid }
+
 // The layout of a message with one descriptor, see cmsg(3) and recvmsg(2).
 const (
 	cmsgHeader = 16
@@ -124,11 +151,37 @@ func (s *Script) makeSockets(conn int) {
 }
 
 // Socket makes a socket there, as [NewSocket] does here.
-func (o *Outpost) Socket(kind SocketKind) (int, error) { return o.socket(kind.numbers()) }
+func (o *Outpost) Socket(kind SocketKind) (int, error) {
+	family, typ := kind.numbers()
+	return o.socket(family, typ, 0)
+}
 
-func (o *Outpost) socket(family, typ int) (int, error) {
+// Netlink makes a socket of netlink(7) there, and returns its port too.
+func (o *Outpost) Netlink(family int) (socket *os.File, port uint32, err error) {
+	fd, err := o.socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, family)
+	if err != nil {
+		return nil, 0, err
+	}
+	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	if err == nil {
+		// As the library does that makes the others: the kernel refuses what it does
+		// not understand.
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
+	}
+	var name unix.Sockaddr
+	if err == nil {
+		name, err = unix.Getsockname(fd)
+	}
+	if at, ok := name.(*unix.SockaddrNetlink); ok && err == nil {
+		return os.NewFile(uintptr(fd), "netlink"), at.Pid, nil
+	}
+	CloseFD(fd)
+	return nil, 0, err
+}
+
+func (o *Outpost) socket(family, typ, protocol int) (int, error) {
 	var request []byte
-	for _, arg := range []int{family, typ, 0} {
+	for _, arg := range []int{family, typ, protocol} {
 		request = binary.NativeEndian.AppendUint64(request, uint64(arg))
 	}
 	o.mu.Lock()

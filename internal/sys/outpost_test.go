@@ -28,7 +28,7 @@ func TestOutpost(t *testing.T) {
 			t.Errorf("%d %d %d, %v, %v", domain, typ, flags, err, e)
 		}
 		unix.Close(fd)
-		if _, err := o.socket(9999, unix.SOCK_STREAM); !errors.Is(err, unix.EAFNOSUPPORT) {
+		if _, err := o.socket(9999, unix.SOCK_STREAM, 0); !errors.Is(err, unix.EAFNOSUPPORT) {
 			t.Fatal(err)
 		}
 	}
