@@ -86,6 +86,15 @@ func sameDescription(a, b int) bool {
 	return errno != 0 || r == 0
 }
 
+// OwnFiles reports whether two tasks are known to have tables of descriptors of their
+// own, as the threads of a process seldom have; see kcmp(2). Without that call
+// (CONFIG_KCMP), or the right to look at them, it says no.
+func OwnFiles(a, b int) bool {
+	const kcmpFiles = 2
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
+	return errno == 0 && r != 0
+}
+
 // GrowPipe makes a pipe as large as an ordinary user may have it. It is only a
 // wish: there may be too many large pipes.
 func GrowPipe(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20) }
