@@ -5,11 +5,11 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/sys"
 )
 
 // A thread may have a table of descriptors of its own: what it has open holds a
@@ -20,36 +20,36 @@ func TestThreadWithItsOwnFiles(t *testing.T) {
 	var thread func()
 	thread = func() {
 		runtime.LockOSThread() // and the thread ends with this
-		if unix.Gettid() == os.Getpid() {
+		if syscall.Gettid() == os.Getpid() {
 			go thread() // on another one, since this one is locked
 			<-gone
 			runtime.UnlockOSThread()
 			return
 		}
 		defer close(gone)
-		err := unix.Unshare(unix.CLONE_FILES)
+		err := syscall.Unshare(syscall.CLONE_FILES)
 		open := func() (fd int) {
 			if err == nil {
-				fd, err = unix.Open("/proc/thread-self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				fd, err = syscall.Open("/proc/thread-self/ns/net", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 			}
 			return fd
 		}
 		own := open()
 		if err == nil {
-			err = unix.Unshare(unix.CLONE_NEWUTS)
+			err = syscall.Unshare(syscall.CLONE_NEWNET)
 		}
 		fd := open()
 		if err == nil {
-			err = unix.Setns(own, unix.CLONE_NEWUTS)
+			err = sys.JoinNetns(own)
 		}
-		var st unix.Stat_t
+		var st syscall.Stat_t
 		if err == nil {
-			err = unix.Fstat(fd, &st)
+			err = syscall.Fstat(fd, &st)
 		}
 		if err != nil {
 			t.Error(err)
 		}
-		made <- [3]uint64{st.Ino, uint64(unix.Gettid()), uint64(fd)}
+		made <- [3]uint64{st.Ino, uint64(syscall.Gettid()), uint64(fd)}
 		<-stop
 	}
 	go thread()
