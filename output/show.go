@@ -56,7 +56,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	}
 	s.Add("members", v.memberLines(ns, r.Inside)...)
 	s.Add("held by", v.otherHolders(ns)...)
-	s.Add("goes", goesWhen(v.goes(ns, r.Inside), v.Snapshot.Unseen(inspect.AllFacts))...)
+	s.Add("freed", freedText(v.freedWhen(ns, r.Inside), v.Snapshot.Unseen(inspect.AllFacts))...)
 	s.Facts = append(s.Facts, v.InsideFacts(r)...)
 	return s
 }
@@ -258,32 +258,32 @@ func (v *View) hold(h inspect.Holder, ns *inspect.Namespace) string {
 	return word + v.namespace(h.Nested)
 }
 
-// What [View.goes] says where there is no condition.
+// What [View.freedWhen] says where there is no condition.
 const (
-	goesNever   = "never: it is the initial one"
-	goesUnknown = "nothing was found that holds it: it may have gone by now, or be held where nobody can look"
+	freedNever   = "never: it is the initial one"
+	freedUnknown = "nothing was found that holds it: it may be gone by now, or be held where nobody can look"
 )
 
-// goes says what it takes for a namespace to go: all that holds it has to let
-// go, in words that tell what to do for each.
-func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
+// freedWhen returns what has to happen before the kernel frees a namespace: all that
+// holds it has to let go. The words say what to do for each.
+func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	if ns.Initial() {
-		return []string{goesNever}
+		return []string{freedNever}
 	}
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	switch n := len(ns.Members); {
 	case n == 0:
 	case ns.Type == inspect.PID && in != nil && in.PID != nil && in.PID.Init != 0 && n > 1:
-		add("its first process, %s, has ended, which ends the other %d", v.process(in.PID.Init), n-1)
+		add("its first process, %s, has exited, which ends the other %d", v.process(in.PID.Init), n-1)
 	case n == 1 && ns.Type == inspect.PID:
-		add("%s has ended", v.process(ns.Members[0].PID))
+		add("%s has exited", v.process(ns.Members[0].PID))
 	case n == 1:
-		add("%s has ended or left it", v.process(ns.Members[0].PID))
+		add("%s has exited or left it", v.process(ns.Members[0].PID))
 	case ns.Type == inspect.PID:
-		add("its %d processes have ended", n)
+		add("its %d processes have exited", n)
 	default:
-		add("its %d processes have ended or left it", n)
+		add("its %d processes have exited or left it", n)
 	}
 	fds := make(map[[3]int][]string) // of the kind, the process and the thread
 	var order [][3]int
@@ -291,9 +291,9 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 	for _, h := range ns.Others() {
 		switch h.Kind {
 		case inspect.ByTask:
-			add("thread %d of %s has ended or left it", h.TID, v.process(h.PID))
+			add("thread %d of %s has exited or left it", h.TID, v.process(h.PID))
 		case inspect.ByChildren:
-			add("%s has ended, or makes its children elsewhere", strings.TrimPrefix(v.describe(h), "for children of "))
+			add("%s has exited, or makes its children elsewhere", strings.TrimPrefix(v.describe(h), "for children of "))
 		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			key := [3]int{int(h.Kind), h.PID, h.TID}
 			if fds[key] == nil {
@@ -351,19 +351,19 @@ func (v *View) goes(ns *inspect.Namespace, in *inside.Contents) []string {
 		add("its %d children have gone", children)
 	}
 	if len(lines) == 0 {
-		return []string{goesUnknown}
+		return []string{freedUnknown}
 	}
 	return lines
 }
 
-// goesWhen puts conditions into a sentence, in lines, and says why there may be
+// freedText puts conditions into a sentence, in lines, and says why there may be
 // others.
-func goesWhen(conditions, unseen []string) []string {
-	if conditions[0] == goesNever {
+func freedText(conditions, unseen []string) []string {
+	if conditions[0] == freedNever {
 		return conditions
 	}
 	lines := slices.Clone(conditions)
-	if lines[0] != goesUnknown {
+	if lines[0] != freedUnknown {
 		lines[0] = "when " + lines[0]
 	}
 	if n := len(lines); n > MostLines {

@@ -51,18 +51,18 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-func TestGoesWhen(t *testing.T) {
+func TestFreedText(t *testing.T) {
 	for _, test := range []struct {
 		conditions []string
 		unseen     []string
 		want       []string
 	}{
-		{[]string{goesNever}, []string{"x"}, []string{goesNever}},
-		{[]string{goesUnknown}, nil, []string{goesUnknown}},
+		{[]string{freedNever}, []string{"x"}, []string{freedNever}},
+		{[]string{freedUnknown}, nil, []string{freedUnknown}},
 		{[]string{"a"}, nil, []string{"when a"}},
 		{[]string{"a", "b"}, []string{"x", "y"}, []string{"when a, and", "b", "as far as can be seen: x; y"}},
 	} {
-		if got := goesWhen(slices.Clone(test.conditions), test.unseen); !slices.Equal(got, test.want) {
+		if got := freedText(slices.Clone(test.conditions), test.unseen); !slices.Equal(got, test.want) {
 			t.Errorf("%q: %q; want %q", test.conditions, got, test.want)
 		}
 	}
@@ -70,7 +70,7 @@ func TestGoesWhen(t *testing.T) {
 	for range 100 {
 		many = append(many, "x")
 	}
-	if got := goesWhen(many, nil); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
+	if got := freedText(many, nil); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -94,11 +94,11 @@ func TestGoes(t *testing.T) {
 			t.Errorf("%d was not found", ino)
 			return
 		}
-		if got := strings.Join(v.goes(ns, &inside.Contents{}), "; "); !strings.Contains(got, want) {
-			t.Errorf("%s goes when %q; want %q", ns, got, want)
+		if got := strings.Join(v.freedWhen(ns, &inside.Contents{}), "; "); !strings.Contains(got, want) {
+			t.Errorf("%s is freed when %q; want %q", ns, got, want)
 		}
 	}
-	check(box.Ino["mnt"], "has ended or left it")
+	check(box.Ino["mnt"], "has exited or left it")
 	check(box.ThreadIno["uts"], "thread ")
 	check(box.ChildrenIno["time"], "makes its children elsewhere")
 	for _, h := range box.Held {

@@ -107,11 +107,11 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 	if v.holdersBut(ns, func(inspect.Holder) bool { return false }).state == hidden {
 		holders = Unknown
 	}
-	goes := v.goes(ns, r.Inside)
+	freed := v.freedWhen(ns, r.Inside)
 	if why := v.Snapshot.Unseen(inspect.AllFacts); why != nil && !ns.Initial() {
-		goes = append(goes, asFar(why))
+		freed = append(freed, asFar(why))
 	}
-	o = append(o, Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, Pair{"holders", holders}, Pair{"goes", goes})
+	o = append(o, Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, Pair{"holders", holders}, Pair{"freed_when", freed})
 	return append(o, Pair{"inside", v.insideObject(r)})
 }
 

@@ -97,7 +97,7 @@ func (m IDMap) Identity() bool {
 func (m IDMap) String() string {
 	switch {
 	case len(m) == 0:
-		return "none is mapped: all are nobody"
+		return "no IDs are mapped"
 	case m.Identity():
 		return "all are the same outside"
 	}

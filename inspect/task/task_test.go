@@ -98,7 +98,7 @@ func TestCapsWords(t *testing.T) {
 
 func TestIDMap(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                   "none is mapped: all are nobody",
+		"":                                   "no IDs are mapped",
 		"         0          0 4294967295\n": "all are the same outside",
 		"0 1000 1\n1 100000 65536\n":         "0 is 1000 outside, 1-65536 are 100000-165535 outside",
 		"5 5 10\n":                           "5-14 are the same outside",
