@@ -232,7 +232,7 @@ func TestIDMap(t *testing.T) {
 func TestAccountOf(t *testing.T) {
 	const passwd = "root:x:0:0:root:/root:/bin/bash\nbad:x:7\nrel:x:8:9::home:sh\nnul:x:10:10::/x\x00:/bin/sh\nnobody:x:65534:65533::/:/sbin/nologin\nroot:x:0:0::/:/bin/second\n"
 	for uid, want := range map[uint32]account{
-		0: {0, true, "/root", "/bin/bash"}, 7: {home: "/"}, 8: {9, true, "/", ""}, 9: {home: "/"}, 10: {home: "/"}, 65534: {65533, true, "/", "/sbin/nologin"},
+		0: {0, true, "/root", "/bin/bash", "root"}, 7: {home: "/"}, 8: {9, true, "/", "", "rel"}, 9: {home: "/"}, 10: {home: "/"}, 65534: {65533, true, "/", "/sbin/nologin", "nobody"},
 	} {
 		if got := accountOf([]byte(passwd), uid); got != want {
 			t.Errorf("user %d has %+v; want %+v", uid, got, want)

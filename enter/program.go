@@ -111,6 +111,7 @@ type account struct {
 	gid         uint32
 	known       bool // it is in there
 	home, shell string
+	name        string
 }
 
 // accountOf returns what a passwd(5) file says of uid.
@@ -125,7 +126,7 @@ func accountOf(passwd []byte, uid uint32) (a account) {
 		if err != nil {
 			continue
 		}
-		a.gid, a.known = uint32(gid), true
+		a.gid, a.known, a.name = uint32(gid), true, f[0]
 		if strings.HasPrefix(f[5], "/") {
 			a.home = f[5]
 		}
@@ -239,6 +240,9 @@ func (s *situation) environ(c *Cmd) (env []string) {
 		return s.keepEnv(c, slices.Clone(s.env))
 	default:
 		env = []string{"HOME=" + s.account.home, "SHELL=" + cmp.Or(s.account.shell, "/bin/sh")}
+		if s.account.name != "" {
+			env = append(env, "USER="+s.account.name, "LOGNAME="+s.account.name)
+		}
 		if v := value(s.env, "TERM"); v != "" && s.terminal {
 			env = append(env, "TERM="+v)
 		}

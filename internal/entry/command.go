@@ -315,7 +315,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		c.Target, c.NetnsName = found.Process, found.Netns
 		if found.terms != nil {
 			c.GivenEnv = found.terms.Env
-			if o.UID == nil && o.GID == nil && !o.FollowUID && !o.Privileged {
+			if o.UID == nil && o.GID == nil && o.userName == "" && !o.FollowUID && !o.Privileged {
 				o.other = found.other()
 			}
 		}
@@ -373,6 +373,9 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		if t == inspect.Net && of.Netns != "" {
 			c.NetnsName = of.Netns
 		}
+	}
+	if err := o.lookUpUser(c); err != nil {
+		return e, err
 	}
 	if c.Tools, err = o.tools(e, find); err != nil {
 		return e, err
@@ -450,7 +453,7 @@ func (o *Options) check(found *Found, all bool) error {
 		return usagef("--root, --wd, --env, --net-socket, --join-cgroup, --follow-context and follow need a process as target")
 	case (o.Dir || o.DirPath != "") && o.InnerDir != "":
 		return usagef("--wd and --wdns exclude each other")
-	case o.Preserve && (o.UID != nil || o.GID != nil || o.FollowUID || o.FollowGID):
+	case o.Preserve && (o.UID != nil || o.GID != nil || o.userName != "" || o.groupName != "" || o.FollowUID || o.FollowGID):
 		return usagef("--preserve-credentials and --setuid or --setgid exclude each other")
 	}
 	for t, from := range o.Namespaces {

@@ -48,24 +48,26 @@ type Options struct {
 	MountProc        bool
 	NetnsFiles       bool
 	UID, GID         *uint32
-	FollowUID        bool
-	FollowGID        bool
-	Preserve         bool
-	KeepCaps         bool
-	TargetEnv        bool
-	KeepEnv, AddEnv  []string
-	NoFork           bool
-	JoinCgroup       bool
-	FollowContext    bool
-	Privileged       bool
-	AllowMissing     []string
-	RawStdio         bool
-	KeepFDs          bool
-	KillChild        syscall.Signal
-	DryRun           bool
-	Wait             time.Duration // for a target to run
-	Help             bool
-	Program          []string
+	// userName and groupName are to be looked up, where the program will be.
+	userName, groupName string
+	FollowUID           bool
+	FollowGID           bool
+	Preserve            bool
+	KeepCaps            bool
+	TargetEnv           bool
+	KeepEnv, AddEnv     []string
+	NoFork              bool
+	JoinCgroup          bool
+	FollowContext       bool
+	Privileged          bool
+	AllowMissing        []string
+	RawStdio            bool
+	KeepFDs             bool
+	KillChild           syscall.Signal
+	DryRun              bool
+	Wait                time.Duration // for a target to run
+	Help                bool
+	Program             []string
 
 	run bool // the command is nstool-run(1)
 }
@@ -192,18 +194,24 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "setuid", Short: "S", Arg: "UID|follow", Group: "Credentials",
-		Help: "become user UID, or the target's",
+		Name: "setuid", Short: "S", Arg: "USER[:GROUP]|follow", Group: "Credentials",
+		Help: "become USER, a number or a name of /etc/passwd inside, or the target's",
 		set: func(o *Options, arg string) (err error) {
-			o.UID, o.FollowUID, err = identity(arg)
+			user, group, both := strings.Cut(arg, ":")
+			if both {
+				if o.GID, o.FollowGID, o.groupName, err = identity(group, "a group"); err != nil {
+					return err
+				}
+			}
+			o.UID, o.FollowUID, o.userName, err = identity(user, "a user")
 			return err
 		},
 	},
 	{
-		Name: "setgid", Short: "G", Arg: "GID|follow",
-		Help: "become group GID without supplementary groups, or the target's with its own",
+		Name: "setgid", Short: "G", Arg: "GROUP|follow",
+		Help: "become GROUP without supplementary groups, or the target's with its own",
 		set: func(o *Options, arg string) (err error) {
-			o.GID, o.FollowGID, err = identity(arg)
+			o.GID, o.FollowGID, o.groupName, err = identity(arg, "a group")
 			return err
 		},
 	},
@@ -441,14 +449,18 @@ func number(arg string, most uint64) (int, error) {
 	return int(n), nil
 }
 
-func identity(arg string) (id *uint32, follow bool, err error) {
-	if arg == "follow" {
-		return nil, true, nil
+// identity reads a user or a group: a number, "follow", or else a name.
+func identity(arg, what string) (id *uint32, follow bool, name string, err error) {
+	switch {
+	case arg == "follow":
+		return nil, true, "", nil
+	case arg == "" || strings.ContainsAny(arg, ":/\x00") || arg[0] == '-':
+		return nil, false, "", fmt.Errorf("%q is not %s", arg, what)
+	case arg[0] >= '0' && arg[0] <= '9':
+		id, err = someone(arg)
+		return id, false, "", err
 	}
-	if id, err = someone(arg); err != nil {
-		err = fmt.Errorf(`%w, and not "follow"`, err)
-	}
-	return id, false, err
+	return nil, false, arg, nil
 }
 
 // signals are those that --kill-child is likely to be given.

@@ -225,7 +225,7 @@ func (f written) pidAdvice() string {
 func (f written) apart(next string) string {
 	switch {
 	case f.written == "-u" && f.Optional && isNumeric(next):
-		return "-S UID and -G GID are the user and the group; -u is the uts namespace"
+		return "-S " + next + " is the user; -u is the uts namespace"
 	case f.written == "-e" && strings.Contains(next, "=") && !strings.HasPrefix(next, "/"):
 		return "-e=" + next
 	case f.written == "-w" && strings.HasPrefix(next, "/"):
