@@ -232,7 +232,7 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 		case s.tasks:
 			s.seeThread(p, proc, tid, l)
 		}
-		if s.fds && s.tasks && (zombie || sys.OwnFiles(proc.PID, tid)) {
+		if s.fds && s.tasks && (zombie || s.proc.ours && sys.OwnFiles(proc.PID, tid)) {
 			s.readFDs(p, task, proc, tid)
 		}
 		task.CloseRaw()
