@@ -91,15 +91,23 @@ func NewNetOutpost(netns int) (*Outpost, error) {
 }
 
 // MayOutpost reports whether [NewNetOutpost] is likely to be permitted: the caller
-// has made the user namespace that owns the network namespace.
+// has made the user namespace that owns the network namespace, or one that encloses
+// it. See user_namespaces(7).
 func MayOutpost(netns int) bool {
-	owner, err := Owner(netns)
-	if err != nil {
-		return false
+	ns, err := Owner(netns)
+	for err == nil {
+		uid, e := CreatorUID(ns)
+		up, above := Parent(ns)
+		CloseFD(ns)
+		if e == nil && uid == uint32(os.Geteuid()) {
+			if above == nil {
+				CloseFD(up)
+			}
+			return true
+		}
+		ns, err = up, above // the kernel allows 32 in one another
 	}
-	defer CloseFD(owner)
-	uid, err := CreatorUID(owner)
-	return err == nil && uid == uint32(os.Geteuid())
+	return false
 }
 
 // PID returns that of the process.
