@@ -358,7 +358,7 @@ func removeAll(dir int, name string, depth int) {
 	if sys.Unlink(dir, name) == nil || depth > deepest+2 {
 		return
 	}
-	_ = sys.ChmodAt(dir, name, 0o700) // it may have got its permissions already
+	_ = sys.ChmodDirAt(dir, name, 0o700) // it may have got its permissions already
 	fd, err := sys.OpenSameMount(dir, name)
 	if err != nil {
 		return

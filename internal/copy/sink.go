@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"syscall"
@@ -298,8 +299,11 @@ func (k *sink) takeTwin(ctx context.Context, f frame, at spot) error {
 		return at.failed(err)
 	}
 	defer from.Close()
-	return k.putFile(at, f.stat, func(to *os.File, _ int64) error {
-		_, err := io.Copy(to, from)
+	return k.putFile(at, f.stat, func(to *os.File, most int64) error {
+		if most == 0 {
+			most = math.MaxInt64
+		}
+		_, err := copyMost(to, from, most, errNoRoom)
 		return err
 	})
 }

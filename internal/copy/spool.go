@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,11 @@ func (c *Copier) overwrite(at spot, st sys.FileStat, old *present, write func(to
 		return err
 	}
 	return c.replaceContent(to, fresh, old.stat.Size, func() (*os.File, func(), error) {
-		f, drop, _, err := c.spool(at, old.stat.Size)
+		f, drop, most, err := c.spool(at, old.stat.Size)
+		if err == nil && most > 0 && old.stat.Size > most {
+			drop()
+			err = errNoRoom
+		}
 		return f, drop, err
 	})
 }
@@ -82,7 +87,7 @@ func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() 
 		return err
 	}
 	defer drop()
-	if err := overwriteWith(kept, to); err != nil {
+	if err := overwriteWith(kept, to, oldSize); err != nil {
 		return fmt.Errorf("keep what is there: %w", cause(err))
 	}
 
@@ -96,8 +101,8 @@ func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() 
 	}
 	c.setBusy(true)
 	defer c.setBusy(false)
-	if err := overwriteWith(to, fresh); err != nil {
-		if e := overwriteWith(to, kept); e != nil {
+	if err := overwriteWith(to, fresh, end); err != nil {
+		if e := overwriteWith(to, kept, oldSize); e != nil {
 			return fmt.Errorf("%w; and what was there is lost: %w", cause(err), cause(e))
 		}
 		return err
@@ -106,18 +111,37 @@ func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() 
 	return nil
 }
 
+var errGrown = errors.New("it has grown meanwhile")
+
 // overwriteWith makes to have what is in from, without a moment in which it is
-// empty.
-func overwriteWith(to, from *os.File) error {
+// empty. More than most bytes are an error: whose file it is may make it as long
+// as a file can be, at no cost.
+func overwriteWith(to, from *os.File, most int64) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	if _, err := to.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	n, err := io.Copy(to, from)
+	n, err := copyMost(to, from, most, errGrown)
 	if err != nil {
 		return err
 	}
 	return to.Truncate(n)
+}
+
+// copyMost copies all there is to read. More than most bytes are that error.
+func copyMost(to io.Writer, from io.Reader, most int64, tooMuch error) (int64, error) {
+	n, err := io.CopyN(to, from, most)
+	if errors.Is(err, io.EOF) {
+		return n, nil
+	}
+	if err != nil {
+		return n, err
+	}
+	var b [1]byte
+	if _, err := io.ReadFull(from, b[:]); !errors.Is(err, io.EOF) {
+		return n, cmp.Or(err, tooMuch)
+	}
+	return n, nil
 }

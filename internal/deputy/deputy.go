@@ -85,7 +85,7 @@ func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error)
 		return nil, err
 	}
 	go func() {
-		_ = sys.Reap(pid)
+		_ = sys.ReapRunning(pid)
 		close(d.gone)
 	}()
 	said, ok := sys.ReadReport(report)

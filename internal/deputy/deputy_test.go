@@ -226,3 +226,26 @@ func TestTooManyFiles(t *testing.T) {
 		f.Close()
 	}
 }
+
+// A deputy that somebody stops is ended: a process of the target's user may send
+// it signals, and who waits for its answer would wait for ever.
+func TestStopped(t *testing.T) {
+	nstest.Need(t, "userns", "busybox")
+	box := nstest.Spec{Types: []string{"user", "mnt"}, Root: true}.Start(t)
+	d, l := ask(t, box.PID, AsFits)
+	var pid int
+	for line := range strings.Lines(l.Status) {
+		_, _ = fmt.Sscanf(line, "Pid: %d", &pid) //nolint:errcheck // most lines are others
+	}
+	if err := sys.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-d.Gone():
+	case <-time.After(10 * time.Second):
+		t.Fatal("it is there, and stopped")
+	}
+	if _, err := d.Receive(&l, 0); err == nil {
+		t.Error("it has answered")
+	}
+}

@@ -115,6 +115,25 @@ func Reap(pid int) error {
 	})
 }
 
+// ReapRunning is [Reap] of a child that is never to stop: if somebody stops it, it
+// is ended. Who may send it signals could else have the caller wait for ever, and
+// leave it behind.
+func ReapRunning(pid int) error {
+	for {
+		var ws unix.WaitStatus
+		err := retry(func() error {
+			_, err := unix.Wait4(pid, &ws, unix.WALL|unix.WUNTRACED, nil)
+			return err
+		})
+		if err != nil || !ws.Stopped() {
+			return err
+		}
+		if err := Kill(pid, unix.SIGKILL); err != nil {
+			return err
+		}
+	}
+}
+
 // Kill sends a signal to a process that the caller has not reaped.
 func Kill(pid int, signal syscall.Signal) error {
 	if err := unix.Kill(pid, signal); err != nil {

@@ -124,11 +124,11 @@ func reopenFile(fd, flags int) (*os.File, error) {
 }
 
 // CreateFile makes an empty file at name in dirfd, which must not exist, and
-// opens it for writing.
+// opens it for writing, and for reading back.
 func CreateFile(dirfd int, name string) (f *os.File, err error) {
 	var fd int
 	err = retry(func() error {
-		fd, err = unix.Openat(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		fd, err = unix.Openat(dirfd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		return err
 	})
 	if err != nil {

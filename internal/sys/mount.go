@@ -192,10 +192,17 @@ func Chmod(fd int, perm uint32) error {
 	return change("fchmod", func() error { return unix.Fchmod(fd, perm) })
 }
 
-// ChmodAt sets the permissions of name in dirfd, which must be no symbolic link
-// of anybody else's making.
-func ChmodAt(dirfd int, name string, perm uint32) error {
-	return change("fchmodat", func() error { return unix.Fchmodat(dirfd, name, perm, 0) })
+// ChmodDirAt sets the permissions of the directory name in dirfd, which must be
+// neither a link nor on another mount. The directory itself is changed and not its
+// name, as fchmodat(2) would follow a link that has it by then; fchmodat2(2) is
+// there since Linux 6.6.
+func ChmodDirAt(dirfd int, name string, perm uint32) error {
+	fd, err := openSame(dirfd, name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return change("fchmodat", func() error { return unix.Fchmodat(unix.AT_FDCWD, FDPath(fd), perm, 0) })
 }
 
 // Create makes an empty file at name in dirfd, which must not exist, and opens
