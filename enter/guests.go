@@ -7,27 +7,27 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// guests are the processes in a room. None of them stays when the program has
+// guests are the processes in a tools mount. None of them stays when the program has
 // ended, or this process, however that comes about.
 type guests struct {
-	proc int   // the root of procfs
-	room *room // it holds its mount namespace, so that no other has its number
+	proc       int         // the root of procfs
+	toolsMount *toolsMount // it holds its mount namespace, so that no other has its number
 
 	gone     bool // the keeper has ended by itself: there are none any more
 	alarm    int  // what the watchman reads: a byte is that all is well
 	watchman int  // PID of the process that sees to it if this one is killed
 }
 
-// makeRoom makes the room of a plan, if it has one.
-func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
+// makeToolsMount makes the tools mount of a plan, if it has one.
+func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *guests, err error) {
 	for _, step := range p.steps {
-		if step.room == nil {
+		if step.toolsMount == nil {
 			continue
 		}
-		if err := step.room.build(); err != nil {
+		if err := step.toolsMount.build(); err != nil {
 			return nil, &StepError{Step: step, Call: "mount", Err: err}
 		}
-		g = &guests{proc: s.proc, room: step.room, alarm: -1}
+		g = &guests{proc: s.proc, toolsMount: step.toolsMount, alarm: -1}
 		if len(c.Tools.Sweeper) > 0 {
 			r, w, err := sys.Pipe()
 			if err != nil {
@@ -35,7 +35,7 @@ func (p *plan) makeRoom(c *Cmd, s *situation) (g *guests, err error) {
 			}
 			defer sys.CloseAll(r)
 			g.alarm = w
-			if g.watchman, err = sys.Watch(r, step.room.ns, "/proc/self/exe", c.Tools.Sweeper); err != nil {
+			if g.watchman, err = sys.Watch(r, step.toolsMount.ns, "/proc/self/exe", c.Tools.Sweeper); err != nil {
 				return g, err
 			}
 		}
@@ -49,7 +49,7 @@ func (g *guests) clear(keeper int) {
 	if g == nil {
 		return
 	}
-	sys.KillIn(g.proc, g.room.ns, "mnt", keeper)
+	sys.KillIn(g.proc, g.toolsMount.ns, "mnt", keeper)
 	if keeper != 0 {
 		sys.KillChildren(g.proc, keeper)
 	}
@@ -80,13 +80,13 @@ var errNoRoom = errors.New("not a mount namespace other than the caller's")
 
 // Sweep ends those who are in the mount namespace that was made for tools, which
 // is open as room: see [Tools.Sweeper]. It refuses the caller's own.
-func Sweep(room *os.File) error {
+func Sweep(toolsMount *os.File) error {
 	self, err := Self()
 	if err != nil {
 		return err
 	}
 	defer self.Close()
-	ns := int(room.Fd())
+	ns := int(toolsMount.Fd())
 	own, err := self.proc.OpenNamespace("mnt")
 	if err != nil {
 		return err

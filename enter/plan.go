@@ -60,10 +60,10 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	// Where there are as many processes as may be nobody can be started, but whoever
 	// was started elsewhere can be moved to a cgroup, and take a limit.
 	full := s.full && p.forks && !p.early
-	p.keeper = s.room != nil && p.forks && !p.early && !full
+	p.keeper = s.toolsMount != nil && p.forks && !p.early && !full
 	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !target
 
-	p.add(s.room.steps()...)
+	p.add(s.toolsMount.steps()...)
 	for _, step := range s.first {
 		if full && step.move != nil {
 			p.late = append(p.late, step)
@@ -143,16 +143,16 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 
 	env := s.environ(c)
 	programs, more := s.programs(c, env)
-	if s.terms.file == callersFile && s.room == nil {
+	if s.terms.file == callersFile && s.toolsMount == nil {
 		var err error
 		if programs, err = s.answering(c, programs); err != nil {
 			return nil, err
 		}
 	}
 	p.add(Step{Op: Exec, Text: "run " + describe(c, programs, more), calls: func(x *sys.Script) {
-		if s.room != nil { // it is known now where its programs are
-			env = s.room.environ(c, s)
-			programs = s.room.programs(c, s, env)
+		if s.toolsMount != nil { // it is known now where its programs are
+			env = s.toolsMount.environ(c, s)
+			programs = s.toolsMount.programs(c, s, env)
 		}
 		x.Exec(programs, env)
 	}})
@@ -191,7 +191,7 @@ func (s *situation) joinSteps() (steps []Step) {
 		switch {
 		case p.typ == inspect.User && s.capable:
 			return 3
-		case p.room != nil:
+		case p.toolsMount != nil:
 			return 2
 		case p.typ == inspect.User:
 			return 0
@@ -200,8 +200,8 @@ func (s *situation) joinSteps() (steps []Step) {
 	}
 	slices.SortStableFunc(joins, func(a, b place) int { return rank(a) - rank(b) })
 	for _, j := range joins {
-		if j.room != nil {
-			steps = append(steps, s.enterRoom(j.room))
+		if j.toolsMount != nil {
+			steps = append(steps, s.joinToolsMount(j.toolsMount))
 			continue
 		}
 		step := Step{
@@ -286,7 +286,7 @@ func (s *situation) dirStep(c *Cmd) ([]Step, error) {
 		}
 		fd := s.dir
 		return one(s.dirOf, func(x *sys.Script) { x.Fchdir(x.File(fd)) })
-	case s.room != nil && s.room.view == ViewTools:
+	case s.toolsMount != nil && s.toolsMount.view == ViewTools:
 		return one(TargetDir, func(x *sys.Script) { x.ChdirPlain(TargetDir) })
 	case s.root >= 0:
 		return one("/", func(x *sys.Script) { x.Chdir("/") })

@@ -277,7 +277,7 @@ func TestSearch(t *testing.T) {
 	}
 	// A target may have a PATH of any length.
 	list, more = search("ls", nil, strings.Repeat("/a:", 1<<20)+"/"+strings.Repeat("b", 1<<20))
-	if len(list) != mostPlaces || !more {
+	if len(list) != maxPlaces || !more {
 		t.Errorf("%d places, %v", len(list), more)
 	}
 	if list, _ = search("ls", nil, "/"+strings.Repeat("b", 1<<20)+":/bin"); len(list) != 1 {
@@ -302,7 +302,7 @@ func TestOutermost(t *testing.T) {
 func TestPlanFull(t *testing.T) {
 	limit := Step{Op: Session, Text: "limit"}
 	s := &situation{
-		own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}, room: &room{tools: &Tools{}}, nproc: &limit,
+		own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}, toolsMount: &toolsMount{tools: &Tools{}}, nproc: &limit,
 		first: []Step{{Op: Prepare, Text: "mask"}, {Op: Prepare, Text: "move", move: &move{}}},
 	}
 	words := func(p *plan) string {

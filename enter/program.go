@@ -24,12 +24,12 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 		if err := s.mayHaveEnv(c); err != nil {
 			return fmt.Errorf("take the environment of %s: %w", s.target, err)
 		}
-		b, err := p.ReadFile("environ", mostEnv+1)
+		b, err := p.ReadFile("environ", maxEnv+1)
 		switch {
 		case err == nil && len(b) == 0:
 			err = without(p) // newer kernels say so themselves
-		case len(b) > mostEnv:
-			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, mostEnv)
+		case len(b) > maxEnv:
+			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, maxEnv)
 		}
 		if err != nil && c.TargetEnv {
 			return s.lacking(p, "read the environment", err)
@@ -81,8 +81,8 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 		if s.terms.standing != raised {
 			uid = s.who.outside
 		}
-		text, _ = sys.ReadRegular("/etc/passwd", mostPasswd)
-	case s.room != nil && s.room.view == ViewTools:
+		text, _ = sys.ReadRegular("/etc/passwd", maxPasswd)
+	case s.toolsMount != nil && s.toolsMount.view == ViewTools:
 	default:
 		root := s.root
 		if root < 0 && c.Target != nil && c.Files[inspect.Mnt] == nil {
@@ -93,7 +93,7 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 			s.keep(root)
 		}
 		if root >= 0 {
-			text, _ = sys.ReadBeneath(root, "/etc/passwd", mostPasswd) // whatever it is else, it names no shell
+			text, _ = sys.ReadBeneath(root, "/etc/passwd", maxPasswd) // whatever it is else, it names no shell
 		}
 	}
 	s.account = accountOf(text, uid)
@@ -103,8 +103,8 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// mostPasswd is how much of passwd(5) is read.
-const mostPasswd = 1 << 20
+// maxPasswd is how much of passwd(5) is read.
+const maxPasswd = 1 << 20
 
 // An account is what passwd(5) says of a user.
 type account struct {
@@ -147,9 +147,9 @@ func accountOf(passwd []byte, uid uint32) (a account) {
 // The most that is taken of a target's environment. MAX_ARG_STRLEN of execve(2)
 // is the most that one variable can have.
 const (
-	mostEnv      = 2 << 20
-	mostVariable = 128<<10 - 1
-	mostPlaces   = 512 // to look for a program in
+	maxEnv      = 2 << 20
+	maxVariable = 128<<10 - 1
+	maxPlaces   = 512 // to look for a program in
 )
 
 // splitEnviron reads /proc/pid/environ. What is no variable is left out. whole is
@@ -203,7 +203,7 @@ func (s *situation) environOf(pid int, target *sys.Process) (env []string, ok bo
 	if t, err := statusOf(p, "Uid"); err != nil || t.UID != s.status.UID {
 		return nil, false
 	}
-	b, err := p.ReadFile("environ", mostEnv)
+	b, err := p.ReadFile("environ", maxEnv)
 	if err != nil || len(b) == 0 || p.Alive() != nil {
 		return nil, false
 	}
@@ -335,7 +335,7 @@ func scripts(list []sys.Program) []sys.Program {
 }
 
 // search returns where a program can be: execvp(3) without a look. Of a path no
-// more than mostPlaces directories are taken.
+// more than maxPlaces directories are taken.
 func search(name string, argv []string, path string) (list []sys.Program, more bool) {
 	if strings.Contains(name, "/") {
 		return []sys.Program{{Path: name, Argv: argv}}, false
@@ -347,7 +347,7 @@ func search(name string, argv []string, path string) (list []sys.Program, more b
 		if !strings.HasPrefix(dir, "/") || len(dir)+len(name) > 4094 {
 			continue
 		}
-		if len(list) == mostPlaces {
+		if len(list) == maxPlaces {
 			return list, true
 		}
 		list = append(list, sys.Program{Path: strings.TrimRight(dir, "/") + "/" + name, Argv: argv})

@@ -90,11 +90,11 @@ func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
 		return err
 	}
 	s.full = true
-	s.room.close()
+	s.toolsMount.close()
 	if p, err = c.plan(s); err != nil {
 		return err
 	}
-	if s.room != nil && c.Note != nil {
+	if s.toolsMount != nil && c.Note != nil {
 		c.Note("as many processes run in there as may: nobody reaps what the tools leave behind")
 	}
 	return p.once(ctx, c, s, last)

@@ -70,8 +70,8 @@ type situation struct {
 	// there, and nil else.
 	nproc *Step
 
-	room  *room // for tools, or nil
-	lacks Caps  // that the program cannot have
+	toolsMount *toolsMount // for tools, or nil
+	lacks      Caps        // that the program cannot have
 
 	stdio   [3]int // the caller's files for the program; -1 is closed
 	proxied bool   // the program does not get them as they are
@@ -84,13 +84,13 @@ type situation struct {
 
 // A place is a namespace that could be joined.
 type place struct {
-	typ      inspect.Type
-	fd       int
-	id       inspect.ID
-	own      inspect.ID // the caller's of this type
-	room     *room      // if it is the mount namespace of a room: that is yet to be made
-	of       string     // " of process 4242", " by /run/netns/blue"
-	byTarget bool       // setns(pidfd) joins the same
+	typ        inspect.Type
+	fd         int
+	id         inspect.ID
+	own        inspect.ID  // the caller's of this type
+	toolsMount *toolsMount // if it is the mount namespace of a tools mount: that is yet to be made
+	of         string      // " of process 4242", " by /run/netns/blue"
+	byTarget   bool        // setns(pidfd) joins the same
 }
 
 // look finds out the situation of c.
@@ -208,7 +208,7 @@ func (s *situation) keep(fd int) int {
 }
 
 func (s *situation) close() {
-	s.room.close()
+	s.toolsMount.close()
 	sys.CloseAll(s.fds...)
 	s.fds = nil
 }
@@ -565,7 +565,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 			return err
 		}
 		s.rootOf = c.RootDir
-	case s.room != nil:
+	case s.toolsMount != nil:
 	case c.Target != nil && (c.Root || wantsMnt && c.Files[inspect.Mnt] == nil):
 		if !s.chrooted && !c.Root {
 			break

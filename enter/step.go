@@ -53,8 +53,8 @@ type Step struct {
 	pidfd int
 	// verify appends what checks a Join, once all are done.
 	verify func(*sys.Script)
-	// room, if it is not nil, is made before anything is started.
-	room *room
+	// toolsMount, if it is not nil, is made before anything is started.
+	toolsMount *toolsMount
 	// denied finds out why a Join may be denied.
 	denied func() *Denial
 }

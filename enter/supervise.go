@@ -50,8 +50,8 @@ func (s *signals) stop() {
 	}
 }
 
-// mostReports is how many reports a pipe can hold.
-const mostReports = 1 << 16 / 16
+// maxReports is how many reports a pipe can hold.
+const maxReports = 1 << 16 / 16
 
 // stops hears what the parent of the program tells, where that is an init or a
 // keeper, and yields that the program was stopped. It is closed when the parent
@@ -65,7 +65,7 @@ func (ch *child) stops() <-chan struct{} {
 	go func() {
 		defer close(c)
 		defer parent.Close()
-		left := mostReports
+		left := maxReports
 		for r, ok := (sys.Report{Stopped: ch.stopped, Over: ch.over}), true; ok && left > 0; r, ok = sys.ReadReport(ch.report) {
 			switch {
 			case r.Err != nil:

@@ -64,16 +64,16 @@ const (
 
 // Where the two are in either view.
 const (
-	ToolsDir  = "/" + roomDir + "/tools"
-	TargetDir = "/" + roomDir + "/target"
-	roomDir   = ".nstool"
+	ToolsDir      = "/" + toolsMountDir + "/tools"
+	TargetDir     = "/" + toolsMountDir + "/target"
+	toolsMountDir = ".nstool"
 )
 
 // ErrTools says that tools cannot be brought along to what was asked for.
 var ErrTools = errors.New("tools")
 
-// A room is the mount namespace in which target and tools are together.
-type room struct {
+// A tools mount is the mount namespace in which target and tools are together.
+type toolsMount struct {
 	tools *Tools
 	view  View
 	of    string // "process 4242"
@@ -83,7 +83,7 @@ type room struct {
 	mounts     []byte // its mountinfo
 	toolsMnt   int    // of the process that tools.Of is
 	toolsRoot  int
-	ns         int // the room, once it is there
+	ns         int // the tools mount, once it is there
 	id         inspect.ID
 	path, libs []string // where programs and libraries of the tools are
 }
@@ -101,7 +101,7 @@ func (t *Tools) from() string {
 	return "this host"
 }
 
-// lookAtTools opens what the room is made of, and puts it in the place of the
+// lookAtTools opens what the tools mount is made of, and puts it in the place of the
 // mount namespace of the target.
 func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	if c.Tools == nil {
@@ -113,7 +113,7 @@ func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	case c.Root || c.RootDir != "" || c.Dir || c.DirPath != "":
 		return fmt.Errorf("%w have a root directory of their own making, and no directory of another place can be entered", ErrTools)
 	}
-	r := &room{tools: c.Tools, view: c.Tools.View, of: s.target, mnt: -1, root: -1, pid: -1, toolsMnt: -1, toolsRoot: -1, ns: -1}
+	r := &toolsMount{tools: c.Tools, view: c.Tools.View, of: s.target, mnt: -1, root: -1, pid: -1, toolsMnt: -1, toolsRoot: -1, ns: -1}
 	if r.view == ViewDefault {
 		r.view = s.terms.view
 	}
@@ -137,9 +137,9 @@ func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	if err != nil {
 		return err
 	}
-	s.room = r
+	s.toolsMount = r
 	s.joins = slices.DeleteFunc(s.joins, func(j place) bool { return j.typ == inspect.Mnt })
-	s.joins = append(s.joins, place{typ: inspect.Mnt, fd: -1, own: own, room: r})
+	s.joins = append(s.joins, place{typ: inspect.Mnt, fd: -1, own: own, toolsMount: r})
 	return nil
 }
 
@@ -155,8 +155,8 @@ func (s *situation) filesOf(p *sys.Process, name string) (mnt, root int, err err
 	return mnt, s.keep(root), nil
 }
 
-// steps returns the step that makes the room.
-func (r *room) steps() []Step {
+// steps returns the step that makes the tools mount.
+func (r *toolsMount) steps() []Step {
 	if r == nil {
 		return nil
 	}
@@ -164,11 +164,11 @@ func (r *room) steps() []Step {
 	if r.view == ViewTools {
 		text = fmt.Sprintf("make a mount namespace with the tools of %s, and with the files of %s in %s", r.tools.from(), r.of, TargetDir)
 	}
-	return []Step{{Op: Mount, Type: inspect.Mnt, Text: text, room: r, calls: func(*sys.Script) {}}}
+	return []Step{{Op: Mount, Type: inspect.Mnt, Text: text, toolsMount: r, calls: func(*sys.Script) {}}}
 }
 
-// enterRoom returns the step into the room.
-func (s *situation) enterRoom(r *room) Step {
+// joinToolsMount returns the step into the tools mount.
+func (s *situation) joinToolsMount(r *toolsMount) Step {
 	return Step{
 		Op: Join, Type: inspect.Mnt, Text: "join that mount namespace",
 		calls: func(x *sys.Script) { x.Setns(x.File(r.ns), inspect.Mnt.Flag()) },
@@ -178,9 +178,9 @@ func (s *situation) enterRoom(r *room) Step {
 	}
 }
 
-// programs returns what to try to execute: a path as it is in the room, or of
+// programs returns what to try to execute: a path as it is in the tools mount, or of
 // the tools; a name where the tools have programs, and then the target.
-func (r *room) programs(c *Cmd, s *situation, env []string) []sys.Program {
+func (r *toolsMount) programs(c *Cmd, s *situation, env []string) []sys.Program {
 	if c.Path == "" {
 		var list []sys.Program
 		shells := []string{"bash", "ash", "sh"}
@@ -206,7 +206,7 @@ func (r *room) programs(c *Cmd, s *situation, env []string) []sys.Program {
 
 // environ returns the environment of a program: nothing of the target's, and the
 // tools first in PATH.
-func (r *room) environ(c *Cmd, s *situation) []string {
+func (r *toolsMount) environ(c *Cmd, s *situation) []string {
 	if c.Env != nil {
 		return c.Env
 	}

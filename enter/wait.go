@@ -22,7 +22,7 @@ type child struct {
 	failure sys.Report // of a call that failed, if it was read
 	stopped bool       // the parent of the program has told that it was stopped
 	over    bool       // or that it has ended
-	guests  *guests    // who is in a room, or nil
+	guests  *guests    // who is in a tools mount, or nil
 	stdio   *stdio
 	signals *signals
 	// last says that the caller ends when the program does: it need not get
@@ -61,7 +61,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 			ch.close()
 		}
 	}()
-	if ch.guests, err = p.makeRoom(c, s); err != nil {
+	if ch.guests, err = p.makeToolsMount(c, s); err != nil {
 		return ch, err
 	}
 	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.who.outside, s.ptmx); err != nil {

@@ -58,7 +58,7 @@ func (r *then) Read(b []byte) (int, error) {
 // What something is mounted on is written over whatever the size of what is new
 // and of what is there: memory or a file keeps it meanwhile.
 func TestOverMounted(t *testing.T) {
-	big := strings.Repeat("0123456789abcdef", (mostMemory+1<<20)/16)
+	big := strings.Repeat("0123456789abcdef", (maxMemory+1<<20)/16)
 	for _, old := range []string{"", "old", big} {
 		for _, fresh := range []string{"", "new", big + "!"} {
 			file, root := mounted(t, old)

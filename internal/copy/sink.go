@@ -185,7 +185,7 @@ func (c *Copier) settleDir(dir *os.File, st sys.FileStat, m *making) error {
 // takeFile makes a regular file.
 func (k *sink) takeFile(ctx context.Context, f frame, at spot) error {
 	err := k.putFile(at, f.stat, func(to *os.File, most int64) error { return k.fill(ctx, to, most) })
-	if f.twin == 0 || len(k.firsts) >= mostTwins || k.names > mostNames {
+	if f.twin == 0 || len(k.firsts) >= maxTwins || k.names > maxNames {
 		return err
 	}
 	switch {
@@ -216,10 +216,10 @@ func (k *sink) remember(n uint64, f first) {
 	k.names += len(f.name)
 }
 
-// mostNames is how many bytes the names of those may be together, which may each
+// maxNames is how many bytes the names of those may be together, which may each
 // be as long as directories are deep. A further name of a file that is not among
 // them is not copied, and told.
-const mostNames = 256 << 20
+const maxNames = 256 << 20
 
 var errNoRoom = errors.New("it is too large to be written over what something is mounted on: it has to be whole first")
 

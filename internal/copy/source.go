@@ -140,7 +140,7 @@ func (s *source) each(ctx context.Context, dir *os.File, it item, f func(child i
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
-			if name == "." || name == ".." || strings.Contains(name, "/") || len(name) > mostName {
+			if name == "." || name == ".." || strings.Contains(name, "/") || len(name) > maxName {
 				continue // which only a broken file system says
 			}
 			err := s.child(int(dir.Fd()), name, it, f)
@@ -187,7 +187,7 @@ const block = 256 << 10
 // length before it is read, or none that it says.
 func (s *source) content(ctx context.Context, from *os.File, it item) error {
 	if sys.KernelFiles(it.fd) != "" {
-		if it.stat.Size > mostKernel {
+		if it.stat.Size > maxKernel {
 			return sourceError{fmt.Errorf("it is the memory of the kernel: %w", ErrSpecial)}
 		}
 		return s.all(ctx, prompt{from})
@@ -223,9 +223,9 @@ func (s *source) content(ctx context.Context, from *os.File, it item) error {
 	return nil
 }
 
-// mostKernel is more than the kernel makes up, unless it is all it has:
+// maxKernel is more than the kernel makes up, unless it is all it has:
 // /proc/kcore.
-const mostKernel = 1 << 40
+const maxKernel = 1 << 40
 
 // A prompt reader does not wait for what the kernel may have to say some time,
 // as in /proc/kmsg.

@@ -10,11 +10,11 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// mostMemory is how much is kept in memory of a file that cannot be replaced,
-// if there is another place; mostSpool if there is none.
+// maxMemory is how much is kept in memory of a file that cannot be replaced,
+// if there is another place; maxSpool if there is none.
 const (
-	mostMemory = 16 << 20
-	mostSpool  = 1 << 30
+	maxMemory = 16 << 20
+	maxSpool  = 1 << 30
 )
 
 // overwrite writes into a file that something is mounted on, such as the
@@ -61,13 +61,13 @@ func (c *Copier) overwrite(at spot, st sys.FileStat, old *present, write func(to
 // for no limit: in memory, or beside the place if it is much or nobody knows how
 // much.
 func (c *Copier) spool(at spot, size int64) (f *os.File, drop func(), most int64, err error) {
-	if size == 0 || size > mostMemory {
+	if size == 0 || size > maxMemory {
 		if f, done, err := c.create(at); err == nil {
 			return f, func() { f.Close(); done() }, 0, nil
 		}
 	}
 	f, err = sys.MemoryFile()
-	return f, func() { f.Close() }, mostSpool, err
+	return f, func() { f.Close() }, maxSpool, err
 }
 
 // replaceContent writes what is in fresh over what is in to.

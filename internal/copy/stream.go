@@ -43,10 +43,10 @@ type frame struct {
 }
 
 const (
-	mostFrame = 16 << 10 // bytes of a frame without its data
-	mostData  = 1 << 20  // bytes of data in a frame
-	mostName  = 255
-	mostText  = 4096 // of a link
+	maxFrame = 16 << 10 // bytes of a frame without its data
+	maxData  = 1 << 20  // bytes of data in a frame
+	maxName  = 255
+	maxText  = 4096 // of a link
 )
 
 // noID stands for a user or group that has no number where it is looked at.
@@ -167,7 +167,7 @@ func (r *reader) next() (f frame, err error) {
 	}
 	switch f.kind = kind(k); f.kind {
 	case frameData:
-		if n == 0 || n > mostData || !r.inFile {
+		if n == 0 || n > maxData || !r.inFile {
 			return f, bad("data")
 		}
 		f.n, r.left = int64(n), int64(n)
@@ -179,11 +179,11 @@ func (r *reader) next() (f frame, err error) {
 		f.n = int64(n)
 		return f, nil
 	}
-	if n > mostFrame {
+	if n > maxFrame {
 		return f, bad("a frame that is too long")
 	}
 	if cap(r.b) < int(n) {
-		r.b = make([]byte, mostFrame)
+		r.b = make([]byte, maxFrame)
 	}
 	p := r.b[:n]
 	if _, err := io.ReadFull(r.r, p); err != nil {
@@ -244,10 +244,10 @@ func (f *frame) parse(p []byte) error {
 func (f *frame) check() error {
 	switch f.kind {
 	case frameDir, frameFile, frameLink, frameTwin, frameTop:
-		if f.name == "." || f.name == ".." || len(f.name) > mostName || strings.ContainsAny(f.name, "/\x00") {
+		if f.name == "." || f.name == ".." || len(f.name) > maxName || strings.ContainsAny(f.name, "/\x00") {
 			return bad("a name")
 		}
-		if len(f.text) > mostText || strings.Contains(f.text, "\x00") || f.kind == frameLink && f.text == "" {
+		if len(f.text) > maxText || strings.Contains(f.text, "\x00") || f.kind == frameLink && f.text == "" {
 			return bad("a link")
 		}
 		is := map[kind]bool{frameDir: f.stat.IsDir(), frameLink: f.stat.IsLink()}
@@ -278,7 +278,7 @@ func (r *reader) Read(b []byte) (int, error) {
 func (r *reader) skipFile() error {
 	for r.inFile {
 		if r.left > 0 {
-			n, err := r.r.Discard(int(min(r.left, mostData)))
+			n, err := r.r.Discard(int(min(r.left, maxData)))
 			if r.left -= int64(n); err != nil {
 				return streamError{errCut}
 			}

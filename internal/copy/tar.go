@@ -101,7 +101,7 @@ func (k *packer) entry(ctx context.Context, f frame, name string) error {
 			return nil
 		}
 	case frameFile:
-		if f.twin != 0 && len(k.names) < mostTwins {
+		if f.twin != 0 && len(k.names) < maxTwins {
 			k.names[f.twin] = name
 		}
 		return k.file(ctx, h, f)

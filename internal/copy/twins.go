@@ -21,8 +21,8 @@ type twin struct {
 	changed time.Time
 }
 
-// mostTwins is how many are known. Of what is more, each name becomes a file.
-const mostTwins = 1 << 20
+// maxTwins is how many are known. Of what is more, each name becomes a file.
+const maxTwins = 1 << 20
 
 // of returns the number of a file with several names, or 0, and whether it was
 // asked for before.
@@ -34,7 +34,7 @@ func (t *twins) of(st sys.FileStat) (n uint64, again bool) {
 	if n = t.numbers[key]; n != 0 {
 		return n, true
 	}
-	if len(t.numbers) >= mostTwins {
+	if len(t.numbers) >= maxTwins {
 		return 0, false
 	}
 	if t.numbers == nil {

@@ -42,10 +42,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// mostConnections is how many connections are carried at a time, at most: the
+// maxConnections is how many connections are carried at a time, at most: the
 // next wait to be accepted. There are fewer where the process may not have so
 // many descriptors.
-const mostConnections = 4096
+const maxConnections = 4096
 
 // perConnection is how many descriptors a connection takes: two sockets, and
 // for each direction a pipe to splice through.
@@ -87,7 +87,7 @@ func New(ns *os.File) (*Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	places := max(1, min(mostConnections, (sys.MaxFiles()-64)/perConnection))
+	places := max(1, min(maxConnections, (sys.MaxFiles()-64)/perConnection))
 	return &Forwarder{dialer: d, idle: sessionTimeout, places: make(chan struct{}, places), open: make(map[aborter]bool)}, nil
 }
 

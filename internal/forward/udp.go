@@ -14,9 +14,9 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// mostSessions is how many clients of one UDP port are told apart. When there is
+// maxSessions is how many clients of one UDP port are told apart. When there is
 // one more, the one that has been silent for the longest is forgotten.
-const mostSessions = 4096
+const maxSessions = 4096
 
 // sessionTimeout is how long nothing may come from either side before a client
 // is forgotten: its next datagram comes from another port then.
@@ -49,7 +49,7 @@ func newSessions() *sessions {
 func (f *Forwarder) serveUDP(ctx context.Context, l *listener) {
 	all := newSessions()
 	// Fewer where the process may not have so many descriptors.
-	most := max(1, min(mostSessions, cap(f.places)*perConnection/2))
+	most := max(1, min(maxSessions, cap(f.places)*perConnection/2))
 	buf := make([]byte, maxDatagram)
 	for {
 		n, client, err := l.udp.ReadFromUDPAddrPort(buf)

@@ -18,9 +18,9 @@ import (
 // unixRole is what a deputy plays that connects sockets.
 const unixRole = "unix"
 
-// mostWaiting is how many connections of a deputy may wait for file systems that
+// maxWaiting is how many connections of a deputy may wait for file systems that
 // do not answer: each takes a thread.
-const mostWaiting = 64
+const maxWaiting = 64
 
 // A unixRequest asks a deputy to connect the socket that comes with it.
 type unixRequest struct {
@@ -40,7 +40,7 @@ func init() { deputy.Serve(unixRole, serveUnix) }
 // serveUnix is what the deputy does. Its only file is the root directory of the
 // target, if there is one.
 func serveUnix(conn *deputy.Conn, files []*os.File) {
-	places := make(chan struct{}, mostWaiting)
+	places := make(chan struct{}, maxWaiting)
 	for {
 		var r unixRequest
 		with, err := conn.Receive(&r, 1)

@@ -30,12 +30,12 @@ import (
 // ErrNoAnswer says that a file system has not answered in time.
 var ErrNoAnswer = errors.New("the file system does not answer")
 
-// patience is how long one answer may take, and mostPatience how long those
+// patience is how long one answer may take, and maxPatience how long those
 // altogether that have not come: then nobody is asked any more, for a while.
 const (
-	patience     = time.Second
-	mostPatience = 3 * patience / 2
-	memory       = 10 * time.Second
+	patience    = time.Second
+	maxPatience = 3 * patience / 2
+	memory      = 10 * time.Second
 )
 
 // ErrServer says that a file is on a file system with a server, and so for a process
@@ -85,7 +85,7 @@ func (t *tree) mayWait(where any) time.Duration {
 	if silent.at[where] {
 		return 0
 	}
-	return min(patience, mostPatience-silent.waited[t.mounts == nil])
+	return min(patience, maxPatience-silent.waited[t.mounts == nil])
 }
 
 // hasWaited says that no answer came.
@@ -384,7 +384,7 @@ func (q question) ask(until time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := readUntil(data, until, q.most+statxSize*mostAbove)
+	text, err := readUntil(data, until, q.most+statxSize*maxAbove)
 	if errors.Is(err, ErrNoAnswer) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
@@ -515,8 +515,8 @@ func (e DirEntry) IsRegular() bool { return e.Type == TypeFile }
 // IsLink reports whether the name is known to be that of a symbolic link.
 func (e DirEntry) IsLink() bool { return e.Type == TypeLink }
 
-// mostListed bounds the names of a directory that are read apart, in bytes.
-const mostListed = 4 << 20
+// maxListed bounds the names of a directory that are read apart, in bytes.
+const maxListed = 4 << 20
 
 // readDirents reads the names in the directory of fd, no less than most if there
 // are as many. The order is that of the file system.
@@ -616,7 +616,7 @@ func ReadDir(path string) ([]DirEntry, error) {
 	var list []DirEntry
 	if errors.Is(err, ErrServer) {
 		var a answer
-		a, err = t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how, do: askNames, most: mostListed})
+		a, err = t.ask(question{dirfd: unix.AT_FDCWD, name: path, how: how, do: askNames, most: maxListed})
 		list = parseDirents(a.data, nil)
 	} else if err == nil {
 		list, err = readDirents(fd, math.MaxInt)

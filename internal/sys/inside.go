@@ -114,8 +114,8 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 	if _, err := unix.Seek(out, 0, io.SeekStart); err != nil {
 		return nil, os.NewSyscallError("lseek", err)
 	}
-	const mostOfAll = 64 << 20
-	text, err := readUpTo(out, mostOfAll)
+	const maxOfAll = 64 << 20
+	text, err := readUpTo(out, maxOfAll)
 	if err != nil {
 		return nil, fmt.Errorf("read what was copied: %w", err)
 	}

@@ -9,8 +9,8 @@ import (
 // MostMessage is how long a message of [SendMessage] may be, in bytes.
 const MostMessage = 64 << 10
 
-// mostFDs is how many descriptors come with a message.
-const mostFDs = 4
+// maxFDs is how many descriptors come with a message.
+const maxFDs = 4
 
 // MessagePair returns the two ends of a connection of messages, SOCK_SEQPACKET
 // of unix(7), that do not block.
@@ -38,7 +38,7 @@ func SendMessage(fd int, b []byte, fds ...int) error {
 // [ErrAgain] says that there is none yet. A message that was cut off is an
 // error.
 func ReceiveMessage(fd int, b []byte) (n int, fds []int, err error) {
-	control := make([]byte, unix.CmsgSpace(4*mostFDs))
+	control := make([]byte, unix.CmsgSpace(4*maxFDs))
 	var length, flags int
 	err = retry(func() (err error) {
 		n, length, flags, _, err = unix.Recvmsg(fd, b, control, unix.MSG_CMSG_CLOEXEC)

@@ -512,7 +512,7 @@ func (s *Script) resealed(i Index) Index {
 // far, and what its calls have opened.
 func (s *Script) CloseFrom(fd int) {
 	s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0))
-	for n := fd; n < s.mostFiles(); n++ {
+	for n := fd; n < s.maxFiles(); n++ {
 		gone := s.label("closed")
 		for _, again := range []bool{false, true} {
 			is := s.Call("fcntl", unix.SYS_FCNTL, uint64(n), unix.F_GETFD)
@@ -527,9 +527,9 @@ func (s *Script) CloseFrom(fd int) {
 	}
 }
 
-// mostFiles is more than the number of every descriptor that the process may have
+// maxFiles is more than the number of every descriptor that the process may have
 // by now.
-func (s *Script) mostFiles() int {
+func (s *Script) maxFiles() int {
 	n := len(s.files)
 	for i := range s.calls {
 		switch s.calls[i][wordOp/8] {

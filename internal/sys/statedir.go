@@ -224,8 +224,8 @@ func (d StateDir) ID() (FileID, error) {
 	return st.id, err
 }
 
-// mostAbove is how deep a directory may lie of which [StateDir.Above] is asked.
-const mostAbove = 128
+// maxAbove is how deep a directory may lie of which [StateDir.Above] is asked.
+const maxAbove = 128
 
 // Above asks fits of d and of every directory above it, up to the root that it
 // was opened in, until it says no. It reports whether all fit. Those in known fit,
@@ -250,7 +250,7 @@ func (d StateDir) Above(fits func(FileStatus) bool, known map[FileID]bool) (bool
 		passed = append(passed, status.id)
 		below = status.id
 	}
-	return false, fmt.Errorf("more than %d directories are above it", mostAbove)
+	return false, fmt.Errorf("more than %d directories are above it", maxAbove)
 }
 
 // above yields what d is, and every directory above it, over and over again the
@@ -275,7 +275,7 @@ func (d StateDir) above(yield func(FileStatus, error) bool) {
 			unix.Close(fd)
 		}
 	}()
-	for range mostAbove {
+	for range maxAbove {
 		st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, statuses)
 		if !yield(statusOfX(&st), err) {
 			return
@@ -358,7 +358,7 @@ func (d StateDir) List(path string, max int) ([]string, error) {
 	var entries []DirEntry
 	if errors.Is(err, ErrServer) {
 		var a answer
-		a, err = d.ask(path, how, askNames, mostListed)
+		a, err = d.ask(path, how, askNames, maxListed)
 		entries = parseDirents(a.data, nil)
 	} else if err == nil {
 		entries, err = readDirents(fd, max)

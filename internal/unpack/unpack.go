@@ -26,16 +26,16 @@ import (
 
 // Bounds of what is written.
 const (
-	mostBytes   = 2 << 30 // of files, also of those that are left out
-	mostRead    = 8 << 30 // of what programs decompress, each time
-	mostNames   = 64 << 20
-	mostEntries = 1 << 18
-	mostName    = 4096 // PATH_MAX
-	mostParts   = 1024 // of a name, with those of links on the way
-	deepest     = 256
-	mostJSON    = 8 << 20
-	mostLayers  = 256
-	mostHops    = 64 // links on the way to a file
+	maxBytes   = 2 << 30 // of files, also of those that are left out
+	maxRead    = 8 << 30 // of what programs decompress, each time
+	maxNames   = 64 << 20
+	maxEntries = 1 << 18
+	maxName    = 4096 // PATH_MAX
+	maxParts   = 1024 // of a name, with those of links on the way
+	deepest    = 256
+	maxJSON    = 8 << 20
+	maxLayers  = 256
+	maxHops    = 64 // links on the way to a file
 )
 
 // Errors of what is in an archive.
@@ -51,7 +51,7 @@ func Open(name string) (func(dir string) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &budget{read: mostRead, entries: mostEntries}
+	b := &budget{read: maxRead, entries: maxEntries}
 	var parts parts = archive{name, b}
 	if st.IsDir() {
 		parts = directory{name, b}
@@ -68,7 +68,7 @@ func Open(name string) (func(dir string) error, error) {
 			return err
 		}
 		defer root.Close()
-		w := &writer{root: root, bytes: mostBytes, entries: mostEntries, names: mostNames}
+		w := &writer{root: root, bytes: maxBytes, entries: maxEntries, names: maxNames}
 		if layers == nil {
 			return parts.read("", w.layer)
 		}
@@ -159,7 +159,7 @@ func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 				continue
 			}
 			if h.Typeflag == tar.TypeSymlink { // docker save shares layers so
-				if clean(h.Linkname) == clean(name) || hops > mostHops {
+				if clean(h.Linkname) == clean(name) || hops > maxHops {
 					return fmt.Errorf("%s: %w", name, ErrImage)
 				}
 				return a.follow(path.Join(path.Dir(clean(h.Name)), h.Linkname), hops+1, f)
@@ -252,7 +252,7 @@ func layersOf(p parts) ([]string, error) {
 		return nil, err
 	case len(saved) != 1:
 		return nil, fmt.Errorf("%d images, and not one: %w", len(saved), ErrImage)
-	case len(saved[0].Layers) == 0 || len(saved[0].Layers) > mostLayers:
+	case len(saved[0].Layers) == 0 || len(saved[0].Layers) > maxLayers:
 		return nil, fmt.Errorf("%d layers: %w", len(saved[0].Layers), ErrImage)
 	}
 	return saved[0].Layers, nil
@@ -282,7 +282,7 @@ func layersOfIndex(p parts, list []descriptor, depth int) ([]string, error) {
 	if len(manifest.Manifests) > 0 {
 		return layersOfIndex(p, manifest.Manifests, depth+1)
 	}
-	if len(manifest.Layers) == 0 || len(manifest.Layers) > mostLayers {
+	if len(manifest.Layers) == 0 || len(manifest.Layers) > maxLayers {
 		return nil, fmt.Errorf("%d layers: %w", len(manifest.Layers), ErrImage)
 	}
 	var layers []string
@@ -308,11 +308,11 @@ func (d descriptor) blob() (string, error) {
 
 func readJSON(p parts, name string, v any) error {
 	return p.read(name, func(r io.Reader) error {
-		b, err := io.ReadAll(io.LimitReader(r, mostJSON+1))
+		b, err := io.ReadAll(io.LimitReader(r, maxJSON+1))
 		if err != nil {
 			return err
 		}
-		if len(b) > mostJSON {
+		if len(b) > maxJSON {
 			return fmt.Errorf("%s: %w", name, ErrTooLarge)
 		}
 		if err := json.Unmarshal(b, v); err != nil {
@@ -356,7 +356,7 @@ func (w *writer) layer(r io.Reader) error {
 				return ErrTooLarge
 			}
 		}
-		if w.names -= int64(len(h.Name) + len(h.Linkname)); w.names < 0 || len(h.Name) > mostName || len(h.Linkname) > mostName {
+		if w.names -= int64(len(h.Name) + len(h.Linkname)); w.names < 0 || len(h.Name) > maxName || len(h.Linkname) > maxName {
 			return ErrTooLarge
 		}
 		name := clean(h.Name)
@@ -500,7 +500,7 @@ func (w *writer) resolve(name string, create bool) (string, error) {
 				up(0)
 			}
 			rest = append(strings.Split(text, "/"), rest...)
-			if hops++; hops > mostHops || len(rest) > mostParts {
+			if hops++; hops > maxHops || len(rest) > maxParts {
 				return "", errors.New("too many links")
 			}
 			continue

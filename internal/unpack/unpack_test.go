@@ -272,7 +272,7 @@ func TestBombs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &writer{root: root, bytes: mostBytes, entries: mostEntries, names: mostNames}
+		w := &writer{root: root, bytes: maxBytes, entries: maxEntries, names: maxNames}
 		err = w.layer(bytes.NewReader(test.b))
 		root.Close()
 		if errors.Is(test.want, errNone) {

@@ -30,8 +30,8 @@ var (
 
 // Bounds of a directory of tools, and of a file in /etc.
 const (
-	mostTools = 1 << 16
-	mostFile  = 1 << 20 // bytes
+	maxTools = 1 << 16
+	maxFile  = 1 << 20 // bytes
 )
 
 // openSource opens the directory where the tools are from.
@@ -39,7 +39,7 @@ func (b *builder) openSource(tree int) int {
 	if b.err != nil {
 		return -1
 	}
-	t := b.room.tools
+	t := b.toolsMount.tools
 	switch {
 	case tree >= 0:
 		b.attach(tree, b.mkdir(b.scratch, "source"), "")
@@ -90,7 +90,7 @@ func (b *builder) bringTools(source int) {
 		}
 	}
 	if b.err == nil && !found {
-		b.overlay(b.mkdir(b.tools, "bin"), b.room.tools.from(), source, b.empty)
+		b.overlay(b.mkdir(b.tools, "bin"), b.toolsMount.tools.from(), source, b.empty)
 	}
 	b.bringSettings(source)
 }
@@ -116,7 +116,7 @@ func (b *builder) rewrite(from int, to func() int) {
 	if from < 0 || b.err != nil {
 		return
 	}
-	list, err := sys.List(from, mostTools)
+	list, err := sys.List(from, maxTools)
 	if b.fail("list the tools", err) {
 		return
 	}
@@ -172,7 +172,7 @@ func (b *builder) copyFile(source, from, etc int, name string) {
 			b.symlink(text, b.mkdirAll(etc, path.Dir(name)), path.Base(name))
 		}
 	case st.IsRegular() && st.Mode&0o004 != 0:
-		text, err := sys.ReadBeneath(source, "etc/"+name, mostFile)
+		text, err := sys.ReadBeneath(source, "etc/"+name, maxFile)
 		if err == nil {
 			b.fail("copy "+name, sys.WriteFile(b.mkdirAll(etc, path.Dir(name)), path.Base(name), text))
 		}
@@ -220,7 +220,7 @@ func (b *builder) expand(patterns []string) (names []string) {
 		if fd < 0 {
 			continue
 		}
-		list, err := sys.List(fd, mostTools)
+		list, err := sys.List(fd, maxTools)
 		if err != nil {
 			continue
 		}

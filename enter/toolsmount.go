@@ -12,10 +12,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// build makes the room, on a thread of its own that is given up, and opens its
+// build makes the tools mount, on a thread of its own that is given up, and opens its
 // mount namespace. Nothing outside changes, and if this process is killed on
 // the way the kernel takes all of it away.
-func (r *room) build() (err error) {
+func (r *toolsMount) build() (err error) {
 	target, err := sys.TreeOf(r.mnt, r.root)
 	if err != nil {
 		return fmt.Errorf("copy the mounts of %s: %w", r.of, err)
@@ -29,7 +29,7 @@ func (r *room) build() (err error) {
 		defer sys.CloseAll(source)
 	}
 	return sys.OnThread(func() error {
-		b := &builder{room: r, target: target}
+		b := &builder{toolsMount: r, target: target}
 		defer b.close()
 		b.build(source)
 		if b.err != nil {
@@ -39,16 +39,16 @@ func (r *room) build() (err error) {
 	})
 }
 
-func (r *room) close() {
+func (r *toolsMount) close() {
 	if r != nil && r.ns >= 0 {
 		sys.CloseAll(r.ns)
 		r.ns = -1
 	}
 }
 
-// A builder makes a room. After its first error it does nothing more.
+// A builder makes a tools mount. After its first error it does nothing more.
 type builder struct {
-	*room
+	*toolsMount
 	base    int // the root directory to be: a tmpfs
 	scratch int // a tmpfs for what is needed to make it
 	target  int // where the target is
@@ -100,7 +100,7 @@ func (b *builder) build(source int) {
 
 	b.base = b.tmpfs("mode=0755", "size=16m")
 	b.attachSomewhere(b.base)
-	home := b.mkdir(b.base, roomDir)
+	home := b.mkdir(b.base, toolsMountDir)
 	work := b.mkdir(home, "work")
 	b.scratch = b.tmpfs("mode=0755")
 	b.attach(b.scratch, work, "")

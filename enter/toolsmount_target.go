@@ -26,8 +26,8 @@ var fixtures = []string{
 	"usr/lib/*-linux-*/perl5", "usr/lib/*-linux-*/gconv", "usr/lib/git-core",
 }
 
-// mostEntries is how many a target may have in its root directory.
-const mostEntries = 4096
+// maxEntries is how many a target may have in its root directory.
+const maxEntries = 4096
 
 // surround makes the rest of a root directory for the tools.
 func (b *builder) surround() {
@@ -100,13 +100,13 @@ func (b *builder) bindTarget() {
 	if b.err != nil {
 		return
 	}
-	list, err := sys.List(b.target, mostEntries)
+	list, err := sys.List(b.target, maxEntries)
 	if b.fail("list the root directory of "+b.of, err) {
 		return
 	}
 	has := map[string]bool{}
 	for _, e := range list {
-		if e.Name == roomDir {
+		if e.Name == toolsMountDir {
 			continue
 		}
 		has[e.Name] = true
