@@ -152,8 +152,8 @@ func (b *bounds) readFilters(p *sys.Process) {
 		}
 		var err error
 		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
-			if tid := alike(p); tid != 0 {
-				if f, e := sys.SeccompFilters(tid); e == nil && alike(p) == tid { // it is the same still
+			if tid := sameFilters(p); tid != 0 {
+				if f, e := sys.SeccompFilters(tid); e == nil && sameFilters(p) == tid { // it is the same still
 					b.Filters, err = f, nil
 				}
 			}
@@ -167,11 +167,11 @@ func (b *bounds) readFilters(p *sys.Process) {
 	}
 }
 
-// alike returns another task that nobody traces and that is under as many filters
+// sameFilters returns another task that nobody traces and that is under as many filters
 // as p, which somebody traces, or 0. It is another thread of the process, or else
 // a process in its mount and PID namespace and its control groups, if that PID
 // namespace is not the caller's: there it may be any program of the host.
-func alike(p *sys.Process) int {
+func sameFilters(p *sys.Process) int {
 	status, err := statusOf(p, "Seccomp")
 	if err != nil || status.Tracer == 0 || status.Filters <= 0 {
 		return 0

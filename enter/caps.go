@@ -17,9 +17,9 @@ func (e *CapsError) Error() string {
 	return "cannot add " + strings.Join(e.Missing.Names(), ", ") + ": nstool itself does not have it"
 }
 
-// KnownOf returns the capabilities among those that have these names: of one
+// CapsNamed returns the capabilities among those that have these names: of one
 // without a number here, newer than this program, it is as if it were not named.
-func KnownOf(names []string) (set Caps) {
+func CapsNamed(names []string) (set Caps) {
 	for _, name := range names {
 		one, _ := task.ParseCaps([]string{name}) //nolint:errcheck // see above
 		set |= one

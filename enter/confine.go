@@ -94,9 +94,9 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 			wanted = append(wanted, PartLabel)
 		}
 	}
-	if s.terms.apart {
+	if s.terms.separate {
 		s.proxied = !c.RawStdio
-		s.first = append(s.first, ownNothing())
+		s.first = append(s.first, dropCallerTraits())
 		s.session = append(s.session, s.sessionStep())
 	}
 	if len(wanted) == 0 {
@@ -108,7 +108,7 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	}
 	f := &confinement{
 		of: s.target, wanted: wanted, allowed: allowed, user: joined.Has(inspect.User), elsewhere: !user,
-		raised: s.terms.standing == raised, uid: s.who.outside, isRoot: s.who.inside == 0,
+		raised: s.terms.standing == raised, uid: s.user.outside, isRoot: s.user.inside == 0,
 		keepCaps: c.KeepCaps, add: c.AddCaps,
 	}
 	if !user && s.terms.file != callersFile {
@@ -117,7 +117,7 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	if err := f.look(p, s.status, &s.own); err != nil {
 		return err
 	}
-	if have, bounding := f.have(); f.add&^(have&bounding) != 0 {
+	if have, bounding := f.available(); f.add&^(have&bounding) != 0 {
 		return &CapsError{f.add &^ (have & bounding)}
 	}
 	for _, m := range f.moves {
@@ -139,9 +139,9 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	return nil
 }
 
-// ownNothing returns the step that takes the caller's traits from a program
+// dropCallerTraits returns the step that takes the caller's traits from a program
 // that is not the caller's.
-func ownNothing() Step {
+func dropCallerTraits() Step {
 	return Step{Op: Prepare, Text: "leave the caller's signal actions, umask and session keyring behind", calls: func(x *sys.Script) {
 		x.DefaultSignals()
 		x.Umask(0o22)
@@ -198,7 +198,7 @@ func (c *confinement) look(p *sys.Process, status, own *task.Task) (err error) {
 		}
 	}()
 	if err = c.target.read(p.ReadFile, status); err != nil {
-		return lacking(p, "read the confinement", c.of, err)
+		return targetError(p, "read the confinement", c.of, err)
 	}
 	if err = c.own.read(p.ReadOwn, own); err != nil {
 		return err
@@ -397,9 +397,9 @@ func (c *confinement) limits() map[int]Limit {
 	return set
 }
 
-// have returns what the process can have at most where its credentials change:
+// available returns what the process can available at most where its credentials change:
 // everything in a user namespace it has joined, else what the caller has.
-func (c *confinement) have() (permitted, bounding Caps) {
+func (c *confinement) available() (permitted, bounding Caps) {
 	if c.user {
 		return ^Caps(0), ^Caps(0)
 	}
@@ -410,7 +410,7 @@ func (c *confinement) have() (permitted, bounding Caps) {
 // caller has them, and for another user those that his program has.
 func (c *confinement) sets() CapSets {
 	t := c.target.Caps
-	permitted, _ := c.have()
+	permitted, _ := c.available()
 	t.Bounding = c.bounding()
 	t.Permitted &= permitted
 	switch {
@@ -471,7 +471,7 @@ func (c *confinement) lower() []Step {
 	if !c.has(PartCaps) {
 		return nil
 	}
-	_, have := c.have()
+	_, have := c.available()
 	drop := have &^ c.bounding()
 	text := fmt.Sprintf("give up all but the capabilities %v of %s", c.bounding(), c.of)
 	return []Step{c.step(Confine, PartCaps, text, func(s *sys.Script) {
@@ -524,7 +524,7 @@ func (c *confinement) finish() (steps []Step) {
 		steps = append(steps, c.step(Confine, PartSeccomp, text, func(s *sys.Script) {
 			if early {
 				// A change of user has emptied the effective set.
-				permitted, _ := c.have()
+				permitted, _ := c.available()
 				s.Capset(uint64(permitted), uint64(permitted), 0)
 			}
 			for _, f := range c.target.Filters {

@@ -7,19 +7,19 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// guests are the processes in a tools mount. None of them stays when the program has
+// toolsProcesses are the processes in a tools mount. None of them stays when the program has
 // ended, or this process, however that comes about.
-type guests struct {
+type toolsProcesses struct {
 	proc       int         // the root of procfs
 	toolsMount *toolsMount // it holds its mount namespace, so that no other has its number
 
-	gone     bool // the keeper has ended by itself: there are none any more
-	alarm    int  // what the watchman reads: a byte is that all is well
-	watchman int  // PID of the process that sees to it if this one is killed
+	gone        bool // the keeper has ended by itself: there are none any more
+	sweeperPipe int  // what the watchman reads: a byte is that all is well
+	sweeper     int  // PID of the process that sees to it if this one is killed
 }
 
 // makeToolsMount makes the tools mount of a plan, if it has one.
-func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *guests, err error) {
+func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *toolsProcesses, err error) {
 	for _, step := range p.steps {
 		if step.toolsMount == nil {
 			continue
@@ -27,15 +27,15 @@ func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *guests, err error) {
 		if err := step.toolsMount.build(); err != nil {
 			return nil, &StepError{Step: step, Call: "mount", Err: err}
 		}
-		g = &guests{proc: s.proc, toolsMount: step.toolsMount, alarm: -1}
+		g = &toolsProcesses{proc: s.proc, toolsMount: step.toolsMount, sweeperPipe: -1}
 		if len(c.Tools.Sweeper) > 0 {
 			r, w, err := sys.Pipe()
 			if err != nil {
 				return g, err
 			}
 			defer sys.CloseAll(r)
-			g.alarm = w
-			if g.watchman, err = sys.Watch(r, step.toolsMount.ns, "/proc/self/exe", c.Tools.Sweeper); err != nil {
+			g.sweeperPipe = w
+			if g.sweeper, err = sys.Watch(r, step.toolsMount.ns, "/proc/self/exe", c.Tools.Sweeper); err != nil {
 				return g, err
 			}
 		}
@@ -45,7 +45,7 @@ func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *guests, err error) {
 
 // clear ends all of them but their keeper, when the program has ended: also those
 // who have gone on into a mount namespace of their own, and are the keeper's now.
-func (g *guests) clear(keeper int) {
+func (g *toolsProcesses) clear(keeper int) {
 	if g == nil {
 		return
 	}
@@ -56,7 +56,7 @@ func (g *guests) clear(keeper int) {
 }
 
 // end is called when nobody will come any more, and ends those who are there.
-func (g *guests) end() {
+func (g *toolsProcesses) end() {
 	if g == nil {
 		return
 	}
@@ -64,19 +64,19 @@ func (g *guests) end() {
 		g.clear(0)
 		g.gone = true
 	}
-	if g.alarm >= 0 {
-		_ = sys.WriteByte(g.alarm) //nolint:errcheck // then the watchman is dead
-		sys.CloseAll(g.alarm)
-		g.alarm = -1
+	if g.sweeperPipe >= 0 {
+		_ = sys.WriteByte(g.sweeperPipe) //nolint:errcheck // then the watchman is dead
+		sys.CloseAll(g.sweeperPipe)
+		g.sweeperPipe = -1
 	}
-	if g.watchman != 0 {
-		_ = sys.Reap(g.watchman) //nolint:errcheck // it is our child
-		g.watchman = 0
+	if g.sweeper != 0 {
+		_ = sys.Reap(g.sweeper) //nolint:errcheck // it is our child
+		g.sweeper = 0
 	}
 }
 
-// errNoRoom means that Sweep was not given a mount namespace made for tools.
-var errNoRoom = errors.New("not a mount namespace other than the caller's")
+// errNotToolsMount means that Sweep was not given a mount namespace made for tools.
+var errNotToolsMount = errors.New("not a mount namespace other than the caller's")
 
 // Sweep ends those who are in the mount namespace that was made for tools, which
 // is open as room: see [Tools.Sweeper]. It refuses the caller's own.
@@ -97,7 +97,7 @@ func Sweep(toolsMount *os.File) error {
 		return err
 	}
 	if id, err := sys.Fstat(ns); err != nil || id == here || id.Dev != here.Dev {
-		return errors.Join(errNoRoom, err)
+		return errors.Join(errNotToolsMount, err)
 	}
 	sys.SweepIn(self.proc.Proc, ns, "mnt")
 	return nil

@@ -79,9 +79,9 @@ func (id Identity) Inside(uid, gid uint32) (u, g uint32, ok bool) {
 	return u, g, okU && okG
 }
 
-// Whoever is the identity of one who numbers users and groups as the caller
+// UserIdentity is the identity of one who numbers users and groups as the caller
 // does, and has no rights but those of any user.
-func Whoever(uid, gid uint32) Identity {
+func UserIdentity(uid, gid uint32) Identity {
 	all := idMap{{Count: task.NoID}}
 	return Identity{UID: uid, GID: gid, Setgroups: true, uids: all, gids: all}
 }

@@ -303,9 +303,9 @@ func (p *plan) waits() bool {
 	return slices.ContainsFunc(p.steps, func(s Step) bool { return s.caller != nil })
 }
 
-// attend does what the caller has to do in the middle, and lets the process go
+// runCallerSteps does what the caller has to do in the middle, and lets the process go
 // on each time by a byte through the gate.
-func (ch *child) attend(gate int) error {
+func (ch *child) runCallerSteps(gate int) error {
 	forked := false
 	for _, step := range ch.plan.steps {
 		forked = forked || step.Op == Fork

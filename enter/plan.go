@@ -15,14 +15,14 @@ import (
 // A plan is what to do, in order, and how.
 type plan struct {
 	steps []Step
-	// here says that the calling thread can do it all and then become the
+	// inPlace says that the calling thread can do it all and then become the
 	// program: nothing on the other side can see it until then.
-	here bool
+	inPlace bool
 	// forks says that the program is run by a child of the process that joins.
 	forks bool
-	// early says that it does so before anything else is done inside: in a PID
+	// forksFirst says that it does so before anything else is done inside: in a PID
 	// namespace that was made nobody else is there to see it.
-	early bool
+	forksFirst bool
 	// init says that this child reaps, and the program is a child of its own.
 	init bool
 	// kill is what the program gets when the caller ends.
@@ -30,17 +30,17 @@ type plan struct {
 	// keeper says that the program has a parent inside that reaps what it leaves
 	// behind.
 	keeper bool
-	// toolless says that tools could be brought along, and are not.
-	toolless bool
+	// noTools says that tools could be brought along, and are not.
+	noTools bool
 	// lacks are the capabilities that the program cannot have.
 	lacks Caps
-	// nameless says that its terminal has no name where it runs.
-	nameless bool
+	// ttyUnnamed says that its terminal has no name where it runs.
+	ttyUnnamed bool
 	// gate is the descriptor by which the caller lets it go on.
 	gate int
-	// late are the steps that move to cgroups, where the caller takes them for a
+	// movesLater are the steps that move to cgroups, where the caller takes them for a
 	// process that is forked held: see [Cmd.plan].
-	late []Step
+	movesLater []Step
 	// hold is the one that keeps it from starting anything before the caller
 	// is there for it, or -1.
 	hold int
@@ -48,40 +48,40 @@ type plan struct {
 
 // plan decides what to do. It looks at nothing but c and s.
 func (c *Cmd) plan(s *situation) (*plan, error) {
-	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks, nameless: s.nameless()}
+	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks, ttyUnnamed: s.ttyUnnamed()}
 	joins := s.joinSteps()
 	joined := s.differing()
-	target := s.terms.standing > anothers
-	p.toolless = s.terms.file == targetsFile && c.Target != nil
-	p.early = c.New.forks(c.NoFork)
-	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.early
+	target := s.terms.standing > asOtherUser
+	p.noTools = s.terms.file == targetsFile && c.Target != nil
+	p.forksFirst = c.New.forks(c.NoFork)
+	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.forksFirst
 	// A program of the target has no process of ours beside it, which would have
 	// all that is taken from the program.
 	// Where there are as many processes as may be nobody can be started, but whoever
 	// was started elsewhere can be moved to a cgroup, and take a limit.
-	full := s.full && p.forks && !p.early
-	p.keeper = s.toolsMount != nil && p.forks && !p.early && !full
-	p.init = p.early && c.New.Init && c.New.Types.Has(inspect.PID) && !target
+	full := s.full && p.forks && !p.forksFirst
+	p.keeper = s.toolsMount != nil && p.forks && !p.forksFirst && !full
+	p.init = p.forksFirst && c.New.Init && c.New.Types.Has(inspect.PID) && !target
 
 	p.add(s.toolsMount.steps()...)
 	for _, step := range s.first {
 		if full && step.move != nil {
-			p.late = append(p.late, step)
+			p.movesLater = append(p.movesLater, step)
 		} else {
 			p.add(step)
 		}
 	}
-	if len(p.late) > 0 {
+	if len(p.movesLater) > 0 {
 		p.add(Step{Op: Prepare, Text: "have the process that is started held until it is in the cgroups", calls: func(x *sys.Script) { x.Held() }})
 	}
-	who := s.who.steps(c, s)
-	if s.who.before {
+	who := s.user.steps(c, s)
+	if s.user.beforeJoins {
 		p.add(who...)
 		who = nil
 	}
 	p.add(joins...)
 	p.add(s.makeSteps(&c.New, len(joins) > 0)...)
-	if p.early {
+	if p.forksFirst {
 		p.add(c.New.forkSteps(p.init)...)
 	}
 	p.add(c.New.pinSteps()...)
@@ -110,7 +110,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		return nil, err
 	}
 	// A path is gone by the program's own rights, and a descriptor while it is open.
-	if s.dir >= 0 || !s.terms.goesItself() {
+	if s.dir >= 0 || !s.terms.changesDirItself() {
 		p.add(dir...)
 		dir = nil
 	}
@@ -128,7 +128,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		p.add(s.keepCapsStep())
 	}
 	p.add(s.confine...)
-	if p.forks && !p.early {
+	if p.forks && !p.forksFirst {
 		p.add(Step{Op: Fork, Type: inspect.PID, Text: "start a process in the PID namespace " + s.inode(inspect.PID)})
 	}
 	if full && s.nproc != nil {
@@ -157,7 +157,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		x.Exec(programs, env)
 	}})
 
-	p.here = s.terms.standing == callersOwn && !p.forks && !joined.Has(inspect.Time) &&
+	p.inPlace = s.terms.standing == asCaller && !p.forks && !joined.Has(inspect.Time) &&
 		len(s.confine) == 0 && len(s.session) == 0 && c.KillChild == 0 &&
 		!c.New.Types.Has(inspect.User) && c.New.Pin == nil
 	return p, nil
@@ -186,8 +186,8 @@ func (s *situation) inode(t inspect.Type) string {
 // user namespace last, since in there he has none over what others own. Who
 // has not joins it first, to have it.
 func (s *situation) joinSteps() (steps []Step) {
-	joins := slices.DeleteFunc(slices.Clone(s.joins), func(p place) bool { return p.id == p.own })
-	rank := func(p place) int {
+	joins := slices.DeleteFunc(slices.Clone(s.joins), func(p joinable) bool { return p.id == p.own })
+	rank := func(p joinable) int {
 		switch {
 		case p.typ == inspect.User && s.capable:
 			return 3
@@ -198,7 +198,7 @@ func (s *situation) joinSteps() (steps []Step) {
 		}
 		return 1
 	}
-	slices.SortStableFunc(joins, func(a, b place) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(joins, func(a, b joinable) int { return rank(a) - rank(b) })
 	for _, j := range joins {
 		if j.toolsMount != nil {
 			steps = append(steps, s.joinToolsMount(j.toolsMount))
@@ -229,7 +229,7 @@ func (s *situation) joinSteps() (steps []Step) {
 func decimal(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
 
 // String returns "net namespace 4026532281 of process 4242".
-func (p place) String() string {
+func (p joinable) String() string {
 	return p.typ.String() + " namespace " + strconv.FormatUint(p.id.Ino, 10) + p.of
 }
 
@@ -240,7 +240,7 @@ func (s *situation) confinement() *Denial {
 }
 
 // denial finds out what stands against joining j.
-func (s *situation) denial(j place) *Denial {
+func (s *situation) denial(j joinable) *Denial {
 	d := s.confinement()
 	owner, err := sys.Owner(j.fd)
 	if j.typ == inspect.User {
@@ -271,7 +271,7 @@ func (s *situation) dirStep(c *Cmd) ([]Step, error) {
 	case c.InnerDir != "":
 		dir := c.InnerDir
 		return one(dir+" inside", func(x *sys.Script) { x.ChdirPlain(dir) })
-	case s.terms.goesItself() && s.dir < 0:
+	case s.terms.changesDirItself() && s.dir < 0:
 		dir := s.dirPath
 		if c.DirPath != "" {
 			return one(dir, func(x *sys.Script) { x.Chdir(dir) })

@@ -11,8 +11,8 @@ import (
 
 // at is a namespace of the target, which is the caller's own if own is the
 // same number.
-func at(t inspect.Type, ino, own uint64) place {
-	return place{typ: t, fd: 100 + int(t), id: inspect.ID{Dev: 4, Ino: ino}, own: inspect.ID{Dev: 4, Ino: own}, of: " of process 42", byTarget: true}
+func at(t inspect.Type, ino, own uint64) joinable {
+	return joinable{typ: t, fd: 100 + int(t), id: inspect.ID{Dev: 4, Ino: ino}, own: inspect.ID{Dev: 4, Ino: own}, of: " of process 42", byTarget: true}
 }
 
 // rootsOwn and usersOwn are callers.
@@ -38,119 +38,119 @@ func TestPlan(t *testing.T) {
 	}{
 		{
 			name: "net alone, in place",
-			s:    situation{own: rootsOwn, joins: []place{at(inspect.Net, 7, 1)}},
+			s:    situation{own: rootsOwn, joins: []joinable{at(inspect.Net, 7, 1)}},
 			want: []string{net, run},
 			here: true,
 		}, {
 			name: "what is the same is passed over",
-			s:    situation{own: rootsOwn, joins: []place{at(inspect.Net, 7, 1), at(inspect.UTS, 2, 2), at(inspect.User, 3, 3)}},
+			s:    situation{own: rootsOwn, joins: []joinable{at(inspect.Net, 7, 1), at(inspect.UTS, 2, 2), at(inspect.User, 3, 3)}},
 			want: []string{net, run},
 			here: true,
 		}, {
 			name: "nothing to join",
-			s:    situation{joins: []place{at(inspect.User, 3, 3)}},
+			s:    situation{joins: []joinable{at(inspect.User, 3, 3)}},
 			want: []string{run},
 			here: true,
 		}, {
 			name: "the privileged join the user namespace last, and are somebody in it before",
 			s: situation{
 				own: rootsOwn, uids: rootMap, gids: rootMap, id: Identity{UID: 100005, GID: 100006, Groups: []uint32{100007}},
-				joins: []place{at(inspect.User, 8, 3), at(inspect.Net, 7, 1), at(inspect.Time, 9, 4)},
+				joins: []joinable{at(inspect.User, 8, 3), at(inspect.Net, 7, 1), at(inspect.Time, 9, 4)},
 			},
 			want: []string{"take supplementary groups [100007], group 100006, user 100005", net, "join the time namespace 9 of process 42", user, stay, run},
 		}, {
 			name: "the others join it first", deny: true,
 			s: situation{
 				own: usersOwn, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000},
-				joins: []place{at(inspect.Net, 7, 1), at(inspect.User, 8, 3)},
+				joins: []joinable{at(inspect.Net, 7, 1), at(inspect.User, 8, 3)},
 			},
 			want: []string{user, net, "take group 0, user 0", stay, run},
 		}, {
 			name: "groups that cannot be left, and that the target has not", deny: true,
 			s: situation{
 				own: task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}}, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000},
-				joins: []place{at(inspect.User, 8, 3)},
+				joins: []joinable{at(inspect.User, 8, 3)},
 			},
 			err: "group 27 of the caller cannot be left, and process 42 is not in it: that takes CAP_SETGID",
 		}, {
 			name: "groups that cannot be left, and that the target has too", deny: true,
 			s: situation{
 				own: task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}}, uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000, Groups: []uint32{27, 28}},
-				joins: []place{at(inspect.User, 8, 3)},
+				joins: []joinable{at(inspect.User, 8, 3)},
 			},
 			want: []string{user, "take group 0, user 0", stay, run},
 		}, {
 			name: "a user namespace without users: the target's own are taken outside",
-			s:    situation{own: rootsOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000, Groups: []uint32{4}}, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: rootsOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000, Groups: []uint32{4}}, joins: []joinable{at(inspect.User, 8, 3)}},
 			want: []string{"take supplementary groups [4], group 1000, user 1000", user, stay, run},
 		}, {
 			name: "or refused",
-			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1001, GID: 1001}, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1001, GID: 1001}, joins: []joinable{at(inspect.User, 8, 3)}},
 			err:  "group 1001 of process 42 is not in the user namespace to join; to be it there takes CAP_SETUID and CAP_SETGID here",
 		}, {
 			name: "or are the caller's already",
-			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000}, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: usersOwn, uids: idMap{}, gids: idMap{}, id: Identity{UID: 1000, GID: 1000}, joins: []joinable{at(inspect.User, 8, 3)}},
 			want: []string{user, stay, run},
 		}, {
 			name: "credentials that can be preserved",
 			cmd:  Cmd{PreserveCredentials: true},
 			s: situation{
 				own:  task.Task{UID: usersOwn.UID, GID: usersOwn.GID, Groups: []uint32{27}},
-				uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000}, joins: []place{at(inspect.User, 8, 3)},
+				uids: ownMap, gids: ownMap, id: Identity{UID: 1000, GID: 1000}, joins: []joinable{at(inspect.User, 8, 3)},
 			},
 			want: []string{user, "take no supplementary groups, group 0, user 0", stay, run},
 		}, {
 			name: "and that cannot",
 			cmd:  Cmd{PreserveCredentials: true},
-			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []joinable{at(inspect.User, 8, 3)}},
 			err:  "user 0, group 0, as which the caller is to stay, is not in the user namespace to join",
 		}, {
 			name: "root of a user namespace",
 			cmd:  Cmd{UID: id(0), GID: id(0)},
-			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, id: Identity{UID: 101000, GID: 101000, Groups: []uint32{101007}}, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, id: Identity{UID: 101000, GID: 101000, Groups: []uint32{101007}}, joins: []joinable{at(inspect.User, 8, 3)}},
 			want: []string{"take no supplementary groups, group 100000, user 100000", user, stay, run},
 		}, {
 			name: "followed outside, it is another's",
 			cmd:  Cmd{FollowUID: true, FollowGID: true},
-			s:    situation{own: rootsOwn, id: Identity{UID: 1005, GID: 1006, Groups: []uint32{4}}, joins: []place{at(inspect.Net, 7, 1)}},
+			s:    situation{own: rootsOwn, id: Identity{UID: 1005, GID: 1006, Groups: []uint32{4}}, joins: []joinable{at(inspect.Net, 7, 1)}},
 			want: []string{net, "take supplementary groups [4], group 1006, user 1005", stay, run},
 		}, {
 			name: "a user that is not there",
 			cmd:  Cmd{UID: id(70000)},
-			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []place{at(inspect.User, 8, 3)}},
+			s:    situation{own: rootsOwn, uids: rootMap, gids: rootMap, joins: []joinable{at(inspect.User, 8, 3)}},
 			err:  "user 70000 does not exist in the user namespace to join",
 		}, {
 			name: "a PID namespace takes a process of its own",
-			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
+			s:    situation{own: rootsOwn, joins: []joinable{at(inspect.PID, 7, 1)}},
 			want: []string{"join the pid namespace 7 of process 42", "start a process in the PID namespace 7", run},
 		}, {
 			name: "or not",
 			cmd:  Cmd{NoFork: true},
-			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
+			s:    situation{own: rootsOwn, joins: []joinable{at(inspect.PID, 7, 1)}},
 			want: []string{"join the pid namespace 7 of process 42", run},
 			here: true,
 		}, {
 			name: "where it may be traced, it is the target's",
-			s:    situation{own: rootsOwn, traced: true, joins: []place{at(inspect.PID, 7, 1)}},
+			s:    situation{own: rootsOwn, traced: true, joins: []joinable{at(inspect.PID, 7, 1)}},
 			want: []string{"join the pid namespace 7 of process 42", "take no supplementary groups", stay, "start a process in the PID namespace 7", run},
 		}, {
 			name: "a program of the target is who that is",
-			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []place{at(inspect.Mnt, 7, 1)}},
+			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []joinable{at(inspect.Mnt, 7, 1)}},
 			want: []string{"join the mnt namespace 7 of process 42", "take supplementary groups [1002], group 1001, user 1000", run},
 		}, {
 			name: "or root",
 			cmd:  Cmd{UID: id(0), GID: id(0)},
-			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []place{at(inspect.Mnt, 7, 1)}},
+			s:    situation{own: rootsOwn, id: Identity{UID: 1000, GID: 1001, Groups: []uint32{1002}}, joins: []joinable{at(inspect.Mnt, 7, 1)}},
 			want: []string{"join the mnt namespace 7 of process 42", "take no supplementary groups", run},
 		}, {
 			name: "a root directory of its own",
-			s:    situation{own: rootsOwn, chrooted: true, rootOf: "that of process 42", root: 9, joins: []place{at(inspect.Mnt, 1, 1)}},
+			s:    situation{own: rootsOwn, chrooted: true, rootOf: "that of process 42", root: 9, joins: []joinable{at(inspect.Mnt, 1, 1)}},
 			cmd:  Cmd{Privileged: true},
 			want: []string{"change the root directory to that of process 42", "change the working directory to /", run},
 		}, {
 			name: "a directory outside is not for a program of the target",
 			cmd:  Cmd{DirPath: "/srv"},
-			s:    situation{own: rootsOwn, dir: 9, dirOf: "/srv", joins: []place{at(inspect.Mnt, 7, 1)}},
+			s:    situation{own: rootsOwn, dir: 9, dirOf: "/srv", joins: []joinable{at(inspect.Mnt, 7, 1)}},
 			err:  "/srv is a directory outside",
 		}, {
 			name: "two working directories",
@@ -160,7 +160,7 @@ func TestPlan(t *testing.T) {
 		}, {
 			name: "a procfs for the PID namespace",
 			cmd:  Cmd{MountProc: true},
-			s:    situation{own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}},
+			s:    situation{own: rootsOwn, joins: []joinable{at(inspect.PID, 7, 1)}},
 			want: []string{
 				"join the pid namespace 7 of process 42", "make a mount namespace of its own", "mount a procfs on /proc",
 				"start a process in the PID namespace 7", run,
@@ -199,8 +199,8 @@ func TestPlan(t *testing.T) {
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(tc.want, "\n  "))
 			}
-			if p.here != tc.here {
-				t.Errorf("in place: %v", p.here)
+			if p.inPlace != tc.here {
+				t.Errorf("in place: %v", p.inPlace)
 			}
 		})
 	}
@@ -302,7 +302,7 @@ func TestOutermost(t *testing.T) {
 func TestPlanFull(t *testing.T) {
 	limit := Step{Op: Session, Text: "limit"}
 	s := &situation{
-		own: rootsOwn, joins: []place{at(inspect.PID, 7, 1)}, toolsMount: &toolsMount{tools: &Tools{}}, nproc: &limit,
+		own: rootsOwn, joins: []joinable{at(inspect.PID, 7, 1)}, toolsMount: &toolsMount{tools: &Tools{}}, nproc: &limit,
 		first: []Step{{Op: Prepare, Text: "mask"}, {Op: Prepare, Text: "move", move: &move{}}},
 	}
 	words := func(p *plan) string {
@@ -326,8 +326,8 @@ func TestPlanFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := words(p); got != c.want || len(p.late) != c.late || p.keeper != c.hasAKeeper {
-			t.Errorf("full %v: %s, %d late, keeper %v", c.full, got, len(p.late), p.keeper)
+		if got := words(p); got != c.want || len(p.movesLater) != c.late || p.keeper != c.hasAKeeper {
+			t.Errorf("full %v: %s, %d late, keeper %v", c.full, got, len(p.movesLater), p.keeper)
 		}
 	}
 }

@@ -20,31 +20,31 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // lookAtProgram reads what the choice of program and environment depends on.
 func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 	s.env = os.Environ()
-	if c.Env == nil && (s.terms.env == theirs || c.TargetEnv) && c.Target != nil {
+	if c.Env == nil && (s.terms.env == ofTarget || c.TargetEnv) && c.Target != nil {
 		if err := s.mayHaveEnv(c); err != nil {
 			return fmt.Errorf("take the environment of %s: %w", s.target, err)
 		}
 		b, err := p.ReadFile("environ", maxEnv+1)
 		switch {
 		case err == nil && len(b) == 0:
-			err = without(p) // newer kernels say so themselves
+			err = whyEmpty(p) // newer kernels say so themselves
 		case len(b) > maxEnv:
 			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, maxEnv)
 		}
 		if err != nil && c.TargetEnv {
-			return s.lacking(p, "read the environment", err)
+			return s.targetError(p, "read the environment", err)
 		}
 		var whole bool
 		if s.targetEnv, whole = splitEnviron(b); !whole {
 			s.otherEnviron(c, p)
 		}
 	}
-	known := s.terms.standing == callersOwn && s.terms.env == ours || c.Env != nil ||
-		s.terms.env == theirs && value(s.targetEnv, "HOME") != ""
-	if known && c.Path != "" && !s.who.ofAccount {
+	known := s.terms.standing == asCaller && s.terms.env == ofCaller || c.Env != nil ||
+		s.terms.env == ofTarget && value(s.targetEnv, "HOME") != ""
+	if known && c.Path != "" && !s.user.groupFromAccount {
 		return nil
 	}
-	if s.terms.standing == callersOwn && s.terms.env == ours {
+	if s.terms.standing == asCaller && s.terms.env == ofCaller {
 		s.account.shell = value(s.env, "SHELL")
 		return nil
 	}
@@ -54,18 +54,18 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 // mayHaveEnv is nil if the program may have the environment of the target, who
 // has it run what it likes by that: if it has no rights that the target has not.
 func (s *situation) mayHaveEnv(c *Cmd) error {
-	if s.terms.env == theirs || !c.TargetEnv {
+	if s.terms.env == ofTarget || !c.TargetEnv {
 		return nil
 	}
-	same := !s.id.Mixed && s.who.outside == s.id.UID
+	same := !s.id.Mixed && s.user.outside == s.id.UID
 	switch {
 	case c.Tools != nil:
 		return errToolsEnv
-	case s.terms.standing == targetsOwn && same:
+	case s.terms.standing == asTarget && same:
 		return nil
-	case s.terms.standing == anothers && same && s.who.gid != nil && *s.who.gid == s.id.GID:
+	case s.terms.standing == asOtherUser && same && s.user.gid != nil && *s.user.gid == s.id.GID:
 		return nil
-	case s.terms.standing == callersOwn && same && s.own.UID == s.status.UID && s.own.Caps.Permitted&^s.id.Caps.Permitted == 0:
+	case s.terms.standing == asCaller && same && s.own.UID == s.status.UID && s.own.Caps.Permitted&^s.id.Caps.Permitted == 0:
 		return nil
 	}
 	return errEnvironment
@@ -74,12 +74,12 @@ func (s *situation) mayHaveEnv(c *Cmd) error {
 // lookAtAccount reads what passwd(5) says of the program's user: that of the
 // target where its files are the target's.
 func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
-	uid := s.who.inside
+	uid := s.user.inside
 	var text []byte
 	switch {
 	case s.terms.file == callersFile:
 		if s.terms.standing != raised {
-			uid = s.who.outside
+			uid = s.user.outside
 		}
 		text, _ = sys.ReadRegular("/etc/passwd", maxPasswd)
 	case s.toolsMount != nil && s.toolsMount.view == ViewTools:
@@ -88,7 +88,7 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 		if root < 0 && c.Target != nil && c.Files[inspect.Mnt] == nil {
 			var err error
 			if root, err = p.Open("root"); err != nil {
-				return s.lacking(p, "open the root directory", err)
+				return s.targetError(p, "open the root directory", err)
 			}
 			s.keep(root)
 		}
@@ -97,8 +97,8 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 		}
 	}
 	s.account = accountOf(text, uid)
-	if s.who.ofAccount {
-		s.who.ofGroup(s.account)
+	if s.user.groupFromAccount {
+		s.user.takeGroup(s.account)
 	}
 	return nil
 }
@@ -231,12 +231,12 @@ func (s *situation) environ(c *Cmd) (env []string) {
 	switch {
 	case c.Env != nil:
 		return c.Env
-	case c.TargetEnv || s.terms.env == theirs:
+	case c.TargetEnv || s.terms.env == ofTarget:
 		env = slices.Clone(s.targetEnv)
 		if v := value(s.env, "TERM"); v != "" {
 			env = setenv(env, "TERM", v)
 		}
-	case s.terms.env == ours:
+	case s.terms.env == ofCaller:
 		return s.keepEnv(c, slices.Clone(s.env))
 	default:
 		env = []string{"HOME=" + s.account.home, "SHELL=" + cmp.Or(s.account.shell, "/bin/sh")}

@@ -13,11 +13,11 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Terms are what must be true of the first process of a container before it is
+// Expected are what must be true of the first process of a container before it is
 // the container. Until then it is a process of the runtime's, which has the name,
 // the control group and the namespaces of the container already, and the root
 // directory, the capabilities and no filter of the host still.
-type Terms struct {
+type Expected struct {
 	// Name is the container's, for messages.
 	Name string
 	// Created says that the engine has not started it, as far as it says.
@@ -54,7 +54,7 @@ func (e *StartingError) Error() string {
 // been set up, and else a [*StartingError]. What is true once stays so while the
 // target lives. Of whom the caller may not look at the root directory it says
 // nothing: the same is needed to join its namespaces.
-func (t *Target) Ready(terms Terms) error {
+func (t *Target) Ready(terms Expected) error {
 	why, err := t.unready(terms)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -69,7 +69,7 @@ func (t *Target) Ready(terms Terms) error {
 }
 
 // unready says why the target is not ready, "" if it is.
-func (t *Target) unready(terms Terms) (why string, err error) {
+func (t *Target) unready(terms Expected) (why string, err error) {
 	p := t.proc
 	root, err := p.Where("root")
 	if err != nil {

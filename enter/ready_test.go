@@ -14,7 +14,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-func ready(t *testing.T, pid int, terms Terms) string {
+func ready(t *testing.T, pid int, terms Expected) string {
 	t.Helper()
 	target, err := Open(pid)
 	if err != nil {
@@ -50,7 +50,7 @@ func flagged(t *testing.T, pid int) bool {
 func TestReadyRoot(t *testing.T) {
 	nstest.Need(t, "root")
 	box := nstest.Sandbox(t, "mnt")
-	if why := ready(t, box.PID, Terms{Name: "x"}); !strings.Contains(why, "root directory") {
+	if why := ready(t, box.PID, Expected{Name: "x"}); !strings.Contains(why, "root directory") {
 		t.Errorf("with the host's root: %q", why)
 	}
 	asked := 0
@@ -59,20 +59,20 @@ func TestReadyRoot(t *testing.T) {
 		asked++
 		return err == nil && id.Dev == dev && id.Ino == ino
 	}
-	if why := ready(t, box.PID, Terms{HasRoot: has}); why != "" || asked != 1 {
+	if why := ready(t, box.PID, Expected{HasRoot: has}); why != "" || asked != 1 {
 		t.Errorf("with the host's root, as it is to have: %q, asked %d times", why, asked)
 	}
-	if why := ready(t, box.PID, Terms{HasRoot: has, Seccomp: true}); !strings.Contains(why, "filter") {
+	if why := ready(t, box.PID, Expected{HasRoot: has, Seccomp: true}); !strings.Contains(why, "filter") {
 		t.Errorf("without a filter: %q", why)
 	}
-	if why := ready(t, box.PID, Terms{HasRoot: has, NoNewPrivs: true}); !strings.Contains(why, "no_new_privs") {
+	if why := ready(t, box.PID, Expected{HasRoot: has, NoNewPrivs: true}); !strings.Contains(why, "no_new_privs") {
 		t.Errorf("without no_new_privs: %q", why)
 	}
-	if why := ready(t, box.PID, Terms{HasRoot: has, Bounding: new(Caps)}); !strings.Contains(why, "capabilities") {
+	if why := ready(t, box.PID, Expected{HasRoot: has, Bounding: new(Caps)}); !strings.Contains(why, "capabilities") {
 		t.Errorf("with too many capabilities: %q", why)
 	}
 	inside := nstest.Spec{Types: []string{"mnt"}, Root: true}.Start(t)
-	if why := ready(t, inside.PID, Terms{Created: true}); why != "" {
+	if why := ready(t, inside.PID, Expected{Created: true}); why != "" {
 		t.Errorf("with a root of its own, and a program: %q", why)
 	}
 }
@@ -104,7 +104,7 @@ func TestReadyLazyRoot(t *testing.T) {
 	if link, err := os.Readlink(fmt.Sprintf("/proc/%d/root", pid)); err != nil || link != "/" {
 		t.Fatalf("its root reads %q: %v", link, err)
 	}
-	if why := ready(t, pid, Terms{}); why != "" {
+	if why := ready(t, pid, Expected{}); why != "" {
 		t.Errorf("it is taken for one with the host's root: %q", why)
 	}
 }
@@ -120,10 +120,10 @@ func TestReadyNeverExecuted(t *testing.T) {
 	if !flagged(t, pid) {
 		t.Fatal("the fork has executed a program")
 	}
-	if why := ready(t, pid, Terms{}); why != "" {
+	if why := ready(t, pid, Expected{}); why != "" {
 		t.Errorf("a fork in a root of its own: %q", why)
 	}
-	if why := ready(t, pid, Terms{Created: true}); !strings.Contains(why, "not executed") {
+	if why := ready(t, pid, Expected{Created: true}); !strings.Contains(why, "not executed") {
 		t.Errorf("one that was not started: %q", why)
 	}
 
@@ -132,7 +132,7 @@ func TestReadyNeverExecuted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if why := ready(t, pid, Terms{HasRoot: func(_, _ uint64) bool { return true }}); !strings.Contains(why, "not executed") {
+	if why := ready(t, pid, Expected{HasRoot: func(_, _ uint64) bool { return true }}); !strings.Contains(why, "not executed") {
 		t.Errorf("a fork with the host's root: %q", why)
 	}
 }
@@ -159,7 +159,7 @@ func TestReadyBubblewrap(t *testing.T) {
 	if !flagged(t, pid) {
 		t.Fatal("the first process has executed a program")
 	}
-	if why := ready(t, pid, Terms{}); why != "" {
+	if why := ready(t, pid, Expected{}); why != "" {
 		t.Errorf("bubblewrap's first process: %q", why)
 	}
 }

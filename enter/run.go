@@ -58,7 +58,7 @@ func (c *Cmd) Exec() error {
 	runtime.LockOSThread()
 	tried := false
 	err := c.with(func(p *plan, _ *situation) error {
-		if !p.here {
+		if !p.inPlace {
 			return ErrNotHere
 		}
 		tried = true
@@ -75,7 +75,7 @@ func (c *Cmd) Exec() error {
 // and does not use it for anything else if there is an error.
 func (c *Cmd) RunOrExec(ctx context.Context) error {
 	return c.with(func(p *plan, s *situation) error {
-		if p.here {
+		if p.inPlace {
 			return p.exec(c)
 		}
 		return p.run(ctx, c, s, true)
@@ -115,7 +115,7 @@ func (p *plan) once(ctx context.Context, c *Cmd, s *situation, last bool) error 
 // is RLIMIT_NPROC but for a change of user (getrlimit(2)).
 func (p *plan) isFull(s *situation, err error) bool {
 	e, ok := errors.AsType[*StepError](err)
-	return ok && e.crowded() && !p.early &&
+	return ok && e.crowded() && !p.forksFirst &&
 		(s.nproc != nil || slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil }))
 }
 
@@ -154,7 +154,7 @@ func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
 	if n >= 0 && n < len(p.steps) {
 		e.Step = p.steps[n]
 	}
-	e.Toolless = p.toolless && e.Step.Op == Exec
+	e.Toolless = p.noTools && e.Step.Op == Exec
 	if errors.Is(err, fs.ErrPermission) && e.Step.denied != nil {
 		e.Denial = e.Step.denied()
 	}
@@ -182,7 +182,7 @@ func (p *plan) script(x *sys.Script, report int) {
 		}
 		// From here on the other side may look: nothing of ours stays open but
 		// the pipe, which is the last of the numbers.
-		early := step.Op == Fork && p.early
+		early := step.Op == Fork && p.forksFirst
 		if step.Op >= Confine && step.Op <= Exec && !early && !closed {
 			x.CloseFrom(report + 1)
 			closed = true
@@ -214,7 +214,7 @@ func (p *plan) script(x *sys.Script, report int) {
 		case step.Op == Keep:
 			x.Keeper(report)
 		default:
-			if step.Op == Exec && (!p.forks || p.early && !p.init || p.keeper) && report >= 0 {
+			if step.Op == Exec && (!p.forks || p.forksFirst && !p.init || p.keeper) && report >= 0 {
 				x.DieWithParent(p.kill, report)
 			}
 			step.calls(x)

@@ -20,12 +20,12 @@ import (
 // target that it depends on, with the descriptors to be used. Finding it out
 // changes nothing; from it on no path is looked at any more.
 type situation struct {
-	proc   int     // the root of procfs
-	pidfd  int     // of the target, or -1
-	target string  // "process 4242"
-	joins  []place // namespaces that could be joined, in no order
-	root   int     // root directory to enter, or -1
-	rootOf string  // whose it is, for messages
+	proc   int        // the root of procfs
+	pidfd  int        // of the target, or -1
+	target string     // "process 4242"
+	joins  []joinable // namespaces that could be joined, in no order
+	root   int        // root directory to enter, or -1
+	rootOf string     // whose it is, for messages
 	// chrooted says that the target has a root directory of its own.
 	chrooted bool
 	dir      int // working directory to take, or -1
@@ -42,7 +42,7 @@ type situation struct {
 	traced bool       // see circumstances
 	owned  bool       // the same
 	terms  terms
-	who    whom
+	user   programUser
 
 	// uids and gids are the maps of the user namespace to join; setgroups whether
 	// that may be called there.
@@ -82,8 +82,8 @@ type situation struct {
 	fds []int // to close at the end
 }
 
-// A place is a namespace that could be joined.
-type place struct {
+// A joinable is a namespace that could be joined.
+type joinable struct {
 	typ        inspect.Type
 	fd         int
 	id         inspect.ID
@@ -183,7 +183,7 @@ func (s *situation) lookAtStdio(c *Cmd) error {
 // the program there may open its own, and type into it: so it is only for one that
 // has no more rights than they.
 func (s *situation) lookAtTerminals(c *Cmd, p *sys.Process) {
-	if !s.terminal || c.RawStdio || c.Target == nil || s.terms.standing != targetsOwn || s.terms.file == callersFile {
+	if !s.terminal || c.RawStdio || c.Target == nil || s.terms.standing != asTarget || s.terms.file == callersFile {
 		return
 	}
 	root, err := p.Open("root")
@@ -194,9 +194,9 @@ func (s *situation) lookAtTerminals(c *Cmd, p *sys.Process) {
 	s.ptmx = s.keep(sys.FindPtmx(root))
 }
 
-// nameless reports whether the program gets a terminal that has no name where it
+// ttyUnnamed reports whether the program gets a terminal that has no name where it
 // runs.
-func (s *situation) nameless() bool {
+func (s *situation) ttyUnnamed() bool {
 	return s.terminal && s.proxied && s.ptmx < 0 && s.terms.file != callersFile
 }
 
@@ -234,7 +234,7 @@ func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
 		if err != nil {
 			return err
 		}
-		s.joins = append(s.joins, place{typ: t, fd: fd, id: inspect.ID(id), own: own, of: of, byTarget: byTarget})
+		s.joins = append(s.joins, joinable{typ: t, fd: fd, id: inspect.ID(id), own: own, of: of, byTarget: byTarget})
 		return nil
 	}
 	for t := range inspect.AllTypes.All() {
@@ -312,7 +312,7 @@ func (s *situation) userParent(c *Cmd, p *sys.Process, add func(inspect.Type, in
 	if err != nil {
 		return fmt.Errorf("ask for the owner of %s: %w", of, err)
 	}
-	s.joins = slices.DeleteFunc(s.joins, func(p place) bool { return p.typ == inspect.User })
+	s.joins = slices.DeleteFunc(s.joins, func(p joinable) bool { return p.typ == inspect.User })
 	return add(inspect.User, s.keep(fd), ", the owner of "+of, false)
 }
 
@@ -380,22 +380,22 @@ func parseKind(stat []byte) (zombie, kernel bool) {
 	return fields[state] == "Z" || fields[state] == "X", n&0x00200000 != 0
 }
 
-// lacking says that the target could not be asked for what it would have if it
+// targetError says that the target could not be asked for what it would have if it
 // were another kind of process.
-func (s *situation) lacking(p *sys.Process, what string, err error) error {
-	return lacking(p, what, s.target, err)
+func (s *situation) targetError(p *sys.Process, what string, err error) error {
+	return targetError(p, what, s.target, err)
 }
 
-func lacking(p *sys.Process, what, of string, err error) error {
-	why := without(p)
+func targetError(p *sys.Process, what, of string, err error) error {
+	why := whyEmpty(p)
 	if why == nil {
 		why = pathCause(err)
 	}
 	return fmt.Errorf("%s of %s: %w", what, of, why)
 }
 
-// without says why a process has no memory, files and the like, or returns nil.
-func without(p *sys.Process) error {
+// whyEmpty says why a process has no memory, files and the like, or returns nil.
+func whyEmpty(p *sys.Process) error {
 	stat, err := p.ReadFile("stat", 4096)
 	if err != nil {
 		return nil //nolint:nilerr // then it is for another reason
@@ -442,7 +442,7 @@ func (s *situation) decide(c *Cmd) (err error) {
 	if s.terms, err = s.circumstances(c).terms(); err != nil {
 		return err
 	}
-	s.who, err = s.whom(c)
+	s.user, err = s.chooseUser(c)
 	return err
 }
 
@@ -453,7 +453,7 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 	if c.Target != nil && (c.Types.Has(inspect.Mnt) && c.Files[inspect.Mnt] == nil || c.Root) && c.RootDir == "" && c.Tools == nil {
 		link, err := p.Readlink("root")
 		if err != nil {
-			return s.lacking(p, "look at the root directory", err)
+			return s.targetError(p, "look at the root directory", err)
 		}
 		s.chrooted = link != "/"
 	}
@@ -468,7 +468,7 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 	if c.Target != nil && (files || asked || joined.Has(inspect.User) || joined.Has(inspect.PID)) {
 		status, err := statusOf(p, boundFields...)
 		if err != nil {
-			return lacking(p, "read who it is", s.target, err)
+			return targetError(p, "read who it is", s.target, err)
 		}
 		s.status = status
 		s.id.of(status)
@@ -496,7 +496,7 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 // lookAtMaps reads who there is in the user namespace to join: that of the
 // target, or another, of which a process tells that joins it for that.
 func (s *situation) lookAtMaps(c *Cmd, p *sys.Process) error {
-	i := slices.IndexFunc(s.joins, func(j place) bool { return j.typ == inspect.User })
+	i := slices.IndexFunc(s.joins, func(j joinable) bool { return j.typ == inspect.User })
 	j := s.joins[i]
 	if c.Target != nil {
 		link, err := p.Readlink("ns/user")
@@ -571,7 +571,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 			break
 		}
 		if s.root, err = p.Open("root"); err != nil {
-			return s.lacking(p, "open the root directory", err)
+			return s.targetError(p, "open the root directory", err)
 		}
 		s.rootOf = "that of " + s.target
 	case c.Root:
@@ -580,7 +580,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 	s.keep(s.root)
 
 	switch {
-	case s.terms.goesItself() && !c.Dir:
+	case s.terms.changesDirItself() && !c.Dir:
 		if s.dirPath, err = filepath.Abs(c.DirPath); err != nil || c.InnerDir != "" {
 			s.dirPath = "/"
 		}
@@ -593,7 +593,7 @@ func (s *situation) lookAtFiles(c *Cmd, p *sys.Process, joined inspect.Types) (e
 		return errors.New("no target whose working directory could be taken")
 	case c.Dir:
 		if s.dir, err = p.Open("cwd"); err != nil {
-			return s.lacking(p, "open the working directory", err)
+			return s.targetError(p, "open the working directory", err)
 		}
 		s.dirOf = "that of " + s.target
 	}

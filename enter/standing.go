@@ -12,15 +12,15 @@ import (
 type standing uint8
 
 const (
-	// callersOwn is a program that nobody may control who may not control the
+	// asCaller is a program that nobody may control who may not control the
 	// caller, and that has the caller's rights.
-	callersOwn standing = iota
-	// anothers is one of the caller's files that is run as another user: he may
+	asCaller standing = iota
+	// asOtherUser is one of the caller's files that is run as another user: he may
 	// trace it.
-	anothers
-	// targetsOwn is one that the target may control, and that has the rights of
+	asOtherUser
+	// asTarget is one that the target may control, and that has the rights of
 	// the target process.
-	targetsOwn
+	asTarget
 	// raised is one that the target may control, and that has more rights than
 	// the process, within its bounding set.
 	raised
@@ -29,38 +29,38 @@ const (
 	privileged
 )
 
-// A party is whose something is that the program has.
-type party uint8
+// A owner is whose something is that the program has.
+type owner uint8
 
 const (
-	ours     party = iota // the caller's
-	theirs                // the target process's
-	nobodys               // neither's: none, or clean
-	bounding              // the target's bounding set
+	ofCaller    owner = iota // the caller's
+	ofTarget                 // the target process's
+	ofNobody                 // neither's: none, or clean
+	boundingSet              // the target's bounding set
 )
 
 // A row is what follows from a standing.
 type row struct {
-	// apart says that the program gets standard files, a session, a keyring,
+	// separate says that the program gets standard files, a session, a keyring,
 	// signal actions and a umask of its own, and no directory of the caller's.
-	apart bool
+	separate bool
 	// confined says that it gets all that confines the target.
 	confined bool
 	// ids, groups and caps are whose they are, where nobody asks for others.
-	ids, groups, caps party
+	ids, groups, caps owner
 	// env is whose the environment is.
-	env party
+	env owner
 	// view is what is first where there are tools.
 	view View
 }
 
 // rows is the table of what follows.
 var rows = [...]row{
-	callersOwn: {ids: ours, groups: ours, caps: ours, env: ours, view: ViewTarget},
-	anothers:   {apart: true, ids: ours, groups: nobodys, caps: ours, env: nobodys, view: ViewTarget},
-	targetsOwn: {apart: true, confined: true, ids: theirs, groups: theirs, caps: theirs, env: theirs, view: ViewTarget},
-	raised:     {apart: true, confined: true, ids: theirs, groups: theirs, caps: bounding, env: nobodys, view: ViewTools},
-	privileged: {apart: true, ids: ours, groups: ours, caps: ours, env: nobodys, view: ViewTools},
+	asCaller:    {ids: ofCaller, groups: ofCaller, caps: ofCaller, env: ofCaller, view: ViewTarget},
+	asOtherUser: {separate: true, ids: ofCaller, groups: ofNobody, caps: ofCaller, env: ofNobody, view: ViewTarget},
+	asTarget:    {separate: true, confined: true, ids: ofTarget, groups: ofTarget, caps: ofTarget, env: ofTarget, view: ViewTarget},
+	raised:      {separate: true, confined: true, ids: ofTarget, groups: ofTarget, caps: boundingSet, env: ofNobody, view: ViewTools},
+	privileged:  {separate: true, ids: ofCaller, groups: ofCaller, caps: ofCaller, env: ofNobody, view: ViewTools},
 }
 
 // A file is whose the file of the program is.
@@ -75,24 +75,24 @@ const (
 // circumstances are all that a standing depends on.
 type circumstances struct {
 	file file
-	// user says that a user namespace other than the caller's is joined. Who owns
+	// joinsUser says that a joinsUser namespace other than the caller's is joined. Who owns
 	// it may trace what runs there.
-	user bool
-	// traced says that somebody may trace the program in the PID namespace that is
+	joinsUser bool
+	// traceable says that somebody may trace the program in the PID namespace that is
 	// joined, as far as can be known.
-	traced bool
+	traceable bool
 	// process says that a process is the target.
 	process bool
-	// owned says that the user namespace is one that the caller made himself.
-	owned bool
-	// asked says that a user was asked for by number, and another that he is
+	// ownUserNS says that the user namespace is one that the caller made himself.
+	ownUserNS bool
+	// askedUser says that a user was askedUser for by number, and anotherUser that he is
 	// not the caller.
-	asked, another bool
-	// more says that rights were asked for that the target process has not.
-	more bool
-	// mixed says that the target has the rights of one user and was started by
+	askedUser, anotherUser bool
+	// moreRights says that rights were asked for that the target process has not.
+	moreRights bool
+	// mixedIDs says that the target has the rights of one user and was started by
 	// another.
-	mixed bool
+	mixedIDs bool
 
 	privileged bool
 }
@@ -104,10 +104,10 @@ type terms struct {
 	file file
 }
 
-// goesItself reports whether the program goes to a directory of the caller's
+// changesDirItself reports whether the program goes to a directory of the caller's
 // with its own rights: others than the caller may control it, and it is among his
 // files.
-func (t *terms) goesItself() bool { return t.apart && t.file == callersFile }
+func (t *terms) changesDirItself() bool { return t.separate && t.file == callersFile }
 
 // terms decides. The error says that the program cannot be confined.
 func (c circumstances) terms() (terms, error) {
@@ -118,28 +118,28 @@ func (c circumstances) terms() (terms, error) {
 	}
 	// What chose the environment of the target is to run with its rights alone, and
 	// to find its files.
-	if t.env == theirs && (c.file != targetsFile || c.asked || c.mixed) || t.env == ours && c.asked {
-		t.env = nobodys
+	if t.env == ofTarget && (c.file != targetsFile || c.askedUser || c.mixedIDs) || t.env == ofCaller && c.askedUser {
+		t.env = ofNobody
 	}
-	if c.user { // the caller's mean something else there
-		t.groups = max(t.groups, theirs)
+	if c.joinsUser { // the caller's mean something else there
+		t.groups = max(t.groups, ofTarget)
 	}
 	return t, nil
 }
 
 func (c circumstances) standing() standing {
-	controlled := c.file != callersFile || c.user || c.traced
+	controlled := c.file != callersFile || c.joinsUser || c.traceable
 	switch {
-	case !controlled && c.another:
-		return anothers
+	case !controlled && c.anotherUser:
+		return asOtherUser
 	case !controlled:
-		return callersOwn
-	case c.privileged || c.owned && !c.process && !c.traced && c.file == callersFile:
+		return asCaller
+	case c.privileged || c.ownUserNS && !c.process && !c.traceable && c.file == callersFile:
 		return privileged
-	case c.more:
+	case c.moreRights:
 		return raised
 	}
-	return targetsOwn
+	return asTarget
 }
 
 // circumstances finds out in what circumstances c is. It looks at nothing but c
@@ -147,8 +147,8 @@ func (c circumstances) standing() standing {
 func (s *situation) circumstances(c *Cmd) circumstances {
 	joined := s.differing()
 	is := circumstances{
-		user: joined.Has(inspect.User), traced: s.traced, process: c.Target != nil, owned: s.owned,
-		mixed: s.id.Mixed, privileged: c.Privileged,
+		joinsUser: joined.Has(inspect.User), traceable: s.traced, process: c.Target != nil, ownUserNS: s.owned,
+		mixedIDs: s.id.Mixed, privileged: c.Privileged,
 	}
 	switch {
 	case c.Tools != nil:
@@ -160,27 +160,27 @@ func (s *situation) circumstances(c *Cmd) circumstances {
 	if !c.New.Types.Has(inspect.User) {
 		uid := s.id.UID
 		if c.UID != nil {
-			is.asked = true
+			is.askedUser = true
 			uid = *c.UID
-			if out, ok := s.uids.Outside(uid); ok && is.user {
+			if out, ok := s.uids.Outside(uid); ok && is.joinsUser {
 				uid = out
 			}
 		}
 		if c.GID != nil {
 			gid := *c.GID
-			if out, ok := s.gids.Outside(gid); ok && is.user {
+			if out, ok := s.gids.Outside(gid); ok && is.joinsUser {
 				gid = out
 			}
-			is.more = is.more || gid != s.id.GID
+			is.moreRights = is.moreRights || gid != s.id.GID
 		}
 		if c.PreserveCredentials {
 			uid = s.own.UID.Effective
-			is.more = is.more || s.own.GID.Effective != s.id.GID
+			is.moreRights = is.moreRights || s.own.GID.Effective != s.id.GID
 		}
-		is.more = is.more || uid != s.id.UID
-		is.another = (c.UID != nil || c.FollowUID) && uid != s.own.UID.Effective
+		is.moreRights = is.moreRights || uid != s.id.UID
+		is.anotherUser = (c.UID != nil || c.FollowUID) && uid != s.own.UID.Effective
 	}
-	is.more = is.more || c.AddCaps != 0 || c.KeepCaps
+	is.moreRights = is.moreRights || c.AddCaps != 0 || c.KeepCaps
 	return is
 }
 

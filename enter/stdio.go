@@ -28,19 +28,19 @@ type stdio struct {
 	// to control the program's session.
 	terminal int
 
-	outer  [3]int       // the caller's
-	direct bool         // and the program's too
-	master int          // our end of the pseudo-terminal, or -1
-	screen int          // the caller's terminal: where size and state are
-	state  *sys.Termios // its state, to be restored
-	// full says that both input and output are the terminal, so that it can be
+	outer     [3]int       // the caller's
+	direct    bool         // and the program's too
+	master    int          // our end of the pseudo-terminal, or -1
+	callerTTY int          // the caller's terminal: where size and state are
+	state     *sys.Termios // its state, to be restored
+	// wholeTerminal says that both input and output are the terminal, so that it can be
 	// left to the other one. Else it keeps editing lines and handling signals
 	// itself, since other programs in the same pipeline may be using it.
-	full bool
+	wholeTerminal bool
 
-	theirs, ours []int // descriptors to close: after the start, at the end
-	pumps        []*pump
-	stopR, stopW int // what becomes readable when the program has ended
+	childFDs, ownFDs []int // descriptors to close: after the start, at the end
+	pumps            []*pump
+	stopR, stopW     int // what becomes readable when the program has ended
 
 	mu  sync.Mutex // guards raw
 	raw bool       // the caller's terminal is in raw mode
@@ -52,7 +52,7 @@ type stdio struct {
 //
 // They become owner's, in the caller's numbers: a program opens /dev/stdout anew.
 func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err error) {
-	s = &stdio{child: outer, terminal: -1, outer: outer, master: -1, screen: -1, stopR: -1, stopW: -1}
+	s = &stdio{child: outer, terminal: -1, outer: outer, master: -1, callerTTY: -1, stopR: -1, stopW: -1}
 	if s.direct = direct; direct {
 		return s, nil
 	}
@@ -64,17 +64,17 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 	if s.stopR, s.stopW, err = sys.Pipe(); err != nil {
 		return s, err
 	}
-	s.ours = append(s.ours, s.stopR, s.stopW)
+	s.ownFDs = append(s.ownFDs, s.stopR, s.stopW)
 
 	kinds := [3]sys.Stream{}
 	for i, fd := range outer {
 		kinds[i] = sys.StreamOf(fd)
-		if kinds[i] == sys.StreamTerminal && s.screen < 0 {
-			s.screen = fd
+		if kinds[i] == sys.StreamTerminal && s.callerTTY < 0 {
+			s.callerTTY = fd
 		}
 	}
-	s.full = kinds[0] == sys.StreamTerminal && kinds[1] == sys.StreamTerminal
-	if s.screen >= 0 {
+	s.wholeTerminal = kinds[0] == sys.StreamTerminal && kinds[1] == sys.StreamTerminal
+	if s.callerTTY >= 0 {
 		if err := s.openTerminal(ptmx); err != nil {
 			return s, err
 		}
@@ -103,11 +103,11 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 	}
 	if s.master >= 0 {
 		if kinds[0] == sys.StreamTerminal {
-			s.pumps = append(s.pumps, &pump{what: "read standard input", kind: typedToTerminal, from: outer[0], to: s.master, stop: s.stopR, polite: !s.full, end: sys.EndOfFile(s.state)})
+			s.pumps = append(s.pumps, &pump{what: "read standard input", kind: typedToTerminal, from: outer[0], to: s.master, stop: s.stopR, polite: !s.wholeTerminal, end: sys.EndOfFile(s.state)})
 		}
 		to := outer[1]
 		if kinds[1] != sys.StreamTerminal {
-			to = s.screen
+			to = s.callerTTY
 			if kinds[2] == sys.StreamTerminal {
 				to = outer[2]
 			}
@@ -119,7 +119,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 
 // openTerminal makes the pseudo-terminal, alike to the caller's.
 func (s *stdio) openTerminal(ptmx int) (err error) {
-	if s.state, err = sys.GetTermios(s.screen); err != nil {
+	if s.state, err = sys.GetTermios(s.callerTTY); err != nil {
 		return err
 	}
 	if ptmx >= 0 {
@@ -131,15 +131,15 @@ func (s *stdio) openTerminal(ptmx int) (err error) {
 	if err != nil {
 		return fmt.Errorf("make a pseudo-terminal: %w", err)
 	}
-	s.ours, s.theirs = append(s.ours, s.master), append(s.theirs, s.terminal)
+	s.ownFDs, s.childFDs = append(s.ownFDs, s.master), append(s.childFDs, s.terminal)
 	inner := *s.state
-	if !s.full {
+	if !s.wholeTerminal {
 		inner = *sys.Silent(inner)
 	}
 	if err := sys.SetTermios(s.terminal, &inner); err != nil {
 		return err
 	}
-	_ = sys.CopyWinsize(s.terminal, s.screen) //nolint:errcheck // a terminal may have no size
+	_ = sys.CopyWinsize(s.terminal, s.callerTTY) //nolint:errcheck // a terminal may have no size
 	return sys.SetNonblock(s.master)
 }
 
@@ -152,7 +152,7 @@ func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 	sys.GrowPipe(w)
 	if i == 0 {
 		s.child[0] = r
-		s.ours = append(s.ours, r) // to see what was not read
+		s.ownFDs = append(s.ownFDs, r) // to see what was not read
 		p := &pump{what: "read standard input", kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r}
 		if kind == sys.StreamPipe {
 			p.kind = pipeToPipe
@@ -161,15 +161,15 @@ func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 		return sys.SetNonblock(w)
 	}
 	s.child[i] = w
-	s.theirs = append(s.theirs, w)
+	s.childFDs = append(s.childFDs, w)
 	s.pumps = append(s.pumps, &pump{what: [...]string{1: "write standard output", 2: "write standard error"}[i], kind: pipeOut, from: r, to: fd, stop: s.stopR})
 	return sys.SetNonblock(r)
 }
 
 // start is called when the program has been started with its files.
 func (s *stdio) start() {
-	sys.CloseAll(s.theirs...)
-	s.theirs = nil
+	sys.CloseAll(s.childFDs...)
+	s.childFDs = nil
 	s.resume()
 	for _, p := range s.pumps {
 		p.start()
@@ -179,12 +179,12 @@ func (s *stdio) start() {
 // resume leaves the caller's terminal to the program's, unless somebody else
 // has it in the foreground.
 func (s *stdio) resume() {
-	if !s.full || !sys.Foreground(s.screen) {
+	if !s.wholeTerminal || !sys.Foreground(s.callerTTY) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.raw = sys.SetTermios(s.screen, sys.Raw(*s.state)) == nil
+	s.raw = sys.SetTermios(s.callerTTY, sys.Raw(*s.state)) == nil
 	s.resize()
 }
 
@@ -192,8 +192,8 @@ func (s *stdio) resume() {
 func (s *stdio) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.raw && sys.Foreground(s.screen) {
-		_ = sys.SetTermios(s.screen, s.state) //nolint:errcheck // there is nothing else to try
+	if s.raw && sys.Foreground(s.callerTTY) {
+		_ = sys.SetTermios(s.callerTTY, s.state) //nolint:errcheck // there is nothing else to try
 	}
 	s.raw = false
 }
@@ -202,7 +202,7 @@ func (s *stdio) restore() {
 // at the other end by SIGWINCH.
 func (s *stdio) resize() {
 	if s.master >= 0 {
-		_ = sys.CopyWinsize(s.master, s.screen) //nolint:errcheck // a terminal may have no size
+		_ = sys.CopyWinsize(s.master, s.callerTTY) //nolint:errcheck // a terminal may have no size
 	}
 }
 
@@ -243,7 +243,7 @@ func (s *stdio) finish() error {
 		case <-time.After(interval * time.Millisecond):
 			// It waits for a terminal that somebody else has emptied, or a
 			// dead device, and goes on doing so: its descriptors stay.
-			s.ours = nil
+			s.ownFDs = nil
 		}
 	}
 	return errors.Join(errs...)
@@ -255,7 +255,7 @@ func (s *stdio) close() {
 		p.hangUp()
 	}
 	s.pumps = nil
-	sys.CloseAll(s.theirs...)
-	sys.CloseAll(s.ours...)
-	s.theirs, s.ours, s.master, s.terminal, s.stopR, s.stopW = nil, nil, -1, -1, -1, -1
+	sys.CloseAll(s.childFDs...)
+	sys.CloseAll(s.ownFDs...)
+	s.childFDs, s.ownFDs, s.master, s.terminal, s.stopR, s.stopW = nil, nil, -1, -1, -1, -1
 }

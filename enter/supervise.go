@@ -66,12 +66,12 @@ func (ch *child) stops() <-chan struct{} {
 		defer close(c)
 		defer parent.Close()
 		left := maxReports
-		for r, ok := (sys.Report{Stopped: ch.stopped, Over: ch.over}), true; ok && left > 0; r, ok = sys.ReadReport(ch.report) {
+		for r, ok := (sys.Report{Stopped: ch.stopped, Over: ch.ended}), true; ok && left > 0; r, ok = sys.ReadReport(ch.report) {
 			switch {
 			case r.Err != nil:
 				ch.failure = r
 			case r.Over:
-				ch.guests.clear(ch.pid)
+				ch.inTools.clear(ch.pid)
 			case r.Stopped && sys.HasStoppedChild(ch.pid): // else it has been continued since
 				c <- struct{}{}
 			}
@@ -112,7 +112,7 @@ func (ch *child) supervise(ctx context.Context, stops <-chan struct{}) (sys.Chan
 	for {
 		select {
 		case s := <-ch.signals.c:
-			ch.pass(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
+			ch.passSignal(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
 		case <-done:
 			done = nil
 			_ = sys.Kill(ch.pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
@@ -135,8 +135,8 @@ func (ch *child) supervise(ctx context.Context, stops <-chan struct{}) (sys.Chan
 	}
 }
 
-// pass passes a signal on to the program.
-func (ch *child) pass(s syscall.Signal) {
+// passSignal passes a signal on to the program.
+func (ch *child) passSignal(s syscall.Signal) {
 	switch s {
 	case syscall.SIGINT, syscall.SIGQUIT:
 		if ch.stdio.shared() {
@@ -187,7 +187,7 @@ func (ch *child) suspend() {
 		select {
 		case s := <-ch.signals.c:
 			if woken = s == syscall.SIGCONT; !woken {
-				ch.pass(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
+				ch.passSignal(s.(syscall.Signal)) //nolint:forcetypeassert // os/signal sends no others
 			}
 		case <-over:
 			woken = true

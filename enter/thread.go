@@ -41,7 +41,7 @@ func Do(ctx context.Context, f func() error, files ...*os.File) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	joins := make([]place, 0, len(files))
+	joins := make([]joinable, 0, len(files))
 	for _, file := range files {
 		fd := int(file.Fd())
 		t, err := typeOf(fd)
@@ -56,7 +56,7 @@ func Do(ctx context.Context, f func() error, files ...*os.File) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", file.Name(), err)
 		}
-		joins = append(joins, place{typ: t, fd: fd, id: inspect.ID(id), of: " by " + file.Name()})
+		joins = append(joins, joinable{typ: t, fd: fd, id: inspect.ID(id), of: " by " + file.Name()})
 	}
 
 	ending := sys.StartThread(func() error {
@@ -76,7 +76,7 @@ func Do(ctx context.Context, f func() error, files ...*os.File) error {
 
 // joinHere makes the calling thread join namespaces, and reads back that it
 // did.
-func joinHere(joins []place) error {
+func joinHere(joins []joinable) error {
 	self, err := sys.OpenProcess(os.Getpid(), 0)
 	if err != nil {
 		return err

@@ -138,8 +138,8 @@ func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 		return err
 	}
 	s.toolsMount = r
-	s.joins = slices.DeleteFunc(s.joins, func(j place) bool { return j.typ == inspect.Mnt })
-	s.joins = append(s.joins, place{typ: inspect.Mnt, fd: -1, own: own, toolsMount: r})
+	s.joins = slices.DeleteFunc(s.joins, func(j joinable) bool { return j.typ == inspect.Mnt })
+	s.joins = append(s.joins, joinable{typ: inspect.Mnt, fd: -1, own: own, toolsMount: r})
 	return nil
 }
 

@@ -18,11 +18,11 @@ type child struct {
 	pid     int
 	report  int // reading end of its pipe
 	forks   bool
-	started sys.Report // of the process that the first one forked, if it was read
-	failure sys.Report // of a call that failed, if it was read
-	stopped bool       // the parent of the program has told that it was stopped
-	over    bool       // or that it has ended
-	guests  *guests    // who is in a tools mount, or nil
+	started sys.Report      // of the process that the first one forked, if it was read
+	failure sys.Report      // of a call that failed, if it was read
+	stopped bool            // the parent of the program has told that it was stopped
+	ended   bool            // or that it has ended
+	inTools *toolsProcesses // who is in a tools mount, or nil
 	stdio   *stdio
 	signals *signals
 	// last says that the caller ends when the program does: it need not get
@@ -61,10 +61,10 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 			ch.close()
 		}
 	}()
-	if ch.guests, err = p.makeToolsMount(c, s); err != nil {
+	if ch.inTools, err = p.makeToolsMount(c, s); err != nil {
 		return ch, err
 	}
-	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.who.outside, s.ptmx); err != nil {
+	if ch.stdio, err = newStdio(s.stdio, !s.proxied, s.user.outside, s.ptmx); err != nil {
 		return ch, err
 	}
 	var w int
@@ -125,7 +125,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 		ch.abandon()
 		return ch, err
 	}
-	if err = ch.attend(open); err != nil {
+	if err = ch.runCallerSteps(open); err != nil {
 		ch.abandon()
 	}
 	return ch, err
@@ -136,7 +136,7 @@ func (ch *child) close() {
 	if !ch.last {
 		ch.signals.stop()
 	}
-	ch.guests.end()
+	ch.inTools.end()
 	sys.CloseAll(ch.report)
 	if ch.stdio != nil {
 		ch.stdio.close()
@@ -151,21 +151,21 @@ func (ch *child) wait(ctx context.Context) error {
 		change, err := ch.joined(stuck)
 		came := stop() // before it is reaped, and its PID another's
 		if err == nil {
-			err = ch.passOn(change)
+			err = ch.follow(change)
 		}
 		if err != nil {
 			return err
 		}
 		for _, s := range came {
-			ch.pass(s)
+			ch.passSignal(s)
 		}
 	}
 	ch.stdio.start()
 	change, err := ch.supervise(ctx, ch.stops())
 	if ch.plan.keeper && err == nil && change.Signal == 0 {
-		ch.guests.gone = true
+		ch.inTools.gone = true
 	}
-	ch.guests.end()
+	ch.inTools.end()
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (ch *child) wait(ctx context.Context) error {
 	if ok && r.Err != nil {
 		return ch.failed(r, true, change)
 	}
-	exit := &ExitError{Code: change.Status, Signal: change.Signal, Lacked: ch.plan.lacks, Nameless: ch.plan.nameless}
+	exit := &ExitError{Code: change.Status, Signal: change.Signal, Lacked: ch.plan.lacks, Nameless: ch.plan.ttyUnnamed}
 	if change.Signal != 0 {
 		exit.Code = -1
 	}
@@ -215,9 +215,9 @@ func (ch *child) joined(stuck *atomic.Bool) (change sys.Change, err error) {
 	return change, err
 }
 
-// passOn has the child be the one that becomes the program, which the process
+// follow has the child be the one that becomes the program, which the process
 // that joins has started before it ended.
-func (ch *child) passOn(change sys.Change) error {
+func (ch *child) follow(change sys.Change) error {
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
 	}
@@ -231,13 +231,13 @@ func (ch *child) passOn(change sys.Change) error {
 				return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
 			}
 			ch.pid = r.Started
-			return ch.settle()
+			return ch.moveAndRelease()
 		case r.Err != nil:
 			ch.failure = r
 		case r.Stopped:
 			ch.stopped = true // the program is quicker still
 		case r.Over:
-			ch.over = true
+			ch.ended = true
 		}
 		var ok bool
 		if change != (sys.Change{}) && ch.failure.Err != nil {
@@ -253,10 +253,10 @@ func (ch *child) passOn(change sys.Change) error {
 	}
 }
 
-// settle moves the process that becomes the program, and is held, to the cgroups
+// moveAndRelease moves the process that becomes the program, and is held, to the cgroups
 // that it is to be in, and lets it go.
-func (ch *child) settle() (err error) {
-	if len(ch.plan.late) == 0 {
+func (ch *child) moveAndRelease() (err error) {
+	if len(ch.plan.movesLater) == 0 {
 		return nil
 	}
 	defer func() {
@@ -267,7 +267,7 @@ func (ch *child) settle() (err error) {
 	if held, err := sys.WaitHeld(ch.pid); err != nil || !held {
 		return err
 	}
-	for _, step := range ch.plan.late {
+	for _, step := range ch.plan.movesLater {
 		if _, err := sys.Write(step.move.fd, []byte(strconv.Itoa(ch.pid))); err != nil && !step.move.may {
 			return &StepError{Step: step, Call: "write", Err: err}
 		}

@@ -192,14 +192,14 @@ func TestNobodyLooksInto(t *testing.T) {
 
 // One that cannot be is an error that says why.
 func TestRefused(t *testing.T) {
-	r := &Rights{Of: "process 1", User: os.Stdin, who: enter.Whoever(0, 0)}
+	r := &Rights{Of: "process 1", User: os.Stdin, who: enter.UserIdentity(0, 0)}
 	if _, err := Start(r, "look"); err == nil || !strings.Contains(err.Error(), "join the user namespace of process 1: setns: ") {
 		t.Error(err)
 	}
 	if os.Geteuid() == 0 {
 		return
 	}
-	r = &Rights{Of: "process 1", who: enter.Whoever(0, 0)}
+	r = &Rights{Of: "process 1", who: enter.UserIdentity(0, 0)}
 	if _, err := Start(r, "look"); err == nil || !strings.Contains(err.Error(), "become user 0 and group 0 to act as process 1: setresgid: ") && !strings.Contains(err.Error(), "which cannot be left") {
 		t.Error(err)
 	}

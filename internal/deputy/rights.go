@@ -111,7 +111,7 @@ func RightsIn(mnt, root *os.File, of string) (*Rights, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rights{Of: "the owner of " + of, UID: st.UID, GID: st.GID, Caps: task.AllCaps() &^ notOurs, nobody: true, who: enter.Whoever(st.UID, st.GID)}
+	r := &Rights{Of: "the owner of " + of, UID: st.UID, GID: st.GID, Caps: task.AllCaps() &^ notOurs, nobody: true, who: enter.UserIdentity(st.UID, st.GID)}
 	owner, err := sys.Owner(int(mnt.Fd()))
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ type Found struct {
 	// root's.
 	Container bool
 
-	terms *enter.Terms // of a container that was found by name
+	terms *enter.Expected // of a container that was found by name
 }
 
 // Confirm returns nil if what was found is still what was meant: a container that

@@ -17,7 +17,7 @@ import (
 
 // terms returns what must be true of process p before it is the container that
 // was found by a name, or nil if none was.
-func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*enter.Terms, error) {
+func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*enter.Expected, error) {
 	i := slices.IndexFunc(found.Match.Containers, func(c *container.Container) bool { return c.Init == p.PID })
 	if i < 0 {
 		return nil, nil
@@ -27,7 +27,7 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 	if err != nil {
 		return nil, fmt.Errorf("whether %s runs: %w", c, err)
 	}
-	t := &enter.Terms{
+	t := &enter.Expected{
 		Name: c.String(), Created: conf.State == container.StateCreated, PID: conf.PID,
 		Seccomp: conf.Seccomp, NoNewPrivs: conf.NoNewPrivs, Env: conf.Env,
 		Stateless: conf.State == container.StateUnknown,
@@ -37,7 +37,7 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 		t.UID = &conf.User.UID
 	}
 	if conf.Runtime != "" && conf.Caps != nil {
-		bounding := enter.KnownOf(conf.Caps.Bounding)
+		bounding := enter.CapsNamed(conf.Caps.Bounding)
 		t.Bounding = &bounding
 	}
 	return t, nil

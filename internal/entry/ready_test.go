@@ -26,7 +26,7 @@ func TestOtherUser(t *testing.T) {
 		{&another, "as -S "},
 		{&root, "as --as root does"},
 	} {
-		f := &Found{Process: self, terms: &enter.Terms{Name: "docker:web", UID: c.uid}}
+		f := &Found{Process: self, terms: &enter.Expected{Name: "docker:web", UID: c.uid}}
 		want := c.want
 		if c.uid != nil && *c.uid == own {
 			want = ""

@@ -10,31 +10,31 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A whom is the user that the program becomes.
-type whom struct {
+// A programUser is the user that the program becomes.
+type programUser struct {
 	// What is set: nil and false leave what the caller has.
 	uid, gid  *uint32
 	groups    []uint32
 	setGroups bool
-	// before says that this is done before the first namespace is joined, and that
+	// beforeJoins says that this is done beforeJoins the first namespace is joined, and that
 	// the numbers are the caller's. So it can also be a user whom the user namespace
 	// to join does not have.
-	before bool
+	beforeJoins bool
 
 	// outside is the user in the caller's numbers, and inside as the program sees
 	// itself.
 	outside, inside uint32
-	// ofAccount says that the group is that of the user's account, which is to be
+	// groupFromAccount says that the group is that of the user's account, which is to be
 	// looked up.
-	ofAccount bool
+	groupFromAccount bool
 }
 
 // overflowID is whom the kernel shows for one that a user namespace does not
 // have, unless somebody has set another number (/proc/sys/kernel/overflowuid).
 const overflowID = 65534
 
-// whom decides whom the program becomes. It looks at nothing but c and s.
-func (s *situation) whom(c *Cmd) (w whom, err error) {
+// chooseUser decides chooseUser the program becomes. It looks at nothing but c and s.
+func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 	joined := s.differing().Has(inspect.User)
 	own := s.own
 	uid, gid, groups := own.UID.Effective, own.GID.Effective, s.own.Groups
@@ -58,7 +58,7 @@ func (s *situation) whom(c *Cmd) (w whom, err error) {
 		})
 		setGroups = true
 	case kept:
-	case s.terms.ids == theirs:
+	case s.terms.ids == ofTarget:
 		follow()
 	case joined: // its root, or the first who is there
 		in, ok := s.uids.Root()
@@ -88,9 +88,9 @@ func (s *situation) whom(c *Cmd) (w whom, err error) {
 		if uid, err = s.outside(s.uids, *askedUID, "user", joined); err != nil {
 			return w, err
 		}
-		if s.terms.standing != callersOwn {
+		if s.terms.standing != asCaller {
 			groups, setGroups = nil, true
-			w.ofAccount = s.terms.ids != theirs && askedGID == nil && !joined
+			w.groupFromAccount = s.terms.ids != ofTarget && askedGID == nil && !joined
 		}
 		setID = true
 	}
@@ -106,7 +106,7 @@ func (s *situation) whom(c *Cmd) (w whom, err error) {
 	if !setID && !setGroups && !joined {
 		return w, nil
 	}
-	if !s.initial && s.terms.ids == theirs && !kept && uid == overflowID && uid != own.UID.Effective {
+	if !s.initial && s.terms.ids == ofTarget && !kept && uid == overflowID && uid != own.UID.Effective {
 		return w, fmt.Errorf("%s is a user whom the caller's user namespace does not have", s.target)
 	}
 	if !joined {
@@ -118,7 +118,7 @@ func (s *situation) whom(c *Cmd) (w whom, err error) {
 		}
 		if w.setGroups = setGroups; setGroups {
 			w.groups = groups
-			if !s.maySetGroups() && (askedGID == nil || s.terms.apart) {
+			if !s.maySetGroups() && (askedGID == nil || s.terms.separate) {
 				w.setGroups = false
 				err = s.mayKeepGroups(groups)
 			}
@@ -135,7 +135,7 @@ func (s *situation) whom(c *Cmd) (w whom, err error) {
 		return w, fmt.Errorf("user %d, group %d, as which the caller is to stay, is not in the user namespace to join", uid, gid)
 	}
 	if own.Caps.Effective.Has(capSetUID) && own.Caps.Effective.Has(capSetGID) {
-		w.before, w.uid, w.gid, w.groups, w.setGroups = true, &uid, &gid, groups, true
+		w.beforeJoins, w.uid, w.gid, w.groups, w.setGroups = true, &uid, &gid, groups, true
 		return w, nil
 	}
 	for _, x := range []struct {
@@ -210,17 +210,17 @@ func (s *situation) mayKeepGroups(groups []uint32) error {
 	return nil
 }
 
-// ofGroup gives the user the group of its account, or that of nobody.
-func (w *whom) ofGroup(a account) {
+// takeGroup gives the user the group of its account, or that of nobody.
+func (w *programUser) takeGroup(a account) {
 	gid := uint32(overflowID)
 	if a.known {
 		gid = a.gid
 	}
-	w.gid, w.ofAccount = &gid, false
+	w.gid, w.groupFromAccount = &gid, false
 }
 
 // steps returns the step that makes the program that user.
-func (w *whom) steps(c *Cmd, s *situation) []Step {
+func (w *programUser) steps(c *Cmd, s *situation) []Step {
 	var text []string
 	if w.setGroups {
 		word := "no supplementary groups"
@@ -239,7 +239,7 @@ func (w *whom) steps(c *Cmd, s *situation) []Step {
 		return nil
 	}
 	return []Step{{Op: Credential, Text: "take " + strings.Join(text, ", "), calls: func(x *sys.Script) {
-		if c.KeepCaps || w.before {
+		if c.KeepCaps || w.beforeJoins {
 			x.KeepCaps()
 		}
 		if w.setGroups {
@@ -251,7 +251,7 @@ func (w *whom) steps(c *Cmd, s *situation) []Step {
 		if w.uid != nil {
 			x.Setuid(*w.uid)
 		}
-		if w.before { // what joining takes
+		if w.beforeJoins { // what joining takes
 			x.Capset(uint64(s.own.Caps.Permitted), uint64(s.own.Caps.Permitted), 0)
 		}
 	}}}
