@@ -14,8 +14,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A Part is a part of the confinement of a process. Its value is what a user
-// writes to do without it.
+// A Part is a part of the confinement of a process. Its value is the word by which a user
+// allows it to be missing.
 type Part string
 
 // The parts of a confinement.
@@ -27,14 +27,13 @@ const (
 	PartLabel   Part = "label"   // AppArmor profile or SELinux context
 	PartLimits  Part = "rlimits" // resource limits
 	PartOOM     Part = "oom"     // oom_score_adj
-	PartNotify  Part = "notify"  // what a supervisor of its seccomp filters allows, see seccomp_unotify(2)
+	PartNotify  Part = "notify"  // the supervisor of its seccomp filters, see seccomp_unotify(2)
 )
 
 // Parts are all parts of a confinement.
 var Parts = []Part{PartCaps, PartNNP, PartSeccomp, PartCgroup, PartLabel, PartLimits, PartOOM, PartNotify}
 
-// A MissingError says that a part of the confinement of a process cannot be
-// taken over.
+// A MissingError reports that a part of the confinement of a process cannot be taken.
 type MissingError struct {
 	Part Part
 	Of   string // "process 4242"
@@ -70,17 +69,16 @@ func (p Part) noun() string {
 	return string(p)
 }
 
-// A Caps is a set of capabilities, bit N for capability N of capabilities(7).
+// Caps is a set of capabilities, bit N for capability N of capabilities(7).
 type Caps = task.Caps
 
-// CapSets are the capability sets of a process. They hold in the user namespace
-// that it is in.
+// CapSets are the capability sets of a process. They hold in its user namespace.
 type CapSets = task.CapSets
 
 // A Limit is a resource limit of getrlimit(2). Unlimited is the largest value.
 type Limit struct{ Soft, Hard uint64 }
 
-// A Limits has the limit of each resource of getrlimit(2), by its number.
+// Limits has the limit of each resource of getrlimit(2), by its number.
 type Limits [16]Limit
 
 const unlimited = ^uint64(0)
@@ -88,10 +86,10 @@ const unlimited = ^uint64(0)
 // A Cgroup is a control group of a process, in one hierarchy.
 type Cgroup = task.Cgroup
 
-// bounds are what limits a process beside its namespaces: what a program must
-// have too that is to be no more powerful than it.
+// bounds are what limits a process in addition to its namespaces. A program that is to be no
+// more powerful must have them too.
 //
-// The securebits of a process cannot be read by another, so they are not here.
+// Another process cannot read the securebits, so they are not here.
 type bounds struct {
 	Caps        CapSets
 	NoNewPrivs  bool
@@ -105,34 +103,33 @@ type bounds struct {
 	// Personality is that of personality(2), or -1 if the caller may not read it.
 	Personality int64
 
-	// As the reader's user namespace maps them: real, effective, saved, and
-	// of the file system.
+	// As the reader's user namespace maps them: real, effective, saved, and file system ID.
 	UID, GID [4]uint32
 	Groups   []uint32
 
 	missing []*MissingError
 }
 
-// A Label is the text of a Linux security module about a process, and the
-// file of procfs that sets it for the next exec, relative to /proc/pid.
+// A Label is the label that a Linux security module gives a process, and the file that sets it
+// for the next exec, relative to /proc/pid.
 type Label struct {
 	Text string // "" is none
 	File string
 	Exec string // what to write to File
 }
 
-// miss notes that a part could not be read, and why.
+// miss notes why a part could not be read.
 func (b *bounds) miss(p Part, err error) {
 	b.missing = append(b.missing, &MissingError{Part: p, Err: err})
 }
 
-// read reads the bounds of a process, of which status is known. What could not be
-// read is in missing. Its seccomp filters, for which it has to be stopped, are for
-// readFilters. That the process is still the same must be asked of it afterwards.
+// read reads the bounds of a process whose status is given, except for its seccomp filters: the
+// process has to be stopped for those (readFilters). Parts that could not be read are in
+// missing. The caller checks afterwards that it is still the same process.
 func (b *bounds) read(file func(name string, most int) ([]byte, error), status *task.Task) error {
 	if status == nil || status.Umask < 0 {
-		// A zombie has no Umask, since it has no file system any more: it is no
-		// target, and neither is what lacks anything else.
+		// A zombie has no Umask, since it has no file system any more, and is no target.
+		// Neither is a process that lacks another field.
 		return errors.New("not all there: the process is ending, or the kernel is older than 4.10")
 	}
 	b.of(status)
@@ -153,7 +150,7 @@ func (b *bounds) readFilters(p *sys.Process) {
 		var err error
 		if b.Filters, err = sys.SeccompFilters(tid); err != nil {
 			if tid := sameFilters(p); tid != 0 {
-				if f, e := sys.SeccompFilters(tid); e == nil && sameFilters(p) == tid { // it is the same still
+				if f, e := sys.SeccompFilters(tid); e == nil && sameFilters(p) == tid { // it is still the same one
 					b.Filters, err = f, nil
 				}
 			}
@@ -167,10 +164,10 @@ func (b *bounds) readFilters(p *sys.Process) {
 	}
 }
 
-// sameFilters returns another task that nobody traces and that is under as many filters
-// as p, which somebody traces, or 0. It is another thread of the process, or else
-// a process in its mount and PID namespace and its control groups, if that PID
-// namespace is not the caller's: there it may be any program of the host.
+// sameFilters returns a task without a tracer that has as many filters as p, which has a
+// tracer, or 0. It is another thread of the process, or else a process in the same mount and
+// PID namespace and control groups. The caller's own PID namespace is left out, since it has
+// any program of the host.
 func sameFilters(p *sys.Process) int {
 	status, err := statusOf(p, "Seccomp")
 	if err != nil || status.Tracer == 0 || status.Filters <= 0 {
@@ -216,9 +213,8 @@ func sameFilters(p *sys.Process) int {
 	return 0
 }
 
-// judgeFilters notes what a program under a copy of the filters would lack: a
-// supervisor listens to the target's own filter alone, and a filter may forbid
-// that a program is executed at all.
+// judgeFilters notes what a program under a copy of the filters would lack: a supervisor
+// listens only to the target's own filter, and a filter may forbid execve(2).
 func (b *bounds) judgeFilters() {
 	stack := newFilterStack(b.Filters)
 	if v, ok := stack.answer(sys.ExecveCall); ok && !v.passes() {
@@ -229,13 +225,13 @@ func (b *bounds) judgeFilters() {
 	}
 }
 
-// readRest reads what stands in files of its own.
+// readRest reads the bounds that have files of their own.
 func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
 	text, err := read("cgroup", 1<<20)
 	if err == nil {
 		b.Cgroups, err = task.ParseCgroups(string(text))
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without cgroups has no such file
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without cgroups
 		b.miss(PartCgroup, err)
 	}
 	if text, err = read("limits", 65536); err == nil {
@@ -263,7 +259,7 @@ func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
 	b.Label = parseLabel(label, dir+"/exec")
 }
 
-// tracedBy adds to err who traces the process, which is the likely reason.
+// tracedBy adds the tracer of the process to err, as the likely reason.
 func tracedBy(p *sys.Process, err error) error {
 	if t, e := statusOf(p); e == nil && t.Tracer != 0 {
 		return fmt.Errorf("process %d traces it: %w", t.Tracer, err)
@@ -271,7 +267,7 @@ func tracedBy(p *sys.Process, err error) error {
 	return err
 }
 
-// statusOf reads /proc/pid/status of a process, with some fields that must be there.
+// statusOf reads /proc/pid/status of a process. It is an error if a field of need is missing.
 func statusOf(p *sys.Process, need ...string) (*task.Task, error) {
 	text, err := p.ReadFile("status", task.MostStatus)
 	if err != nil {
@@ -284,11 +280,10 @@ func statusOf(p *sys.Process, need ...string) (*task.Task, error) {
 	return t, nil
 }
 
-// boundFields are those fields of /proc/pid/status that say how a process is
-// bound.
+// boundFields are the fields of /proc/pid/status that bounds are read from.
 var boundFields = []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Uid", "Gid", "Groups"}
 
-// of takes what /proc/pid/status says.
+// of takes the bounds from a status.
 func (b *bounds) of(t *task.Task) {
 	b.Caps, b.NoNewPrivs, b.Umask = t.Caps, t.NoNewPrivs, t.Umask
 	b.Seccomp = max(t.Seccomp, task.SeccompNone) // absent in a kernel without it
@@ -330,8 +325,8 @@ func parseLimits(text []byte) (l Limits, err error) {
 	return l, nil
 }
 
-// parseLabel tells apart "docker-default (enforce)" or "unconfined" of
-// AppArmor and "system_u:system_r:container_t:s0:c1,c2" of SELinux.
+// parseLabel distinguishes labels of AppArmor, "docker-default (enforce)" or "unconfined", from
+// labels of SELinux, "system_u:system_r:container_t:s0:c1,c2".
 func parseLabel(text, file string) Label {
 	if text == "" {
 		return Label{}
@@ -343,9 +338,9 @@ func parseLabel(text, file string) Label {
 	return Label{Text: text, File: file, Exec: text}
 }
 
-// A cgroupMount is a hierarchy of control groups where the caller sees it.
+// A cgroupMount is a mount of a cgroup hierarchy that the caller sees.
 type cgroupMount struct {
-	controllers []string // none: cgroup v2
+	controllers []string // empty for cgroup v2
 	root, dir   string
 }
 
@@ -354,7 +349,7 @@ func parseCgroupMounts(text []byte) []cgroupMount {
 	var list []cgroupMount
 	for line := range strings.Lines(string(text)) {
 		if !strings.Contains(line, " - cgroup") {
-			continue // there may be very many
+			continue // there may be many thousands
 		}
 		found, _ := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
 		m := cgroupMount{root: found.Root, dir: found.Point}
@@ -370,8 +365,8 @@ func parseCgroupMounts(text []byte) []cgroupMount {
 	return list
 }
 
-// dirOf returns the directory of cgroup g among the mounts. A later mount may
-// cover an earlier one: the last that fits wins.
+// dirOf returns the directory of cgroup g in the mounts. A later mount may cover an earlier
+// one, so the last that fits is used.
 func dirOf(g Cgroup, mounts []cgroupMount) (string, error) {
 	if strings.HasSuffix(g.Path, " (deleted)") {
 		return "", fmt.Errorf("%s is gone: %w", g.Path, fs.ErrNotExist)

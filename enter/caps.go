@@ -6,11 +6,11 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 )
 
-// ParseCaps reads names of capabilities, with or without "CAP_" before them.
+// ParseCaps parses names of capabilities, with or without "CAP_" before them.
 func ParseCaps(names []string) (Caps, error) { return task.ParseCaps(names) }
 
-// A CapsError says that the caller does not have the capabilities that a
-// program was to have beside those of the target.
+// A CapsError reports that the caller does not have capabilities that a program was to have in
+// addition to the target's.
 type CapsError struct{ Missing Caps }
 
 func (e *CapsError) Error() string {

@@ -14,41 +14,40 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A confinement is how a program is given the bounds of the target.
+// A confinement says how a program gets the bounds of the target.
 type confinement struct {
 	of          string // "process 4242"
 	target, own bounds
 	moves       []move
-	wanted      []Part // what to take on
-	allowed     []Part // what of it may be missing
-	// user says that the user namespace of the target is joined: its
-	// capabilities are ours there, until they are given up.
+	wanted      []Part // what to take
+	allowed     []Part // what of that may be missing
+	// user: the user namespace of the target is joined, where the process has all capabilities
+	// until it drops them.
 	user bool
-	// elsewhere says that the program is in another user namespace than the target,
-	// whose capabilities mean nothing in there.
+	// elsewhere: the program is in another user namespace than the target, where the target's
+	// capabilities mean nothing.
 	elsewhere bool
-	// raised says that the program has more rights than the target process, and
-	// uid whom it becomes, in the caller's numbers. isRoot says that this is root
-	// in the user namespace that it is in.
+	// raised: the program has more rights than the target process. uid is its user, in the
+	// caller's numbers. isRoot: this is root in the user namespace of the program.
 	raised bool
 	uid    uint32
 	isRoot bool
-	// add are capabilities to have beside those of the target.
+	// add are capabilities in addition to those of the target.
 	add Caps
-	// root is the root of that namespace, or of the caller's, as the caller
-	// sees it: whom the kernel gives all of the bounding set at exec.
+	// root is root of that user namespace, or of the caller's, in the caller's numbers. The
+	// kernel gives it the whole bounding set at exec.
 	root uint32
-	// keepCaps hands what the target could have on to a program that is not
-	// run by root.
+	// keepCaps passes the capabilities that the target could have on to a program that does not
+	// run as root.
 	keepCaps bool
 }
 
-// A move is a cgroup to move to: the file to write to, see [sys.OpenCgroup].
+// A move is a cgroup to move to, with the file to write to: see [sys.OpenCgroup].
 type move struct {
 	Cgroup
 	dir string
 	fd  int
-	may bool // miss: it is no error if nobody can be moved there
+	may bool // the move may fail
 }
 
 // Bits of capabilities(7).
@@ -63,20 +62,20 @@ const (
 
 // Reasons of a [*MissingError].
 var (
-	// ErrNoTarget says that a program in the file system of others was asked
-	// for, and no process whose confinement it could have.
+	// ErrNoTarget reports that a program in the file system of others was asked for without a
+	// process whose confinement it could have.
 	ErrNoTarget = errors.New("no process is the target")
-	// ErrOtherUser says that the program would not be in the user namespace of
-	// the target, where alone its capabilities mean what they mean to it.
+	// ErrOtherUser reports that the program would not be in the user namespace of the target,
+	// the only one where the target's capabilities hold.
 	ErrOtherUser = errors.New("they hold in its user namespace, which is not joined")
 )
 
-// lookAtConfinement finds out what the program takes on of the target, and
-// adds the steps that do it.
+// lookAtConfinement finds out what the program takes of the target's confinement, and adds the
+// steps that take it.
 //
-// A program of the target takes on all that confines the target, unless the
-// caller has it privileged, and nothing of the caller. What cannot be had and
-// is not allowed to be missing is a [*MissingError].
+// A program of the target takes everything that confines the target, unless the caller asked
+// for a privileged one, and nothing of the caller. A part that cannot be taken is a
+// [*MissingError], unless it may be missing.
 func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Types) error {
 	allowed, err := ParseParts(c.AllowMissing)
 	if err != nil {
@@ -139,8 +138,8 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 	return nil
 }
 
-// dropCallerTraits returns the step that takes the caller's traits from a program
-// that is not the caller's.
+// dropCallerTraits returns the step that removes what a program of the target would inherit
+// from the caller.
 func dropCallerTraits() Step {
 	return Step{Op: Prepare, Text: "leave the caller's signal actions, umask and session keyring behind", calls: func(x *sys.Script) {
 		x.DefaultSignals()
@@ -149,8 +148,8 @@ func dropCallerTraits() Step {
 	}}
 }
 
-// sessionStep returns the step that starts a session, on the terminal that
-// stands in for the caller's if there is one.
+// sessionStep returns the step that starts a session, on the terminal that replaces the
+// caller's if there is one.
 func (s *situation) sessionStep() Step {
 	step := Step{Op: Session, Text: "start a session"}
 	at := -1
@@ -170,8 +169,8 @@ func (s *situation) sessionStep() Step {
 	return step
 }
 
-// userNamespace reports whether the program will be in the user namespace of
-// the target, where alone the target's capabilities mean what they mean to it.
+// userNamespace reports whether the program will be in the user namespace of the target, the
+// only one where the target's capabilities hold.
 func (s *situation) userNamespace(p *sys.Process, joined inspect.Types) (bool, error) {
 	link, err := p.Readlink("ns/user")
 	if err != nil {
@@ -189,8 +188,8 @@ func (s *situation) userNamespace(p *sys.Process, joined inspect.Types) (bool, e
 	return link == to, nil
 }
 
-// look finds out how to give a program those bounds of a process that are
-// wanted. status and own are what the process and the caller said of themselves.
+// look reads the wanted bounds of a process, and what giving them to a program takes. status
+// and own are those of the process and of the caller.
 func (c *confinement) look(p *sys.Process, status, own *task.Task) (err error) {
 	defer func() {
 		if err != nil {
@@ -211,8 +210,8 @@ func (c *confinement) look(p *sys.Process, status, own *task.Task) (err error) {
 			c.target.miss(PartCgroup, err)
 		}
 	}
-	// A process that is frozen with its cgroup does not stop to be read, and
-	// the cgroup has said so by now.
+	// A process in a frozen cgroup does not stop for a tracer. The error of its cgroup is noted
+	// by now.
 	if err = c.firstMissing(); err != nil {
 		return err
 	}
@@ -222,8 +221,7 @@ func (c *confinement) look(p *sys.Process, status, own *task.Task) (err error) {
 	return c.firstMissing()
 }
 
-// firstMissing returns the first part that is wanted, cannot be had, and may
-// not be missing.
+// firstMissing returns the first wanted part that cannot be taken and must not be missing.
 func (c *confinement) firstMissing() error {
 	for _, m := range c.target.missing {
 		if c.wants(m.Part) && !c.mayMiss(m.Part) {
@@ -234,8 +232,8 @@ func (c *confinement) firstMissing() error {
 	return nil
 }
 
-// rootOf returns who in the caller's eyes is root in the user namespace of the
-// target, if that is another than the caller's.
+// rootOf returns the root of the user namespace of the target in the caller's numbers, if that
+// is another than the caller's.
 func rootOf(p *sys.Process, joined bool) (uint32, error) {
 	if !joined {
 		return 0, nil
@@ -290,16 +288,15 @@ func (c *confinement) findCgroups(p *sys.Process) error {
 // mayMiss reports whether a part may be missing.
 func (c *confinement) mayMiss(p Part) bool { return slices.Contains(c.allowed, p) }
 
-// wants reports whether a part is to be taken on.
+// wants reports whether a part is to be taken.
 func (c *confinement) wants(p Part) bool { return slices.Contains(c.wanted, p) }
 
-// has reports whether a part is to be taken on and can be.
+// has reports whether a part is to be taken and can be.
 func (c *confinement) has(p Part) bool {
 	return c.wants(p) && !slices.ContainsFunc(c.target.missing, func(m *MissingError) bool { return m.Part == p })
 }
 
-// step returns a step that takes on a part. Where the part may be missing, the
-// calls that take it on may fail.
+// step returns a step that takes a part. If the part may be missing, its calls may fail.
 func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) Step {
 	return Step{Op: op, Part: p, Text: text, calls: func(s *sys.Script) {
 		first := s.Len()
@@ -312,8 +309,8 @@ func (c *confinement) step(op Op, p Part, text string, calls func(*sys.Script)) 
 	}}
 }
 
-// early returns the steps to take before any namespace is joined: what needs
-// privileges outside, and the caller's procfs.
+// early returns the steps before any join: those that need privileges outside, or the caller's
+// procfs.
 func (c *confinement) early(of *situation) (steps []Step) {
 	for _, m := range c.moves {
 		text := "move to the cgroup " + printable(m.Path) + " of " + c.of
@@ -351,8 +348,8 @@ func (c *confinement) early(of *situation) (steps []Step) {
 // limitProcesses is RLIMIT_NPROC of getrlimit(2).
 const limitProcesses = 6
 
-// nproc returns the step that takes the limit of processes of a user by itself, if
-// there is one that anybody may take: the kernel asks for it when another is started.
+// nproc returns a step that takes the limit of processes of a user alone, if that needs no
+// privileges. The kernel checks this limit when a process is started.
 func (c *confinement) nproc() *Step {
 	l, ok := c.limits()[limitProcesses]
 	if !ok || l.Hard > c.own.Limits[limitProcesses].Hard {
@@ -367,18 +364,17 @@ func (c *confinement) nproc() *Step {
 // capable reports whether the caller has a capability in its user namespace.
 func (c *confinement) capable(n int) bool { return c.own.Caps.Effective.Has(n) }
 
-// oomScore returns the score to take on. Without CAP_SYS_RESOURCE the kernel
-// allows none below the lowest that a capable process has set for the caller,
-// which cannot be read (proc_pid_oom_score_adj(5)). So it is tried; a higher score than
-// the target's is no privilege.
+// oomScore returns the score to take on. Without CAP_SYS_RESOURCE the kernel allows none below
+// the lowest that a capable process has set for the caller, which cannot be read
+// (proc_pid_oom_score_adj(5)). So it is tried; a score higher than the target's is no
+// privilege.
 func (c *confinement) oomScore() (n int, differs bool) {
 	n = c.target.OOMScoreAdj
 	return n, c.has(PartOOM) && n != c.own.OOMScoreAdj
 }
 
-// limits returns the limits to set, by resource. A hard limit above the
-// caller's takes CAP_SYS_RESOURCE: without it the caller's is kept, which is
-// the stricter.
+// limits returns the limits to set, by resource. A hard limit above the caller's takes
+// CAP_SYS_RESOURCE: without it the caller's, which is stricter, is kept.
 func (c *confinement) limits() map[int]Limit {
 	if !c.has(PartLimits) {
 		return nil
@@ -397,8 +393,8 @@ func (c *confinement) limits() map[int]Limit {
 	return set
 }
 
-// available returns what the process can available at most where its credentials change:
-// everything in a user namespace it has joined, else what the caller has.
+// available returns the most that the process can have when its credentials change: everything
+// in a user namespace that it has joined, else what the caller has.
 func (c *confinement) available() (permitted, bounding Caps) {
 	if c.user {
 		return ^Caps(0), ^Caps(0)
@@ -406,8 +402,8 @@ func (c *confinement) available() (permitted, bounding Caps) {
 	return c.own.Caps.Permitted, c.own.Caps.Bounding
 }
 
-// sets returns the sets to end up with: those of the target, as far as the
-// caller has them, and for another user those that his program has.
+// sets returns the final sets: those of the target, as far as the caller has them, and for
+// another user those of a program of that user.
 func (c *confinement) sets() CapSets {
 	t := c.target.Caps
 	permitted, _ := c.available()
@@ -418,7 +414,7 @@ func (c *confinement) sets() CapSets {
 		t.Permitted = t.Bounding & permitted
 		t.Effective, t.Inheritable, t.Ambient = t.Permitted, t.Permitted, t.Permitted
 	case c.raised && c.isRoot:
-		// What the kernel gives root at exec, and under no_new_privs lets it keep.
+		// The kernel gives this to root at exec, and lets it keep it under no_new_privs.
 		t.Permitted = t.Bounding & permitted
 		t.Effective, t.Inheritable, t.Ambient = t.Permitted, 0, 0
 	case c.elsewhere, c.raised && c.uid != c.target.UID[1]:
@@ -427,17 +423,16 @@ func (c *confinement) sets() CapSets {
 	t.Permitted |= c.add
 	t.Effective |= c.add
 	t.Inheritable |= c.add
-	t.Ambient |= c.add // for who is not root
+	t.Ambient |= c.add // for a user other than root
 	t.Effective &= t.Permitted
-	t.Inheritable &= t.Bounding // the kernel wants no others
+	t.Inheritable &= t.Bounding // the kernel allows no others
 	t.Ambient &= t.Permitted & t.Inheritable
 	return t
 }
 
-// bounding returns the bounding set to end up with. The kernel gives root all
-// of it at exec, and a target that is root with less has either dropped the
-// rest or is under SECBIT_NOROOT, which nobody but itself can read: the program
-// has no more than it either way.
+// bounding returns the final bounding set. The kernel gives root all of it at exec. A target
+// that is root with less has dropped the rest or is under SECBIT_NOROOT, which only the target
+// itself can read. The program gets no more than the target in either case.
 func (c *confinement) bounding() Caps {
 	t := c.target
 	if c.elsewhere {
@@ -465,8 +460,8 @@ func (c *confinement) lacks(root bool) Caps {
 	return all &^ c.sets().Permitted
 }
 
-// lower returns what comes before the credentials change: bounding set, and
-// that permitted capabilities outlive a change of user.
+// lower returns the steps before the change of user: the bounding set, and that permitted
+// capabilities survive the change.
 func (c *confinement) lower() []Step {
 	if !c.has(PartCaps) {
 		return nil
@@ -484,10 +479,9 @@ func (c *confinement) lower() []Step {
 	})}
 }
 
-// finish returns what comes after the credentials changed: the other sets,
-// no_new_privs and the filters, which come last, since they may forbid the
-// rest. The order of the last two depends on what the kernel wants for a
-// filter: no_new_privs, or CAP_SYS_ADMIN while it is still there.
+// finish returns the steps after the change of user: the other sets, no_new_privs, and last the
+// filters, since they may forbid the other calls. A filter needs no_new_privs, or CAP_SYS_ADMIN
+// while the process still has it, which decides the order of the last two.
 func (c *confinement) finish() (steps []Step) {
 	sets, caps := c.sets(), c.has(PartCaps)
 	filtered := len(c.target.Filters) > 0 && c.has(PartSeccomp)
@@ -545,8 +539,7 @@ func (c *confinement) finish() (steps []Step) {
 	return steps
 }
 
-// printable returns what another has named with all escaped that a terminal
-// might act on.
+// printable escapes everything in the name of another that a terminal may interpret.
 func printable(s string) string {
 	quoted := strconv.Quote(s)
 	return quoted[1 : len(quoted)-1]

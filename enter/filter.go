@@ -8,12 +8,12 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A verdict is what seccomp filters answer to a system call: an action of
-// seccomp(2) with its data, such as an errno.
+// A verdict is the result of seccomp filters for a system call: an action of seccomp(2) with
+// its data, such as an errno.
 type verdict uint32
 
-// Actions of seccomp(2), by <linux/seccomp.h>. Of several filters the verdict
-// with the lowest action, as a signed number, holds.
+// Actions of seccomp(2), by <linux/seccomp.h>. Of several verdicts the one with the lowest
+// action, as a signed number, applies.
 const (
 	killProcess verdict = 0x80000000
 	killThread  verdict = 0
@@ -50,11 +50,10 @@ func (v verdict) String() string {
 	return "an unknown action"
 }
 
-// passes reports whether the call is carried out.
+// passes reports whether the kernel makes the call.
 func (v verdict) passes() bool { return v&actionMask == allowCall || v&actionMask == logCall }
 
-// A filterStack is the seccomp filters of a process, oldest first, as a machine
-// that can be asked what they answer.
+// A filterStack is the seccomp filters of a process, oldest first, in a form that can be run.
 type filterStack []filterProgram
 
 type filterProgram struct {
@@ -62,9 +61,8 @@ type filterProgram struct {
 	notifies bool // it has an instruction that returns SECCOMP_RET_USER_NOTIF
 }
 
-// newFilterStack reads filters as [sys.SeccompFilters] returns them. The result
-// is nil if one of them has an instruction that the machine does not know:
-// nothing is concluded from such filters.
+// newFilterStack parses filters as [sys.SeccompFilters] returns them. The result is nil if one
+// of them has an unknown instruction: nothing is concluded from such filters.
 func newFilterStack(filters [][]byte) filterStack {
 	var stack filterStack
 	for _, text := range filters {
@@ -88,13 +86,12 @@ func newFilterStack(filters [][]byte) filterStack {
 	return stack
 }
 
-// answer returns what the filters say of a system call of this architecture by
-// its number, with arguments that are all 0. ok is false if that is not known.
+// answer returns the verdict on a system call of this architecture, by its number and with
+// arguments of 0. ok is false if it is not known.
 func (f filterStack) answer(number int) (v verdict, ok bool) {
-	// struct seccomp_data: the number, the architecture, the instruction
-	// pointer, six arguments. The machine reads words with the first byte
-	// first, the kernel in the order of the processor: each word is put as the
-	// machine reads it.
+	// struct seccomp_data: the number, the architecture, the instruction pointer, six
+	// arguments. Package bpf reads words in big-endian order, the kernel in that of the
+	// processor.
 	const size = 64
 	data := make([]byte, size)
 	binary.BigEndian.PutUint32(data, uint32(number))
@@ -112,11 +109,11 @@ func (f filterStack) answer(number int) (v verdict, ok bool) {
 	return v, len(f) > 0
 }
 
-// lastCall is above the numbers of all system calls that there are.
+// lastCall is above the numbers of all system calls.
 const lastCall = 1024
 
-// notified returns the numbers of the system calls that the filters leave to a
-// supervisor, see seccomp_unotify(2).
+// notified returns the numbers of the system calls that the filters pass to a supervisor, see
+// seccomp_unotify(2).
 func (f filterStack) notified() (numbers []int) {
 	some := false
 	for _, program := range f {

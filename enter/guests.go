@@ -7,18 +7,18 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// toolsProcesses are the processes in a tools mount. None of them stays when the program has
-// ended, or this process, however that comes about.
+// toolsProcesses are the processes in a tools mount. None of them stays when the program or
+// this process has ended, for whatever reason.
 type toolsProcesses struct {
 	proc       int         // the root of procfs
-	toolsMount *toolsMount // it holds its mount namespace, so that no other has its number
+	toolsMount *toolsMount // holds the mount namespace, so that its inode number is not used again
 
-	gone        bool // the keeper has ended by itself: there are none any more
-	sweeperPipe int  // what the watchman reads: a byte is that all is well
-	sweeper     int  // PID of the process that sees to it if this one is killed
+	gone        bool // the keeper has exited, so there are none any more
+	sweeperPipe int  // read by the sweeper: a byte means that it need not run
+	sweeper     int  // PID of the process that runs Sweeper if this one is killed
 }
 
-// makeToolsMount makes the tools mount of a plan, if it has one.
+// makeToolsMount makes the tools mount of a plan, if there is one.
 func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *toolsProcesses, err error) {
 	for _, step := range p.steps {
 		if step.toolsMount == nil {
@@ -43,8 +43,8 @@ func (p *plan) makeToolsMount(c *Cmd, s *situation) (g *toolsProcesses, err erro
 	return g, nil
 }
 
-// clear ends all of them but their keeper, when the program has ended: also those
-// who have gone on into a mount namespace of their own, and are the keeper's now.
+// clear kills all of them but their keeper, when the program has ended. It also kills those
+// that have made a mount namespace of their own: they are children of the keeper now.
 func (g *toolsProcesses) clear(keeper int) {
 	if g == nil {
 		return
@@ -55,7 +55,7 @@ func (g *toolsProcesses) clear(keeper int) {
 	}
 }
 
-// end is called when nobody will come any more, and ends those who are there.
+// end kills all that are left, when no more can come.
 func (g *toolsProcesses) end() {
 	if g == nil {
 		return
@@ -65,7 +65,7 @@ func (g *toolsProcesses) end() {
 		g.gone = true
 	}
 	if g.sweeperPipe >= 0 {
-		_ = sys.WriteByte(g.sweeperPipe) //nolint:errcheck // then the watchman is dead
+		_ = sys.WriteByte(g.sweeperPipe) //nolint:errcheck // then the sweeper is dead
 		sys.CloseAll(g.sweeperPipe)
 		g.sweeperPipe = -1
 	}
@@ -75,11 +75,11 @@ func (g *toolsProcesses) end() {
 	}
 }
 
-// errNotToolsMount means that Sweep was not given a mount namespace made for tools.
+// errNotToolsMount reports that the argument of Sweep is no mount namespace made for tools.
 var errNotToolsMount = errors.New("not a mount namespace other than the caller's")
 
-// Sweep ends those who are in the mount namespace that was made for tools, which
-// is open as room: see [Tools.Sweeper]. It refuses the caller's own.
+// Sweep kills the members of toolsMount, a mount namespace that was made for tools: see
+// [Tools.Sweeper]. It refuses the caller's own.
 func Sweep(toolsMount *os.File) error {
 	self, err := Self()
 	if err != nil {

@@ -7,19 +7,18 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// An Identity is who a process is and what it may do: users and groups in the
-// caller's numbers, and capabilities as they hold in the user namespace of the
-// process.
+// An Identity is the user, groups and capabilities of a process: IDs in the caller's numbers,
+// capabilities as they hold in the user namespace of the process.
 type Identity struct {
-	// UID and GID are those with which it makes files.
+	// UID and GID are the file system IDs, which new files get.
 	UID, GID   uint32
 	Groups     []uint32
 	Caps       CapSets
 	NoNewPrivs bool
-	// Mixed says that its real, effective and saved ids are not the same: it was
-	// started by one user and has the rights of another, as a set-user-ID program.
+	// Mixed: its real, effective and saved IDs differ. It was started by one user and has the
+	// rights of another, as a set-user-ID program does.
 	Mixed bool
-	// Setgroups says that setgroups(2) is not denied in its user namespace.
+	// Setgroups: setgroups(2) is not denied in its user namespace.
 	Setgroups bool
 
 	// uids and gids are the maps of its user namespace.
@@ -39,7 +38,7 @@ func (t *Target) Identity() (id Identity, err error) {
 	return id, t.Alive()
 }
 
-// of takes what /proc/pid/status says of it.
+// of takes the identity from a status.
 func (id *Identity) of(t *task.Task) {
 	id.UID, id.GID, id.Groups = t.UID.FS, t.GID.FS, t.Groups
 	id.Caps, id.NoNewPrivs = t.Caps, t.NoNewPrivs
@@ -49,7 +48,7 @@ func (id *Identity) of(t *task.Task) {
 	id.Mixed, id.Setgroups = !one(t.UID) || !one(t.GID), true
 }
 
-// readUsers reads who there is in the user namespace of a process.
+// readUsers reads the ID maps of the user namespace of a process.
 func (id *Identity) readUsers(p *sys.Process) (err error) {
 	if id.uids, err = readMap(p, "uid_map"); err != nil {
 		return err
@@ -64,15 +63,16 @@ func (id *Identity) readUsers(p *sys.Process) (err error) {
 	return nil
 }
 
-// Outside returns what a user and a group of the target are to the caller, if
-// there are such in its user namespace.
+// Outside returns the caller's numbers of a user and a group of the target, if its user
+// namespace maps them.
 func (id Identity) Outside(uid, gid uint32) (u, g uint32, ok bool) {
 	u, okU := id.uids.Outside(uid)
 	g, okG := id.gids.Outside(gid)
 	return u, g, okU && okG
 }
 
-// Inside returns what a user and a group of the caller are to the target.
+// Inside returns the target's numbers of a user and a group of the caller, if its user
+// namespace maps them.
 func (id Identity) Inside(uid, gid uint32) (u, g uint32, ok bool) {
 	u, okU := id.uids.Inside(uid)
 	g, okG := id.gids.Inside(gid)

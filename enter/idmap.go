@@ -7,8 +7,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// An idMap is a uid_map or gid_map of user_namespaces(7), as the caller sees it:
-// outside are the caller's own numbers.
+// An idMap is a uid_map or gid_map of user_namespaces(7), as the caller sees it: outside are
+// the caller's numbers.
 type idMap = task.IDMap
 
 func readMap(p *sys.Process, name string) (idMap, error) {

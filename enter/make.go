@@ -15,18 +15,17 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// New are namespaces to make, and what is to be in them. The zero value makes
-// none.
+// New are namespaces to make, and how to set them up. The zero value makes none.
 type New struct {
 	Types inspect.Types
 
-	// UIDs and GIDs are the users and groups of a new user namespace. Without
-	// any, everybody in it is the overflow user of user_namespaces(7). Who has
-	// CAP_SETUID or CAP_SETGID can give any of those that he has, everybody else
-	// his own one, and by newuidmap(1) those of subuid(5).
+	// UIDs and GIDs are the users and groups of a new user namespace. Without any, everybody in
+	// it is the overflow user of user_namespaces(7). A caller with CAP_SETUID or CAP_SETGID can
+	// map all IDs of its own user namespace; any other caller its own ID, and by newuidmap(1)
+	// those of subuid(5).
 	UIDs, GIDs []Range
-	// DenySetgroups has setgroups(2) denied in a new user namespace, as the
-	// kernel demands of who gives only his own group (Linux 3.19).
+	// DenySetgroups denies setgroups(2) in a new user namespace. The kernel demands it of a
+	// caller that maps only its own group (Linux 3.19).
 	DenySetgroups bool
 
 	// Hostname and Domainname are those of a new UTS namespace; "" leaves them.
@@ -36,18 +35,17 @@ type New struct {
 	Propagation string
 	// Loopback brings up the interface lo of a new network namespace.
 	Loopback bool
-	// Monotonic and Boottime are how far the clocks of a new time namespace are
-	// ahead, see time_namespaces(7).
+	// Monotonic and Boottime are the offsets of the clocks of a new time namespace, see
+	// time_namespaces(7).
 	Monotonic, Boottime time.Duration
 
-	// Init has a small process be the first of a new PID namespace, which starts
-	// the program, passes signals on and reaps. A program of the target is the
-	// first process itself.
+	// Init makes a small process the first of a new PID namespace. It starts the program,
+	// passes signals on and reaps. A program of the target is the first process itself.
 	Init bool
 
-	// Pin, if it is set, is called with the PID of a process that is in all of
-	// the namespaces, before the program is run. If it returns an error the
-	// program is not run, and that is the error.
+	// Pin, if not nil, is called with the PID of a process that is in all of the namespaces,
+	// before the program is run. If it returns an error the program is not run, and that error
+	// is returned.
 	Pin func(pid int) error
 }
 
@@ -58,13 +56,13 @@ type Range struct{ Inside, Outside, Count uint32 }
 // String returns the range as uid_map of user_namespaces(7) has it.
 func (r Range) String() string { return fmt.Sprintf("%d %d %d", r.Inside, r.Outside, r.Count) }
 
-// forks reports whether the new namespaces are for children only.
+// forks reports whether the new namespaces are those of children only.
 func (n *New) forks(noFork bool) bool {
 	return n.Types.Has(inspect.PID) && !noFork || n.Types.Has(inspect.Time)
 }
 
-// makeSteps returns what makes the namespaces: a user namespace first, which
-// then owns the others.
+// makeSteps returns the steps that make the namespaces: first a user namespace, which then owns
+// the others.
 func (s *situation) makeSteps(n *New, joins bool) (steps []Step) {
 	add := func(op Op, t inspect.Type, text string, calls func(*sys.Script)) {
 		step := Step{Op: op, Type: t, Text: text, calls: calls}
@@ -76,9 +74,9 @@ func (s *situation) makeSteps(n *New, joins bool) (steps []Step) {
 	if n.Types.Has(inspect.User) {
 		add(Make, inspect.User, "make a user namespace", func(x *sys.Script) {
 			x.Unshare(inspect.User.Flag())
-			// Who is not root writes the maps of his own processes alone. Root does
-			// not need that, and whoever owns a user namespace that was joined could
-			// look into the process.
+			// The kernel lets an ordinary user write the maps only of a dumpable process. Root
+			// does not need that, and the owner of a joined user namespace could trace a
+			// dumpable process.
 			if os.Geteuid() != 0 {
 				x.Dumpable()
 			}
@@ -118,8 +116,7 @@ func (s *situation) makeSteps(n *New, joins bool) (steps []Step) {
 	return steps
 }
 
-// offset writes a duration as timens_offsets has it: the nanoseconds are never
-// negative.
+// offset formats a duration as timens_offsets has it: the nanoseconds are never negative.
 func offset(d time.Duration) string {
 	sec, nsec := d/time.Second, d%time.Second
 	if nsec < 0 {
@@ -128,7 +125,7 @@ func offset(d time.Duration) string {
 	return fmt.Sprintf("%d %d", sec, nsec)
 }
 
-// propagations are the words for Propagation.
+// propagations are the values of Propagation by their names.
 var propagations = map[string]sys.Propagation{
 	"private": sys.Private, "slave": sys.Slave, "shared": sys.Shared,
 }
@@ -143,7 +140,7 @@ func (n *New) propagation() string {
 	return n.Propagation
 }
 
-// forkSteps returns the steps into the new PID or time namespace.
+// forkSteps returns the steps that start a process in the new PID or time namespace.
 func (n *New) forkSteps(init bool) []Step {
 	t, text := inspect.PID, "start a process in the new PID namespace"
 	if !n.Types.Has(inspect.PID) {
@@ -158,7 +155,7 @@ func (n *New) forkSteps(init bool) []Step {
 	return steps
 }
 
-// pinSteps returns the step in which the caller pins what was made.
+// pinSteps returns the step in which the caller pins the new namespaces.
 func (n *New) pinSteps() []Step {
 	if n.Pin == nil {
 		return nil
@@ -166,9 +163,8 @@ func (n *New) pinSteps() []Step {
 	return []Step{{Op: Pin, Text: "pin the namespaces that were made", caller: n.Pin}}
 }
 
-// newUserSteps returns what makes the program somebody in the new user
-// namespace: whom it was asked for, else who the caller is in there, else root
-// or the first user that there is.
+// newUserSteps returns the steps that set the user in the new user namespace: the one that was
+// asked for, else that of the caller, else root or the first user.
 func (s *situation) newUserSteps(c *Cmd) ([]Step, error) {
 	uids, gids := ranges(c.New.UIDs), ranges(c.New.GIDs)
 	var text []string
@@ -181,8 +177,8 @@ func (s *situation) newUserSteps(c *Cmd) ([]Step, error) {
 			return asked, nil
 		}
 		if in, ok := m.Inside(own); ok {
-			// The caller has it already. It is set all the same if the real one
-			// or the saved one may be another: only these are then his.
+			// The effective ID is this already. Setting it also sets the real and the saved
+			// one.
 			return &in, nil
 		}
 		if id, ok := m.Root(); ok {
@@ -254,8 +250,8 @@ func (n *New) mapText() string {
 	return text
 }
 
-// writeMaps gives the user namespace of the process its users and groups: by
-// hand where the kernel lets us, else by newuidmap(1) and newgidmap(1).
+// writeMaps writes the ID maps of the user namespace of the process: directly if the kernel
+// allows it, else by newuidmap(1) and newgidmap(1).
 func (n *New) writeMaps(pid int) error {
 	dir := "/proc/" + strconv.Itoa(pid)
 	if n.DenySetgroups {
@@ -298,13 +294,13 @@ func (n *New) writeMaps(pid int) error {
 	return nil
 }
 
-// waits reports whether the caller has something to do in the middle.
+// waits reports whether the process waits for the caller in some step.
 func (p *plan) waits() bool {
 	return slices.ContainsFunc(p.steps, func(s Step) bool { return s.caller != nil })
 }
 
-// runCallerSteps does what the caller has to do in the middle, and lets the process go
-// on each time by a byte through the gate.
+// runCallerSteps does the caller's part of the steps that have one. After each, a byte through
+// the gate lets the process go on.
 func (ch *child) runCallerSteps(gate int) error {
 	forked := false
 	for _, step := range ch.plan.steps {
@@ -312,8 +308,7 @@ func (ch *child) runCallerSteps(gate int) error {
 		if step.caller == nil {
 			continue
 		}
-		// Of a process that was forked both it and its parent tell, in either
-		// order.
+		// After a fork both processes send a report, in either order.
 		for ready := false; !ready || forked && ch.started.Started == 0; {
 			r, ok := sys.ReadReport(ch.report)
 			switch {
@@ -343,7 +338,7 @@ func (ch *child) runCallerSteps(gate int) error {
 	return nil
 }
 
-// abandon ends and reaps what was started.
+// abandon kills and reaps the processes that were started.
 func (ch *child) abandon() {
 	for _, pid := range []int{ch.pid, ch.started.Started} {
 		if pid != 0 && sys.IsChild(pid) {

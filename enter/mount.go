@@ -13,7 +13,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// lookAtMounts finds out what there is to mount for a network namespace.
+// lookAtMounts finds what to mount for a network namespace.
 func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 	if !c.NetnsFiles {
 		return nil
@@ -31,7 +31,7 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 		return err
 	}
 	for _, e := range entries {
-		// As ip-netns(8) does: what is not there cannot be covered.
+		// As ip-netns(8) does: only a file that exists can be covered.
 		from, to := path.Join("/etc/netns", c.NetnsName, e.Name), path.Join("/etc", e.Name)
 		if why := unbindable(from, to); why != nil {
 			s.notes = append(s.notes, fmt.Sprintf("%s is left out: %v", printable(from), why))
@@ -42,7 +42,7 @@ func (s *situation) lookAtMounts(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// unbindable says why a file cannot be mounted on another, or returns nil.
+// unbindable returns why a file cannot be mounted on another, or nil.
 func unbindable(from, to string) error {
 	what, err := sys.StatPath(from, true)
 	if err != nil {
@@ -61,8 +61,7 @@ func unbindable(from, to string) error {
 	return nil
 }
 
-// outermost returns where something is mounted below dir, but for what is below
-// that.
+// outermost returns the mount points below dir, without those below other mount points.
 func outermost(dir string, mountinfo []byte) (points []string) {
 	for line := range strings.Lines(string(mountinfo)) {
 		if m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n")); ok && strings.HasPrefix(m.Point, dir+"/") {
@@ -81,8 +80,8 @@ func outermost(dir string, mountinfo []byte) (points []string) {
 	})
 }
 
-// mountSteps returns the changes of mounts that only the program sees: in a
-// mount namespace of its own, from which nothing gets out.
+// mountSteps returns the mounts that only the program sees, in a mount namespace of its own
+// without propagation.
 func (s *situation) mountSteps(c *Cmd, joined inspect.Types) (steps []Step) {
 	if !c.MountProc && !c.NetnsFiles {
 		return nil
@@ -102,8 +101,8 @@ func (s *situation) mountSteps(c *Cmd, joined inspect.Types) (steps []Step) {
 				mount()
 				return
 			}
-			// A procfs shows the PID namespace of the process that mounts it,
-			// which is not the one that joins.
+			// A procfs shows the PID namespace of the process that mounts it. The process that
+			// joins is not in it itself.
 			x.Spawn(0, func() { mount(); x.Exit(0) })
 		}})
 	}

@@ -12,41 +12,40 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A plan is what to do, in order, and how.
+// A plan is a list of steps, in order, and how to take them.
 type plan struct {
 	steps []Step
-	// inPlace says that the calling thread can do it all and then become the
-	// program: nothing on the other side can see it until then.
+	// inPlace: the calling thread can take all steps and then become the program, since no
+	// process of the target can see it until then.
 	inPlace bool
-	// forks says that the program is run by a child of the process that joins.
+	// forks: a child of the process that joins runs the program.
 	forks bool
-	// forksFirst says that it does so before anything else is done inside: in a PID
-	// namespace that was made nobody else is there to see it.
+	// forksFirst: it forks before it does anything else inside. In a new PID namespace there is
+	// no other process that could see it.
 	forksFirst bool
-	// init says that this child reaps, and the program is a child of its own.
+	// init: this child reaps, and the program is its child.
 	init bool
-	// kill is what the program gets when the caller ends.
+	// kill is the signal to the program when the caller ends.
 	kill syscall.Signal
-	// keeper says that the program has a parent inside that reaps what it leaves
-	// behind.
+	// keeper: the program has a parent inside that reaps its orphans.
 	keeper bool
-	// noTools says that tools could be brought along, and are not.
+	// noTools: tools could be brought along, and are not.
 	noTools bool
 	// lacks are the capabilities that the program cannot have.
 	lacks Caps
-	// ttyUnnamed says that its terminal has no name where it runs.
+	// ttyUnnamed: the terminal of the program has no name where it runs.
 	ttyUnnamed bool
-	// gate is the descriptor by which the caller lets it go on.
+	// gate is the descriptor by which the caller lets the process go on.
 	gate int
-	// movesLater are the steps that move to cgroups, where the caller takes them for a
-	// process that is forked held: see [Cmd.plan].
+	// movesLater are moves to cgroups that the caller makes for the process after it has been
+	// forked: see [Cmd.plan].
 	movesLater []Step
-	// hold is the one that keeps it from starting anything before the caller
-	// is there for it, or -1.
+	// hold is the descriptor that keeps the process from starting a program before the caller
+	// catches signals, or -1.
 	hold int
 }
 
-// plan decides what to do. It looks at nothing but c and s.
+// plan makes the plan. It reads nothing but c and s.
 func (c *Cmd) plan(s *situation) (*plan, error) {
 	p := &plan{kill: cmp.Or(c.KillChild, syscall.SIGKILL), lacks: s.lacks, ttyUnnamed: s.ttyUnnamed()}
 	joins := s.joinSteps()
@@ -55,10 +54,9 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	p.noTools = s.terms.file == targetsFile && c.Target != nil
 	p.forksFirst = c.New.forks(c.NoFork)
 	p.forks = joined.Has(inspect.PID) && !c.NoFork || p.forksFirst
-	// A program of the target has no process of ours beside it, which would have
-	// all that is taken from the program.
-	// Where there are as many processes as may be nobody can be started, but whoever
-	// was started elsewhere can be moved to a cgroup, and take a limit.
+	// A program of the target gets no process of ours as a parent: that process would keep all
+	// rights that the program loses. If a limit of processes is reached, none can be started,
+	// but one that was started elsewhere can still be moved to the cgroup and take the limit.
 	full := s.full && p.forks && !p.forksFirst
 	p.keeper = s.toolsMount != nil && p.forks && !p.forksFirst && !full
 	p.init = p.forksFirst && c.New.Init && c.New.Types.Has(inspect.PID) && !target
@@ -85,8 +83,8 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		p.add(c.New.forkSteps(p.init)...)
 	}
 	p.add(c.New.pinSteps()...)
-	// A directory that was opened before is not of a mount namespace that is made:
-	// it is looked up anew in there, and mounts are made below it.
+	// A directory that was opened before is not in a new mount namespace: it is looked up again
+	// there, and mounts are made below it.
 	mounts, again := s.mountSteps(c, joined), c.RootDir != "" && c.New.Types.Has(inspect.Mnt) && !joined.Has(inspect.Mnt)
 	if !again {
 		p.add(mounts...)
@@ -109,7 +107,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A path is gone by the program's own rights, and a descriptor while it is open.
+	// A path is entered with the program's own rights, a descriptor while it is still open.
 	if s.dir >= 0 || !s.terms.changesDirItself() {
 		p.add(dir...)
 		dir = nil
@@ -150,7 +148,7 @@ func (c *Cmd) plan(s *situation) (*plan, error) {
 		}
 	}
 	p.add(Step{Op: Exec, Text: "run " + describe(c, programs, more), calls: func(x *sys.Script) {
-		if s.toolsMount != nil { // it is known now where its programs are
+		if s.toolsMount != nil { // the paths of its programs are known now
 			env = s.toolsMount.environ(c, s)
 			programs = s.toolsMount.programs(c, s, env)
 		}
@@ -179,12 +177,12 @@ func (s *situation) inode(t inspect.Type) string {
 	return "?"
 }
 
-// joinSteps returns the joins in an order that the kernel accepts one by one.
+// joinSteps returns the joins in an order that the kernel accepts.
 //
-// Joining a namespace needs CAP_SYS_ADMIN both in the user namespace that owns
-// it and in the caller's own (setns(2)). Who has it where he stands joins the
-// user namespace last, since in there he has none over what others own. Who
-// has not joins it first, to have it.
+// Joining a namespace needs CAP_SYS_ADMIN both in the user namespace that owns it and in the
+// caller's own (setns(2)). A caller that has it in its own user namespace joins the user
+// namespace last, since it loses it there over what others own. A caller that does not have it
+// joins the user namespace first, to gain it.
 func (s *situation) joinSteps() (steps []Step) {
 	joins := slices.DeleteFunc(slices.Clone(s.joins), func(p joinable) bool { return p.id == p.own })
 	rank := func(p joinable) int {
@@ -213,7 +211,7 @@ func (s *situation) joinSteps() (steps []Step) {
 		if j.byTarget && s.pidfd >= 0 {
 			step.pidfd = s.pidfd
 		}
-		// A PID namespace is one's children's, never one's own.
+		// setns(2) sets the PID namespace of children, never that of the caller.
 		name := j.typ.String()
 		if j.typ == inspect.PID {
 			name = j.typ.ForChildren()
@@ -233,13 +231,13 @@ func (p joinable) String() string {
 	return p.typ.String() + " namespace " + strconv.FormatUint(p.id.Ino, 10) + p.of
 }
 
-// confinement is what of a [Denial] is of the caller alone.
+// confinement returns the part of a [Denial] that is about the caller.
 func (s *situation) confinement() *Denial {
-	_ = s.lookAtCaller() // else it is as it was
+	_ = s.lookAtCaller() // on an error the old values stay
 	return &Denial{NoAdmin: !s.capable, Bounded: !s.bounding, Seccomp: s.filtered}
 }
 
-// denial finds out what stands against joining j.
+// denial finds out why j cannot be joined.
 func (s *situation) denial(j joinable) *Denial {
 	d := s.confinement()
 	owner, err := sys.Owner(j.fd)
@@ -259,8 +257,8 @@ func (s *situation) denial(j joinable) *Denial {
 	return d
 }
 
-// dirStep returns the change of the working directory. Where the root
-// directory changes without one, it is the new root.
+// dirStep returns the change of the working directory. If only the root directory changes, it
+// is the new root.
 func (s *situation) dirStep(c *Cmd) ([]Step, error) {
 	one := func(text string, calls func(x *sys.Script)) ([]Step, error) {
 		return []Step{{Op: Chdir, Text: "change the working directory to " + text, calls: calls}}, nil
@@ -294,16 +292,16 @@ func (s *situation) dirStep(c *Cmd) ([]Step, error) {
 	return nil, nil
 }
 
-// A HostDirError says that a program of the target would have been handed a
-// directory of the caller's, from which it could go anywhere.
+// A HostDirError reports that a program of the target would start in a directory of the caller,
+// from which it could reach any file.
 type HostDirError struct{ Path string }
 
 func (e *HostDirError) Error() string {
 	return fmt.Sprintf("%s is a directory outside: a program of the target could go anywhere from there", e.Path)
 }
 
-// keepCapsStep returns the step that hands the capabilities of a user namespace
-// on to a program that is not run by its root.
+// keepCapsStep returns the step that passes the capabilities in a user namespace on to a
+// program that does not run as its root.
 func (s *situation) keepCapsStep() Step {
 	last := s.lastCap
 	return Step{Op: Credential, Text: "keep the capabilities of the user namespace", calls: func(x *sys.Script) {
@@ -313,7 +311,7 @@ func (s *situation) keepCapsStep() Step {
 	}}
 }
 
-// describe says what will be run.
+// describe returns the name of the program for a message.
 func describe(c *Cmd, programs []sys.Program, more bool) string {
 	if c.Path == "" {
 		return "a shell"

@@ -14,10 +14,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// defaultPath is where programs are if the environment does not say.
+// defaultPath is the PATH if the environment has none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// lookAtProgram reads what the choice of program and environment depends on.
+// lookAtProgram reads what the program and its environment depend on.
 func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 	s.env = os.Environ()
 	if c.Env == nil && (s.terms.env == ofTarget || c.TargetEnv) && c.Target != nil {
@@ -27,7 +27,7 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 		b, err := p.ReadFile("environ", maxEnv+1)
 		switch {
 		case err == nil && len(b) == 0:
-			err = whyEmpty(p) // newer kernels say so themselves
+			err = whyEmpty(p) // newer kernels return an error themselves
 		case len(b) > maxEnv:
 			return fmt.Errorf("take the environment of %s: it is longer than %d bytes, and no program is given more", s.target, maxEnv)
 		}
@@ -51,8 +51,8 @@ func (s *situation) lookAtProgram(c *Cmd, p *sys.Process) error {
 	return s.lookAtAccount(c, p)
 }
 
-// mayHaveEnv is nil if the program may have the environment of the target, who
-// has it run what it likes by that: if it has no rights that the target has not.
+// mayHaveEnv returns nil if the program may have the environment of the target, through which
+// the target can make it run any code: if it has no rights that the target does not have.
 func (s *situation) mayHaveEnv(c *Cmd) error {
 	if s.terms.env == ofTarget || !c.TargetEnv {
 		return nil
@@ -71,8 +71,8 @@ func (s *situation) mayHaveEnv(c *Cmd) error {
 	return errEnvironment
 }
 
-// lookAtAccount reads what passwd(5) says of the program's user: that of the
-// target where its files are the target's.
+// lookAtAccount reads the entry of the program's user in passwd(5): in the target's file if the
+// program is from the target's files.
 func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 	uid := s.user.inside
 	var text []byte
@@ -93,7 +93,7 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 			s.keep(root)
 		}
 		if root >= 0 {
-			text, _ = sys.ReadBeneath(root, "/etc/passwd", maxPasswd) // whatever it is else, it names no shell
+			text, _ = sys.ReadBeneath(root, "/etc/passwd", maxPasswd) // anything but a file has no entries
 		}
 	}
 	s.account = accountOf(text, uid)
@@ -103,18 +103,18 @@ func (s *situation) lookAtAccount(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// maxPasswd is how much of passwd(5) is read.
+// maxPasswd is the most that is read of passwd(5), in bytes.
 const maxPasswd = 1 << 20
 
-// An account is what passwd(5) says of a user.
+// An account is an entry of passwd(5).
 type account struct {
 	gid         uint32
-	known       bool // it is in there
+	known       bool // there is an entry
 	home, shell string
 	name        string
 }
 
-// accountOf returns what a passwd(5) file says of uid.
+// accountOf returns the entry of uid in a passwd(5) file.
 func accountOf(passwd []byte, uid uint32) (a account) {
 	want := strconv.FormatUint(uint64(uid), 10)
 	for line := range strings.SplitSeq(string(passwd), "\n") {
@@ -144,17 +144,17 @@ func accountOf(passwd []byte, uid uint32) (a account) {
 	return a
 }
 
-// The most that is taken of a target's environment. MAX_ARG_STRLEN of execve(2)
-// is the most that one variable can have.
+// The most that is taken of a target's environment, in bytes. One variable has at most
+// MAX_ARG_STRLEN of execve(2).
 const (
 	maxEnv      = 2 << 20
 	maxVariable = 128<<10 - 1
-	maxPlaces   = 512 // to look for a program in
+	maxPlaces   = 512 // directories to search a program in
 )
 
-// splitEnviron reads /proc/pid/environ. What is no variable is left out. whole is
-// false if there was such: the process has written over its environment, as
-// those do that show a title in ps(1).
+// splitEnviron parses /proc/pid/environ, without entries that are no variables. whole is false
+// if there were any: the process has overwritten its environment, as those do that set a title
+// for ps(1).
 func splitEnviron(b []byte) (env []string, whole bool) {
 	whole = true
 	for v := range strings.SplitSeq(strings.TrimSuffix(string(b), "\x00"), "\x00") {
@@ -167,9 +167,9 @@ func splitEnviron(b []byte) (env []string, whole bool) {
 	return env, whole
 }
 
-// otherEnviron finds the environment that the target was started with, where it
-// has written over it: the configuration of its engine has it, and a child that is
-// in the same namespaces as the same user may have it still.
+// otherEnviron finds the environment that the target was started with, if the target has
+// overwritten it: in the configuration of its engine, or in a child in the same namespaces with
+// the same user.
 func (s *situation) otherEnviron(c *Cmd, p *sys.Process) {
 	if c.GivenEnv != nil {
 		s.targetEnv = c.GivenEnv
@@ -185,8 +185,8 @@ func (s *situation) otherEnviron(c *Cmd, p *sys.Process) {
 	s.notes = append(s.notes, s.target+" has written over its environment: "+from)
 }
 
-// environOf returns the environment of another process, if that is as confined as
-// the target, and has not written over it.
+// environOf returns the environment of another process, if that is in the target's namespaces
+// as its user, and has not overwritten it.
 func (s *situation) environOf(pid int, target *sys.Process) (env []string, ok bool) {
 	p, err := sys.OpenProcess(pid, 0)
 	if err != nil {
@@ -256,7 +256,7 @@ func (s *situation) environ(c *Cmd) (env []string) {
 	return s.keepEnv(c, env)
 }
 
-// keepEnv adds the variables of the caller that were asked for.
+// keepEnv adds the variables that were asked for.
 func (s *situation) keepEnv(c *Cmd, env []string) []string {
 	for _, name := range c.KeepEnv {
 		if v := value(s.env, name); v != "" {
@@ -270,8 +270,8 @@ func (s *situation) keepEnv(c *Cmd, env []string) []string {
 	return env
 }
 
-// programs returns what to try to execute, in order, and whether PATH has more
-// directories than are tried.
+// programs returns the paths to try to execute, in order, and whether PATH has more directories
+// than are tried.
 func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more bool) {
 	if c.Path != "" {
 		args := c.Args
@@ -292,8 +292,8 @@ func (s *situation) programs(c *Cmd, env []string) (list []sys.Program, more boo
 	return list, false
 }
 
-// answering leaves out the programs in directories that do not answer: who executes
-// one of those waits, and cannot be ended.
+// answering leaves out programs in directories whose file system does not answer: a process
+// that executes one of those waits, and cannot be killed.
 func (s *situation) answering(c *Cmd, programs []sys.Program) ([]sys.Program, error) {
 	var silent error
 	list := slices.DeleteFunc(programs, func(p sys.Program) bool {
@@ -317,7 +317,7 @@ func (s *situation) answering(c *Cmd, programs []sys.Program) ([]sys.Program, er
 // confstrPath is where execvp(3) looks without a PATH in the environment.
 const confstrPath = "/bin:/usr/bin"
 
-// pathOf returns where programs are looked for.
+// pathOf returns the PATH of an environment.
 func pathOf(env []string) string {
 	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "PATH=") }) {
 		return confstrPath
@@ -325,8 +325,8 @@ func pathOf(env []string) string {
 	return value(env, "PATH")
 }
 
-// scripts has those among programs read by /bin/sh that do not say what they are
-// for, as execvp(3) does: the kernel executes them for nobody.
+// scripts has /bin/sh read programs without a header, as execvp(3) does: the kernel does not
+// execute them.
 func scripts(list []sys.Program) []sys.Program {
 	for i := range list {
 		list[i].Script = true
@@ -334,16 +334,15 @@ func scripts(list []sys.Program) []sys.Program {
 	return list
 }
 
-// search returns where a program can be: execvp(3) without a look. Of a path no
-// more than maxPlaces directories are taken.
+// search returns the paths that execvp(3) would try, from at most maxPlaces directories of
+// path.
 func search(name string, argv []string, path string) (list []sys.Program, more bool) {
 	if strings.Contains(name, "/") {
 		return []sys.Program{{Path: name, Argv: argv}}, false
 	}
 	for dir := range strings.SplitSeq(path, ":") {
-		// An empty directory is the working directory, which is for the one
-		// who stands in it to say, not for an environment. The kernel has no
-		// longer path than PATH_MAX.
+		// An empty directory means the working directory, from which nothing is run. The kernel
+		// takes no path longer than PATH_MAX.
 		if !strings.HasPrefix(dir, "/") || len(dir)+len(name) > 4094 {
 			continue
 		}

@@ -10,37 +10,35 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A programUser is the user that the program becomes.
+// A programUser is the user that the program runs as.
 type programUser struct {
-	// What is set: nil and false leave what the caller has.
+	// What to set: nil and false leave what the caller has.
 	uid, gid  *uint32
 	groups    []uint32
 	setGroups bool
-	// beforeJoins says that this is done beforeJoins the first namespace is joined, and that
-	// the numbers are the caller's. So it can also be a user whom the user namespace
-	// to join does not have.
+	// beforeJoins: it is set before the first join, in the caller's numbers. So it can also be
+	// a user that the user namespace to join does not map.
 	beforeJoins bool
 
-	// outside is the user in the caller's numbers, and inside as the program sees
-	// itself.
+	// outside is the user in the caller's numbers, inside in those of the program.
 	outside, inside uint32
-	// groupFromAccount says that the group is that of the user's account, which is to be
-	// looked up.
+	// groupFromAccount: the group is that of the user's account, which is still to be looked
+	// up.
 	groupFromAccount bool
 }
 
-// overflowID is whom the kernel shows for one that a user namespace does not
-// have, unless somebody has set another number (/proc/sys/kernel/overflowuid).
+// overflowID is what the kernel shows for an ID that a user namespace does not map, unless
+// another number is set (/proc/sys/kernel/overflowuid).
 const overflowID = 65534
 
-// chooseUser decides chooseUser the program becomes. It looks at nothing but c and s.
+// chooseUser chooses the user that the program runs as. It reads nothing but c and s.
 func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 	joined := s.differing().Has(inspect.User)
 	own := s.own
 	uid, gid, groups := own.UID.Effective, own.GID.Effective, s.own.Groups
 	askedUID, askedGID := c.UID, c.GID
 	if c.New.Types.Has(inspect.User) {
-		askedUID, askedGID = nil, nil // they are those of the one that is made
+		askedUID, askedGID = nil, nil // they are for the new user namespace
 	}
 	kept := c.PreserveCredentials
 	setID, setGroups := false, false
@@ -50,8 +48,7 @@ func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 	}
 	switch {
 	case kept && joined:
-		// What the user namespace does not have is left, but for what the target
-		// has itself.
+		// Groups that the user namespace does not map are dropped, unless the target has them.
 		groups = slices.DeleteFunc(slices.Clone(groups), func(g uint32) bool {
 			_, ok := s.gids.Inside(g)
 			return !ok && !slices.Contains(s.id.Groups, g)
@@ -60,7 +57,7 @@ func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 	case kept:
 	case s.terms.ids == ofTarget:
 		follow()
-	case joined: // its root, or the first who is there
+	case joined: // its root, or its first user
 		in, ok := s.uids.Root()
 		out, known := s.uids.Outside(in)
 		switch {
@@ -156,7 +153,7 @@ func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 			return w, fmt.Errorf("%s %d of %s is not in the user namespace to join; to be it there takes CAP_SETUID and CAP_SETGID here", x.what, x.id, s.target)
 		}
 	}
-	// Where setgroups(2) is denied nobody can change them.
+	// Where setgroups(2) is denied they cannot be changed.
 	if !s.setgroups || len(s.gids) == 0 {
 		return w, s.mayKeepGroups(groups)
 	}
@@ -169,7 +166,7 @@ func (s *situation) chooseUser(c *Cmd) (w programUser, err error) {
 	return w, nil
 }
 
-// outside returns a number that was asked for in the caller's numbers.
+// outside translates a number that was asked for into the caller's numbers.
 func (s *situation) outside(m idMap, id uint32, what string, joined bool) (uint32, error) {
 	if !joined {
 		return id, nil
@@ -181,8 +178,7 @@ func (s *situation) outside(m idMap, id uint32, what string, joined bool) (uint3
 	return out, nil
 }
 
-// errNobody says that a user namespace has no users, and none is known by who is
-// in it.
+// errNobody reports a user namespace without users, of which no member is known.
 var errNobody = errors.New("the user namespace to join has no users: its uid_map is empty")
 
 // targetGroups returns the supplementary groups of the target that the caller can
@@ -199,8 +195,8 @@ func (s *situation) maySetGroups() bool {
 	return s.setgroups && s.own.Caps.Effective.Has(capSetGID)
 }
 
-// mayKeepGroups is nil if all supplementary groups of the caller are among those:
-// one who cannot leave them is to have no more than the target.
+// mayKeepGroups returns nil if the target has all supplementary groups of the caller, which
+// cannot be dropped: the program is to have no more than the target.
 func (s *situation) mayKeepGroups(groups []uint32) error {
 	for _, g := range s.own.Groups {
 		if !slices.Contains(groups, g) && g != s.id.GID {
@@ -210,7 +206,7 @@ func (s *situation) mayKeepGroups(groups []uint32) error {
 	return nil
 }
 
-// takeGroup gives the user the group of its account, or that of nobody.
+// takeGroup sets the group of the user's account, or nobody's.
 func (w *programUser) takeGroup(a account) {
 	gid := uint32(overflowID)
 	if a.known {
@@ -219,7 +215,7 @@ func (w *programUser) takeGroup(a account) {
 	w.gid, w.groupFromAccount = &gid, false
 }
 
-// steps returns the step that makes the program that user.
+// steps returns the step that sets user and groups.
 func (w *programUser) steps(c *Cmd, s *situation) []Step {
 	var text []string
 	if w.setGroups {
@@ -251,7 +247,7 @@ func (w *programUser) steps(c *Cmd, s *situation) []Step {
 		if w.uid != nil {
 			x.Setuid(*w.uid)
 		}
-		if w.beforeJoins { // what joining takes
+		if w.beforeJoins { // needed for joins
 			x.Capset(uint64(s.own.Caps.Permitted), uint64(s.own.Caps.Permitted), 0)
 		}
 	}}}

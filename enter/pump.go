@@ -9,24 +9,23 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A pump moves bytes from one descriptor to another until the first ends, or
-// the program has.
+// A pump moves bytes from one descriptor to another until the first is at its end, or the
+// program has ended.
 type pump struct {
 	from, to int
 	stop     int // readable when the program has ended
 
 	kind pumpKind
-	// peek is the program's end of the pipe that its input goes through: to see
-	// what it did not read.
+	// peek is the program's end of its input pipe, to see what it has not read.
 	peek int
-	// polite leaves to others what they read first.
+	// polite gives other readers of the terminal time to read first.
 	polite bool
-	// what it does, for messages: "write standard output".
+	// what the pump does, for messages: "write standard output".
 	what string
-	// end is the character that ends the input of the program's terminal.
+	// end is the end-of-file character of the program's terminal.
 	end byte
 
-	mu   sync.Mutex // guards hanging up
+	mu   sync.Mutex // guards from and to against hangUp
 	done chan error // nil until started
 }
 
@@ -42,16 +41,16 @@ const (
 
 const (
 	pumpSize = 256 << 10
-	// A pipe holds no more than this, and a pseudo-terminal less.
+	// The most that a pipe holds, and more than a pseudo-terminal does.
 	pipeHolds     = 1 << 20
 	terminalHolds = 1 << 20
-	// Who else reads the caller's terminal has so many milliseconds to do it.
+	// The time that other readers of the caller's terminal get, in milliseconds.
 	politeness = 30
-	// How often to look, in milliseconds, where nothing tells.
+	// The time between two looks, in milliseconds, where nothing can be waited for.
 	interval = 50
 )
 
-// out reports whether it is what the program writes.
+// out reports whether the pump moves output of the program.
 func (p *pump) out() bool { return p.kind == pipeOut || p.kind == terminalOut }
 
 func (p *pump) start() {
@@ -70,7 +69,7 @@ func (p *pump) start() {
 	go func() {
 		err := run()
 		if errors.Is(err, sys.ErrBroken) || errors.Is(err, sys.ErrIO) {
-			err = nil // nobody wants it any more, which is no failure of ours
+			err = nil // the reader is gone, which is no failure of ours
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", p.what, err)
@@ -94,9 +93,8 @@ func (p *pump) hangUp() {
 	}
 }
 
-// in gives a file to the program, and gives back to the caller what the
-// program has not read: in a loop over the lines of a file, each program would
-// else take all that are left.
+// in passes a file to the program, and moves its position back by what the program has not
+// read: else the first program in a loop over the lines of a file would take all of them.
 func (p *pump) in() error {
 	buf := make([]byte, pumpSize)
 	given := 0
@@ -116,19 +114,16 @@ func (p *pump) in() error {
 	}
 }
 
-// giveBack moves the position of the file back by what is left, and what is
-// still in the pipe: which is no more than was given, though the program may
-// have put something into its own pipe. What cannot be moved is no file of
-// lines.
+// giveBack moves the position of the file back by what is left, and by what is still in the
+// pipe. That is at most what was given, since the program can write into its own pipe.
 func (p *pump) giveBack(given, left int) {
 	if n := min(given, left+sys.Unread(p.peek, 0)); n > 0 {
 		_ = sys.Unwind(p.from, n) //nolint:errcheck // a device has no position
 	}
 }
 
-// inPipe shows the program what is in the caller's pipe, by tee(2), and takes
-// it out once the program has read it: a shell that reads its script from there
-// is to find the rest of it.
+// inPipe copies what is in the caller's pipe to the program, by tee(2), and removes it once the
+// program has read it, so that a shell that reads its script from the pipe finds the rest.
 func (p *pump) inPipe() error {
 	for {
 		if sys.WaitReadable(-1, p.from, p.stop)[1] {
@@ -136,7 +131,7 @@ func (p *pump) inPipe() error {
 		}
 		n, err := sys.Tee(p.from, p.to)
 		switch {
-		case errors.Is(err, sys.ErrAgain): // somebody else has read it
+		case errors.Is(err, sys.ErrAgain): // another process has read it
 			continue
 		case n == 0 || err != nil:
 			p.hangUp()
@@ -149,9 +144,8 @@ func (p *pump) inPipe() error {
 	}
 }
 
-// watch waits until the program has read all of the n bytes that its pipe has
-// been given, or has ended, and returns how many it has not read. Nothing tells
-// when a pipe becomes empty.
+// watch waits until the program has read all of the n bytes in its pipe, or has ended, and
+// returns how many are left. It has to poll: no event says that a pipe is empty.
 func (p *pump) watch(n int) (left int, ended bool) {
 	for pause := 10 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
 		if left = min(n, sys.Unread(p.peek, 0)); left == 0 {
@@ -169,8 +163,7 @@ func (p *pump) watch(n int) (left int, ended bool) {
 	}
 }
 
-// push writes b where the program reads, and returns how much was left when
-// the program ended.
+// push writes b to the program, and returns how much was left when the program ended.
 func (p *pump) push(b []byte) (left int) {
 	for len(b) > 0 {
 		n, err := sys.Write(p.to, b)
@@ -186,7 +179,7 @@ func (p *pump) push(b []byte) (left int) {
 	return 0
 }
 
-// typing types into the program's terminal what is typed into the caller's.
+// typing copies what is typed on the caller's terminal to the program's.
 func (p *pump) typing() error {
 	buf := make([]byte, 4096)
 	for {
@@ -194,7 +187,7 @@ func (p *pump) typing() error {
 		if ready[1] {
 			return nil
 		}
-		if !sys.Foreground(p.from) { // to read now would stop us
+		if !sys.Foreground(p.from) { // a read now would stop this process
 			sys.WaitReadable(interval, p.stop)
 			continue
 		}
@@ -214,7 +207,7 @@ func (p *pump) typing() error {
 			return err
 		case n == 0 && !p.polite: // hung up
 			return nil
-		case n == 0: // an end of file was typed, and there may be more
+		case n == 0: // end-of-file was typed, and more may follow
 			buf[0], n = p.end, 1
 			sys.WaitReadable(interval, p.stop)
 		}
@@ -224,8 +217,8 @@ func (p *pump) typing() error {
 	}
 }
 
-// outPipe passes on what the program writes to a pipe. When it has ended, what
-// is in the pipe then is all it wrote: whatever comes later is of others.
+// outPipe passes on what the program writes to a pipe. When the program has ended, the rest of
+// its output is in the pipe: anything later is from other processes.
 func (p *pump) outPipe() error {
 	defer p.hangUp()
 	buf := make([]byte, pumpSize)
@@ -241,7 +234,7 @@ func (p *pump) outPipe() error {
 		}
 		n, err := sys.Read(p.from, b)
 		switch {
-		case errors.Is(err, sys.ErrAgain) && rest < 0: // somebody inside has read it
+		case errors.Is(err, sys.ErrAgain) && rest < 0: // a process inside has read it
 			continue
 		case errors.Is(err, sys.ErrAgain):
 			return nil
@@ -258,8 +251,8 @@ func (p *pump) outPipe() error {
 	return nil
 }
 
-// outTerminal passes on what the program writes to its terminal. The end of
-// all who had it open is no end: one who is controlled by it can open it anew.
+// outTerminal passes on what the program writes to its terminal. If nobody has the terminal
+// open that is not the end: a process of its session can open it again.
 func (p *pump) outTerminal() (failed error) {
 	buf := make([]byte, pumpSize)
 	rest := -1
@@ -284,16 +277,16 @@ func (p *pump) outTerminal() (failed error) {
 		if rest > 0 {
 			rest = max(0, rest-n)
 		}
-		// Where the caller's terminal is gone the program is not to be
-		// stopped by ours being full.
+		// If the caller's terminal is gone, the output is read all the same, so that the
+		// program is not blocked.
 		if failed == nil {
 			failed = p.deliver(buf[:n])
 		}
 	}
 }
 
-// gather reads what is there, up to half of b: a terminal gives no more than
-// four kilobytes at once.
+// gather reads what is there, up to half of b: one read of a terminal returns at most four
+// kilobytes.
 func gather(fd int, b []byte) (n int, err error) {
 	for n < len(b)/2 && err == nil {
 		var m int

@@ -13,34 +13,34 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Expected are what must be true of the first process of a container before it is
-// the container. Until then it is a process of the runtime's, which has the name,
-// the control group and the namespaces of the container already, and the root
-// directory, the capabilities and no filter of the host still.
+// Expected is what must be true of the first process of a container before it counts as the
+// container. Until then it is a process of the runtime: it has the name, the control group and
+// the namespaces of the container already, but still the root directory and the capabilities of
+// the host, and no filter.
 type Expected struct {
 	// Name is the container's, for messages.
 	Name string
-	// Created says that the engine has not started it, as far as it says.
+	// Created: by its state, the engine has not started the container yet.
 	Created bool
 	// PID is that of the first process in the PID namespace of the engine, or 0.
 	PID int
-	// HasRoot reports whether the root directory of the container is to be the
-	// directory with this device and inode number. It is asked if that is one of
-	// the host's. nil is never.
+	// HasRoot reports whether the directory with this device and inode number is the intended
+	// root directory of the container. It is called if the root directory is one of the host.
+	// nil means no.
 	HasRoot func(dev, ino uint64) bool
-	// Seccomp and NoNewPrivs say that it is to have a filter, and the attribute.
+	// Seccomp: the container is to have a filter. NoNewPrivs: it is to have that attribute.
 	Seccomp, NoNewPrivs bool
 	// Bounding, if not nil, is all that its bounding set may hold.
 	Bounding *Caps
-	// Env is the environment that it is given, and UID as which user of the
-	// container it is started: nil if that is not known.
+	// Env is its environment, and UID the user of the container that it is started as: nil if
+	// not known.
 	Env []string
 	UID *uint32
-	// Stateless says that the engine leaves no word of how far it is.
+	// Stateless: the engine writes no state that says how far it is.
 	Stateless bool
 }
 
-// A StartingError says that a container is not one yet.
+// A StartingError reports that a container is still being set up.
 type StartingError struct {
 	Name string
 	Why  string
@@ -50,10 +50,10 @@ func (e *StartingError) Error() string {
 	return fmt.Sprintf("%s is being started: %s", e.Name, e.Why)
 }
 
-// Ready returns nil if the target is the first process of a container that has
-// been set up, and else a [*StartingError]. What is true once stays so while the
-// target lives. Of whom the caller may not look at the root directory it says
-// nothing: the same is needed to join its namespaces.
+// Ready returns nil if the target is the first process of a container that has been set up, and
+// else a [*StartingError]. Once nil, it stays nil while the target lives. It also returns nil
+// if the caller may not read the root directory of the target: joining its namespaces needs the
+// same right.
 func (t *Target) Ready(terms Expected) error {
 	why, err := t.unready(terms)
 	switch {
@@ -62,13 +62,13 @@ func (t *Target) Ready(terms Expected) error {
 	case err != nil:
 		return cmp.Or(t.Alive(), err)
 	case why != "":
-		// What ends meanwhile may look like anything.
+		// A process that is ending can look like anything.
 		return cmp.Or[error](t.Alive(), &StartingError{terms.Name, why})
 	}
 	return t.Alive()
 }
 
-// unready says why the target is not ready, "" if it is.
+// unready returns why the target is not ready, or "".
 func (t *Target) unready(terms Expected) (why string, err error) {
 	p := t.proc
 	root, err := p.Where("root")
@@ -101,11 +101,10 @@ func (t *Target) unready(terms Expected) (why string, err error) {
 	return "", nil
 }
 
-// neverExecuted reports whether a process is the fork of another and has not
-// executed a program since (PF_FORKNOEXEC in the kernel's linux/sched.h). Of other
-// threads than the first one it says nothing, and of some first processes it is
-// true for ever: of what systemd-nspawn and bubblewrap have in that place, and of
-// what CRIU has restored.
+// neverExecuted reports whether a process is the fork of another and has not executed a program
+// since (PF_FORKNOEXEC in the kernel's linux/sched.h). It is about the first thread only. For
+// some first processes it stays true: the ones that systemd-nspawn and bubblewrap provide, and
+// those that CRIU has restored.
 func neverExecuted(p *sys.Process) (bool, error) {
 	stat, err := p.ReadFile("stat", 4096)
 	if err != nil {
@@ -120,10 +119,10 @@ func neverExecuted(p *sys.Process) (bool, error) {
 	return n&0x40 != 0, err
 }
 
-// isOutside reports whether a directory is the root directory of the caller, of
-// process 1, or of the parent of the target if that is in another mount namespace.
-// What is compared is the directory, and not the text of a link, which is "/" also
-// of one that was unmounted, nor the mount, of which each namespace has its own.
+// isOutside reports whether a directory is the root directory of the caller, of process 1, or
+// of the parent of the target if that is in another mount namespace. Directories are compared,
+// not the texts of the links, which are "/" also for an unmounted directory, nor the mounts,
+// which each namespace has its own of.
 func (t *Target) isOutside(root sys.FileID, ppid int) bool {
 	p := t.proc
 	others := []string{"thread-self", "1"}
@@ -139,8 +138,8 @@ func (t *Target) isOutside(root sys.FileID, ppid int) bool {
 	})
 }
 
-// isRuntime reports whether the target still runs the program of its parent, and
-// is not meant to do so for ever, as the init that systemd-nspawn brings.
+// isRuntime reports whether the target still runs the program of its parent, and is not the
+// init that systemd-nspawn provides, which does so on purpose.
 func (t *Target) isRuntime(status *task.Task) bool {
 	own, err := t.proc.Where("exe")
 	if err != nil {

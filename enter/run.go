@@ -11,8 +11,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Plan returns what Run would do, in order. It changes nothing. It opens what
-// it is about, so it needs the right to look at the target.
+// Plan returns the steps that Run would take, in order. It changes nothing. It opens the
+// namespaces of the target, so the caller needs ptrace access to it (PTRACE_MODE_READ_FSCREDS).
 func (c *Cmd) Plan() (steps []Step, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -23,7 +23,7 @@ func (c *Cmd) Plan() (steps []Step, err error) {
 	return steps, err
 }
 
-// with calls f with a plan and the situation it is for, which is closed then.
+// with calls f with a plan and its situation, and closes the situation afterwards.
 func (c *Cmd) with(f func(*plan, *situation) error) error {
 	s, err := c.look()
 	if err != nil {
@@ -37,23 +37,23 @@ func (c *Cmd) with(f func(*plan, *situation) error) error {
 	return f(p, s)
 }
 
-// Run carries out the plan, runs the program and waits for it. If the program
-// ran and did not end with status 0, the error is an [*ExitError]. If it never
-// ran, it is a [*StepError] or says what could not be found out.
+// Run takes the steps of the plan, runs the program and waits for it. If the program ran and
+// its status was not 0, the error is an [*ExitError]. If it did not run, the error is a
+// [*StepError], or is about what could not be read.
 //
-// Signals that come meanwhile are passed on to the program, which does not
-// outlive the caller. When ctx is done the program is killed.
+// Signals to the caller are passed on to the program, which does not outlive the caller. When
+// ctx is done the program is killed.
 func (c *Cmd) Run(ctx context.Context) error {
-	// The child asks to die with the thread that started it.
+	// The child is killed when the thread that started it ends (PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	return c.with(func(p *plan, s *situation) error { return p.run(ctx, c, s, false) })
 }
 
-// Exec carries out the plan on the calling thread and becomes the program. It
-// returns only on failure: with [ErrNotHere] if the plan needs a process of its
-// own, which Run gives it; else the program must end, since the thread may have
-// joined some of the namespaces.
+// Exec takes the steps of the plan on the calling thread and becomes the program. It returns
+// only on failure. The error is [ErrNotHere] if the plan needs a process of its own, as Run
+// starts it. After any other error the caller must exit, since the thread may be in some of the
+// namespaces.
 func (c *Cmd) Exec() error {
 	runtime.LockOSThread()
 	tried := false
@@ -70,9 +70,8 @@ func (c *Cmd) Exec() error {
 	return err
 }
 
-// RunOrExec is Exec where that can be done, and else Run: what a program does
-// that has nothing else to do than to run c. The caller has locked its thread
-// and does not use it for anything else if there is an error.
+// RunOrExec is Exec where that is possible, and else Run. It is for a caller that does nothing
+// but run c. The caller has locked its thread and does not use it after an error.
 func (c *Cmd) RunOrExec(ctx context.Context) error {
 	return c.with(func(p *plan, s *situation) error {
 		if p.inPlace {
@@ -82,8 +81,8 @@ func (c *Cmd) RunOrExec(ctx context.Context) error {
 	})
 }
 
-// run carries out the plan in a process of its own, and waits for the program.
-// last says that the caller ends when the program does.
+// run takes the steps of the plan in a process of its own, and waits for the program. last says
+// that the caller exits when the program does.
 func (p *plan) run(ctx context.Context, c *Cmd, s *situation, last bool) error {
 	err := p.once(ctx, c, s, last)
 	if s.full || !p.isFull(s, err) {
@@ -109,21 +108,21 @@ func (p *plan) once(ctx context.Context, c *Cmd, s *situation, last bool) error 
 	return child.wait(ctx)
 }
 
-// isFull reports whether the plan failed with err, and another that takes the limits
-// of processes after the last fork may not: the limits of cgroups are those of
-// fork(2) alone (Documentation/admin-guide/cgroup-v2.rst of the kernel, PID), and so
-// is RLIMIT_NPROC but for a change of user (getrlimit(2)).
+// isFull reports whether err is about a limit of processes that another plan can avoid, by
+// taking the limit after the last fork. The limits of cgroups count at fork(2) alone
+// (Documentation/admin-guide/cgroup-v2.rst of the kernel, PID), and so does RLIMIT_NPROC,
+// except for a change of user (getrlimit(2)).
 func (p *plan) isFull(s *situation, err error) bool {
 	e, ok := errors.AsType[*StepError](err)
 	return ok && e.crowded() && !p.forksFirst &&
 		(s.nproc != nil || slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil }))
 }
 
-// ErrNotHere says that the caller cannot become the program: the plan needs a
-// process of its own.
+// ErrNotHere reports that the caller cannot become the program: the plan needs a process of its
+// own.
 var ErrNotHere = errors.New("the plan needs a process of its own")
 
-// exec carries out the plan on the calling thread.
+// exec takes the steps of the plan on the calling thread.
 func (p *plan) exec(c *Cmd) error {
 	if !c.KeepFDs {
 		if err := sys.CloseOnExecFrom(3); err != nil {
@@ -134,11 +133,11 @@ func (p *plan) exec(c *Cmd) error {
 	x.Here()
 	for fd, closed := range sys.WereClosed() {
 		if closed {
-			x.CloseOnExec(fd) // the run time has put something in its place
+			x.CloseOnExec(fd) // the runtime has put something in its place
 		}
 	}
-	// To join a mount namespace wants a thread that shares no directories. Where none
-	// is joined it is not asked for: the filter of a container may deny it.
+	// Only a thread that shares no directories can join a mount namespace. Without such a join
+	// the call is left out, since the filter of a container may deny it.
 	if slices.ContainsFunc(p.steps, func(s Step) bool { return s.Op == Join && s.Type == inspect.Mnt }) {
 		x.Unshare(sys.CloneFS)
 	}
@@ -147,7 +146,7 @@ func (p *plan) exec(c *Cmd) error {
 	return p.failed(x, i, err)
 }
 
-// failed makes the error of call i of the script.
+// failed returns the error of call i of the script.
 func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
 	n, call := x.Failed(i)
 	e := &StepError{Call: call, Err: err}
@@ -161,8 +160,8 @@ func (p *plan) failed(x *sys.Script, i sys.Index, err error) error {
 	return e
 }
 
-// script appends the calls of all steps. report is the child's descriptor of
-// the pipe by which it tells what happened, or -1.
+// script appends the calls of all steps. report is the child's end of the pipe for its reports,
+// or -1.
 func (p *plan) script(x *sys.Script, report int) {
 	closed, held := report < 0, report < 0
 	var verify []func()
@@ -180,8 +179,8 @@ func (p *plan) script(x *sys.Script, report int) {
 			x.Await(p.hold)
 			held = true
 		}
-		// From here on the other side may look: nothing of ours stays open but
-		// the pipe, which is the last of the numbers.
+		// From here on processes of the target may see this one: it keeps nothing of ours open
+		// but the pipe, which has the last number.
 		early := step.Op == Fork && p.forksFirst
 		if step.Op >= Confine && step.Op <= Exec && !early && !closed {
 			x.CloseFrom(report + 1)
@@ -222,10 +221,9 @@ func (p *plan) script(x *sys.Script, report int) {
 	}
 }
 
-// join appends the calls that join the namespaces of steps[from:to]: with more
-// than one at once by the pidfd (Linux 5.8). If that fails for any reason they
-// are joined one by one, which is what older kernels can do, and which tells
-// which one it is that fails.
+// join appends the calls that join the namespaces of steps[from:to]. Several are joined at once
+// by the pidfd (Linux 5.8). If that fails they are joined one by one, which older kernels can
+// do, and which shows the one that fails.
 func (p *plan) join(x *sys.Script, from, to int) {
 	if to-from == 1 {
 		p.steps[from].calls(x)

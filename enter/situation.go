@@ -16,36 +16,36 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A situation is what a plan is made from: everything about the caller and the
-// target that it depends on, with the descriptors to be used. Finding it out
-// changes nothing; from it on no path is looked at any more.
+// A situation is what a plan is made from: everything about the caller and the target that it
+// depends on, with the descriptors to use. Reading it changes nothing, and nothing is opened by
+// path after it.
 type situation struct {
 	proc   int        // the root of procfs
 	pidfd  int        // of the target, or -1
 	target string     // "process 4242"
-	joins  []joinable // namespaces that could be joined, in no order
+	joins  []joinable // namespaces to join, in no order
 	root   int        // root directory to enter, or -1
-	rootOf string     // whose it is, for messages
-	// chrooted says that the target has a root directory of its own.
+	rootOf string     // whose directory it is, for messages
+	// chrooted: the target has a root directory of its own.
 	chrooted bool
 	dir      int // working directory to take, or -1
 	dirOf    string
 
-	own      task.Task // the caller, as far as it matters
+	own      task.Task // the caller, as far as needed
 	initial  bool      // it is in the initial user namespace
 	capable  bool      // it has CAP_SYS_ADMIN in its user namespace
-	bounding bool      // it could have: its bounding set allows it
+	bounding bool      // its bounding set has it
 	filtered bool      // it is under a seccomp filter
 
-	id     Identity   // of the target, as far as it matters
-	status *task.Task // what that is from, or nil
+	id     Identity   // of the target, as far as needed
+	status *task.Task // the source of id, or nil
 	traced bool       // see circumstances
 	owned  bool       // the same
 	terms  terms
 	user   programUser
 
-	// uids and gids are the maps of the user namespace to join; setgroups whether
-	// that may be called there.
+	// uids and gids are the maps of the user namespace to join. setgroups: setgroups(2) is
+	// allowed there.
 	uids, gids idMap
 	setgroups  bool
 	lastCap    int
@@ -58,42 +58,41 @@ type situation struct {
 	sysMounts []string // below /sys, for NetnsFiles
 	etcFiles  []string // in /etc/netns/NAME
 
-	// What the confinement of the target, or a terminal, adds to the plan:
-	// before namespaces are joined, before and after the credentials are
-	// taken, and in the last process.
+	// Steps that the confinement of the target, or a terminal, adds to the plan: before the
+	// joins, before and after the change of user, and in the last process.
 	first, lower, confine, session []Step
 
-	// full says that a cgroup to move to, or the user to become, has as many
-	// processes as it may have.
+	// full: the cgroup to move to, or the user of the program, has reached its limit of
+	// processes.
 	full bool
-	// nproc takes the limit of the user in the last process, if it can be taken
-	// there, and nil else.
+	// nproc takes the limit of processes of the user in the last process, or is nil if that
+	// cannot be done.
 	nproc *Step
 
 	toolsMount *toolsMount // for tools, or nil
-	lacks      Caps        // that the program cannot have
+	lacks      Caps        // which the program cannot have
 
 	stdio   [3]int // the caller's files for the program; -1 is closed
-	proxied bool   // the program does not get them as they are
-	ptmx    int    // what makes terminals that have a name there, or -1
+	proxied bool   // the program gets others in their place
+	ptmx    int    // /dev/ptmx of the target, whose terminals have a name there, or -1
 
-	notes []string // what the caller is to know
+	notes []string // for [Cmd.Note]
 
 	fds []int // to close at the end
 }
 
-// A joinable is a namespace that could be joined.
+// A joinable is a namespace to join, unless the caller is in it.
 type joinable struct {
 	typ        inspect.Type
 	fd         int
 	id         inspect.ID
 	own        inspect.ID  // the caller's of this type
-	toolsMount *toolsMount // if it is the mount namespace of a tools mount: that is yet to be made
+	toolsMount *toolsMount // if it is the mount namespace of a tools mount, which is made later
 	of         string      // " of process 4242", " by /run/netns/blue"
-	byTarget   bool        // setns(pidfd) joins the same
+	byTarget   bool        // setns(2) by the pidfd of the target joins the same one
 }
 
-// look finds out the situation of c.
+// look reads the situation of c.
 func (c *Cmd) look() (s *situation, err error) {
 	s = &situation{pidfd: -1, root: -1, dir: -1, ptmx: -1, setgroups: true}
 	defer func() {
@@ -104,8 +103,8 @@ func (c *Cmd) look() (s *situation, err error) {
 	}()
 	self := c.Target
 	if self == nil {
-		// Without a target everything comes by file, but the caller's own
-		// procfs is wanted all the same.
+		// Without a target all namespaces come by file, but the caller's procfs is needed all
+		// the same.
 		if self, err = Self(); err != nil {
 			return s, err
 		}
@@ -164,7 +163,7 @@ func (c *Cmd) look() (s *situation, err error) {
 	return s, nil
 }
 
-// lookAtStdio finds out what the standard files of the program are.
+// lookAtStdio finds the standard files of the program.
 func (s *situation) lookAtStdio(c *Cmd) error {
 	null := -1
 	if c.Stdin == nil || c.Stdout == nil || c.Stderr == nil {
@@ -179,23 +178,22 @@ func (s *situation) lookAtStdio(c *Cmd) error {
 	return nil
 }
 
-// lookAtTerminals looks for the pseudo-terminals of the target. Those who are like
-// the program there may open its own, and type into it: so it is only for one that
-// has no more rights than they.
+// lookAtTerminals looks for the pseudo-terminals of the target. Processes of the same user
+// there can open the program's terminal and type into it, so they are only for a program that
+// has no more rights than the target.
 func (s *situation) lookAtTerminals(c *Cmd, p *sys.Process) {
 	if !s.terminal || c.RawStdio || c.Target == nil || s.terms.standing != asTarget || s.terms.file == callersFile {
 		return
 	}
 	root, err := p.Open("root")
 	if err != nil {
-		return // it has a terminal all the same
+		return // the program gets one of the host's
 	}
 	defer sys.CloseAll(root)
 	s.ptmx = s.keep(sys.FindPtmx(root))
 }
 
-// ttyUnnamed reports whether the program gets a terminal that has no name where it
-// runs.
+// ttyUnnamed reports whether the program gets a terminal without a name where it runs.
 func (s *situation) ttyUnnamed() bool {
 	return s.terminal && s.proxied && s.ptmx < 0 && s.terms.file != callersFile
 }
@@ -213,7 +211,7 @@ func (s *situation) close() {
 	s.fds = nil
 }
 
-// differing returns the types of which another namespace would be joined.
+// differing returns the types of the namespaces that the caller is not in already.
 func (s *situation) differing() (types inspect.Types) {
 	for _, p := range s.joins {
 		if p.id != p.own {
@@ -223,7 +221,7 @@ func (s *situation) differing() (types inspect.Types) {
 	return types
 }
 
-// lookAtNamespaces opens the namespaces that are asked for.
+// lookAtNamespaces opens the namespaces to join.
 func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
 	add := func(t inspect.Type, fd int, of string, byTarget bool) error {
 		id, err := sys.Fstat(fd)
@@ -268,8 +266,8 @@ func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
 		}
 		s.keep(fd)
 		byTarget := p.TID == 0
-		// What a child of the target would be in: that is where the program
-		// belongs. The target of `unshare --pid --fork` is not in it itself.
+		// The program belongs where a child of the target would be. The target of `unshare
+		// --pid --fork` is not in that namespace itself.
 		if name := t.ForChildren(); name != "" {
 			child, err := p.OpenNamespace(name)
 			if err == nil {
@@ -289,8 +287,8 @@ func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// userParent puts the parent of the user namespace, or else the owner of one
-// of the others, in the place of the user namespace to join.
+// userParent replaces the user namespace to join by its parent, or else by the owner of one of
+// the other namespaces.
 func (s *situation) userParent(c *Cmd, p *sys.Process, add func(inspect.Type, int, string, bool) error) error {
 	from, of := -1, ""
 	for _, j := range s.joins {
@@ -316,8 +314,8 @@ func (s *situation) userParent(c *Cmd, p *sys.Process, add func(inspect.Type, in
 	return add(inspect.User, s.keep(fd), ", the owner of "+of, false)
 }
 
-// ownNamespace returns the namespace of type t that the caller is in. It has
-// the device of all namespaces: nsfs has one.
+// ownNamespace returns the namespace of type t that the caller is in. dev is the device of
+// nsfs, which all namespaces share.
 func ownNamespace(p *sys.Process, t inspect.Type, dev uint64) (inspect.ID, error) {
 	link, err := p.Own("ns/" + t.String())
 	if err != nil {
@@ -330,7 +328,7 @@ func ownNamespace(p *sys.Process, t inspect.Type, dev uint64) (inspect.ID, error
 	return inspect.ID{Dev: dev, Ino: ino}, nil
 }
 
-// noNamespace says why a namespace of the target could not be opened.
+// noNamespace returns the error for a namespace of the target that could not be opened.
 func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error {
 	e := &NamespaceError{Target: s.target, Type: t, Err: err}
 	stat, readErr := p.ReadFile("stat", 4096)
@@ -346,7 +344,7 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 	return e
 }
 
-// lookAtCaps finds out which capabilities the caller lacks to look at p.
+// lookAtCaps finds out which capabilities the caller lacks for ptrace access to p.
 func (e *NamespaceError) lookAtCaps(p *sys.Process) {
 	text, err := p.ReadOwn("status", task.MostStatus)
 	if err != nil {
@@ -364,8 +362,8 @@ func (e *NamespaceError) lookAtCaps(p *sys.Process) {
 	}
 }
 
-// parseKind reads from /proc/pid/stat whether a process has ended and waits for
-// its parent, and whether it is a thread of the kernel's (PF_KTHREAD).
+// parseKind reads from /proc/pid/stat whether a process is a zombie, and whether it is a kernel
+// thread (PF_KTHREAD).
 func parseKind(stat []byte) (zombie, kernel bool) {
 	end := bytes.LastIndexByte(stat, ')')
 	if end < 0 {
@@ -398,7 +396,7 @@ func targetError(p *sys.Process, what, of string, err error) error {
 func whyEmpty(p *sys.Process) error {
 	stat, err := p.ReadFile("stat", 4096)
 	if err != nil {
-		return nil //nolint:nilerr // then it is for another reason
+		return nil //nolint:nilerr // the reason is another one
 	}
 	switch zombie, kernel := parseKind(stat); {
 	case zombie:
@@ -409,13 +407,13 @@ func whyEmpty(p *sys.Process) error {
 	return nil
 }
 
-// A NamespaceError says that a namespace of the target cannot be looked at.
+// A NamespaceError reports that a namespace of the target could not be opened.
 type NamespaceError struct {
 	Target string
 	Type   inspect.Type
-	Zombie bool   // the target has ended and waits for its parent
-	UID    uint32 // whose process the target is
-	Lacks  Caps   // what it is permitted and the caller has not
+	Zombie bool   // the target is a zombie
+	UID    uint32 // the user of the target
+	Lacks  Caps   // capabilities that the target is permitted and the caller does not have
 	Ptrace bool   // the caller has CAP_SYS_PTRACE over every process
 	Err    error
 }
@@ -428,8 +426,7 @@ func (e *NamespaceError) Error() string {
 }
 func (e *NamespaceError) Unwrap() error { return e.Err }
 
-// pathCause returns what is behind the path of err, where the message names
-// the thing in other words.
+// pathCause returns err without its path, for a message that names the file in other words.
 func pathCause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
@@ -437,7 +434,7 @@ func pathCause(err error) error {
 	return cause(err)
 }
 
-// decide finds the standing of the program, and its user.
+// decide chooses the standing of the program, and its user.
 func (s *situation) decide(c *Cmd) (err error) {
 	if s.terms, err = s.circumstances(c).terms(); err != nil {
 		return err
@@ -446,8 +443,8 @@ func (s *situation) decide(c *Cmd) (err error) {
 	return err
 }
 
-// lookAtUsers finds out who the caller and the target are and which users there
-// are in the user namespace to join.
+// lookAtUsers reads users and groups of the caller and of the target, and the maps of the user
+// namespace to join.
 func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 	joined := s.differing()
 	if c.Target != nil && (c.Types.Has(inspect.Mnt) && c.Files[inspect.Mnt] == nil || c.Root) && c.RootDir == "" && c.Tools == nil {
@@ -459,7 +456,7 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 	}
 	files := c.entersFiles(joined) || s.chrooted || c.Tools != nil
 	asked := c.UID != nil || c.GID != nil || c.FollowUID || c.FollowGID || c.TargetEnv || c.JoinCgroup || c.FollowContext
-	// An ordinary join by root is not kept waiting for what does not matter to it.
+	// An ordinary join by root does not need this, and does not wait for it.
 	if files || asked || joined.Has(inspect.User) || joined.Has(inspect.PID) || os.Geteuid() != 0 {
 		if err := s.lookAtCaller(); err != nil {
 			return err
@@ -493,8 +490,8 @@ func (s *situation) lookAtUsers(c *Cmd, p *sys.Process) error {
 	return s.lookAtMaps(c, p)
 }
 
-// lookAtMaps reads who there is in the user namespace to join: that of the
-// target, or another, of which a process tells that joins it for that.
+// lookAtMaps reads the maps of the user namespace to join. If it is not that of the target, a
+// helper process joins it to read them.
 func (s *situation) lookAtMaps(c *Cmd, p *sys.Process) error {
 	i := slices.IndexFunc(s.joins, func(j joinable) bool { return j.typ == inspect.User })
 	j := s.joins[i]
@@ -528,7 +525,7 @@ func (s *situation) lookAtMaps(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// lookAtCaller finds out what the calling thread may do.
+// lookAtCaller reads the rights of the calling thread.
 func (s *situation) lookAtCaller() error {
 	text, err := sys.ReadAt(s.proc, "thread-self/status", task.MostStatus)
 	if err != nil {

@@ -7,54 +7,53 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A standing says who may control the program, and with what rights it runs. All
-// that is done to keep the caller's from others follows from it: see rows.
+// A standing says who can control the program, and with which rights it runs. Everything that
+// protects the caller from the target follows from it: see rows.
 type standing uint8
 
 const (
-	// asCaller is a program that nobody may control who may not control the
-	// caller, and that has the caller's rights.
+	// asCaller is a program with the caller's rights that only those can control who can
+	// control the caller.
 	asCaller standing = iota
-	// asOtherUser is one of the caller's files that is run as another user: he may
-	// trace it.
+	// asOtherUser is a program of the caller's files that runs as another user, who can trace
+	// it.
 	asOtherUser
-	// asTarget is one that the target may control, and that has the rights of
-	// the target process.
+	// asTarget is a program that the target can control, with the rights of the target process.
 	asTarget
-	// raised is one that the target may control, and that has more rights than
-	// the process, within its bounding set.
+	// raised is a program that the target can control, with more rights than the process,
+	// within its bounding set.
 	raised
-	// privileged is one that the target may control, and that has rights of the
-	// caller: the caller believes the target.
+	// privileged is a program that the target can control, with rights of the caller: the
+	// caller trusts the target.
 	privileged
 )
 
-// A owner is whose something is that the program has.
+// An owner says from whom the program has something.
 type owner uint8
 
 const (
 	ofCaller    owner = iota // the caller's
 	ofTarget                 // the target process's
-	ofNobody                 // neither's: none, or clean
+	ofNobody                 // from neither: none, or clean
 	boundingSet              // the target's bounding set
 )
 
-// A row is what follows from a standing.
+// A row holds what follows from a standing.
 type row struct {
-	// separate says that the program gets standard files, a session, a keyring,
-	// signal actions and a umask of its own, and no directory of the caller's.
+	// separate: the program gets standard files, a session, a keyring, signal actions and a
+	// umask of its own, and no directory of the caller.
 	separate bool
-	// confined says that it gets all that confines the target.
+	// confined: it gets everything that confines the target.
 	confined bool
-	// ids, groups and caps are whose they are, where nobody asks for others.
+	// ids, groups and caps say from whom they are, unless others were asked for.
 	ids, groups, caps owner
-	// env is whose the environment is.
+	// env says from whom the environment is.
 	env owner
-	// view is what is first where there are tools.
+	// view is the default view of tools.
 	view View
 }
 
-// rows is the table of what follows.
+// rows has the row of each standing.
 var rows = [...]row{
 	asCaller:    {ids: ofCaller, groups: ofCaller, caps: ofCaller, env: ofCaller, view: ViewTarget},
 	asOtherUser: {separate: true, ids: ofCaller, groups: ofNobody, caps: ofCaller, env: ofNobody, view: ViewTarget},
@@ -63,7 +62,7 @@ var rows = [...]row{
 	privileged:  {separate: true, ids: ofCaller, groups: ofCaller, caps: ofCaller, env: ofNobody, view: ViewTools},
 }
 
-// A file is whose the file of the program is.
+// A file says where the program comes from.
 type file uint8
 
 const (
@@ -72,56 +71,53 @@ const (
 	toolsFile        // brought along
 )
 
-// circumstances are all that a standing depends on.
+// circumstances are everything that a standing depends on.
 type circumstances struct {
 	file file
-	// joinsUser says that a joinsUser namespace other than the caller's is joined. Who owns
-	// it may trace what runs there.
+	// joinsUser: a user namespace other than the caller's is joined. Its owner can trace what
+	// runs there.
 	joinsUser bool
-	// traceable says that somebody may trace the program in the PID namespace that is
-	// joined, as far as can be known.
+	// traceable: a process in the joined PID namespace may be able to trace the program.
 	traceable bool
-	// process says that a process is the target.
+	// process: the target is a process.
 	process bool
-	// ownUserNS says that the user namespace is one that the caller made himself.
+	// ownUserNS: the caller itself made the user namespace.
 	ownUserNS bool
 	// askedUser says that a user was askedUser for by number, and anotherUser that he is
 	// not the caller.
 	askedUser, anotherUser bool
-	// moreRights says that rights were asked for that the target process has not.
+	// moreRights: rights were asked for that the target process does not have.
 	moreRights bool
-	// mixedIDs says that the target has the rights of one user and was started by
-	// another.
+	// mixedIDs: the target has the rights of one user and was started by another.
 	mixedIDs bool
 
 	privileged bool
 }
 
-// terms are a standing with what follows from it.
+// terms are a standing and what follows from it.
 type terms struct {
 	standing
 	row
 	file file
 }
 
-// changesDirItself reports whether the program goes to a directory of the caller's
-// with its own rights: others than the caller may control it, and it is among his
-// files.
+// changesDirItself reports whether the program changes to a directory of the caller with its
+// own rights: others than the caller can control it, and it sees the caller's files.
 func (t *terms) changesDirItself() bool { return t.separate && t.file == callersFile }
 
-// terms decides. The error says that the program cannot be confined.
+// terms chooses the standing. It is an error if the program must be confined and cannot be.
 func (c circumstances) terms() (terms, error) {
 	s := c.standing()
 	t := terms{s, rows[s], c.file}
 	if t.confined && !c.process {
 		return t, &MissingError{Part: PartCaps, Of: "the program's container", Err: ErrNoTarget}
 	}
-	// What chose the environment of the target is to run with its rights alone, and
-	// to find its files.
+	// The environment of the target is only for a program that has its rights alone and finds
+	// its files.
 	if t.env == ofTarget && (c.file != targetsFile || c.askedUser || c.mixedIDs) || t.env == ofCaller && c.askedUser {
 		t.env = ofNobody
 	}
-	if c.joinsUser { // the caller's mean something else there
+	if c.joinsUser { // the caller's numbers mean something else there
 		t.groups = max(t.groups, ofTarget)
 	}
 	return t, nil
@@ -142,8 +138,7 @@ func (c circumstances) standing() standing {
 	return asTarget
 }
 
-// circumstances finds out in what circumstances c is. It looks at nothing but c
-// and s.
+// circumstances returns the circumstances of c. It reads nothing but c and s.
 func (s *situation) circumstances(c *Cmd) circumstances {
 	joined := s.differing()
 	is := circumstances{
@@ -156,7 +151,7 @@ func (s *situation) circumstances(c *Cmd) circumstances {
 	case c.entersFiles(joined) || s.chrooted:
 		is.file = targetsFile
 	}
-	// In a user namespace that is made, users are whom the caller has given it.
+	// A new user namespace has only users that the caller has given it.
 	if !c.New.Types.Has(inspect.User) {
 		uid := s.id.UID
 		if c.UID != nil {
@@ -184,10 +179,9 @@ func (s *situation) circumstances(c *Cmd) circumstances {
 	return is
 }
 
-// lookAtTracers finds out whether somebody in the PID namespace that is joined may
-// trace a program of the caller's there: the target, with CAP_SYS_PTRACE in the
-// caller's user namespace. Of a namespace that came by a file it is not known who
-// is in it.
+// lookAtTracers finds out whether a process in the joined PID namespace can trace a program of
+// the caller there: the target can, with CAP_SYS_PTRACE in the caller's user namespace. Of a
+// namespace by file the members are not known.
 func (s *situation) lookAtTracers(c *Cmd, p *sys.Process) error {
 	for _, j := range s.joins {
 		if j.typ != inspect.PID || j.id == j.own {
@@ -197,7 +191,7 @@ func (s *situation) lookAtTracers(c *Cmd, p *sys.Process) error {
 		if err != nil {
 			return err
 		}
-		// Who was born in another user namespace has no capabilities here.
+		// Processes from another user namespace have no capabilities in this one.
 		s.traced = true
 		if fd, err := sys.Owner(j.fd); err == nil {
 			id, err := sys.Fstat(fd)
@@ -216,9 +210,9 @@ func (s *situation) lookAtTracers(c *Cmd, p *sys.Process) error {
 	return nil
 }
 
-// errEnvironment says that the environment of the target was asked for, for a
-// program with rights that it was not made for.
+// errEnvironment reports that the target's environment was asked for a program with other
+// rights than the target's.
 var errEnvironment = errors.New("it is its own word, and the program has other rights: --as target runs it with those, and --env=LIST adds variables of the caller")
 
-// errToolsEnv says so for tools.
+// errToolsEnv does so for tools.
 var errToolsEnv = errors.New("it was not made for tools: --env=LIST adds variables of the caller")

@@ -10,35 +10,32 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A stdio stands between the caller's standard files and those of a program
-// that is not trusted with them.
+// A stdio connects the caller's standard files with those of a program that must not have them.
 //
-// A terminal is kept from it by a pseudo-terminal, of the target where it has some
-// and else of the host: with ours it
-// could type into the caller's shell (TIOCSTI), or stay behind and read what is
-// typed there. A file is kept from it by a pipe: what was opened for reading
-// can be opened anew for writing through /proc/self/fd. So can a pipe: whoever
-// is given the end from which a shell reads its script could write the rest of
-// it. A socket cannot, nor is /dev/null worth it: these are handed over as they
-// are, and what is closed stays closed.
+// In place of a terminal the program gets a pseudo-terminal, of the target if it has some and
+// else of the host: with the caller's it could type into the caller's shell (TIOCSTI), or stay
+// and read what is typed there. In place of a file it gets a pipe: a file that is open for
+// reading can be opened again for writing through /proc/self/fd. So can a pipe, and the program
+// could write the rest of a script that a shell reads from it: it gets another pipe. A socket
+// cannot be opened again, and /dev/null does no harm: the program gets these as they are. A
+// closed descriptor stays closed.
 type stdio struct {
 	// child are the program's descriptors; -1 is closed.
 	child [3]int
-	// terminal is the end of the pseudo-terminal for the program, or -1. It is
-	// to control the program's session.
+	// terminal is the program's end of the pseudo-terminal, or -1. It controls the program's
+	// session.
 	terminal int
 
 	outer     [3]int       // the caller's
-	direct    bool         // and the program's too
+	direct    bool         // the program gets the caller's
 	master    int          // our end of the pseudo-terminal, or -1
-	callerTTY int          // the caller's terminal: where size and state are
-	state     *sys.Termios // its state, to be restored
-	// wholeTerminal says that both input and output are the terminal, so that it can be
-	// left to the other one. Else it keeps editing lines and handling signals
-	// itself, since other programs in the same pipeline may be using it.
+	callerTTY int          // the caller's terminal, for size and state
+	state     *sys.Termios // its state, to restore at the end
+	// wholeTerminal: input and output are the terminal, so it can be in raw mode. Else it keeps
+	// editing lines and handling signals, since other programs of the same pipeline may use it.
 	wholeTerminal bool
 
-	childFDs, ownFDs []int // descriptors to close: after the start, at the end
+	childFDs, ownFDs []int // to close after the start, and at the end
 	pumps            []*pump
 	stopR, stopW     int // what becomes readable when the program has ended
 
@@ -46,11 +43,10 @@ type stdio struct {
 	raw bool       // the caller's terminal is in raw mode
 }
 
-// newStdio prepares the files of a program. outer are the caller's; -1 is
-// closed. With direct they are handed over as they are. The caller closes it
-// by finish, also if start was never called.
+// newStdio prepares the files of a program. outer are the caller's; -1 is closed. With direct
+// the program gets them as they are. The caller calls finish at the end, also without start.
 //
-// They become owner's, in the caller's numbers: a program opens /dev/stdout anew.
+// The files belong to owner, in the caller's numbers, so that the program can open /dev/stdout.
 func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err error) {
 	s = &stdio{child: outer, terminal: -1, outer: outer, master: -1, callerTTY: -1, stopR: -1, stopW: -1}
 	if s.direct = direct; direct {
@@ -87,7 +83,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 			s.child[i] = s.terminal
 		case kinds[i] == sys.StreamSocket:
 		case i == 2 && kinds[1] == kinds[2] && sys.SameFile(outer[1], fd):
-			s.child[2] = s.child[1] // one pipe for both keeps the order of what is written
+			s.child[2] = s.child[1] // one pipe for both keeps the order of the output
 		default:
 			if err := s.openPipe(i, fd, kinds[i]); err != nil {
 				return s, err
@@ -97,7 +93,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 	if int(owner) != os.Geteuid() {
 		for i, fd := range s.child {
 			if fd >= 0 && fd != outer[i] {
-				_ = sys.Fchown(fd, owner) //nolint:errcheck // then it cannot be opened anew
+				_ = sys.Fchown(fd, owner) //nolint:errcheck // then the program cannot open it again
 			}
 		}
 	}
@@ -117,7 +113,7 @@ func newStdio(outer [3]int, direct bool, owner uint32, ptmx int) (s *stdio, err 
 	return s, nil
 }
 
-// openTerminal makes the pseudo-terminal, alike to the caller's.
+// openTerminal makes the pseudo-terminal, with the settings of the caller's.
 func (s *stdio) openTerminal(ptmx int) (err error) {
 	if s.state, err = sys.GetTermios(s.callerTTY); err != nil {
 		return err
@@ -152,7 +148,7 @@ func (s *stdio) openPipe(i, fd int, kind sys.Stream) error {
 	sys.GrowPipe(w)
 	if i == 0 {
 		s.child[0] = r
-		s.ownFDs = append(s.ownFDs, r) // to see what was not read
+		s.ownFDs = append(s.ownFDs, r) // to see what is not read
 		p := &pump{what: "read standard input", kind: fileToPipe, from: fd, to: w, stop: s.stopR, peek: r}
 		if kind == sys.StreamPipe {
 			p.kind = pipeToPipe
@@ -176,8 +172,8 @@ func (s *stdio) start() {
 	}
 }
 
-// resume leaves the caller's terminal to the program's, unless somebody else
-// has it in the foreground.
+// resume puts the caller's terminal into raw mode, unless another process group has it in the
+// foreground.
 func (s *stdio) resume() {
 	if !s.wholeTerminal || !sys.Foreground(s.callerTTY) {
 		return
@@ -188,7 +184,7 @@ func (s *stdio) resume() {
 	s.resize()
 }
 
-// restore takes the caller's terminal back.
+// restore takes the caller's terminal out of raw mode.
 func (s *stdio) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,16 +194,15 @@ func (s *stdio) restore() {
 	s.raw = false
 }
 
-// resize passes on the size of the caller's terminal. The kernel tells those
-// at the other end by SIGWINCH.
+// resize passes on the size of the caller's terminal. The kernel sends SIGWINCH to the program.
 func (s *stdio) resize() {
 	if s.master >= 0 {
 		_ = sys.CopyWinsize(s.master, s.callerTTY) //nolint:errcheck // a terminal may have no size
 	}
 }
 
-// shared reports whether the program is one of those that the caller's terminal
-// signals: it has been handed over, and we are in the foreground.
+// shared reports whether the caller's terminal sends its signals to the program too: the
+// program has the terminal, in the foreground.
 func (s *stdio) shared() bool {
 	for _, fd := range s.child {
 		if s.direct && sys.StreamOf(fd) == sys.StreamTerminal && sys.Foreground(fd) {
@@ -220,9 +215,9 @@ func (s *stdio) shared() bool {
 // hasTerminal reports whether the program has a pseudo-terminal.
 func (s *stdio) hasTerminal() bool { return s.master >= 0 }
 
-// finish is called when the program has ended, or was never started. All that
-// it has written is passed on; what those wrote that it left behind is not
-// waited for. The error says what could not be passed on.
+// finish is called when the program has ended, or was never started. Everything that the
+// program has written is passed on; output of processes that it left behind is not waited for.
+// The error is about what could not be passed on.
 func (s *stdio) finish() error {
 	defer s.close()
 	if s.stopW >= 0 {
@@ -241,8 +236,8 @@ func (s *stdio) finish() error {
 		case err := <-p.done:
 			errs = append(errs, err)
 		case <-time.After(interval * time.Millisecond):
-			// It waits for a terminal that somebody else has emptied, or a
-			// dead device, and goes on doing so: its descriptors stay.
+			// It is blocked by a terminal that another process has read, or by a dead device:
+			// its descriptors stay open.
 			s.ownFDs = nil
 		}
 	}

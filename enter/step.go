@@ -12,22 +12,22 @@ import (
 // An Op is a kind of [Step].
 type Op uint8
 
-// The kinds of step. Up to Exec they stand in the order in which they are taken,
-// where none is made.
+// The kinds of step. Up to Exec they are in the order in which they are taken if no namespace
+// is made.
 const (
-	Prepare    Op = iota + 1 // take on what does not depend on namespaces
+	Prepare    Op = iota + 1 // set what does not depend on namespaces
 	Join                     // join a namespace
 	Make                     // make a namespace
 	Mount                    // change mounts that only the program sees
 	Chroot                   // change the root directory
 	Chdir                    // change the working directory
-	Credential               // become somebody else
+	Credential               // change user and groups
 	Confine                  // give up privileges
-	Fork                     // enter the PID namespace, by a child
-	Session                  // take on what only the last process can
+	Fork                     // enter the PID namespace by a child
+	Session                  // set what only the last process can
 	Exec                     // run the program
 	Init                     // start the program as the child of a process that reaps
-	Map                      // give users of the caller to a new user namespace
+	Map                      // write the ID maps of a new user namespace
 	Pin                      // keep the namespaces that were made
 	Keep                     // start the program as the child of a process that reaps what it leaves behind
 )
@@ -38,24 +38,24 @@ type Step struct {
 	Type inspect.Type // of Join and Make
 	ID   inspect.ID   // of Join
 	Part Part         // what of the target's is taken on, or ""
-	// Text says it as an infinitive: "join the net namespace 4026532281 of
-	// process 4242".
+	// Text describes it as an infinitive: "join the net namespace 4026532281 of process 4242".
 	Text string
 
-	// calls appends the system calls that carry the step out.
+	// calls appends the system calls of the step.
 	calls func(*sys.Script)
-	// caller, if it is not nil, is what the caller does in the middle of the
-	// step, with the PID of the process that waits for it there.
+	// caller, if not nil, is called in the caller, with the PID of the process that waits for
+	// it.
 	caller func(pid int) error
-	// move, if it is not nil, is the cgroup that calls moves to.
+	// move, if not nil, is the cgroup that calls moves to.
 	move *move
-	// pidfd, if it is not 0, can carry out a Join together with its neighbours.
+	// pidfd, if not 0, is a pidfd that can join this and the neighbouring namespaces in one
+	// call.
 	pidfd int
-	// verify appends what checks a Join, once all are done.
+	// verify appends the calls that check a Join after all joins.
 	verify func(*sys.Script)
-	// toolsMount, if it is not nil, is made before anything is started.
+	// toolsMount, if not nil, is made before any process is started.
 	toolsMount *toolsMount
-	// denied finds out why a Join may be denied.
+	// denied finds out why a Join was denied.
 	denied func() *Denial
 }
 
@@ -63,26 +63,26 @@ type Step struct {
 // 4026532281 of process 4242".
 func (s Step) String() string { return s.Text }
 
-// A StepError says which step could not be taken: the program did not run.
+// A StepError reports the step that failed: the program did not run.
 type StepError struct {
 	Step Step
 	Call string // the system call
-	Err  error  // why: an errno, as a rule
-	// Denial is what is known about why a Join or a Make was not permitted, or nil.
-	// Of a Make it is what confines the caller.
+	Err  error  // usually an errno
+	// Denial is what is known about why a Join or a Make was not permitted, or nil. For a Make
+	// it holds what confines the caller.
 	Denial *Denial
-	// Toolless says that the program was looked for in the file system of a
-	// process, beside which [Tools] could be brought along.
+	// Toolless reports that the program was searched in the file system of a process, to which
+	// [Tools] could be brought.
 	Toolless bool
 }
 
-// A Denial is what bears on a namespace that may not be joined. It takes
+// A Denial is what is known about a namespace that the caller may not join. A join takes
 // CAP_SYS_ADMIN in the user namespace that owns it, and in the caller's own.
 type Denial struct {
 	Owner    uint64 // inode number of the owning user namespace, 0 if hidden
-	OwnerUID uint32 // who made that
-	NoAdmin  bool   // the caller has no CAP_SYS_ADMIN where it is
-	Bounded  bool   // nor can it ever get it: its bounding set lacks it
+	OwnerUID uint32 // the user that made it
+	NoAdmin  bool   // the caller has no CAP_SYS_ADMIN in its user namespace
+	Bounded  bool   // and cannot get it: its bounding set lacks it
 	Seccomp  bool   // the caller is under a seccomp filter
 }
 
@@ -93,7 +93,7 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("cannot %s: %s", e.Step.Text, e.why())
 }
 
-// why puts the errors in words whose own words mislead.
+// why replaces the text of errors that would mislead.
 func (e *StepError) why() string {
 	switch {
 	case errors.Is(e.Err, sys.ErrMismatch):
@@ -110,24 +110,24 @@ func (e *StepError) why() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Dead reports whether the step failed because the PID namespace has lost its
-// first process: nothing can be started in it ever again.
+// Dead reports whether the step failed because the first process of the PID namespace has
+// ended: no process can ever be started in it.
 func (e *StepError) Dead() bool { return e.Step.Op == Fork && errors.Is(e.Err, syscall.ENOMEM) }
 
-// crowded reports whether the step failed because there may be no more processes.
+// crowded reports whether the step failed because a limit of processes is reached.
 func (e *StepError) crowded() bool {
 	return (e.Step.Op == Fork || e.Step.Op == Keep) && errors.Is(e.Err, syscall.EAGAIN)
 }
 
-// An ExitError reports how a program ended, if not with status 0.
+// An ExitError reports how a program ended, unless with status 0.
 type ExitError struct {
 	Code   int            // exit status, or -1
 	Signal syscall.Signal // signal that ended it, or 0
-	// Lacked are the capabilities that the program could not have, as it was
-	// confined as the target is.
+	// Lacked are the capabilities that the program did not have because it was confined as the
+	// target is.
 	Lacked Caps
-	// Nameless says that the terminal of the program has no name where it ran:
-	// ttyname(3) finds none.
+	// Nameless reports that the terminal of the program had no name where it ran: ttyname(3)
+	// finds none.
 	Nameless bool
 }
 
@@ -138,10 +138,10 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("the program ended with status %d", e.Code)
 }
 
-// A StdioError says that a program ran, and that not all that it wrote or was to
-// read could be passed on, as on a full disk.
+// A StdioError reports that a program ran, but that some of its input or output could not be
+// passed on, as on a full disk.
 type StdioError struct {
-	Exit ExitError // how the program ended; it may have ended well
+	Exit ExitError // how the program ended; Code may be 0
 	Err  error     // names the descriptor: "write standard output: no space left on device"
 }
 

@@ -11,12 +11,12 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// signals are those that go on to the program.
+// signals are the signals to pass on to the program.
 type signals struct{ c chan os.Signal }
 
-// caught are the signals that are passed on. A terminal, or a shell that means
-// a whole job, would send those of the group to all the processes of the
-// program, who are in a session of their own.
+// caught are the signals that are passed on. With group they go to the whole process group of
+// the program, which is in a session of its own: a terminal, or a shell, sends them to all
+// processes of a job.
 var caught = []struct {
 	signal os.Signal
 	group  bool
@@ -32,8 +32,7 @@ var caught = []struct {
 	{syscall.SIGUSR2, false},
 }
 
-// catchSignals begins to catch them. What the caller was told to ignore, as by
-// nohup(1), it goes on to ignore.
+// catchSignals begins to catch them, but for those that the caller ignores, as with nohup(1).
 func catchSignals() *signals {
 	s := &signals{make(chan os.Signal, 64)}
 	for _, c := range caught {
@@ -53,14 +52,14 @@ func (s *signals) stop() {
 // maxReports is how many reports a pipe can hold.
 const maxReports = 1 << 16 / 16
 
-// stops hears what the parent of the program tells, where that is an init or a
-// keeper, and yields that the program was stopped. It is closed when the parent
-// has ended: others may have got hold of the pipe, so its end is not waited for.
+// stops reads the reports of the parent of the program, if that is an init or a keeper. The
+// channel gets a value each time the program was stopped, and is closed when the parent has
+// ended. The end of the pipe is not waited for, since other processes may have it.
 func (ch *child) stops() <-chan struct{} {
 	if !ch.plan.parent() {
 		return nil
 	}
-	parent, _ := sys.OpenPidfd(ch.pid) //nolint:errcheck // then the end of the pipe is
+	parent, _ := sys.OpenPidfd(ch.pid) //nolint:errcheck // then the end of the pipe is waited for
 	c := make(chan struct{})
 	go func() {
 		defer close(c)
@@ -72,7 +71,7 @@ func (ch *child) stops() <-chan struct{} {
 				ch.failure = r
 			case r.Over:
 				ch.inTools.clear(ch.pid)
-			case r.Stopped && sys.HasStoppedChild(ch.pid): // else it has been continued since
+			case r.Stopped && sys.HasStoppedChild(ch.pid): // else it was continued since
 				c <- struct{}{}
 			}
 			if ready := sys.WaitReadable(-1, ch.report, int(parent)); ready[1] {
@@ -81,7 +80,7 @@ func (ch *child) stops() <-chan struct{} {
 				}
 			}
 		}
-		// What is told makes no sense: it is not known when the program ends.
+		// The reports make no sense, so the end of the program would be missed.
 		if ch.plan.keeper {
 			_ = sys.Kill(ch.pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
 		}
@@ -89,9 +88,8 @@ func (ch *child) stops() <-chan struct{} {
 	return c
 }
 
-// supervise waits until the program ends, but does not reap it. Meanwhile it
-// passes signals on, stops the caller when the program is stopped, and kills
-// the program when ctx is done.
+// supervise waits until the program ends, and does not reap it. Meanwhile it passes signals on,
+// stops the caller when the program is stopped, and kills the program when ctx is done.
 func (ch *child) supervise(ctx context.Context, stops <-chan struct{}) (sys.Change, error) {
 	type event struct {
 		sys.Change
@@ -124,7 +122,7 @@ func (ch *child) supervise(ctx context.Context, stops <-chan struct{}) (sys.Chan
 			ch.suspend()
 		case e := <-changes:
 			if e.err != nil || !e.Stopped {
-				for more := stops != nil; more; { // until all that it told is known
+				for more := stops != nil; more; { // until all reports are read
 					_, more = <-stops
 				}
 				return e.Change, e.err
@@ -140,17 +138,16 @@ func (ch *child) passSignal(s syscall.Signal) {
 	switch s {
 	case syscall.SIGINT, syscall.SIGQUIT:
 		if ch.stdio.shared() {
-			return // it was typed, and the kernel has told the program too
+			return // it was typed, and the kernel sent it to the program too
 		}
 	case syscall.SIGWINCH:
 		if ch.stdio.hasTerminal() {
-			ch.stdio.resize() // the kernel signals it there
+			ch.stdio.resize() // the kernel sends the signal there
 			return
 		}
 	case syscall.SIGTSTP:
-		// A session without a shell of ours in it has nobody who would
-		// continue it, so the kernel ignores SIGTSTP there. Who stands between
-		// us and the program knows that too, and is not to be stopped itself.
+		// The kernel ignores SIGTSTP in a session without a shell of ours, since nobody would
+		// continue it. An init or keeper does the same as this, and must not be stopped itself.
 		if !ch.plan.parent() {
 			s = syscall.SIGSTOP
 		}
@@ -160,28 +157,28 @@ func (ch *child) passSignal(s syscall.Signal) {
 	ch.kill(s)
 }
 
-// kill signals the program, and where its whole group is meant, that.
+// kill signals the program, or its whole process group.
 func (ch *child) kill(s syscall.Signal) {
 	group := s == syscall.SIGSTOP
 	for _, c := range caught {
 		group = group || c.signal == s && c.group
 	}
-	// There is no such group before the program leads one, or if it never
-	// does, since it shares the caller's session.
+	// The program leads no group before its session is started, or if it shares the caller's
+	// session.
 	if group && sys.Kill(-ch.pid, s) == nil {
 		return
 	}
 	_ = sys.Kill(ch.pid, s) //nolint:errcheck // then it has ended
 }
 
-// suspend stops the caller, as the program was. Whoever continues the caller
-// continues the program.
+// suspend stops the caller, as the program was stopped, and continues the program when the
+// caller is continued.
 func (ch *child) suspend() {
 	ch.stdio.restore()
 	sys.StopSelf()
-	// What continued us was a SIGCONT, which is caught too: to pass it on once
-	// more, later, could continue a program that has stopped again by then. As
-	// the first process of a PID namespace we were not stopped at all.
+	// The SIGCONT that continued us is caught too. Passing it on later could continue a program
+	// that has stopped again. The first process of a PID namespace was not stopped at all, and
+	// gets no SIGCONT.
 	over := time.After(100 * time.Millisecond)
 	for woken := signal.Ignored(syscall.SIGCONT); !woken; {
 		select {
@@ -197,20 +194,19 @@ func (ch *child) suspend() {
 	ch.kill(syscall.SIGCONT)
 }
 
-// interruptible has the process that joins killed by whatever would end the
-// caller, until stop is called: it may wait for something that never comes, in
-// a cgroup that has just been frozen or for a file system that does not answer.
-// stop returns the signals that came, which are for the program. stuck becomes
-// true when the process has not ended a second after it was killed, in which it did
-// not wait to run: as one that is frozen by a cgroup of version 1.
+// interruptible kills the process that joins on a signal that would end the caller, until stop
+// is called: the process may be blocked by a frozen cgroup, or by a file system that does not
+// answer. stop returns the signals that came, which are for the program. stuck becomes true if
+// the process has not ended a second after it was killed, without waiting for a processor: for
+// example if it is frozen by a cgroup of version 1.
 func (ch *child) interruptible(ctx context.Context) (stuck *atomic.Bool, stop func() []syscall.Signal) {
 	over, held := make(chan struct{}), make(chan []syscall.Signal)
 	stuck = new(atomic.Bool)
-	pid, done := ch.pid, ctx.Done() // the PID becomes another one
+	pid, done := ch.pid, ctx.Done() // ch.pid changes later
 	go func() {
 		var came []syscall.Signal
 		var patience *sys.Patience
-		var out <-chan time.Time // when the patience may be
+		var out <-chan time.Time // when the patience may be over
 		end := func() {
 			_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
 			if patience == nil {

@@ -14,19 +14,18 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A Target is a process, or a thread, whose namespaces can be joined. It is
-// held by a pidfd, so it stays the same process even if its PID is used again,
-// and everything about it is read through one descriptor of its directory in
-// /proc.
+// A Target is a process, or a thread, whose namespaces can be joined. A pidfd and a descriptor
+// of its directory in /proc make sure that it stays the same process, even if its PID is used
+// again.
 type Target struct{ proc *sys.Process }
 
-// Open returns the process with the given PID as a target. If its first thread has
-// exited, and others serve on, the target is one of those. It needs no
-// privileges. The error is an [fs.ErrNotExist] if there is no such process.
+// Open returns the process with the given PID as a target. If its first thread has exited and
+// others run on, the target is one of those. It needs no privileges. The error is an
+// [fs.ErrNotExist] if there is no such process.
 func Open(pid int) (*Target, error) { return OpenThread(pid, 0) }
 
-// OpenThread returns thread tid of process pid: its namespaces may be others
-// than those of the process.
+// OpenThread returns thread tid of process pid, whose namespaces may differ from those of the
+// process.
 func OpenThread(pid, tid int) (*Target, error) {
 	open := func() (*sys.Process, error) { return sys.OpenProcess(pid, tid) }
 	if tid == 0 {
@@ -48,7 +47,7 @@ func Self() (*Target, error) { return Open(os.Getpid()) }
 // PID returns the process ID.
 func (t *Target) PID() int { return t.proc.PID }
 
-// Close lets go of the process.
+// Close releases the process.
 func (t *Target) Close() error { t.proc.Close(); return nil }
 
 // String returns "process 4242", or "thread 4243 of process 4242".
@@ -59,8 +58,8 @@ func (t *Target) String() string {
 	return "process " + strconv.Itoa(t.proc.PID)
 }
 
-// Check returns nil if ino is the inode number of a pidfd of the process: then
-// it is the one that had that number when it was asked (Linux 6.9).
+// Check returns nil if a pidfd of the process has the inode number ino, which identifies the
+// process until the next boot (Linux 6.9).
 func (t *Target) Check(ino uint64) error {
 	got, err := t.proc.PidfdInode()
 	if err != nil {
@@ -75,9 +74,9 @@ func (t *Target) Check(ino uint64) error {
 	return nil
 }
 
-// NetOfSocket returns the network namespace of the socket that is descriptor
-// fd of the target (Linux 5.6). It needs ptrace access to the target and
-// CAP_NET_ADMIN over the namespace.
+// NetOfSocket returns the network namespace of the socket that is descriptor fd of the target
+// (Linux 5.6). The caller needs ptrace access to the target and CAP_NET_ADMIN over the
+// namespace.
 func (t *Target) NetOfSocket(fd int) (*os.File, error) {
 	s, err := sys.Pidfd(t.proc.Pidfd).Getfd(fd)
 	if err != nil {
@@ -91,9 +90,9 @@ func (t *Target) NetOfSocket(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(ns), fmt.Sprintf("the network namespace of descriptor %d of %s", fd, t)), nil
 }
 
-// OpenFile opens a namespace by a file, such as /run/netns/blue or
-// /proc/1/ns/net. Nothing but a namespace is opened: the error is an
-// [ErrNotNamespace] for anything else. With t not zero it must be of that type.
+// OpenFile opens a namespace by a file, such as /run/netns/blue or /proc/1/ns/net. The error is
+// [ErrNotNamespace] for any other file, which is not opened. If t is not 0, the namespace must
+// be of that type.
 func OpenFile(path string, t inspect.Type) (*os.File, error) {
 	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
@@ -118,7 +117,7 @@ func OpenFile(path string, t inspect.Type) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// ErrNotNamespace says that a file is no namespace.
+// ErrNotNamespace reports that a file is no namespace.
 var ErrNotNamespace = sys.ErrNotNamespace
 
 // typeOf returns the type of the namespace of fd.
@@ -134,7 +133,7 @@ func typeOf(fd int) (inspect.Type, error) {
 	return t, nil
 }
 
-// A TypeError says that a file is a namespace of another type.
+// A TypeError reports that a file is a namespace of another type.
 type TypeError struct {
 	Path      string
 	Got, Want inspect.Type
@@ -144,10 +143,10 @@ func (e *TypeError) Error() string {
 	return fmt.Sprintf("%s is a %s namespace, not a %s namespace", e.Path, e.Got, e.Want)
 }
 
-// A NoProcessError says that there is no such process or thread.
+// A NoProcessError reports that there is no such process or thread.
 type NoProcessError struct {
 	PID, TID int
-	Why      string // more than that, or ""
+	Why      string // the reason, or ""
 	Err      error
 }
 
@@ -162,8 +161,7 @@ func (e *NoProcessError) Error() string {
 }
 func (e *NoProcessError) Unwrap() error { return e.Err }
 
-// cause returns the errno that err is about, or err: for messages that name
-// the call in their own words.
+// cause returns the errno of err, or err, for messages that describe the call themselves.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		return e.Err
@@ -171,8 +169,8 @@ func cause(err error) error {
 	return err
 }
 
-// Namespace opens the namespace of type t that a child of the target would be
-// in: of PID and time namespaces that may be another than its own.
+// Namespace opens the namespace of type t that a child of the target would be in, which may
+// differ from the target's own for PID and time namespaces.
 func (t *Target) Namespace(typ inspect.Type) (*os.File, error) {
 	names := []string{typ.String()}
 	if n := typ.ForChildren(); n != "" {
@@ -189,10 +187,9 @@ func (t *Target) Namespace(typ inspect.Type) (*os.File, error) {
 	return nil, s.noNamespace(t.proc, typ, err)
 }
 
-// ForChildren opens the namespace of type t that a child of the target would be
-// in, and no other. The error is an [errors.ErrUnsupported] if the kernel has no
-// such namespaces, and an [fs.ErrNotExist] if the target made a PID namespace in
-// which nothing has been started yet.
+// ForChildren is Namespace without a fallback to the target's own. The error is an
+// [errors.ErrUnsupported] if the kernel has no such namespaces, and an [fs.ErrNotExist] if the
+// target made a PID namespace in which no process has been started yet.
 func (t *Target) ForChildren(typ inspect.Type) (*os.File, error) {
 	name := cmp.Or(typ.ForChildren(), typ.String())
 	fd, err := t.proc.OpenNamespace(name)
@@ -209,8 +206,8 @@ func (t *Target) ForChildren(typ inspect.Type) (*os.File, error) {
 	return os.NewFile(uintptr(fd), t.proc.Path("ns/"+name)), nil
 }
 
-// Alive returns nil if the target has not ended: what was opened of it until
-// then was its own.
+// Alive returns nil if the target has not ended: everything that was opened of it before is its
+// own.
 func (t *Target) Alive() error {
 	if err := t.proc.Alive(); err != nil {
 		return &NoProcessError{PID: t.proc.PID, TID: t.proc.TID, Why: "it has just ended", Err: err}
@@ -221,7 +218,7 @@ func (t *Target) Alive() error {
 // Wait waits until the target has ended, and returns nil, or until ctx is done.
 func (t *Target) Wait(ctx context.Context) error {
 	fd := sys.Dup(t.proc.Pidfd)
-	if err := sys.SetNonblock(fd); err != nil { // so that no thread waits
+	if err := sys.SetNonblock(fd); err != nil { // so that no thread is blocked
 		sys.CloseAll(fd)
 		return err
 	}
@@ -239,9 +236,9 @@ func (t *Target) Wait(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Root opens the root directory of the target, O_PATH: what it is to the
-// target, with all that is mounted below it there. See proc_pid_root(5). It
-// needs ptrace access to the target (PTRACE_MODE_READ_FSCREDS).
+// Root opens the root directory of the target with O_PATH, with everything that is mounted
+// below it for the target. See proc_pid_root(5). The caller needs ptrace access to the target
+// (PTRACE_MODE_READ_FSCREDS).
 func (t *Target) Root() (*os.File, error) {
 	fd, err := t.proc.Open("root")
 	if err != nil {
@@ -250,5 +247,5 @@ func (t *Target) Root() (*os.File, error) {
 	return os.NewFile(uintptr(fd), t.proc.Path("root")), nil
 }
 
-// TypeOf returns the type of the namespace that a file is.
+// TypeOf returns the type of the namespace that f is.
 func TypeOf(f *os.File) (inspect.Type, error) { return typeOf(int(f.Fd())) }

@@ -11,9 +11,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Do calls f on an operating system thread that has joined the namespaces in
-// files, and returns what f returns. The thread is thrown away afterwards, so
-// no other goroutine ever sees them.
+// Do calls f on an operating system thread that has joined the namespaces in files, and returns
+// what f returns. The thread ends afterwards, so no other goroutine ever runs in them.
 //
 // A connection made by f stays in its network namespace, so this dials a port
 // inside another one:
@@ -29,14 +28,13 @@ import (
 //		return err
 //	}, ns)
 //
-// What f starts in other goroutines runs outside. The dialer of package net
-// does so for a host name with several addresses: dial addresses.
+// Goroutines that f starts run outside. The dialer of package net starts some for a host name
+// with several addresses, so dial addresses.
 //
-// Namespaces of type PID, user and time cannot be joined by a thread of a Go
-// program: the error is an [errors.ErrUnsupported], and f is not called. It
-// needs CAP_SYS_ADMIN in the user namespaces that own the namespaces and in the
-// caller's, and for mount namespaces CAP_SYS_CHROOT too. When ctx is done
-// before f returns, Do does not wait any longer.
+// Namespaces of type PID, user and time cannot be joined by a thread of a Go program: the error
+// is an [errors.ErrUnsupported], and f is not called. The caller needs CAP_SYS_ADMIN in the
+// user namespaces that own the namespaces and in its own, and for mount namespaces also
+// CAP_SYS_CHROOT. When ctx is done before f returns, Do does not wait any longer.
 func Do(ctx context.Context, f func() error, files ...*os.File) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -74,8 +72,7 @@ func Do(ctx context.Context, f func() error, files ...*os.File) error {
 	}
 }
 
-// joinHere makes the calling thread join namespaces, and reads back that it
-// did.
+// joinHere has the calling thread join namespaces, and checks that it is in them.
 func joinHere(joins []joinable) error {
 	self, err := sys.OpenProcess(os.Getpid(), 0)
 	if err != nil {

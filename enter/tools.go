@@ -11,39 +11,36 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Tools are programs to bring along into the mount namespace of a target, which
-// need not have any: not even a shell. They stand, with what they need of their
-// own, in a mount namespace that only the program and its children are in,
-// beside the files of the target. Nothing is written into the target, and all
-// is gone when the program has ended.
+// Tools are programs to bring into the mount namespace of a target, which may have none, not
+// even a shell. They are, with the files that they need, beside the files of the target in a
+// new mount namespace that has only the program and its children as members. Nothing is written
+// into the target, and everything is gone when the program has ended.
 //
-// Of a directory only the system's parts are taken: /usr, /bin, /sbin, /lib*,
-// /nix and /gnu, and of /etc what programs cannot do without. Nobody can write
-// to them. Who looks into the program's processes from inside can read them.
+// Of a root directory only the system's parts are taken: /usr, /bin, /sbin, /lib*, /nix and
+// /gnu, and the files of /etc that programs need. They are read-only. A process inside that has
+// ptrace access to the program can read them.
 //
 // The zero Tools are those of the caller's own root directory.
 type Tools struct {
-	// Dir is the root directory of the tools, as the caller sees it; "" is the
-	// caller's own. If it has none of the directories above it is itself the
-	// directory of programs.
+	// Dir is the root directory of the tools, as the caller sees it; "" is the caller's own. A
+	// directory that has none of the parts above is itself the directory of programs.
 	Dir string
-	// Of is a process whose root directory it is in place of Dir.
+	// Of is a process whose root directory is used in place of Dir.
 	Of *Target
-	// Unpack writes the tools into an empty directory in place of both. What is
-	// written there stays in memory, and only while the program runs.
+	// Unpack writes the tools into an empty directory, in place of both. The directory is in
+	// memory, and is freed when the program ends.
 	Unpack func(dir string) error
-	// From says in messages where they are from; "" is told from the others.
+	// From says in messages where the tools are from; "" is made from the other fields.
 	From string
-	// Sweeper are words by which the program that calls this package can be run
-	// to call [Sweep] with its standard input. A process of a few kilobytes waits to
-	// do so if the caller is killed; without it, what the program itself has
-	// started may stay then.
+	// Sweeper is a command, of the program that calls this package, that calls [Sweep] with its
+	// standard input. A process of a few kilobytes waits to run it if the caller is killed.
+	// Without it, processes that the program started may stay in that case.
 	Sweeper []string
 	// View is what the program has as its root directory.
 	View View
 }
 
-// A View says what has the root directory, of a target and of tools.
+// A View says whose root directory the program has: the target's, or that of the tools.
 type View uint8
 
 const (
@@ -51,14 +48,13 @@ const (
 	// target, which may then look for its files among the target's, and
 	// ViewTools for one with more.
 	ViewDefault View = iota
-	// ViewTarget shows each file of the target where the target has it, and
-	// the tools in [ToolsDir]. What the tools want to find in a fixed place,
-	// such as a shell and their dynamic loader, are links to there, where the
-	// target has nothing of that name.
+	// ViewTarget shows each file of the target in its place, and the tools in [ToolsDir]. Files
+	// that the tools need in a fixed place, such as a shell and their dynamic loader, are links
+	// to there if the target has no file of that name.
 	ViewTarget
-	// ViewTools shows the tools where they are at home, and the files of the
-	// target in [TargetDir]: with its /proc, /sys, /etc/hosts, /etc/hostname and
-	// /etc/resolv.conf also in their places.
+	// ViewTools shows each file of the tools in its place, and the files of the target in
+	// [TargetDir]. /proc, /sys, /etc/hosts, /etc/hostname and /etc/resolv.conf of the target
+	// are also in their places.
 	ViewTools
 )
 
@@ -69,10 +65,10 @@ const (
 	toolsMountDir = ".nstool"
 )
 
-// ErrTools says that tools cannot be brought along to what was asked for.
+// ErrTools reports that tools do not go with something else that was asked for.
 var ErrTools = errors.New("tools")
 
-// A tools mount is the mount namespace in which target and tools are together.
+// A toolsMount is the mount namespace that has the files of the target and of the tools.
 type toolsMount struct {
 	tools *Tools
 	view  View
@@ -83,12 +79,12 @@ type toolsMount struct {
 	mounts     []byte // its mountinfo
 	toolsMnt   int    // of the process that tools.Of is
 	toolsRoot  int
-	ns         int // the tools mount, once it is there
+	ns         int // the mount namespace, once it is made
 	id         inspect.ID
 	path, libs []string // where programs and libraries of the tools are
 }
 
-// from says where the tools are from.
+// from returns the origin of the tools, for messages.
 func (t *Tools) from() string {
 	switch {
 	case t.From != "":
@@ -101,8 +97,8 @@ func (t *Tools) from() string {
 	return "this host"
 }
 
-// lookAtTools opens what the tools mount is made of, and puts it in the place of the
-// mount namespace of the target.
+// lookAtTools opens what the tools mount is made of, and joins it in place of the mount
+// namespace of the target.
 func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	if c.Tools == nil {
 		return nil
@@ -178,8 +174,8 @@ func (s *situation) joinToolsMount(r *toolsMount) Step {
 	}
 }
 
-// programs returns what to try to execute: a path as it is in the tools mount, or of
-// the tools; a name where the tools have programs, and then the target.
+// programs returns the paths to try to execute. A path is tried as it is, and then among the
+// tools; a name in the directories of the tools, and then in those of the target.
 func (r *toolsMount) programs(c *Cmd, s *situation, env []string) []sys.Program {
 	if c.Path == "" {
 		var list []sys.Program
@@ -204,8 +200,8 @@ func (r *toolsMount) programs(c *Cmd, s *situation, env []string) []sys.Program 
 	return scripts(list)
 }
 
-// environ returns the environment of a program: nothing of the target's, and the
-// tools first in PATH.
+// environ returns the environment of a program: nothing of the target's, with the tools first
+// in PATH.
 func (r *toolsMount) environ(c *Cmd, s *situation) []string {
 	if c.Env != nil {
 		return c.Env

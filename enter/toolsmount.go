@@ -12,9 +12,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// build makes the tools mount, on a thread of its own that is given up, and opens its
-// mount namespace. Nothing outside changes, and if this process is killed on
-// the way the kernel takes all of it away.
+// build makes the tools mount on a thread of its own, and opens its mount namespace. Nothing
+// outside changes, and if this process is killed the kernel frees everything.
 func (r *toolsMount) build() (err error) {
 	target, err := sys.TreeOf(r.mnt, r.root)
 	if err != nil {
@@ -46,15 +45,15 @@ func (r *toolsMount) close() {
 	}
 }
 
-// A builder makes a tools mount. After its first error it does nothing more.
+// A builder makes a toolsMount. After its first error it does nothing.
 type builder struct {
 	*toolsMount
-	base    int // the root directory to be: a tmpfs
-	scratch int // a tmpfs for what is needed to make it
-	target  int // where the target is
-	tools   int // where the tools are
+	base    int // the future root directory: a tmpfs
+	scratch int // a tmpfs for parts of it
+	target  int // directory of the target
+	tools   int // directory of the tools
 	links   int // a layer of links for the tools
-	empty   int // a directory with nothing in it
+	empty   int // an empty directory
 
 	fds []int
 	err error
@@ -62,7 +61,7 @@ type builder struct {
 
 func (b *builder) close() { sys.CloseAll(b.fds...) }
 
-// release closes what was opened since there were n descriptors.
+// release closes all descriptors but the first n.
 func (b *builder) release(n int) {
 	sys.CloseAll(b.fds[n:]...)
 	b.fds = b.fds[:n]
@@ -76,7 +75,7 @@ func (b *builder) fail(what string, err error) bool {
 	return b.err != nil
 }
 
-// keep takes a descriptor that is closed at the end.
+// keep has a descriptor closed at the end.
 func (b *builder) keep(what string, fd int, err error) int {
 	if b.fail(what, err) {
 		return -1
@@ -195,8 +194,8 @@ func (b *builder) attach(tree, dir int, name string) {
 	}
 }
 
-// attachSomewhere mounts the new root directory on one of the old one's: on
-// which is all the same, since the old one will be left.
+// attachSomewhere mounts the new root directory on any directory of the old one, which is left
+// later.
 func (b *builder) attachSomewhere(tree int) {
 	var err error
 	for _, dir := range []string{"/sys", "/dev", "/mnt", "/boot", "/tmp"} {
@@ -215,7 +214,7 @@ func (b *builder) attachSomewhere(tree int) {
 	b.fail("mount a tmpfs", err)
 }
 
-// bind shows what fd is, with all that is mounted below, at name in dir.
+// bind mounts from in fd, with everything mounted below it, on name in dir.
 func (b *builder) bind(fd int, from string, dir int, name string, isDir bool) (found bool) {
 	if b.err != nil {
 		return false
@@ -247,9 +246,8 @@ func (b *builder) overlay(on int, what string, layers ...int) {
 	}
 }
 
-// open opens a path inside root, or returns -1 if there is no such thing: also
-// where whoever has made root keeps it from being looked at. What keeps nstool
-// from looking at anything is an error.
+// open opens a path inside root, or returns -1 if it cannot be opened. It is an error only if
+// nstool could open nothing at all.
 func (b *builder) open(root int, name string) int {
 	if b.err != nil {
 		return -1

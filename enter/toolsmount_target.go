@@ -13,12 +13,12 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// loaders are the dynamic loaders, in the one place where the kernel looks for
-// them: what stands in the header of every dynamic program.
+// loaders are the dynamic loaders, in the fixed places that the headers of dynamic programs
+// name.
 var loaders = []string{"lib64/ld-linux*.so.*", "lib/ld-linux*.so.*", "lib/ld-musl-*.so.1", "lib64/ld64.so.*", "lib/ld64.so.*"}
 
-// fixtures are what programs look for in a fixed place, beside their loader:
-// the interpreters of scripts, and data.
+// fixtures are other files that programs need in a fixed place: interpreters of scripts, and
+// data.
 var fixtures = []string{
 	"bin/sh", "bin/bash", "usr/bin/env", "usr/bin/perl", "usr/bin/python3",
 	"lib/terminfo", "usr/share/terminfo", "usr/share/vim", "usr/share/gdb", "usr/share/misc", "usr/lib/locale",
@@ -26,7 +26,7 @@ var fixtures = []string{
 	"usr/lib/*-linux-*/perl5", "usr/lib/*-linux-*/gconv", "usr/lib/git-core",
 }
 
-// maxEntries is how many a target may have in its root directory.
+// maxEntries is the most entries in the root directory of a target.
 const maxEntries = 4096
 
 // surround makes the rest of a root directory for the tools.
@@ -54,8 +54,8 @@ func (b *builder) surround() {
 	b.attach(b.tmpfs("mode=1777", "size=256m"), b.mkdir(b.base, "tmp"), "")
 }
 
-// ownProc gives a target without /proc one that nobody can write to, since
-// there is nothing in it that keeps the settings of the kernel from him.
+// ownProc mounts a read-only /proc for a target without one: unlike a container's, it would not
+// protect the settings of the kernel.
 func (b *builder) ownProc() {
 	if b.err != nil || b.pid < 0 {
 		return
@@ -95,7 +95,7 @@ func (b *builder) devices() {
 	b.attach(b.tmpfs("mode=1777", "size=64m"), b.mkdir(dev, "shm"), "")
 }
 
-// bindTarget shows each entry of the target's root directory in its place.
+// bindTarget mounts each entry of the target's root directory in its place.
 func (b *builder) bindTarget() {
 	if b.err != nil {
 		return
@@ -134,11 +134,11 @@ func (b *builder) bindTarget() {
 	}
 }
 
-// fillIn puts links to the tools where the target has nothing and tools want to
-// find something, and their loader in the place of the target's.
+// fillIn makes links to the tools where the target has no file that they need, and mounts their
+// loader on the target's.
 func (b *builder) fillIn() {
 	loaders := b.expand(loaders)
-	missing := map[string]string{} // link by its place
+	missing := map[string]string{} // target of a link, by its place
 	for _, name := range slices.Concat(loaders, b.expand(fixtures)) {
 		if at := b.missing(name); at != "" {
 			missing[at] = name
@@ -165,8 +165,8 @@ func (b *builder) fillIn() {
 	}
 }
 
-// missing returns the place of the first part of name that the target does not
-// have, with all links on the way followed, or "".
+// missing returns the path of the first part of name that the target does not have, with links
+// followed, or "".
 func (b *builder) missing(name string) string {
 	defer b.release(len(b.fds))
 	done, rest := "", strings.Split(name, "/")
@@ -210,8 +210,8 @@ func (b *builder) missing(name string) string {
 	return ""
 }
 
-// linkMissing makes the links. In the root directory, which is our own, they
-// are made; elsewhere a layer with them is laid over what the target has.
+// linkMissing makes the links: directly in the root directory, which is our own, and elsewhere
+// in an overlay on the target's directory.
 func (b *builder) linkMissing(missing map[string]string) {
 	layers := map[string]map[string]string{} // links by directory and name
 	for _, at := range slices.Sorted(maps.Keys(missing)) {
@@ -235,7 +235,7 @@ func (b *builder) linkMissing(missing map[string]string) {
 		for dir != top && b.openDir(b.base, dir) < 0 {
 			dir = path.Dir(dir)
 		}
-		if b.openDir(b.base, dir) < 0 { // the first of several in a directory that is not there
+		if b.openDir(b.base, dir) < 0 { // the first of several in a missing directory
 			b.symlink(tool, b.mkdirAll(b.base, path.Dir(place)), path.Base(place))
 			continue
 		}
@@ -244,7 +244,7 @@ func (b *builder) linkMissing(missing map[string]string) {
 		}
 		layers[dir][strings.TrimPrefix(place, dir+"/")] = tool
 	}
-	// One overlay for directories inside each other: they do not stack.
+	// Nested directories share one overlay, since overlays do not stack.
 	for _, dir := range slices.Sorted(maps.Keys(layers)) {
 		for outer := range layers {
 			if inner, ok := strings.CutPrefix(dir, outer+"/"); ok {
@@ -269,8 +269,8 @@ func (b *builder) linkMissing(missing map[string]string) {
 	}
 }
 
-// mountsBelow shows again what the target has mounted below a directory that an
-// overlay has been laid over.
+// mountsBelow mounts again what the target has mounted below a directory that an overlay
+// covers.
 func (b *builder) mountsBelow(dir string) {
 	done := map[string]bool{}
 	for line := range strings.Lines(string(b.mounts)) {

@@ -8,11 +8,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Directories of tools that are brought along, if they are there.
+// Directories of tools, as far as they exist.
 var toolDirs = []string{"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "nix", "gnu"}
 
-// What is brought along of /etc: files, links and directories that programs
-// look for and that have no secrets.
+// Files and directories of /etc that programs need and that have no secrets.
 var (
 	toolFiles = []string{
 		"bash.bashrc", "gai.conf", "group", "inputrc", "ld.so.cache", "ld.so.conf", "localtime", "magic", "mime.types",
@@ -21,20 +20,19 @@ var (
 	toolTrees = []string{"ld.so.conf.d", "terminfo", "vim", "gdb", "perl", "ssl/certs", "pki/ca-trust", "pki/tls/certs", "ca-certificates"}
 )
 
-// Where programs and libraries of tools are. The first in which a star is for
-// the name of a machine.
+// Directories of programs and libraries. A star stands for the name of a machine.
 var (
 	programDirs = []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"}
 	libraryDirs = []string{"usr/local/lib", "lib/*-linux-*", "usr/lib/*-linux-*", "lib64", "usr/lib64", "lib", "usr/lib"}
 )
 
-// Bounds of a directory of tools, and of a file in /etc.
+// The most entries of a directory of tools, and bytes of a file in /etc.
 const (
 	maxTools = 1 << 16
 	maxFile  = 1 << 20 // bytes
 )
 
-// openSource opens the directory where the tools are from.
+// openSource opens the root directory of the tools.
 func (b *builder) openSource(tree int) int {
 	if b.err != nil {
 		return -1
@@ -65,7 +63,7 @@ func (b *builder) openSource(tree int) int {
 	return b.keep("open the root directory", fd, err)
 }
 
-// bringTools shows the tools of source, such that nobody can write to them.
+// bringTools mounts the tools of source read-only.
 func (b *builder) bringTools(source int) {
 	found := false
 	for _, name := range toolDirs {
@@ -95,8 +93,8 @@ func (b *builder) bringTools(source int) {
 	b.bringSettings(source)
 }
 
-// absoluteLinks makes a layer in which the absolute links among the programs of
-// directory top lead to where the tools are, or returns -1 if there are none.
+// absoluteLinks makes a layer with the absolute links among the programs of directory top,
+// changed to lead to the tools. It returns -1 if there are none.
 func (b *builder) absoluteLinks(source int, top string) int {
 	layer := -1
 	for _, dir := range programDirs {
@@ -110,8 +108,8 @@ func (b *builder) absoluteLinks(source int, top string) int {
 	return layer
 }
 
-// rewrite makes of each absolute link in the directory from one to where the
-// tools are, in the directory that to returns; it is asked if there are any.
+// rewrite copies each absolute link in the directory from, changed to lead to the tools, to the
+// directory that to returns. to is called if there are any.
 func (b *builder) rewrite(from int, to func() int) {
 	if from < 0 || b.err != nil {
 		return
@@ -136,7 +134,7 @@ func (b *builder) rewrite(from int, to func() int) {
 	}
 }
 
-// bringSettings shows of /etc what programs cannot do without.
+// bringSettings copies the files of /etc that programs need.
 func (b *builder) bringSettings(source int) {
 	from := b.openDir(source, "etc")
 	if from < 0 {
@@ -157,8 +155,7 @@ func (b *builder) bringSettings(source int) {
 	}
 }
 
-// copyFile copies a file of /etc, or what a link there leads to among the
-// tools.
+// copyFile copies a file or a link of /etc.
 func (b *builder) copyFile(source, from, etc int, name string) {
 	if b.err != nil {
 		return
@@ -179,8 +176,8 @@ func (b *builder) copyFile(source, from, etc int, name string) {
 	}
 }
 
-// existing returns those directories of tools that are there, as the program
-// sees them, and the same one only once.
+// existing returns the directories of tools that exist, as the program sees them, each one
+// once.
 func (b *builder) existing(patterns []string) (dirs []string) {
 	defer b.release(len(b.fds))
 	seen := map[sys.FileID]bool{}
@@ -203,7 +200,7 @@ func (b *builder) existing(patterns []string) (dirs []string) {
 	return dirs
 }
 
-// expand returns what the tools have of names that may have stars in one part.
+// expand returns the paths of the tools that match patterns with a star in one part.
 func (b *builder) expand(patterns []string) (names []string) {
 	defer b.release(len(b.fds))
 	for _, p := range patterns {

@@ -11,27 +11,26 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A child is the process that carries out a plan, or became the program.
+// A child is the process that takes the steps of a plan, or has become the program.
 type child struct {
 	plan    *plan
 	script  *sys.Script
 	pid     int
-	report  int // reading end of its pipe
+	report  int // reading end of its report pipe
 	forks   bool
-	started sys.Report      // of the process that the first one forked, if it was read
-	failure sys.Report      // of a call that failed, if it was read
-	stopped bool            // the parent of the program has told that it was stopped
-	ended   bool            // or that it has ended
-	inTools *toolsProcesses // who is in a tools mount, or nil
+	started sys.Report      // about the process that the first one forked, if it was read
+	failure sys.Report      // about a call that failed, if it was read
+	stopped bool            // the program was stopped, says its parent
+	ended   bool            // the program has ended, says its parent
+	inTools *toolsProcesses // processes in a tools mount, or nil
 	stdio   *stdio
 	signals *signals
-	// last says that the caller ends when the program does: it need not get
-	// its signals back, which takes its time.
+	// last: the caller exits when the program does, and needs no signals any more.
 	last bool
 }
 
-// files returns the descriptors of Stdin, Stdout and Stderr: -1 for what was
-// closed when the program was started, and null for what is not set.
+// files returns the descriptors of Stdin, Stdout and Stderr: -1 for one that was closed when
+// this process was started, and null for one that is not set.
 func (c *Cmd) files(null int) (fds [3]int) {
 	closed := sys.WereClosed()
 	for i, f := range []*os.File{c.Stdin, c.Stdout, c.Stderr} {
@@ -47,10 +46,10 @@ func (c *Cmd) files(null int) (fds [3]int) {
 	return fds
 }
 
-// errKeepFDs is that of [Cmd.KeepFDs] where it cannot be had.
+// errKeepFDs is the error if [Cmd.KeepFDs] is not possible.
 var errKeepFDs = sys.ErrorOf(errors.ErrUnsupported, "keep descriptors open: the program gets a process of its own here, and none but 0, 1 and 2")
 
-// start starts the process that carries out the plan.
+// start starts the process that takes the steps of the plan.
 func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	ch = &child{plan: p, report: -1, forks: p.forks}
 	if c.KeepFDs {
@@ -73,7 +72,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	}
 	defer sys.CloseAll(w)
 	if p.parent() {
-		// It is not to wait for a reader who is stopped.
+		// The parent must not wait for a reader that is stopped.
 		if err = sys.SetNonblock(w); err != nil {
 			return ch, err
 		}
@@ -111,9 +110,8 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	x.Report(report, 125)
 	ch.script = x
 
-	// To catch signals takes its time, which the start of the child takes too.
-	// No program is started before it is done: whoever sees one may send some,
-	// and none is to get lost.
+	// Catching signals takes as long as starting the child, so both are done at once. No
+	// program is started before signals are caught, so that none is lost.
 	caught := make(chan *signals, 1)
 	go func() { caught <- catchSignals() }()
 	ch.pid, err = x.Start()
@@ -131,7 +129,7 @@ func (p *plan) start(c *Cmd, s *situation) (ch *child, err error) {
 	return ch, err
 }
 
-// close lets go of everything but the process.
+// close releases everything but the process.
 func (ch *child) close() {
 	if !ch.last {
 		ch.signals.stop()
@@ -149,7 +147,7 @@ func (ch *child) wait(ctx context.Context) error {
 	if ch.forks {
 		stuck, stop := ch.interruptible(ctx)
 		change, err := ch.joined(stuck)
-		came := stop() // before it is reaped, and its PID another's
+		came := stop() // before the process is reaped, and its PID used again
 		if err == nil {
 			err = ch.follow(change)
 		}
@@ -173,7 +171,7 @@ func (ch *child) wait(ctx context.Context) error {
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
 	}
-	// A failure is told before the exit, so it is in the pipe by now.
+	// A failure is reported before the exit, so it is in the pipe by now.
 	if err := sys.SetNonblock(ch.report); err != nil {
 		return err
 	}
@@ -197,8 +195,8 @@ func (ch *child) wait(ctx context.Context) error {
 	return nil
 }
 
-// joined waits until the process that joins has ended. One that is stuck is left
-// behind: it has been killed.
+// joined waits until the process that joins has exited. If it does not exit after SIGKILL it is
+// left behind.
 func (ch *child) joined(stuck *atomic.Bool) (change sys.Change, err error) {
 	if joiner, err := sys.OpenPidfd(ch.pid); err == nil {
 		defer joiner.Close()
@@ -215,18 +213,18 @@ func (ch *child) joined(stuck *atomic.Bool) (change sys.Change, err error) {
 	return change, err
 }
 
-// follow has the child be the one that becomes the program, which the process
-// that joins has started before it ended.
+// follow makes ch the process that becomes the program, which the process that joins started
+// before it exited.
 func (ch *child) follow(change sys.Change) error {
 	if err := sys.Reap(ch.pid); err != nil {
 		return err
 	}
-	// What was started may fail, and tell, before the other has told of it.
+	// The new process may report a failure before its parent reports the start.
 	for r := ch.started; ; {
 		switch {
 		case r.Started != 0:
-			// Once it is seen, others may have got hold of the pipe: a PID
-			// that is none of our children's is not theirs to have us signal.
+			// Processes of the target may have the pipe once they see the process: a PID that
+			// is no child of ours must not be signalled.
 			if !sys.IsChild(r.Started) {
 				return &StepError{Call: "the process that joins", Err: errors.New("reported a process that is not ours")}
 			}
@@ -235,7 +233,7 @@ func (ch *child) follow(change sys.Change) error {
 		case r.Err != nil:
 			ch.failure = r
 		case r.Stopped:
-			ch.stopped = true // the program is quicker still
+			ch.stopped = true // reported already by the program's parent
 		case r.Over:
 			ch.ended = true
 		}
@@ -243,7 +241,7 @@ func (ch *child) follow(change sys.Change) error {
 		if change != (sys.Change{}) && ch.failure.Err != nil {
 			return ch.failed(ch.failure, true, change)
 		}
-		// All that the one has told is there. The other may never tell anything.
+		// All reports of the exited process are there. The other process may never send one.
 		if ok = sys.Ready(ch.report); ok {
 			r, ok = sys.ReadReport(ch.report)
 		}
@@ -253,8 +251,8 @@ func (ch *child) follow(change sys.Change) error {
 	}
 }
 
-// moveAndRelease moves the process that becomes the program, and is held, to the cgroups
-// that it is to be in, and lets it go.
+// moveAndRelease moves the process that becomes the program, which is held, to its cgroups, and
+// lets it run.
 func (ch *child) moveAndRelease() (err error) {
 	if len(ch.plan.movesLater) == 0 {
 		return nil
@@ -275,9 +273,9 @@ func (ch *child) moveAndRelease() (err error) {
 	return sys.Release(ch.pid)
 }
 
-// failed says why the program was not run.
-func (ch *child) failed(r sys.Report, told bool, change sys.Change) error {
-	if told {
+// failed returns why the program was not run.
+func (ch *child) failed(r sys.Report, reported bool, change sys.Change) error {
+	if reported {
 		return ch.plan.failed(ch.script, r.Failed, r.Err)
 	}
 	if change.Signal != 0 {
