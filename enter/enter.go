@@ -1,39 +1,3 @@
-// Package enter runs programs in namespaces that exist, or are made for them.
-//
-// It works like os/exec, with a target:
-//
-//	target, err := enter.Open(4242)
-//	if err != nil {
-//		return err
-//	}
-//	defer target.Close()
-//
-//	cmd := enter.Command(target, "ip", "addr")
-//	cmd.Types = inspect.TypesOf(inspect.Net)
-//	cmd.Stdout = os.Stdout
-//	return cmd.Run(ctx)
-//
-// [Cmd.Plan] returns the steps that Run would take, and takes none. [Do] calls a Go function in
-// other namespaces instead of running a program.
-//
-// # Who joins
-//
-// The calling process stays where it is. A stub starts a program in namespaces of others: a few
-// kilobytes of machine code in a sealed file without a name. It makes a list of system calls
-// that was prepared in advance (internal/sys, Script): it joins, reads back what it joined,
-// takes the credentials and executes the program. It opens no path of the target before that. A
-// failure on the way is a [StepError], and the program has not run.
-//
-// [Cmd.Exec] replaces the calling program instead, if no process of the target can see it
-// before the program runs.
-//
-// # Whose program
-//
-// A program that others than the caller can control belongs to the target: a program from the
-// target's file system, any program in a user namespace other than the caller's, and a program
-// in a PID namespace where it can be traced. It runs as the user of the target process, with
-// the capabilities and the confinement of that process, and gets nothing of the caller's. All
-// other programs keep the caller's rights. [Cmd.Privileged] turns this off.
 package enter
 
 import (

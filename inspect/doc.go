@@ -55,5 +55,42 @@
 // reads its name, parent, user and command line, for those processes that are
 // to be shown. It never waits long: see there.
 //
+// # Design
+//
+// Links are read and not followed: type and inode number are in their texts. Only kernel.go
+// opens namespaces, to ask the kernel about them.
+//
+// Members are not stored twice: [Snapshot.Holders] yields the members and then everything else
+// that keeps a namespace alive. A relation has three cases, since the kernel answers EPERM
+// both for a hidden owner and for none: a [Relation] is known, none or unknown. Absence is
+// concluded only from a complete view: whole.go knows for each kind of fact whether every
+// process was read, and otherwise an empty result is unknown, in tables, in JSON and in
+// filters.
+//
+// A scan takes 15 to 20 system calls for each process and 6 for each namespace, on all
+// processors. Nothing searches a list for each element of another. Reading the links of 4,000
+// processes takes 62,000 calls; from 700 processes on, and if the caller may, two BPF
+// iterators do it in the kernel instead. They find fields in the kernel's own description of
+// its types (BTF), not by version. If they fail in any way the scan reads /proc; a test
+// compares both.
+//
+// listns(2) is asked before /proc is read: a namespace on its list that the complete scan did
+// not find is held by the kernel alone. A namespace with an identifier is opened by it,
+// without a scan. One that a scan found is opened by a holder, and at last by its handle, and
+// its identifier is checked, since the inode number may have been used again.
+//
+// The leader of a namespace is the member with the lowest PID, as in lsns(8), and not the
+// oldest one: reading all start times would cost a fifth of the scan.
+//
+// Every stage can meet a process that does not answer: the command line is in memory whose map
+// may be locked, and a mount point may be below a dead file system. So several goroutines ask,
+// and one without an answer within a tenth of a second is left behind with a gap; on a slow
+// machine the time is up to a second. Mount points are opened only if the kernel has their
+// path in memory, since a thread that waits for a dead file system cannot be killed.
+//
+// prometheus/procfs takes 0.3 ms to initialise, which package enter would pay for [Type], and
+// its Proc.Namespaces returns nothing for a zombie. So the scan parses the formats that it
+// needs itself, and package process has the rest.
+//
 // [ptrace(2)]: https://man7.org/linux/man-pages/man2/ptrace.2.html
 package inspect

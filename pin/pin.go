@@ -46,6 +46,22 @@
 // not one that was there before. A pinned PID namespace goes on for as long as
 // its first process lives; afterwards nothing can be started in it, and its pin
 // is dead. Pinning does not prevent that.
+//
+// # Design
+//
+// The kernel refuses to rename a mount point, but not a directory above one. So a set is built
+// under the name .new and renamed, is replaced by RENAME_EXCHANGE, and is taken down under
+// .new again. A process that is killed leaves at most a .new, which the next one with the lock
+// takes down. To remove one namespace of a set is to replace the set. The tests kill the
+// process at every call that changes something.
+//
+// The pins are on a tmpfs, not on a bind mount of /run/nstool on itself. It is freed with the
+// mount namespaces that have it, so no file is left after a reboot or in another container
+// with the same /run; it supports RENAME_EXCHANGE; and it works when /run is full. It is
+// unbindable: an engine that binds "/" into a container leaves it out. A link in it, .home,
+// names the mount as which it was made. A process that finds another mount there is in a copy
+// of the mount namespace, where a file without a namespace need not be a dead pin: nothing is
+// changed there.
 package pin
 
 import (

@@ -16,6 +16,11 @@
 // the namespace runs, and nothing in it changes.
 //
 // What is inside a network namespace is told by package network.
+//
+// A fact that a member shows under /proc/PID is read there, through one descriptor of the
+// directory, and a pidfd is asked afterwards whether the process still lives. A child that
+// joins a namespace first joins the user namespace that owns it, so that an ordinary user can
+// read about their own rootless containers.
 package inside
 
 import (

@@ -25,6 +25,20 @@
 // one in which the other end of an interface is gets one when interfaces are
 // listed, as it does by ip-link(8); and the kernel may load the modules of
 // sock_diag(7) when sockets are, as it does for ss(8).
+//
+// # Design
+//
+// mdlayher/netlink makes sockets, frames messages and parses attributes; the meaning of the
+// messages is ours: four requests of rtnetlink and three of sock_diag. vishvananda/netlink and
+// jsimonetti/rtnetlink know the messages too, but not all that is asked here (alternative
+// names, numbers of other namespaces, listening sockets of every kind), and add 0.65 and 0.62
+// MB to a static binary instead of 0.42 MB.
+//
+// The kernel gives the namespace of the other end of an interface as a number that is valid in
+// one namespace alone. Asking each namespace for each other one would be quadratic. So the
+// caller's namespace is asked for all numbers, and every namespace for that of the caller's;
+// for a number that remains, only namespaces with a fitting interface are asked, one or two in
+// practice. Nothing is concluded from indexes that happen to match.
 package network
 
 import (

@@ -15,6 +15,13 @@
 // What is written gets a name of its own first and takes the place of what was
 // there when it is whole. What has not come so far is removed, by whom the
 // copying was given up: see [Copier.Abort].
+//
+// A process in another mount namespace may rename over a mount point, which removes the mount.
+// So a file that is mounted on is never replaced: the new content is written into it once it
+// is complete. A directory or a link cannot be made and opened in one call, so it is made in a
+// private directory and moved. A read from a dead file system cannot be killed, so copying is
+// done by a second process, and the one that the caller waits for can always end. The second
+// one copies on a thread other than its main one, to which the kernel sends signals first.
 package copy
 
 import (

@@ -14,6 +14,12 @@
 // into only by who has CAP_SYS_PTRACE in the caller's user namespace; see
 // [sys.Script.Become]. Nevertheless the caller takes what it says for the word
 // of a stranger.
+//
+// Go cannot join a user namespace, and an execve(2) after the join would leave the memory of
+// the new program to every process with CAP_SYS_PTRACE in it (mm->user_ns). So the stub comes
+// before Go in one process (sys/become.go): a copy of the executable in a sealed memfd starts
+// at a symbol of ours instead of the entry of the runtime. A script joins and drops rights,
+// with one thread and no stack, and then the runtime starts as usual.
 package deputy
 
 import (

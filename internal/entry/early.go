@@ -20,11 +20,11 @@ var outcome struct {
 // the program has ended.
 func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 
-// init carries out `nstool enter`, `nstool run` and the plain forms of `nstool
-// pin` before the packages are initialised that only the other commands use:
-// those whose import paths sort after this one's.
-// What it does not understand it leaves to main, which does the same by the
-// same table.
+// init runs `nstool enter`, `nstool run` and the plain forms of `nstool pin` before the
+// packages are initialised that only other commands use. Go initialises packages in the order
+// of their import paths, and cobra, tablewriter and others take longer to initialise than
+// enter takes to join. Words that it does not understand are left to main, which uses the same
+// table of flags.
 func init() {
 	if len(os.Args) == 1 && os.Args[0] == sweeper {
 		if enter.Sweep(os.Stdin) != nil {

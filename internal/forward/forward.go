@@ -25,6 +25,10 @@
 //
 // Of a connection all is passed on: each direction ends for itself, and a reset
 // is passed on as one. Data goes through splice(2) and is not copied.
+//
+// A socket stays in the namespace in which it was made, so any thread outside can connect it
+// and wait. A unix socket is connected by a deputy with the rights of the target: the kernel
+// then decides where a link or a mount of the target may lead.
 package forward
 
 import (
