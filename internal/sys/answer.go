@@ -32,47 +32,47 @@ import (
 // nothing of the caller. In a container mounts can change meanwhile, so every question there
 // goes to a helper.
 
-// ErrNoAnswer says that a file system has not answered in time.
+// ErrNoAnswer reports that a file system has not answered in time.
 var ErrNoAnswer = errors.New("the file system does not answer")
 
-// patience is how long one answer may take, and maxPatience how long those
-// altogether that have not come: then nobody is asked any more, for a while.
+// patience is the longest time for one answer, and maxPatience for all missing answers
+// together. After that no question is asked for the time memory.
 const (
 	patience    = time.Second
 	maxPatience = 3 * patience / 2
 	memory      = 10 * time.Second
 )
 
-// ErrServer says that a file is on a file system with a server, and so for a process
-// apart to look at.
+// ErrServer reports that a file is on a file system with a server, so only a helper process may
+// open it.
 var ErrServer = errors.New("on a file system with a server, which may never answer")
 
-// A tree is what is below one root directory, and knows which of it answers by
-// itself. What "/" is on has to: this program has come from there.
+// A tree is a root directory, with the knowledge which mounts below it have no server. The
+// mount of "/" is trusted: this program was read from there.
 type tree struct {
 	root   int
-	mounts *mountTable // of who sees it; if it is nil all is asked apart
+	mounts *mountTable // of a process with this root; nil: a helper does everything
 }
 
-// A mountTable says which mounts there are. It is read when it is first needed.
+// A mountTable is a mount table, read when it is first needed.
 type mountTable struct {
 	file string // mountinfo
 	once sync.Once
 	made time.Time
 
-	near  map[uint64]bool // mounts that answer by themselves
-	disks map[uint64]bool // the devices that those are of
-	far   []farMount      // the others
+	near  map[uint64]bool // IDs of mounts without a server
+	disks map[uint64]bool // their devices
+	far   []farMount      // mounts with a server
 }
 
-// A farMount is one that has a server.
+// A farMount is a mount with a server.
 type farMount struct {
 	id    uint64
 	point string
 }
 
-// silent is what has not answered. It is not tried again at once, whoever wants to
-// know. What strangers have mounted uses up no patience but its own.
+// silent is what has not answered, and is not asked again for a while. Mounts of other users do
+// not use up the patience for the rest.
 var silent struct {
 	sync.Mutex
 	since  time.Time
@@ -80,7 +80,7 @@ var silent struct {
 	waited map[bool]time.Duration
 }
 
-// mayWait returns how long an answer may take.
+// mayWait returns the longest time for an answer.
 func (t *tree) mayWait(where any) time.Duration {
 	silent.Lock()
 	defer silent.Unlock()
@@ -93,7 +93,7 @@ func (t *tree) mayWait(where any) time.Duration {
 	return min(patience, maxPatience-silent.waited[t.mounts == nil])
 }
 
-// hasWaited says that no answer came.
+// hasWaited notes that no answer came.
 func (t *tree) hasWaited(where any, long time.Duration) {
 	silent.Lock()
 	defer silent.Unlock()
@@ -101,17 +101,16 @@ func (t *tree) hasWaited(where any, long time.Duration) {
 	silent.waited[t.mounts == nil] += long
 }
 
-// ownMounts has the mount table of the caller.
+// ownMounts is the mount table of the caller.
 const ownMounts = "/proc/thread-self/mountinfo"
 
-// tables are those of the caller and of the first process, which are asked for again
-// and again.
+// tables caches the tables of the caller and of process 1, which are used often.
 var tables struct {
 	sync.Mutex
 	of map[string]*mountTable
 }
 
-// mountsIn returns the mount table that a file of procfs has, nil of none.
+// mountsIn returns the mount table in a file of procfs, or nil for none.
 func mountsIn(file string) *mountTable {
 	switch file {
 	case "":
@@ -140,7 +139,7 @@ func (t *mountTable) read() {
 	t.near, t.disks = make(map[uint64]bool), make(map[uint64]bool)
 	text, err := os.ReadFile(t.file)
 	if err != nil {
-		t.far = []farMount{{0, "/"}} // nothing is known of any
+		t.far = []farMount{{0, "/"}} // nothing is known, so everything may have a server
 		return
 	}
 	for line := range bytes.Lines(text) {
@@ -162,14 +161,13 @@ func (t *mountTable) read() {
 				b, _ := strconv.ParseUint(string(minor), 10, 32)
 				t.disks[unix.Mkdev(uint32(a), uint32(b))] = true
 			}
-		case !strings.HasPrefix(point, "/proc/"): // systemd has one there, and nobody state
+		case !strings.HasPrefix(point, "/proc/"): // systemd mounts one there, and no engine has state there
 			t.far = append(t.far, farMount{id, point})
 		}
 	}
 }
 
-// open does openat2(2) if no server needs to be asked for that. Else the error is
-// ErrServer.
+// open calls openat2(2) if no server is needed for that. Else the error is ErrServer.
 func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 	switch {
 	case t == nil:
@@ -178,7 +176,7 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 		return -1, ErrServer
 	}
 	if dirfd != unix.AT_FDCWD || path.IsAbs(name) {
-		// The mount of the directory, or of "/", answers, and so no other is asked.
+		// The mount of the directory, or of "/", answers, and no other is used.
 		same := how
 		same.Resolve |= unix.RESOLVE_NO_XDEV
 		fd, err := openat2(dirfd, name, &same)
@@ -206,7 +204,8 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 		return -1, err
 	}
 	if above, last := path.Split(name); above != "" && last != "" {
-		// A name that is not there is in no memory, on many: what is above it may be.
+		// Many file systems do not keep missing names in memory, but the directory above may be
+		// there.
 		above = cmp.Or(strings.TrimRight(above, "/"), "/")
 		up, err := t.open(dirfd, above, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: how.Resolve})
 		if err != nil {
@@ -231,15 +230,14 @@ func (t *tree) open(dirfd int, name string, how unix.OpenHow) (int, error) {
 	return openat2(dirfd, name, &how)
 }
 
-// isNear reports whether what fd is answers by itself.
+// isNear reports whether the file system of fd has no server.
 func (t *tree) isNear(fd int) bool {
 	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID)
 	return err == nil && st.Mask&unix.STATX_MNT_ID != 0 && t.mounts.near[st.Mnt_id]
 }
 
-// hasRoot reports whether a root directory, as anybody has it, is on one of the file
-// systems that answer by themselves and are mounted in t, too: by whoever can
-// mount there.
+// hasRoot reports whether a root directory is on a file system without a server that is also
+// mounted in t.
 func (t *tree) hasRoot(fd int) bool {
 	st, err := statMemory(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID)
 	if err != nil {
@@ -249,7 +247,7 @@ func (t *tree) hasRoot(fd int) bool {
 	return t.mounts.disks[unix.Mkdev(st.Dev_major, st.Dev_minor)]
 }
 
-// openAnswering is open, also of what has a server that answers now.
+// openAnswering is open, also for a file with a server, if that answers now.
 func (t *tree) openAnswering(dirfd int, name string, how unix.OpenHow) (int, error) {
 	fd, err := t.open(dirfd, name, how)
 	if errors.Is(err, ErrServer) {
@@ -262,17 +260,17 @@ func (t *tree) openAnswering(dirfd int, name string, how unix.OpenHow) (int, err
 	return fd, err
 }
 
-// A question is what a process apart finds out about a file.
+// A question is what a helper process reads of a file.
 type question struct {
 	dirfd int
-	dir   string // if not "", name is in this directory
+	dir   string // if not "", the directory of name
 	name  string
 	how   unix.OpenHow
 	do    asked
 	most  int // bytes
 }
 
-// What is asked of a file, beside what it is.
+// What is asked about a file, in addition to its status.
 type asked int
 
 const (
@@ -280,10 +278,10 @@ const (
 	askContent
 	askNames
 	askText  // of a link
-	askAbove // what the directories above it are
+	askAbove // the statuses of the directories above it
 )
 
-// An answer is what came of a question.
+// An answer is the answer to a question.
 type answer struct {
 	st    unix.Statx_t
 	above []unix.Statx_t // the first is its own
@@ -292,7 +290,7 @@ type answer struct {
 
 const statxSize = int(unsafe.Sizeof(unix.Statx_t{}))
 
-// ask has a process apart answer a question. It waits no longer than patience.
+// ask has a helper process answer a question, and waits no longer than patience.
 func (t *tree) ask(q question) (a answer, err error) {
 	where := t.where(path.Join("/", q.dir, q.name))
 	long := t.mayWait(where)
@@ -317,8 +315,8 @@ func (t *tree) ask(q question) (a answer, err error) {
 	return a, nil
 }
 
-// where returns what answers, or does not, for a path: the mount that it is below,
-// as far as its text says, or else itself.
+// where returns the key in silent for a path: the mount that it is below, by its text, or else
+// the path itself.
 func (t *tree) where(name string) any {
 	type file struct {
 		in   any
@@ -338,11 +336,11 @@ func (t *tree) where(name string) any {
 	return in
 }
 
-// statuses is what is to be known of a file.
+// statuses are the fields to read of a file's status.
 const statuses = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
 
-// statMemory says of a file what the kernel has in memory. Sizes and times are not
-// for what may have a server: cifs writes to it, to know them.
+// statMemory returns the status of a file as far as the kernel has it in memory. Sizes and
+// times must not be asked for a file with a server: cifs writes to the server to know them.
 func statMemory(dirfd int, path string, flags, what int) (st unix.Statx_t, err error) {
 	err = retry(func() error {
 		return unix.Statx(dirfd, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, what, &st)
@@ -350,7 +348,7 @@ func statMemory(dirfd int, path string, flags, what int) (st unix.Statx_t, err e
 	return st, os.NewSyscallError("statx", err)
 }
 
-// ask is what tree.ask does, without a memory.
+// ask is tree.ask without the memory of silent mounts.
 func (q question) ask(until time.Time) ([]byte, error) {
 	data, w, err := Pipe()
 	if err != nil {
@@ -374,7 +372,7 @@ func (q question) ask(until time.Time) ([]byte, error) {
 
 	s := NewScript()
 	s.Stdio(null, null, null)
-	s.Undumpable() // it has what the caller may read
+	s.Undumpable() // it has what only the caller may read
 	at, to, tell := uint64(int64(q.dirfd)), s.File(int(out)), s.File(int(told))
 	if q.dirfd != unix.AT_FDCWD {
 		at = uint64(s.File(q.dirfd))
@@ -406,11 +404,10 @@ func (q question) ask(until time.Time) ([]byte, error) {
 	return text, nil
 }
 
-// askFile appends what opens the file of a question and writes the answer to a
-// pipe.
+// askFile appends the calls that open the file of a question and write the answer to a pipe.
 func (s *Script) askFile(q question, at uint64, to int) {
 	fd := s.Space(8)
-	with := func(call func() Index) Index { // which has the descriptor as its first argument
+	with := func(call func() Index) Index { // a call with the descriptor as its first argument
 		load := s.own("load", ownLoad, uint64(fd), 0)
 		i := call()
 		s.Store(load, s.Arg(i, 0))
@@ -434,9 +431,9 @@ func (s *Script) askFile(q question, at uint64, to int) {
 	})
 	s.WriteAt(to, Addr(buf), statxSize)
 	end := s.label("end")
-	copied := func(get func() Index) Index { // into buf
+	copied := func(get func() Index) Index { // returns what is read into buf
 		i := with(get)
-		s.Ignore(i, unix.EISDIR, unix.EAGAIN, unix.EINVAL) // it is of another kind, as the status says
+		s.Ignore(i, unix.EISDIR, unix.EAGAIN, unix.EINVAL) // the file is of another kind, see its status
 		s.onError(i, end)
 		write := s.Call("write", unix.SYS_WRITE, uint64(to), buf, 0)
 		s.Store(i, s.Arg(write, 2))
@@ -452,7 +449,7 @@ func (s *Script) askFile(q question, at uint64, to int) {
 		s.onOther(copied(func() Index { return s.Call("getdents64", unix.SYS_GETDENTS64, 0, buf, size) }), loop)
 	case askText:
 		copied(func() Index { return s.Call("readlinkat", unix.SYS_READLINKAT, 0, empty, buf, size) })
-	case askAbove: // until nobody reads any more
+	case askAbove: // until the reader has closed the pipe
 		up := with(func() Index {
 			return s.Call("openat", unix.SYS_OPENAT, 0, uint64(s.String("..")), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		})
@@ -462,7 +459,7 @@ func (s *Script) askFile(q question, at uint64, to int) {
 	s.place(end)
 }
 
-// readUntil reads a pipe until its end, or until most bytes have come.
+// readUntil reads a pipe until its end, or up to most bytes.
 func readUntil(fd int, until time.Time, most int) (text []byte, err error) {
 	buf := make([]byte, 64<<10)
 	for len(text) < most {
@@ -487,13 +484,13 @@ func readUntil(fd int, until time.Time, most int) (text []byte, err error) {
 	return text, nil
 }
 
-// left are processes that were apart and have not ended. Nobody waits for them.
+// left are helper processes that have not ended. Nothing waits for them.
 var left struct {
 	sync.Mutex
 	pids []int
 }
 
-// leave takes note of a process that is done, or will never be.
+// leave notes a helper process that has answered, or never will.
 func leave(pid int) {
 	left.Lock()
 	left.pids = append(left.pids, pid)
@@ -501,7 +498,7 @@ func leave(pid int) {
 	reapLeft()
 }
 
-// reapLeft reaps who has ended.
+// reapLeft reaps those that have ended.
 func reapLeft() {
 	left.Lock()
 	defer left.Unlock()
@@ -520,11 +517,11 @@ func (e DirEntry) IsRegular() bool { return e.Type == TypeFile }
 // IsLink reports whether the name is known to be that of a symbolic link.
 func (e DirEntry) IsLink() bool { return e.Type == TypeLink }
 
-// maxListed bounds the names of a directory that are read apart, in bytes.
+// maxListed is the most bytes of names that a helper reads of a directory.
 const maxListed = 4 << 20
 
-// readDirents reads the names in the directory of fd, no less than most if there
-// are as many. The order is that of the file system.
+// readDirents reads the names in the directory of fd, at least most if there are as many, in
+// the order of the file system.
 func readDirents(fd, most int) (list []DirEntry, err error) {
 	buf := make([]byte, 8192)
 	for len(list) < most {
@@ -541,7 +538,7 @@ func readDirents(fd, most int) (list []DirEntry, err error) {
 	return list, nil
 }
 
-// parseDirents appends what getdents64(2) has written.
+// parseDirents appends the entries that getdents64(2) has written.
 func parseDirents(buf []byte, list []DirEntry) []DirEntry {
 	const lengthAt, typeAt, nameAt = 16, 18, 19
 	for len(buf) > nameAt {
@@ -564,14 +561,13 @@ func pathError(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errno, ok := errors.AsType[unix.Errno](err); ok { // the path is told already
+	if errno, ok := errors.AsType[unix.Errno](err); ok { // the path is in the error already
 		err = errno
 	}
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// StatPath says what the file at path is. A link at the end is itself what is
-// there, unless follow says so.
+// StatPath returns the status of the file at path, with follow also through a link at the end.
 func StatPath(path string, follow bool) (FileStat, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
 	if !follow {
@@ -631,7 +627,7 @@ func ReadDir(path string) ([]DirEntry, error) {
 	return list, pathError("open", path, err)
 }
 
-// RealPath returns path without any link in it. What it leads to must be there.
+// RealPath returns path without links. The file must exist.
 func RealPath(path string) (string, error) {
 	fd, err := OpenWay(path, true)
 	if err != nil {
@@ -641,16 +637,15 @@ func RealPath(path string) (string, error) {
 	return os.Readlink(FDPath(fd))
 }
 
-// Answers returns an error if what is at path cannot be looked at, or does not
-// answer. Who is told that it does may go there: later on it may be otherwise.
+// Answers returns an error if the file at path cannot be opened, or does not answer now. It may
+// stop answering later.
 func Answers(path string) error {
 	fd, err := OpenWay(path, true)
 	CloseAll(fd)
 	return err
 }
 
-// openPath is open for a path of the caller. A filter of system calls may know no
-// openat2(2).
+// openPath is open for a path of the caller. A seccomp filter may deny openat2(2).
 func (t *tree) openPath(path string, how unix.OpenHow) (int, error) {
 	if strings.HasPrefix(path, "/proc/sys/") || strings.HasPrefix(path, "/sys/") { // the kernel's own
 		return openat(unix.AT_FDCWD, path, int(how.Flags))

@@ -10,35 +10,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A script can come before this very program, in one process and one execve(2):
-// the process is started as a copy of our executable in a sealed memfd that
-// begins at the assembler function begin, which runs the script, with one thread
-// and nothing of Go yet, and then goes on where a program of Go begins.
+// A script can run before this program, in one process and one execve(2): a copy of our
+// executable, in a sealed memfd, starts at the assembler function begin. That runs the script,
+// with one thread and before the Go runtime, and then jumps to the entry of the Go program.
 //
-// So the program runs with credentials, and in namespaces, that no thread of Go
-// could take on. And its memory was made before it had them: to look into it, once
-// [Script.Undumpable], takes CAP_SYS_PTRACE in the caller's user namespace, as
-// in mm_struct.user_ns of the kernel. An execve(2) after a join would leave that
-// to whoever has it in the joined one.
+// So the program runs with credentials and in namespaces that no thread of Go could take. Its
+// memory was made before the join: after [Script.Undumpable], reading it takes CAP_SYS_PTRACE
+// in the caller's user namespace (mm_struct.user_ns in the kernel). After a join and an
+// execve(2), CAP_SYS_PTRACE in the joined user namespace would be enough.
 
 const (
-	becomeFD   = 3       // of the data and the calls, where begin expects them
+	becomeFD   = 3       // the descriptor of data and calls that begin reads
 	becomePart = 1 << 20 // bytes, the most of each
 )
 
 func begin() //nolint:unused // beginAddr points at it
 func beginAddr() uintptr
 
-// Become makes the script one that goes on as this program, at [Script.Return],
-// with these arguments and an empty environment. It comes before the first
-// [Script.File], and after [Script.Stdio].
+// Become makes the script continue as this program, at [Script.Return], with these arguments
+// and an empty environment. It is called before the first [Script.File] and after
+// [Script.Stdio].
 func (s *Script) Become(argv ...string) {
 	s.standard()
 	s.become, s.argv = true, argv
 	s.files = append(s.files, -1)
 }
 
-// Return appends what leaves the script: the process goes on as this program.
+// Return appends the end of the script: the process continues as this program.
 func (s *Script) Return() error {
 	entry, err := entryAddr()
 	if err != nil {
@@ -49,7 +47,7 @@ func (s *Script) Return() error {
 	return nil
 }
 
-// entryAddr returns where this program began, in its own memory.
+// entryAddr returns the address of the entry of this program.
 func entryAddr() (uintptr, error) {
 	aux, err := unix.Auxv()
 	if err != nil {
@@ -64,7 +62,7 @@ func entryAddr() (uintptr, error) {
 	return 0, errors.New("the auxiliary vector: it has no AT_ENTRY")
 }
 
-// script writes data and calls into a file, as begin wants to have them.
+// script writes data and calls into a file, in the form that begin reads.
 func (s *Script) script() (fd int, err error) {
 	calls, err := s.callBytes()
 	if err != nil {
@@ -84,7 +82,7 @@ func (s *Script) script() (fd int, err error) {
 	return fd, nil
 }
 
-// writeSelf writes a copy of our executable that begins at begin.
+// writeSelf writes a copy of our executable with begin as its entry.
 func writeSelf(to int) error {
 	exe, err := openat(unix.AT_FDCWD, "/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {

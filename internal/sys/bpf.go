@@ -21,8 +21,8 @@ type bpfInsn struct {
 	imm  int32
 }
 
-// A bpfReg is a register. Calls take r1 to r5, answer in r0 and lose all of
-// these; r6 to r9 stay; fp is the end of the stack.
+// A bpfReg is a register. Calls take r1 to r5, return in r0 and overwrite all of these; r6 to
+// r9 stay; fp is the end of the stack.
 type bpfReg uint8
 
 const (
@@ -45,18 +45,17 @@ const (
 	bpfSeqWrite        = 127 // Linux 5.8
 )
 
-// An assembler writes a program of an iterator. It knows the kernel's types, so
-// that a field is loaded by name; the first that is missing is its error.
+// An assembler writes the program of an iterator. It knows the kernel's types, so that fields
+// are loaded by name; the first missing one is its error.
 //
-// Pointers are followed in two ways. Where the verifier knows the type too, from
-// the parameters of the iterator on, a plain load will do: the kernel makes it
-// safe, whatever the pointer is by then. An address that it knows nothing about
-// is read by bpf_probe_read_kernel, which costs a call.
+// There are two ways to follow pointers. If the verifier knows the type too, starting from the
+// parameters of the iterator, a plain load is enough: the kernel makes it safe. Memory at any
+// other address is read by bpf_probe_read_kernel, which costs a call.
 //
-// The first is not always cheaper. For each load of a pointer from a struct that
-// it trusts, as it does a parameter of the iterator, Linux 6.2 to 6.18 search
-// all types by name, up to four times: as long as ten thousand probes take. From
-// what such a load gave it trusts nothing more, and there loads are for free.
+// The first way is not always cheaper. For each load of a pointer from a struct that the
+// verifier trusts, such as a parameter of the iterator, Linux 6.2 to 6.18 search all types by
+// name, up to four times: as long as ten thousand probes. The results of such loads are not
+// trusted, and loads from them cost nothing.
 type assembler struct {
 	btf  *btf
 	code []bpfInsn
@@ -101,8 +100,8 @@ func (a *assembler) target(typ uint32) uint32 {
 	return t
 }
 
-// arg loads the n-th parameter of the iterator, a pointer, whose context is in
-// ctx, and returns what it points to. If it is NULL, that is the end.
+// arg loads the n-th parameter of the iterator, a pointer, from the context ctx, and returns
+// the type that it points to. NULL ends the program.
 func (a *assembler) arg(dst, ctx bpfReg, fn uint32, n int) uint32 {
 	t, err := a.btf.parameter(fn, n)
 	if err != nil {
@@ -142,8 +141,7 @@ func (a *assembler) width(typ uint32) uint8 {
 	return 0
 }
 
-// copy loads a field of the struct that src points to by way of r0, and stores
-// it on the stack.
+// copy copies a field of the struct that src points to to the stack, through r0.
 func (a *assembler) copy(at int, src bpfReg, typ uint32, path string) {
 	t := a.load(r0, src, typ, path)
 	a.emit(unix.BPF_STX|unix.BPF_MEM|a.width(t), fp, r0, at, 0)
@@ -205,8 +203,8 @@ func (a *assembler) endUnless(r bpfReg, n int32) { a.jump(unix.BPF_JNE|unix.BPF_
 func (a *assembler) endIfSame(r, s bpfReg)       { a.jump(unix.BPF_JEQ|unix.BPF_X, r, s, 0) }
 func (a *assembler) jumpToEnd()                  { a.jump(unix.BPF_JA, 0, 0, 0) }
 
-// ifEqual jumps over what f writes unless a register is n, skipIf if it is, and
-// skipIfSame if it is the same as another.
+// ifEqual skips the code of f unless a register is n, skipIf if it is n, and skipIfSame if it
+// equals another register.
 func (a *assembler) ifEqual(r bpfReg, n int32, f func()) {
 	a.skip(f, unix.BPF_JMP|unix.BPF_JNE|unix.BPF_K, r, 0, n)
 }
@@ -219,12 +217,12 @@ func (a *assembler) skipIfSame(r, s bpfReg, f func()) {
 	a.skip(f, unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_X, r, s, 0)
 }
 
-// ifSame jumps over what f writes unless a register is the same as another.
+// ifSame skips the code of f unless a register equals another.
 func (a *assembler) ifSame(r, s bpfReg, f func()) {
 	a.skip(f, unix.BPF_JMP|unix.BPF_JNE|unix.BPF_X, r, s, 0)
 }
 
-// repeat has what f writes done n times, counted in a register.
+// repeat runs the code of f n times, counted in a register.
 func (a *assembler) repeat(r bpfReg, n int, f func()) {
 	a.set(r, 0)
 	top := len(a.code)
@@ -240,8 +238,8 @@ func (a *assembler) skip(f func(), op uint8, r, s bpfReg, n int32) {
 	a.code[from].off = int16(len(a.code) - from - 1)
 }
 
-// probe reads size bytes at the address that src plus off is, of anything, to
-// the stack, and zeroes if there is no such memory.
+// probe reads size bytes at the address src plus off to the stack, and zeroes if there is no
+// such memory.
 func (a *assembler) probe(at, size int, src bpfReg, off int) {
 	a.mov(r3, src)
 	a.add(r3, off)
@@ -260,8 +258,8 @@ func (a *assembler) peek4(dst bpfReg, at int) {
 	a.emit(unix.BPF_LDX|unix.BPF_MEM|unix.BPF_W, dst, fp, at, 0)
 }
 
-// read reads the pointer that is the field path of the struct at the address in
-// r into r, by way of 8 bytes of the stack, and returns its type.
+// read reads a pointer, the field path of the struct at the address in r, into r, through 8
+// bytes of the stack, and returns its type.
 func (a *assembler) read(r bpfReg, typ uint32, path string, tmp int) uint32 {
 	off, t := a.field(typ, path)
 	if a.err == nil && a.btf.size(t) != 8 {
@@ -272,7 +270,7 @@ func (a *assembler) read(r bpfReg, typ uint32, path string, tmp int) uint32 {
 	return t
 }
 
-// follow is read for a pointer to a known type, which it returns.
+// follow is read for a pointer to a known type, and returns that type.
 func (a *assembler) follow(r bpfReg, typ uint32, path string, tmp int) uint32 {
 	return a.target(a.read(r, typ, path, tmp))
 }
@@ -287,7 +285,7 @@ func (a *assembler) probeField(at int, r bpfReg, typ uint32, path string) {
 	a.probe(at, 4, r, off)
 }
 
-// seq loads what records are written to, for who reads the iterator.
+// seq loads the file that records are written to.
 func (a *assembler) seq(dst, ctx bpfReg, fn uint32) {
 	meta := a.arg(dst, ctx, fn, 0)
 	a.load(dst, dst, meta, "seq")
@@ -302,7 +300,7 @@ func (a *assembler) write(at, size int, seq bpfReg) {
 	a.emit(unix.BPF_JMP|unix.BPF_CALL, 0, 0, 0, bpfSeqWrite)
 }
 
-// end ends the program: the iterator goes on with the next object.
+// end ends the program: the iterator continues with the next object.
 func (a *assembler) end() ([]bpfInsn, error) {
 	for _, j := range a.ends {
 		a.code[j].off = int16(len(a.code) - j - 1)
@@ -320,18 +318,17 @@ func bpf(what string, cmd int, attr unsafe.Pointer, size uintptr) (int, error) {
 		case e == 0:
 			return int(fd), nil
 		case (e == unix.EINTR || e == unix.EAGAIN) && tries < 8:
-			continue // a signal came, as those of Go's runtime do
+			continue // interrupted by a signal, such as those of the Go runtime
 		}
 		return -1, os.NewSyscallError("bpf "+what, e)
 	}
 }
 
-// bpfLicense is what the programs say to be under: the helpers that they call
-// are for those of the GPL alone, and this is one way to be so.
+// bpfLicense is the declared license of the programs: the helpers that they call are for GPL
+// programs only, and this is a compatible one.
 const bpfLicense = "Dual BSD/GPL\x00"
 
-// loadIter loads a program for the iterator that the function with the given
-// BTF id stands for.
+// loadIter loads a program for the iterator of the function with the given BTF ID.
 func loadIter(code []bpfInsn, fn uint32) (int, error) {
 	license := []byte(bpfLicense)
 	attr := struct {
@@ -359,15 +356,15 @@ func loadIter(code []bpfInsn, fn uint32) (int, error) {
 	return bpf("BPF_PROG_LOAD", unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 }
 
-// bpfLog takes what the verifier says of a program, for tests.
+// bpfLog receives the log of the verifier, for tests.
 var bpfLog []byte
 
-// canIter reports whether the caller may load such programs, for nothing else
-// need be tried if not. The kernel checks that first of all.
+// canIter reports whether the caller may load such programs. The kernel checks that before
+// anything else.
 func canIter() error {
 	var a assembler
 	code, _ := a.end()
-	fd, err := loadIter(code, 0) // which is no function
+	fd, err := loadIter(code, 0) // 0 is no function
 	if err == nil {
 		unix.Close(fd)
 	}
@@ -377,10 +374,9 @@ func canIter() error {
 	return err
 }
 
-// readIter runs a program for each object that its iterator comes by, and calls
-// f with what it wrote, some records of the given size at a time. Nothing of it
-// is left when it returns. See Documentation/bpf/bpf_iterators.rst in the
-// kernel's source; Linux 5.8.
+// readIter runs a program for each object of its iterator, and calls f with what it wrote, some
+// records of the given size at a time. The program is unloaded at the end. See
+// Documentation/bpf/bpf_iterators.rst in the kernel's source; Linux 5.8.
 func readIter(code []bpfInsn, fn uint32, record int, f func(records []byte)) error {
 	prog, err := loadIter(code, fn)
 	if err != nil {
@@ -405,7 +401,7 @@ func readIter(code []bpfInsn, fn uint32, record int, f func(records []byte)) err
 	defer unix.Close(iter)
 	defer runtime.KeepAlive(code)
 
-	buf := make([]byte, 64<<10) // more than the kernel gives at once
+	buf := make([]byte, 64<<10) // more than the kernel returns at once
 	for have := 0; ; {
 		n, err := File(iter).Read(buf[have:])
 		switch {
@@ -414,7 +410,7 @@ func readIter(code []bpfInsn, fn uint32, record int, f func(records []byte)) err
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("read of an iterator: %w", io.ErrUnexpectedEOF)
 		case errors.Is(err, unix.EAGAIN):
-			continue // it went by very many objects without a record
+			continue // many objects had no record
 		case err != nil:
 			return os.NewSyscallError("read of an iterator", err)
 		}

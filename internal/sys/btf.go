@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A btf is the kernel's description of its own types, in the BPF Type Format:
-// where the fields of its structures are in the kernel that runs. Structures
-// differ between versions and configurations, so nothing here is known
-// beforehand but names.
+// A btf is the kernel's description of its own types, in the BPF Type Format: the offsets of
+// fields in the running kernel. Structures differ between versions and configurations, so only
+// names are known in advance.
 //
 // The format: Documentation/bpf/btf.rst in the kernel's source.
 type btf struct {
 	types   []byte
 	strings []byte
-	starts  []uint32 // where in types the type with an id is, by id; 0 is void
-	found   []uint32 // the ids of the roots
+	starts  []uint32 // offset in types of each type, by ID; 0 is void
+	found   []uint32 // the IDs of the roots
 }
 
 // The kinds of type, from include/uapi/linux/btf.h.
@@ -42,8 +41,8 @@ const (
 	btfEnum64   = 19
 )
 
-// btfExtra is how many bytes follow the head of a type of a kind: so many, and
-// so many more for each of its members. A kind that is not here ends at its head.
+// btfExtra is the number of bytes after the head of a type, by kind: fixed, and for each
+// member. A kind that is not here has none.
 var btfExtra = [32]struct{ fixed, each uint32 }{
 	btfInt:    {4, 0},
 	btfArray:  {12, 0},
@@ -64,15 +63,14 @@ const (
 
 var errBTF = errors.New("damaged or unknown BTF")
 
-// A btfRoot is a type to start from: all others are reached from it.
+// A btfRoot is a type to start from: all other types are reached from the roots.
 type btfRoot struct {
 	kind uint32
 	name string
 }
 
-// kernelBTF reads the types of the kernel and hands them to f. They are valid
-// during f alone. It takes about two milliseconds and no privilege; Linux 5.4
-// with CONFIG_DEBUG_INFO_BTF.
+// kernelBTF reads the types of the kernel and calls f with them. They are valid only during f.
+// It takes about two milliseconds and no privileges; Linux 5.4 with CONFIG_DEBUG_INFO_BTF.
 func kernelBTF(roots []btfRoot, f func(*btf) error) error {
 	const path = "/sys/kernel/btf/vmlinux"
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
@@ -88,7 +86,7 @@ func kernelBTF(roots []btfRoot, f func(*btf) error) error {
 	if st.Size <= 0 || st.Size > most {
 		return fmt.Errorf("%s: %w: %d bytes", path, errBTF, st.Size)
 	}
-	// Since Linux 6.16 it can be mapped, which spares a copy page by page.
+	// Since Linux 6.16 the file can be mapped, which saves a copy.
 	data, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)
 	if err == nil {
 		defer unix.Munmap(data)
@@ -155,7 +153,7 @@ func parseBTF(data []byte, roots []btfRoot) (*btf, error) {
 		b.starts = append(b.starts, uint32(at))
 		at += btfHead + int(btfExtra[kind].fixed+info&0xffff*btfExtra[kind].each)
 		if at > len(b.types) {
-			return nil, errBTF // and so all members are there
+			return nil, errBTF // so all members are complete
 		}
 	}
 	for i, id := range b.found {
@@ -166,9 +164,9 @@ func parseBTF(data []byte, roots []btfRoot) (*btf, error) {
 	return b, nil
 }
 
-// head returns the kind of the type id, the number of its members, its size or
-// the type that it refers to, whether its members have bit fields, and what
-// follows. The type 0, and one that is not there, is of kind 0.
+// head returns the kind of type id, the number of its members, its size or the type that it
+// refers to, whether its members can be bit fields, and the bytes after the head. Type 0 and a
+// missing type have kind 0.
 func (b *btf) head(id uint32) (kind, n, ref uint32, bitfields bool, rest []byte) {
 	if id == 0 || int(id) >= len(b.starts) {
 		return 0, 0, 0, false, nil
@@ -178,11 +176,11 @@ func (b *btf) head(id uint32) (kind, n, ref uint32, bitfields bool, rest []byte)
 	return info >> 24 & 31, info & 0xffff, binary.NativeEndian.Uint32(t[8:]), info>>31 != 0, t[btfHead:]
 }
 
-// btfDeep is how many names, qualifiers and unnamed members are gone through at
-// most: types that are damaged may refer to themselves.
+// btfDeep is the most names, qualifiers and unnamed members to follow: damaged types may refer
+// to themselves.
 const btfDeep = 16
 
-// bare returns the type that id is another name of, without qualifiers.
+// bare returns the type id without typedefs and qualifiers.
 func (b *btf) bare(id uint32) uint32 {
 	for range btfDeep {
 		switch kind, _, ref, _, _ := b.head(id); kind {
@@ -195,8 +193,7 @@ func (b *btf) bare(id uint32) uint32 {
 	return 0
 }
 
-// size returns the size of a type in bytes, or 0 for one that cannot be loaded
-// or is not complete.
+// size returns the size of a type in bytes, or 0 if it cannot be loaded or is incomplete.
 func (b *btf) size(id uint32) uint32 {
 	switch kind, _, ref, _, _ := b.head(b.bare(id)); kind {
 	case btfPtr:
@@ -207,7 +204,7 @@ func (b *btf) size(id uint32) uint32 {
 	return 0
 }
 
-// target returns the type that a pointer points to, or that an array is of.
+// target returns the type that a pointer points to, or the element type of an array.
 func (b *btf) target(id uint32) (uint32, error) {
 	switch kind, _, ref, _, rest := b.head(b.bare(id)); kind {
 	case btfPtr:
@@ -228,9 +225,9 @@ func (b *btf) parameter(fn uint32, n int) (uint32, error) {
 	return 0, fmt.Errorf("%w: no parameter %d", errBTF, n)
 }
 
-// member returns the offset in bytes and the type of a member of a struct or
-// union. The path may lead on into members of it: "ns.inum". Members of unnamed
-// members count as those of the whole.
+// member returns the offset in bytes and the type of a member of a struct or union. The path
+// may name members of members: "ns.inum". Members of unnamed members count as members of the
+// whole.
 func (b *btf) member(id uint32, path string) (off, typ uint32, err error) {
 	for name := range strings.SplitSeq(path, ".") {
 		budget := 4096
@@ -244,8 +241,8 @@ func (b *btf) member(id uint32, path string) (off, typ uint32, err error) {
 	return off, id, nil
 }
 
-// find returns the offset in bits and the type of one member, looking into
-// unnamed members up to so many deep, and at so many members in all.
+// find returns the offset in bits and the type of one member. It enters unnamed members up to
+// the depth deep, and reads at most budget members.
 func (b *btf) find(id uint32, name string, deep int, budget *int) (off, typ uint32, ok bool) {
 	kind, n, _, bitfields, rest := b.head(id)
 	if kind != btfStruct && kind != btfUnion || deep == 0 {

@@ -12,18 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Report is what a script told by its pipe.
+// A Report is a message of a script through its pipe.
 type Report struct {
 	// Started is the PID of a process that was started, or 0.
 	Started int
-	// Ready says that the process waits at a [Script.Wait].
+	// Ready: the process waits at a [Script.Wait].
 	Ready bool
-	// Stopped says that the child of a [Script.Init] or [Script.Keeper] was
-	// stopped.
+	// Stopped: the child of a [Script.Init] or [Script.Keeper] was stopped.
 	Stopped bool
-	// Over says that the child of a [Script.Keeper] has ended.
+	// Over: the child of a [Script.Keeper] has ended.
 	Over bool
-	// Failed and Err are the call that failed, if Err is not nil.
+	// Failed is the call that failed, and Err its error, if Err is not nil.
 	Failed Index
 	Err    error
 }
@@ -31,8 +30,7 @@ type Report struct {
 // ReadReport reads one report from fd. It is false at the end of the pipe, and
 // for a pipe with nothing in it that does not block.
 func ReadReport(fd int) (r Report, ok bool) {
-	// A record is written as a whole: who writes less is none of ours, and would
-	// have us wait.
+	// A script writes whole records: less is from another process, which could block us.
 	var b [recordSize]byte
 	if n, err := Read(fd, b[:]); err != nil || n != len(b) {
 		return r, false
@@ -48,7 +46,7 @@ func ReadReport(fd int) (r Report, ok bool) {
 	case overIndex:
 		r.Over = true
 	default:
-		if index > startedIndex || value >= 4096 { // no call of ours, or no errno
+		if index > startedIndex || value >= 4096 { // no index of a call, or no errno
 			return r, false
 		}
 		r.Failed, r.Err = Index(index), unix.Errno(value)
@@ -59,17 +57,17 @@ func ReadReport(fd int) (r Report, ok bool) {
 // SetNonblock makes reads from fd return at once.
 func SetNonblock(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) }
 
-// A Change is what became of a child.
+// A Change is a change of state of a child.
 type Change struct {
 	Stopped bool // by a signal; else it has ended
 	Signal  syscall.Signal
-	Status  int // with which it ended, if Signal is 0
+	Status  int // exit status, if Signal is 0
 }
 
-// WaitChange waits until a child of the caller stops or ends. One that has
-// ended is not reaped: its PID stays its own until [Reap].
+// WaitChange waits until a child of the caller stops or ends. A child that has ended is not
+// reaped: its PID is not used again before [Reap].
 func WaitChange(pid int) (Change, error) {
-	// struct siginfo of waitid(2) as the kernel lays it out on 64 bits.
+	// struct siginfo of waitid(2), as the kernel lays it out on 64 bits.
 	var info [128]byte
 	const cldExited, cldStopped, cldTrapped = 1, 5, 4
 	wait := func(options uintptr) error {
@@ -106,7 +104,7 @@ func IsChild(pid int) bool {
 	return errno == 0
 }
 
-// Reap lets the kernel forget a child that has ended.
+// Reap waits for a child that has ended.
 func Reap(pid int) error {
 	var ws unix.WaitStatus
 	return retry(func() error {
@@ -115,9 +113,8 @@ func Reap(pid int) error {
 	})
 }
 
-// ReapRunning is [Reap] of a child that is never to stop: if somebody stops it, it
-// is ended. Who may send it signals could else have the caller wait for ever, and
-// leave it behind.
+// ReapRunning is [Reap] for a child that must not stop: if it is stopped it is killed.
+// Otherwise a process that may signal it could block the caller for ever.
 func ReapRunning(pid int) error {
 	for {
 		var ws unix.WaitStatus
@@ -142,18 +139,17 @@ func Kill(pid int, signal syscall.Signal) error {
 	return nil
 }
 
-// CloneParent makes the child of a [Script.Fork] a sister: its parent is the
-// caller's.
+// CloneParent gives the child of a [Script.Fork] the parent of its caller.
 const CloneParent = unix.CLONE_PARENT
 
-// CloneFS is the flag of unshare(2) for root and working directory: a thread
-// that shares them cannot join a mount namespace.
+// CloneFS is the flag of unshare(2) for root and working directory. A thread that shares them
+// cannot join a mount namespace.
 const CloneFS = unix.CLONE_FS
 
 // StopSelf stops the calling process, and returns when it is continued.
 func StopSelf() {
-	// To the thread, since a signal to the process may be taken by another
-	// one, and this one would go on for a moment.
+	// The signal goes to this thread: another thread could take one to the process, and this
+	// one would run on for a moment.
 	_ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
 }
 
@@ -163,8 +159,8 @@ func WriteByte(fd int) error {
 	return os.NewSyscallError("write", err)
 }
 
-// HasStoppedChild reports whether the first child of a process is stopped by a
-// signal: the one it started before it took in any others.
+// HasStoppedChild reports whether the first child of a process, which it started itself, is
+// stopped by a signal.
 func HasStoppedChild(pid int) bool {
 	dir := "/proc/" + strconv.Itoa(pid)
 	text, err := os.ReadFile(dir + "/task/" + strconv.Itoa(pid) + "/children")

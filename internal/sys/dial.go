@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A SocketKind says what sort of socket to make.
+// A SocketKind is a kind of socket to make.
 type SocketKind struct {
 	IPv6, Unix bool // else IPv4
 	Datagrams  bool // else a stream
 }
 
-// NewSocket makes a socket that never makes its caller wait. It belongs to the
-// network namespace that the calling thread is in, and stays there.
+// NewSocket makes a non-blocking socket, in the network namespace of the calling thread, where
+// it stays.
 func NewSocket(kind SocketKind) (int, error) {
 	family, typ := kind.numbers()
 	fd, err := unix.Socket(family, typ, 0)
@@ -36,9 +36,9 @@ func (kind SocketKind) numbers() (family, typ int) {
 	return family, typ | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
 }
 
-// Connect begins to connect a socket to an address of 4 or 16 bytes, or the
-// address of a unix socket. With done false it is under way: the socket becomes
-// writable when it has come to an end, which [Connected] tells.
+// Connect begins to connect a socket to an address of 4 or 16 bytes, or the address of a unix
+// socket. If done is false it goes on: when the socket becomes writable, [Connected] returns
+// the result.
 func Connect(fd int, ip []byte, port uint16, scope uint32) (done bool, err error) {
 	var to unix.Sockaddr
 	if len(ip) == 4 {
@@ -49,8 +49,8 @@ func Connect(fd int, ip []byte, port uint16, scope uint32) (done bool, err error
 	return connect(fd, to)
 }
 
-// ConnectUnix is [Connect] for the socket at a path, or with an abstract name
-// that begins with "@". An [ErrBusy] is to be tried again.
+// ConnectUnix is [Connect] for the socket at a path, or with an abstract name that begins with
+// "@". After an [ErrBusy] try again.
 func ConnectUnix(fd int, path string) error {
 	_, err := connect(fd, &unix.SockaddrUnix{Name: path})
 	if errors.Is(err, unix.EAGAIN) {
@@ -59,19 +59,18 @@ func ConnectUnix(fd int, path string) error {
 	return err
 }
 
-// ErrBusy says that who listens has more to accept than he has room for.
+// ErrBusy reports that the queue of the listener is full.
 var ErrBusy = errors.New("its queue is full")
 
 func connect(fd int, to unix.Sockaddr) (done bool, err error) {
 	switch err = unix.Connect(fd, to); err {
-	case unix.EINPROGRESS, unix.EINTR: // which goes on all the same: connect(2)
+	case unix.EINPROGRESS, unix.EINTR: // the connection goes on: connect(2)
 		return false, nil
 	}
 	return err == nil, os.NewSyscallError("connect", err)
 }
 
-// Connected reports whether a connection that was begun has come about, or what
-// has gone wrong.
+// Connected reports whether a connection has been made, or why it failed.
 func Connected(fd int) (bool, error) {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
@@ -80,20 +79,19 @@ func Connected(fd int) (bool, error) {
 	if n != 0 {
 		return false, os.NewSyscallError("connect", unix.Errno(n))
 	}
-	_, err = unix.Getpeername(fd) // no error either while it is under way
+	_, err = unix.Getpeername(fd) // an error while it goes on
 	return err == nil, nil
 }
 
-// Ready reports whether fd can be read, or has come to its end, and does not
-// wait for it.
+// Ready reports whether fd can be read, or is at its end, without waiting.
 func Ready(fd int) bool {
 	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(p, 0)
 	return err == nil && n == 1
 }
 
-// IsTransient reports whether accept(2) failed for want of something that will
-// be there again: descriptors, memory, or because the connection is gone.
+// IsTransient reports whether accept(2) failed for a lack of descriptors or memory, or because
+// the connection is gone.
 func IsTransient(err error) bool {
 	for _, e := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED} {
 		if errors.Is(err, e) {
@@ -103,10 +101,10 @@ func IsTransient(err error) bool {
 	return false
 }
 
-// IsRefused reports whether err says that nobody listens.
+// IsRefused reports whether err is that nobody listens.
 func IsRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
-// MaxFiles returns how many descriptors the process may have.
+// MaxFiles returns the most descriptors that the process may have.
 func MaxFiles() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

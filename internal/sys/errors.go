@@ -7,16 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Gone reports whether err says that a process, or what stood in its directory
-// of procfs, is there no more. The kernel says ENOENT before a directory is
-// opened and ESRCH after.
+// Gone reports whether err is that a process, or a file in its directory of procfs, no longer
+// exists: ENOENT before the directory is opened, ESRCH after.
 func Gone(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist)
 }
 
-// ErrorOf returns an error that is also a kind, such as [fs.ErrPermission]. It
-// is for variables: package fmt takes its time when it is first used, which
-// would be when every program starts.
+// ErrorOf returns an error that wraps kind, such as [fs.ErrPermission]. It is for package
+// variables: the first use of package fmt takes time, at every start of the program.
 func ErrorOf(kind error, text string) error { return &errorOf{kind, text} }
 
 type errorOf struct {

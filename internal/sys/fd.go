@@ -1,12 +1,11 @@
 package sys
 
-// An FD owns a descriptor. It is closed once, by Close, whoever else calls that
-// again; or it is taken away, and is somebody else's to close. A number that is
-// closed twice is, the second time, that of what another thread has opened
-// meanwhile. -1 is none.
+// An FD owns a descriptor; -1 is none. Close closes it once, also if called again. After Take
+// another owner closes it. A second close of the same number could close what another thread
+// has opened meanwhile.
 type FD int
 
-// Take returns the number, for somebody else to own, and leaves none.
+// Take returns the number to a new owner, and leaves none.
 func (f *FD) Take() int {
 	n := int(*f)
 	*f = -1

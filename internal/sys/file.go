@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadRegular reads a file that somebody else wrote, up to most bytes. What is
-// not a regular file, such as a FIFO that would never end, is an error, and so
-// is a file that is longer.
+// ReadRegular reads a file of another user, up to most bytes. A longer file is an error, and so
+// is anything but a regular file, such as a FIFO, which may never end.
 func ReadRegular(path string, most int64) ([]byte, error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC}
 	t := ownTree()
@@ -43,12 +42,12 @@ func ReadRegular(path string, most int64) ([]byte, error) {
 	return text, nil
 }
 
-// A Place says where a file is: on which mount, of which file system.
+// A Place is the mount and the file system of a file.
 type Place struct {
 	Mount        uint64 // as in proc_pid_mountinfo(5), or 0 before Linux 5.8
 	Major, Minor uint32 // of the file system
 	Ino          uint64
-	IsBlock      bool   // it is a block device,
+	IsBlock      bool   // the file is a block device
 	DevMajor     uint32 // with this number
 	DevMinor     uint32
 }
@@ -63,11 +62,11 @@ func KindAt(path string) string {
 	return KindOf(st.Mode)
 }
 
-// Statx says where path is, by what the kernel has in memory: no server is
-// asked. It follows links.
+// Statx returns the place of path from what the kernel has in memory, without asking a server.
+// It follows links.
 func Statx(path string) (Place, error) {
 	at, name, flags := unix.AT_FDCWD, path, 0
-	if !strings.HasPrefix(path, "/proc/") { // a link there leads to what is open already
+	if !strings.HasPrefix(path, "/proc/") { // a link there leads to an open file
 		fd, err := OpenWay(path, true)
 		if err != nil {
 			return Place{}, pathError("statx", path, err)
@@ -86,17 +85,16 @@ func Statx(path string) (Place, error) {
 	return p, nil
 }
 
-// near are the types of file system that answer by themselves. A thread that waits
-// for another's dead server cannot be ended, and with it not the program.
+// near are the types of file system without a server.
 const near = " ext2 ext3 ext4 xfs btrfs bcachefs f2fs zfs jfs vfat exfat ntfs3 hfsplus udf iso9660 squashfs erofs overlay " +
 	"tmpfs ramfs rootfs devtmpfs devpts proc sysfs cgroup cgroup2 mqueue debugfs tracefs securityfs " +
 	"nsfs bpf configfs fusectl pstore hugetlbfs binfmt_misc efivarfs selinuxfs "
 
-// IsNear reports whether a file system of that type, as mountinfo has it, answers
-// whoever asks it, and does not wait for a server.
+// IsNear reports whether a file system of that type, as mountinfo has it, has no server to wait
+// for.
 func IsNear(fstype string) bool { return fstype != "" && strings.Contains(near, " "+fstype+" ") }
 
-// Inherit leaves a descriptor open to the programs that are executed.
+// Inherit leaves a descriptor open across execve(2).
 func Inherit(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	return os.NewSyscallError("fcntl", err)

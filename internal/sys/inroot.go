@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenInRoot opens what path leads to, O_PATH, as if root were the root
-// directory: no link leads out, whoever changes the way meanwhile, and none of
-// procfs is followed. Without follow a link at the end is itself what is opened.
-// See RESOLVE_IN_ROOT in openat2(2); Linux 5.6.
+// OpenInRoot opens path with O_PATH, as if root were the root directory: no link leads out of
+// it, even if directories change meanwhile, and magic links of procfs are not followed. Without
+// follow, a link at the end is opened itself. See RESOLVE_IN_ROOT in openat2(2); Linux 5.6.
 func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -20,8 +19,8 @@ func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 	if !follow {
 		how.Flags |= unix.O_NOFOLLOW
 	}
-	// EAGAIN: something on the way was renamed, so that ".." could not be
-	// trusted. Whoever never stops is not waited for.
+	// EAGAIN: a directory on the way was renamed, so that ".." was not safe. The number of
+	// tries is bounded.
 	for range 1000 {
 		err = retry(func() error {
 			fd, err = unix.Openat2(root, path, &how)
@@ -37,8 +36,8 @@ func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 	return fd, nil
 }
 
-// OpenInRootAnswering is [OpenInRoot] for what may be on a file system that does not
-// answer, which then is an [ErrNoAnswer].
+// OpenInRootAnswering is [OpenInRoot] for a file that may be on a file system that does not
+// answer: then the error is [ErrNoAnswer].
 func OpenInRootAnswering(root int, path string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -57,9 +56,8 @@ func OpenInRootAnswering(root int, path string) (int, error) {
 	return OpenInRoot(root, path, true)
 }
 
-// OpenWay opens what path leads to, O_PATH, for the caller as everything else
-// does. Without follow a link at the end is itself what is opened. What does not
-// answer is an [ErrNoAnswer].
+// OpenWay opens path with O_PATH. Without follow, a link at the end is opened itself. The error
+// is [ErrNoAnswer] if the file system does not answer.
 func OpenWay(path string, follow bool) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
 	if !follow {
@@ -68,9 +66,9 @@ func OpenWay(path string, follow bool) (int, error) {
 	return ownTree().openPathAnswering(path, how)
 }
 
-// IsMountPoint reports whether something is mounted on name in dirfd, in the
-// mount namespace that dirfd is of. The kernel lets who is in another one rename
-// it and unlink it, and takes the mount away. See RESOLVE_NO_XDEV in openat2(2).
+// IsMountPoint reports whether something is mounted on name in dirfd, in the mount namespace of
+// dirfd. The kernel lets a process in another mount namespace rename and unlink it, which
+// removes the mount. See RESOLVE_NO_XDEV in openat2(2).
 func IsMountPoint(dirfd int, name string) (bool, error) {
 	fd, err := openSame(dirfd, name, unix.O_PATH)
 	if errors.Is(err, unix.EXDEV) {
@@ -91,7 +89,7 @@ func OpenSameMount(dirfd int, name string) (int, error) {
 func openSame(dirfd int, name string, flags uint64) (fd int, err error) {
 	how := unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH}
 	if flags&unix.O_PATH != 0 {
-		how.Resolve &^= unix.RESOLVE_NO_SYMLINKS // a link is looked at
+		how.Resolve &^= unix.RESOLVE_NO_SYMLINKS // a link is opened itself
 	}
 	err = retry(func() error {
 		fd, err = unix.Openat2(dirfd, name, &how)
@@ -100,9 +98,8 @@ func openSame(dirfd int, name string, flags uint64) (fd int, err error) {
 	return fd, os.NewSyscallError("openat2", err)
 }
 
-// Reopen opens for reading the file that fd is open on by O_PATH: the very same,
-// whatever its name leads to by now. What is not a regular file or a directory
-// is not opened. It does not wait.
+// Reopen opens for reading the file of fd, an O_PATH descriptor, even if its name leads to
+// another file by now. Only a regular file or a directory is opened, without waiting.
 func Reopen(fd int) (*os.File, error) { return reopenFile(fd, unix.O_RDONLY) }
 
 // ReopenToWrite is [Reopen] for reading and writing.
@@ -123,8 +120,8 @@ func reopenFile(fd, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(n), "file"), nil
 }
 
-// CreateFile makes an empty file at name in dirfd, which must not exist, and
-// opens it for writing, and for reading back.
+// CreateFile makes an empty file at name in dirfd, which must not exist, and opens it for
+// reading and writing.
 func CreateFile(dirfd int, name string) (f *os.File, err error) {
 	var fd int
 	err = retry(func() error {
@@ -137,14 +134,14 @@ func CreateFile(dirfd int, name string) (f *os.File, err error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// RenameOver renames from to to in dirfd, in the place of what has that name.
+// RenameOver renames from to to in dirfd, and replaces a file of that name.
 func RenameOver(dirfd int, from, to string) error {
 	return os.NewSyscallError("renameat", retry(func() error { return unix.Renameat(dirfd, from, dirfd, to) }))
 }
 
-// RenameTo moves a name from one directory to another: in the place of what has
-// it there, or if it is to be new only if nothing has. On a file system that
-// cannot promise that, it is looked for before.
+// RenameTo moves a name from one directory to another, and replaces a file of that name there,
+// or with isNew fails if there is one. On a file system without RENAME_NOREPLACE it is checked
+// before.
 func RenameTo(fromDir int, from string, toDir int, to string, isNew bool) error {
 	if !isNew {
 		return change("renameat", func() error { return unix.Renameat(fromDir, from, toDir, to) })
@@ -159,9 +156,9 @@ func RenameTo(fromDir int, from string, toDir int, to string, isNew bool) error 
 	return RenameTo(fromDir, from, toDir, to, false)
 }
 
-// OpenPrivateDir opens the directory name in dirfd, which the caller has just
-// made: if it is its own, and nobody else's to look into. Whoever may write to
-// dirfd can have put another in its place.
+// OpenPrivateDir opens the directory name in dirfd, which the caller has just made, if it
+// belongs to the caller and no other user may enter it. A user who may write to dirfd can have
+// replaced it.
 func OpenPrivateDir(dirfd int, name string) (int, error) {
 	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
@@ -178,7 +175,7 @@ func OpenPrivateDir(dirfd int, name string) (int, error) {
 	return fd, nil
 }
 
-// RegularID returns the device and inode of the regular file that fd is.
+// RegularID returns the device and inode of the regular file of fd.
 func RegularID(fd int) (id FileID, regular bool) {
 	st, err := StatFD(fd)
 	if err != nil || !st.IsRegular() {
@@ -187,9 +184,8 @@ func RegularID(fd int) (id FileID, regular bool) {
 	return st.FileID, true
 }
 
-// Reserve has the file system keep room for a file of size bytes, if it can say:
-// what a disk that is full has no room for is an error before anything is
-// written. See fallocate(2).
+// Reserve reserves room for a file of size bytes, if the file system can do so: a full disk is
+// an error before anything is written. See fallocate(2).
 func Reserve(fd int, size int64) error {
 	err := retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
 	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
@@ -198,7 +194,7 @@ func Reserve(fd int, size int64) error {
 	return os.NewSyscallError("fallocate", err)
 }
 
-// MemoryFile returns a file that is in memory and has no name.
+// MemoryFile returns a file in memory without a name.
 func MemoryFile() (*os.File, error) {
 	fd, err := unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -207,24 +203,24 @@ func MemoryFile() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "memory"), nil
 }
 
-// HardLink gives the file from in fromDir, which is not followed, another name.
+// HardLink gives the file from in fromDir another name. A symbolic link is not followed.
 func HardLink(fromDir int, from string, dirfd int, name string) error {
 	return os.NewSyscallError("linkat", retry(func() error { return unix.Linkat(fromDir, from, dirfd, name, 0) }))
 }
 
-// Chown sets whose the file of fd is.
+// Chown sets user and group of the file of fd.
 func Chown(fd int, uid, gid uint32) error {
 	return os.NewSyscallError("fchown", retry(func() error { return unix.Fchown(fd, int(uid), int(gid)) }))
 }
 
-// ChownLink sets whose name in dirfd is, which is not followed.
+// ChownLink sets user and group of name in dirfd. A symbolic link is not followed.
 func ChownLink(dirfd int, name string, uid, gid uint32) error {
 	return os.NewSyscallError("fchownat", retry(func() error {
 		return unix.Fchownat(dirfd, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
 	}))
 }
 
-// SetLinkTime sets when name in dirfd, which is not followed, was changed.
+// SetLinkTime sets the modification time of name in dirfd. A symbolic link is not followed.
 func SetLinkTime(dirfd int, name string, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
 	return os.NewSyscallError("utimensat", retry(func() error {
@@ -232,9 +228,8 @@ func SetLinkTime(dirfd int, name string, t time.Time) error {
 	}))
 }
 
-// NextData returns where in a file, from offset on, there is data again, and
-// where it ends. It is false if there is only a hole. What a file system cannot
-// tell is data.
+// NextData returns the start and end of the next data in a file from offset on. It is false if
+// there is only a hole. A file system that does not report holes has only data.
 func NextData(fd int, offset, size int64) (from, to int64, ok bool) {
 	from, err := unix.Seek(fd, offset, unix.SEEK_DATA)
 	switch {
@@ -250,8 +245,7 @@ func NextData(fd int, offset, size int64) (from, to int64, ok bool) {
 	return from, to, true
 }
 
-// kernelFiles are file systems that hold no files but what the kernel has to
-// say.
+// kernelFiles are file systems whose files the kernel generates.
 var kernelFiles = map[int64]string{
 	unix.PROC_SUPER_MAGIC:    "proc",
 	unix.SYSFS_MAGIC:         "sysfs",
@@ -271,8 +265,8 @@ var kernelFiles = map[int64]string{
 	0x19800202:               "mqueue",
 }
 
-// KernelFiles returns the name of the file system that fd is on if that is one
-// without real files, such as proc, and else "".
+// KernelFiles returns the name of the file system of fd if the kernel generates its files, such
+// as proc, and else "".
 func KernelFiles(fd int) string {
 	kind, err := filesystemOf(fd)
 	if err != nil {
@@ -281,8 +275,8 @@ func KernelFiles(fd int) string {
 	return kernelFiles[kind]
 }
 
-// IsFull reports whether err says that no more can be written to a file system:
-// it is full, a quota is used up, or it is read-only.
+// IsFull reports whether err is that nothing more can be written to a file system: it is full,
+// a quota is used up, or it is read-only.
 func IsFull(err error) bool {
 	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EFBIG} {
 		if errors.Is(err, e) {
@@ -292,10 +286,10 @@ func IsFull(err error) bool {
 	return false
 }
 
-// IsReadOnly reports whether err says that a file system is read-only.
+// IsReadOnly reports whether err is that a file system is read-only.
 func IsReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
 
-// KindOf names the kind of file that a mode of stat(2) has: "a FIFO".
+// KindOf returns the kind of file in a mode of stat(2): "a FIFO".
 func KindOf(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:

@@ -13,14 +13,14 @@ import (
 // A Join is a namespace to join, by its descriptor and its CLONE_NEW* flag.
 type Join struct{ FD, Flag int }
 
-// ReadJoined returns the files of the proc file system proc, by their paths from
-// its root, as who has joined some namespaces, in this order, reads them. Up to
-// most bytes of each are read. A file that could not be opened or read is nil.
+// ReadJoined reads files of the proc file system proc, by their paths from its root, after
+// joining some namespaces in this order. Up to most bytes of each are read. A file that could
+// not be opened or read is nil.
 //
-// Namespaces that a thread can join are read on a thread that is thrown away
-// ([OnThread]). For user, PID and time namespaces, which no process with several
-// threads can join, it is a child that has one and in which nothing runs but
-// the stub of [Script]: it shows nothing of the caller to whom it may meet.
+// A thread that ends afterwards joins the namespaces ([OnThread]). User, PID and time
+// namespaces, which a process with several threads cannot join, are joined by a child with one
+// thread in which only the stub of [Script] runs, so that processes there see nothing of the
+// caller.
 func ReadJoined(proc ProcDir, joins []Join, paths []string, most int) ([][]byte, error) {
 	for _, j := range joins {
 		if j.Flag&(unix.CLONE_NEWUSER|unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
@@ -48,8 +48,8 @@ func ReadJoined(proc ProcDir, joins []Join, paths []string, most int) ([][]byte,
 func joinAll(joins []Join) error {
 	for _, j := range joins {
 		if j.Flag == unix.CLONE_NEWNS {
-			// setns(2) refuses a mount namespace to a thread that shares root and
-			// working directory with others.
+			// setns(2) refuses mount namespaces to a thread that shares root and working
+			// directory with others.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return os.NewSyscallError("unshare", err)
 			}
@@ -61,8 +61,8 @@ func joinAll(joins []Join) error {
 	return nil
 }
 
-// readInChild is ReadJoined in a process of its own. It copies the files into a
-// memfd, each ended by a zero byte, which none of them has: they are text.
+// readInChild is ReadJoined in a process of its own. It copies the files into a memfd, each
+// followed by a zero byte: they are text and contain none.
 func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, error) {
 	out, err := unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -84,7 +84,7 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 
 	s := NewScript()
 	s.Stdio(null, null, null)
-	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
+	s.Undumpable() // processes in a joined namespace could trace this one
 	from, to, tell := s.File(proc), s.File(out), s.File(int(told))
 	for _, j := range joins {
 		s.Setns(s.File(j.FD), j.Flag)
@@ -131,8 +131,8 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 	return texts[:len(paths)], nil
 }
 
-// copyFile appends what copies a file to the descriptor to, and a zero byte in
-// any case. buf is where there are size bytes.
+// copyFile appends the calls that copy a file to the descriptor to, and in any case a zero
+// byte. buf has size bytes.
 func (s *Script) copyFile(dir int, path string, to int, buf, size uint64) {
 	end := s.label("end of file")
 	open := s.Call("openat", unix.SYS_OPENAT, uint64(dir), uint64(s.String(path)), unix.O_RDONLY|unix.O_CLOEXEC, 0)

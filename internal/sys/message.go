@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MostMessage is how long a message of [SendMessage] may be, in bytes.
+// MostMessage is the most bytes of a message of [SendMessage].
 const MostMessage = 64 << 10
 
-// maxFDs is how many descriptors come with a message.
+// maxFDs is the most descriptors in a message.
 const maxFDs = 4
 
 // MessagePair returns the two ends of a connection of messages, SOCK_SEQPACKET
@@ -19,8 +19,8 @@ func MessagePair() (a, b int, err error) {
 	return pair[0], pair[1], os.NewSyscallError("socketpair", err)
 }
 
-// SendMessage sends a message, and descriptors with it. [ErrAgain] says that
-// there is no room right now.
+// SendMessage sends a message with descriptors. The error is [ErrAgain] if there is no room
+// right now.
 func SendMessage(fd int, b []byte, fds ...int) error {
 	var rights []byte
 	if len(fds) > 0 {
@@ -33,10 +33,9 @@ func SendMessage(fd int, b []byte, fds ...int) error {
 	return os.NewSyscallError("sendmsg", err)
 }
 
-// ReceiveMessage receives a message into b, which has room for [MostMessage],
-// and the descriptors that came with it, close-on-exec. At the end n is 0.
-// [ErrAgain] says that there is none yet. A message that was cut off is an
-// error.
+// ReceiveMessage receives a message into b, which has room for [MostMessage], and its
+// descriptors, close-on-exec. At the end n is 0. The error is [ErrAgain] if there is none yet.
+// A message that was cut off is an error.
 func ReceiveMessage(fd int, b []byte) (n int, fds []int, err error) {
 	control := make([]byte, unix.CmsgSpace(4*maxFDs))
 	var length, flags int

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fault, if set, is asked before every call in this file that changes the
-// system. Tests set it, to be killed or refused at each step in turn.
+// Fault, if set, is called before every call in this file that changes the system. Tests set it
+// to fail, or to kill the process, at each step in turn.
 var Fault func(call string) error
 
-// change makes a call that changes the system, and names it in its error.
+// change makes a call that changes the system. The error names it.
 func change(call string, f func() error) error {
 	if Fault != nil {
 		if err := Fault(call); err != nil {
@@ -25,10 +25,10 @@ func change(call string, f func() error) error {
 	return os.NewSyscallError(call, retry(f))
 }
 
-// OpenDir opens the directory at path, with no symbolic link anywhere in it:
-// by RESOLVE_NO_SYMLINKS of openat2(2) (Linux 5.6), or component by component
-// where a filter of system calls refuses that one. One with a server is an
-// [ErrServer] or [ErrNoAnswer]: whoever used it would wait for that.
+// OpenDir opens the directory at path, with no symbolic link anywhere in it: by
+// RESOLVE_NO_SYMLINKS of openat2(2) (Linux 5.6), or component by component where a filter of
+// system calls refuses that one. A directory with a server is an [ErrServer] or [ErrNoAnswer]:
+// its use could block for ever.
 func OpenDir(path string) (fd int, err error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err = ownTree().open(unix.AT_FDCWD, path, unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
@@ -55,7 +55,7 @@ func walkDir(path string, flags int) (int, error) {
 		parent := fd
 		fd, err = openat(parent, name, flags)
 		if errors.Is(err, unix.ENOTDIR) {
-			// O_DIRECTORY comes before O_NOFOLLOW: tell links from files.
+			// O_DIRECTORY is checked before O_NOFOLLOW: distinguish links from files.
 			if st, e := StatAt(parent, name); e == nil && st.IsLink() {
 				err = os.NewSyscallError("openat", unix.ELOOP)
 			}
@@ -65,8 +65,8 @@ func walkDir(path string, flags int) (int, error) {
 	return fd, err
 }
 
-// OpenAt opens name in the directory dirfd, not following a symbolic link. With
-// path set it is opened by O_PATH: it can be looked at, and nothing happens.
+// OpenAt opens name in the directory dirfd, without following a symbolic link. With path it is
+// opened with O_PATH, which has no side effects.
 func OpenAt(dirfd int, name string, path bool) (int, error) {
 	flags := unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	if path {
@@ -75,29 +75,29 @@ func OpenAt(dirfd int, name string, path bool) (int, error) {
 	return openat(dirfd, name, flags)
 }
 
-// OpenNamespaceAt opens the namespace that is mounted at name in the directory
-// dirfd. Unlike [OpenNamespace] it does not follow a symbolic link. A file that
-// nothing is mounted on is an [ErrNotNamespace].
+// OpenNamespaceAt opens the namespace that is mounted on name in the directory dirfd. Unlike
+// [OpenNamespace] it does not follow a symbolic link. The error is [ErrNotNamespace] for any
+// other file.
 func OpenNamespaceAt(dirfd int, name string) (int, error) {
 	return openNamespace(dirfd, name, unix.O_NOFOLLOW)
 }
 
-// A FileStat is what a file is.
+// A FileStat is the status of a file.
 type FileStat struct {
 	FileID
 	UID, GID uint32
 	Mode     uint32 // type and permissions, as in stat(2)
 	Links    uint64
 	Size     int64
-	Changed  time.Time // of the content
+	Changed  time.Time // modification time
 }
 
-// RegularStat is what a regular file with these permissions is.
+// RegularStat is the status of a regular file with these permissions.
 func RegularStat(perm uint32, id FileID) FileStat {
 	return FileStat{FileID: id, Mode: unix.S_IFREG | perm&0o7777, Links: 1}
 }
 
-// DirStat is what a directory with these permissions is, of user and group 0.
+// DirStat is the status of a directory with these permissions, of user and group 0.
 func DirStat(perm uint32) FileStat { return FileStat{Mode: unix.S_IFDIR | perm&0o7777} }
 
 // IsDir reports whether the file is a directory.
@@ -112,7 +112,7 @@ func (s FileStat) IsLink() bool { return s.Mode&unix.S_IFMT == unix.S_IFLNK }
 // Perm returns the permission bits, with set-ID and sticky bits.
 func (s FileStat) Perm() uint32 { return s.Mode & 0o7777 }
 
-// StatFD returns what the file of fd is.
+// StatFD returns the status of the file of fd.
 func StatFD(fd int) (FileStat, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
@@ -121,8 +121,7 @@ func StatFD(fd int) (FileStat, error) {
 	return fileStat(&st), nil
 }
 
-// StatAt returns what the file at name in the directory dirfd is, a symbolic
-// link being one.
+// StatAt returns the status of name in the directory dirfd, without following a symbolic link.
 func StatAt(dirfd int, name string) (FileStat, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
@@ -147,9 +146,9 @@ func ReadlinkAt(dirfd int, name string) (string, error) {
 	return string(buf[:max(n, 0)]), os.NewSyscallError("readlinkat", err)
 }
 
-// MountID returns the identifier of the mount that fd was opened through, for
-// as long as the mount lives: 64 bits that are not used again where the kernel
-// has them (STATX_MNT_ID_UNIQUE, Linux 6.8), else those of mountinfo (5.8).
+// MountID returns the identifier of the mount that fd was opened through. It has 64 bits and is
+// not used again if the kernel has such (STATX_MNT_ID_UNIQUE, Linux 6.8), and else is that of
+// mountinfo (5.8), which may be.
 func MountID(fd int) (uint64, error) {
 	var st unix.Statx_t
 	err := retry(func() error {
@@ -161,8 +160,8 @@ func MountID(fd int) (uint64, error) {
 	return st.Mnt_id, os.NewSyscallError("statx", err)
 }
 
-// MountInfoID returns the identifier that proc_pid_mountinfo(5) has for the mount
-// that fd was opened through (Linux 5.8).
+// MountInfoID returns the identifier in proc_pid_mountinfo(5) of the mount that fd was opened
+// through (Linux 5.8).
 func MountInfoID(fd int) (uint64, error) {
 	var st unix.Statx_t
 	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) })
@@ -172,8 +171,8 @@ func MountInfoID(fd int) (uint64, error) {
 	return st.Mnt_id, os.NewSyscallError("statx", err)
 }
 
-// TryLock takes the lock of flock(2) on fd, until fd is closed. It reports
-// false, at once, if somebody else has it.
+// TryLock takes the lock of flock(2) on fd, until fd is closed. It returns false at once if
+// another process has it.
 func TryLock(fd int) (bool, error) {
 	err := retry(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if err == unix.EWOULDBLOCK {
@@ -187,15 +186,14 @@ func Mkdir(dirfd int, name string, perm uint32) error {
 	return change("mkdirat", func() error { return unix.Mkdirat(dirfd, name, perm) })
 }
 
-// Chmod sets the permissions of the file of fd, the umask being no matter.
+// Chmod sets the permissions of the file of fd, without the umask.
 func Chmod(fd int, perm uint32) error {
 	return change("fchmod", func() error { return unix.Fchmod(fd, perm) })
 }
 
-// ChmodDirAt sets the permissions of the directory name in dirfd, which must be
-// neither a link nor on another mount. The directory itself is changed and not its
-// name, as fchmodat(2) would follow a link that has it by then; fchmodat2(2) is
-// there since Linux 6.6.
+// ChmodDirAt sets the permissions of the directory name in dirfd, which must be neither a link
+// nor on another mount. It goes through a descriptor, since fchmodat(2) would follow a link
+// that has replaced the directory; fchmodat2(2) came with Linux 6.6.
 func ChmodDirAt(dirfd int, name string, perm uint32) error {
 	fd, err := openSame(dirfd, name, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -215,8 +213,7 @@ func Create(dirfd int, name string, perm uint32) (fd int, err error) {
 	return fd, err
 }
 
-// OpenLockFile opens the file name in dirfd for [TryLock], and makes it if need
-// be.
+// OpenLockFile opens the file name in dirfd for [TryLock], and makes it if it does not exist.
 func OpenLockFile(dirfd int, name string) (fd int, err error) {
 	err = change("openat", func() error {
 		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
@@ -252,7 +249,7 @@ func Rmdir(dirfd int, name string) error {
 	return change("unlinkat", func() error { return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR) })
 }
 
-// SetTime sets when the content of the file of fd changed.
+// SetTime sets the modification time of the file of fd.
 func SetTime(fd int, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
 	return change("utimensat", func() error {
@@ -260,12 +257,12 @@ func SetTime(fd int, t time.Time) error {
 	})
 }
 
-// BindNamespace mounts the namespace of fd on the file of target, by
-// open_tree(2) and move_mount(2) (Linux 5.2): no path is walked.
+// BindNamespace mounts the namespace of fd on the file of target, by open_tree(2) and
+// move_mount(2) (Linux 5.2), without looking up a path.
 //
-// The kernel refuses, by EINVAL, to mount a mount namespace inside itself or
-// inside one that is younger, since they could keep each other alive for ever,
-// and on a mount that is shared: see [ErrMountLoop].
+// The kernel refuses with EINVAL to mount a mount namespace inside itself, inside a younger
+// one, since they could keep each other alive for ever, or on a shared mount: see
+// [ErrMountLoop].
 func BindNamespace(fd, target int) error {
 	var tree int
 	err := change("open_tree", func() (err error) {
@@ -284,26 +281,25 @@ func BindNamespace(fd, target int) error {
 	return err
 }
 
-// ErrMountLoop says that a mount namespace cannot be mounted there.
+// ErrMountLoop reports that a mount namespace cannot be mounted there.
 var ErrMountLoop = errors.New("a mount namespace can be pinned only inside an older one, and on a mount that is not shared")
 
-// mountLoop is an ErrMountLoop that keeps the kernel's error to itself.
+// mountLoop is an ErrMountLoop that hides the kernel's error.
 type mountLoop struct{ err error }
 
 func (mountLoop) Error() string     { return ErrMountLoop.Error() }
 func (e mountLoop) Unwrap() []error { return []error{ErrMountLoop, e.err} }
 
-// Unmount detaches the mount at name in dirfd, which must not be a symbolic
-// link. It is gone at once, and its file system as soon as nobody uses it.
+// Unmount detaches the mount at name in dirfd, which must not be a symbolic link. The mount is
+// gone at once, and its file system when it is no longer used.
 func Unmount(dirfd int, name string) error {
 	return change("umount2", func() error {
 		return unix.Unmount(FDPath(dirfd)+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	})
 }
 
-// MountTmpfs mounts an empty tmpfs on the directory of dirfd, with permissions
-// perm, and returns a descriptor of its root. The source is what mountinfo
-// shows of it.
+// MountTmpfs mounts an empty tmpfs on the directory of dirfd, with permissions perm, and
+// returns a descriptor of its root. source is its source in mountinfo.
 func MountTmpfs(dirfd int, source, perm string) (root int, err error) {
 	root, err = NewFilesystem("tmpfs", NoDevices|NoExec, Option{"source", source}, Option{"mode", perm})
 	if err != nil {
@@ -316,17 +312,16 @@ func MountTmpfs(dirfd int, source, perm string) (root int, err error) {
 	return root, nil
 }
 
-// A Propagation says where mounts and unmounts under a mount are repeated. See
-// mount_namespaces(7).
+// A Propagation is a propagation type of mounts. See mount_namespaces(7).
 type Propagation uintptr
 
-// The propagations.
+// The propagation types.
 const (
 	Private    Propagation = unix.MS_PRIVATE
 	Shared     Propagation = unix.MS_SHARED
 	Slave      Propagation = unix.MS_SLAVE
 	Unbindable Propagation = unix.MS_UNBINDABLE
-	// Recursive is added to one of the others, for all mounts below too.
+	// Recursive is added to one of the others, for all mounts below.
 	Recursive Propagation = unix.MS_REC
 )
 
@@ -340,9 +335,8 @@ func BindSelf(fd int) error {
 	return change("mount", func() error { return unix.Mount(FDPath(fd), FDPath(fd), "", unix.MS_BIND|unix.MS_REC, "") })
 }
 
-// Uncover returns a descriptor of the same directory without what is mounted
-// below it, so that the files under mounts can be looked at. It needs
-// CAP_SYS_ADMIN, and changes nothing that anybody sees.
+// Uncover returns a descriptor of the same directory without the mounts below it, to see the
+// files under them. It needs CAP_SYS_ADMIN, and changes nothing that others see.
 func Uncover(fd int) (int, error) {
 	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -354,12 +348,11 @@ func Uncover(fd int) (int, error) {
 // FDPath returns a path of the file of fd, for this process.
 func FDPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// IsNotMountPoint reports whether an error of [SetPropagation] says that the
-// directory is not the root of a mount.
+// IsNotMountPoint reports whether an error of [SetPropagation] is that the directory is not the
+// root of a mount.
 func IsNotMountPoint(err error) bool { return errors.Is(err, unix.EINVAL) }
 
-// IsLoop reports whether an error of [OpenDir] or [OpenAt] says that there is a
-// symbolic link.
+// IsLoop reports whether an error of [OpenDir] or [OpenAt] is about a symbolic link.
 func IsLoop(err error) bool { return errors.Is(err, unix.ELOOP) }
 
 // IsTmpfs reports whether fd is on a tmpfs.

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctls of mount namespaces, and what they fill in; Linux 6.12.
+// ioctls of mount namespaces, and their result; Linux 6.12.
 const (
 	NS_MNT_GET_INFO = 0x8010b70a
 	NS_MNT_GET_NEXT = 0x8010b70b
@@ -21,7 +21,7 @@ const (
 // A MountInfo is struct mnt_ns_info of include/uapi/linux/nsfs.h.
 type MountInfo struct {
 	size   uint32
-	Mounts uint32 // how many there are
+	Mounts uint32 // the number of mounts
 	ID     uint64 // of the mount namespace, for [NamespaceMounts]
 }
 
@@ -34,20 +34,18 @@ func mountIoctl(fd int, req uintptr, name string) (info MountInfo, r int, err er
 	return info, int(n), nil
 }
 
-// MountInfoOf returns what the kernel says of the mount namespace of fd. See
-// NS_MNT_GET_INFO in ioctl_nsfs(2); Linux 6.12. Older kernels answer
-// [errors.ErrUnsupported].
+// MountInfoOf returns identifier and size of the mount namespace of fd. See NS_MNT_GET_INFO in
+// ioctl_nsfs(2); Linux 6.12. On older kernels the error is [errors.ErrUnsupported].
 func MountInfoOf(fd int) (MountInfo, error) {
 	info, _, err := mountIoctl(fd, NS_MNT_GET_INFO, "NS_MNT_GET_INFO")
 	return info, err
 }
 
-// NextMountNamespace opens the mount namespace that comes behind that of fd in
-// the kernel's order, or before it. See NS_MNT_GET_NEXT and NS_MNT_GET_PREV in
-// ioctl_nsfs(2); Linux 6.12. Older kernels answer [errors.ErrUnsupported]; the
-// last one answers [io/fs.ErrNotExist]. It takes CAP_SYS_ADMIN in the initial
-// user and PID namespaces; kernels of before 2026 pass over those in whose owner
-// the caller has it not.
+// NextMountNamespace opens the mount namespace after that of fd in the kernel's order, or the
+// one before. See NS_MNT_GET_NEXT and NS_MNT_GET_PREV in ioctl_nsfs(2); Linux 6.12. On older
+// kernels the error is [errors.ErrUnsupported], after the last one [io/fs.ErrNotExist]. It
+// takes CAP_SYS_ADMIN in the initial user and PID namespaces; kernels before 2026 skip
+// namespaces in whose owner the caller does not have it.
 func NextMountNamespace(fd int, before bool) (int, MountInfo, error) {
 	req, name := uintptr(NS_MNT_GET_NEXT), "NS_MNT_GET_NEXT"
 	if before {
@@ -66,8 +64,8 @@ type mntIDReq struct {
 	nsID  uint64
 }
 
-// Of include/uapi/linux/mount.h: the mask of statmount(2), the mount that all
-// others are below, and where the fields of struct statmount are.
+// From include/uapi/linux/mount.h: the mask of statmount(2), the mount that all others are
+// below, and the offsets of fields in struct statmount.
 const (
 	statmountSB    = 0x1
 	statmountRoot  = 0x8
@@ -80,12 +78,11 @@ const (
 	statmountTextAt  = 512
 )
 
-// NamespaceMounts calls f for each namespace that is mounted in the mount
-// namespace with that identifier: with the text that stands for it, such as
-// "net:[4026532281]", and the mount point as seen from the root. Nobody joins
-// the mount namespace for it. See listmount(2) and statmount(2); Linux 6.11.
-// Older kernels answer [errors.ErrUnsupported]. It takes CAP_SYS_ADMIN in the
-// user namespace that owns the mount namespace.
+// NamespaceMounts calls f for each namespace that is mounted in the mount namespace with that
+// identifier, with its text, such as "net:[4026532281]", and the mount point as seen from the
+// root. It does not join the mount namespace. See listmount(2) and statmount(2); Linux 6.11. On
+// older kernels the error is [errors.ErrUnsupported]. It takes CAP_SYS_ADMIN in the user
+// namespace that owns the mount namespace.
 func NamespaceMounts(mntns uint64, f func(root, point string)) error {
 	req := mntIDReq{mntID: allMounts, nsID: mntns}
 	req.size = uint32(unsafe.Sizeof(req))
@@ -128,7 +125,7 @@ func NamespaceMounts(mntns uint64, f func(root, point string)) error {
 	}
 }
 
-// statmount asks about one mount, with as much memory as the answer takes.
+// statmount reads one mount, with as much memory as the result needs.
 func statmount(mntns, mount, mask uint64, buf *[]byte) error {
 	req := mntIDReq{mntID: mount, param: mask, nsID: mntns}
 	req.size = uint32(unsafe.Sizeof(req))
@@ -138,7 +135,7 @@ func statmount(mntns, mount, mask uint64, buf *[]byte) error {
 		case e == 0:
 			return nil
 		case e == unix.EINTR:
-		case e == unix.EOVERFLOW && len(*buf) < 1<<20: // a mount point may be deeper than any path that can be opened
+		case e == unix.EOVERFLOW && len(*buf) < 1<<20: // a mount point may be longer than any path that can be opened
 			*buf = make([]byte, 4*len(*buf))
 		default:
 			return os.NewSyscallError("statmount", e)
@@ -146,7 +143,7 @@ func statmount(mntns, mount, mask uint64, buf *[]byte) error {
 	}
 }
 
-// statmountText returns the text that the number at that place leads to.
+// statmountText returns the text at the offset that is stored at that place.
 func statmountText(buf []byte, at int) string {
 	start := statmountTextAt + int(binary.NativeEndian.Uint32(buf[at:]))
 	if start >= len(buf) {

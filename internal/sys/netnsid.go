@@ -32,10 +32,10 @@ func (r *Route) Close() {
 	}
 }
 
-// NetNSID returns the number that the network namespace of the caller has for
-// that of fd, or -1 if it has none. See RTM_GETNSID in rtnetlink(7); Linux 4.0.
+// NetNSID returns the number of the network namespace of fd in that of the caller, or -1 if it
+// has none. See RTM_GETNSID in rtnetlink(7); Linux 4.0.
 func (r *Route) NetNSID(fd int) (int, error) {
-	r.mu.Lock() // answers come at once, and in turn
+	r.mu.Lock() // one question at a time
 	defer r.mu.Unlock()
 	if !r.open {
 		r.open = true
@@ -63,8 +63,7 @@ func (r *Route) NetNSID(fd int) (int, error) {
 		return err
 	})
 	if err != nil {
-		// The answer may still come, and must not be taken for that to the next
-		// question.
+		// The answer may still come, and must not be taken for that of the next question.
 		r.Close()
 		r.open = false
 		return -1, os.NewSyscallError("recvfrom", err)

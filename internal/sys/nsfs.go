@@ -26,18 +26,17 @@ const (
 	NS_GET_PID_FROM_PIDNS = 0x8004b706
 )
 
-// ErrHidden says that the kernel will not tell, or that there is nothing to
-// tell: NS_GET_PARENT and NS_GET_USERNS answer EPERM for both.
+// ErrHidden reports that the caller may not see the namespace, or that there is none:
+// NS_GET_PARENT and NS_GET_USERNS fail with EPERM for both.
 var ErrHidden = ErrorOf(fs.ErrPermission, "outside the caller's namespaces")
 
-// ErrNotNamespace says that a file is no namespace: it is not on nsfs.
+// ErrNotNamespace reports that a file is no namespace: it is not on nsfs.
 var ErrNotNamespace = errors.New("not a namespace file")
 
 // FileID identifies a file: its device, as stat(2) encodes it, and inode.
 type FileID struct{ Dev, Ino uint64 }
 
-// CurrentDir stands for the current directory where a descriptor of a directory
-// is wanted.
+// CurrentDir is the descriptor of the current directory (AT_FDCWD).
 const CurrentDir = unix.AT_FDCWD
 
 // Fstat returns the device and inode of fd.
@@ -49,8 +48,8 @@ func Fstat(fd int) (FileID, error) {
 	return FileID{Dev: st.Dev, Ino: st.Ino}, nil
 }
 
-// IsNsfs reports whether fd is on nsfs, the file system of namespaces. It
-// works on O_PATH descriptors, so nothing need be opened to know.
+// IsNsfs reports whether fd is on nsfs, the file system of namespaces. It also works on O_PATH
+// descriptors.
 func IsNsfs(fd int) (bool, error) { return isOn(fd, unix.NSFS_MAGIC) }
 
 // isOn reports whether fd is on a file system of that kind.
@@ -59,7 +58,7 @@ func isOn(fd int, magic int64) (bool, error) {
 	return err == nil && kind == magic, err
 }
 
-// filesystemOf returns the kind of file system that fd is on: see statfs(2).
+// filesystemOf returns the type of the file system of fd: see statfs(2).
 func filesystemOf(fd int) (magic int64, err error) {
 	var st unix.Statfs_t
 	err = retry(func() error { return unix.Fstatfs(fd, &st) })
@@ -69,18 +68,17 @@ func filesystemOf(fd int) (magic int64, err error) {
 // OpenNamespace opens the namespace file at path, relative to the directory
 // dirfd unless it is absolute, for ioctls and setns(2).
 //
-// The path may be anything, also something hostile: it is first opened with
-// O_PATH, which has no effect on a FIFO, a device or a dead network mount, and
-// opened for real only if it is on nsfs. Anything else is [ErrNotNamespace].
-// An automount point is not triggered by O_PATH, and the last component may be
-// a symbolic link, as /proc/pid/ns/net is.
+// The path may be hostile: it is first opened with O_PATH, which has no effect on a FIFO, a
+// device or a dead network mount, and opened for real only if it is on nsfs. For anything else
+// the error is [ErrNotNamespace]. An automount point is not triggered by O_PATH, and the last
+// component may be a symbolic link, as /proc/pid/ns/net is.
 func OpenNamespace(dirfd int, path string) (fd int, err error) {
 	return openNamespace(dirfd, path, 0)
 }
 
-// OpenNamespaceOn is [OpenNamespace] for a link to an open file of a process, which
-// may be on a file system that does not answer any more: that is not asked, and
-// the device dev, which is that of nsfs, tells a namespace.
+// OpenNamespaceOn is [OpenNamespace] for a link to an open file of a process, which may be on a
+// file system that does not answer. The file system is not asked: a namespace is recognised by
+// dev, the device of nsfs.
 func OpenNamespaceOn(dirfd int, path string, dev uint64) (int, error) {
 	probe, err := openat(dirfd, path, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
@@ -115,33 +113,30 @@ func openNamespace(dirfd int, path string, flags int) (int, error) {
 	return reopen(probe)
 }
 
-// OpenLink opens a namespace by its link under /proc/pid/ns, relative to the
-// directory dirfd, which must be on procfs: there such a link leads to a
-// namespace and to nothing else, so no probe is needed.
+// OpenLink opens a namespace by its link under /proc/pid/ns, relative to dirfd, which must be
+// on procfs: there such a link can only lead to a namespace.
 func OpenLink(dirfd int, path string) (int, error) {
 	return openat(dirfd, path, unix.O_RDONLY|unix.O_CLOEXEC)
 }
 
-// ErrNotCached says that a path cannot be followed without waiting for a file
-// system.
+// ErrNotCached reports that a path cannot be looked up without asking a file system.
 var ErrNotCached = errors.New("only by asking a file system that may never answer")
 
 // resolveCached is RESOLVE_CACHED of include/uapi/linux/openat2.h, which
 // golang.org/x/sys/unix does not have.
 const resolveCached = 0x20
 
-// OpenNamespaceCached is [OpenNamespace] for a path that may lead over a file
-// system that does not answer any more: it uses only what the kernel has in
-// memory, else the error is [ErrNotCached], or an [fs.ErrPermission] where a
-// directory on the way may not be searched. It follows no symbolic link of procfs,
-// which would have to be asked. See RESOLVE_CACHED in openat2(2); before Linux
-// 5.12 the error is [errors.ErrUnsupported]. proc is the caller's own /proc: the
-// one in the mount namespace of the thread may be somebody else's.
+// OpenNamespaceCached is [OpenNamespace] for a path that may cross a file system that does not
+// answer: it uses only what the kernel has in memory. Else the error is [ErrNotCached], or an
+// [fs.ErrPermission] if a directory on the way may not be searched. It follows no magic link of
+// procfs. See RESOLVE_CACHED in openat2(2); before Linux 5.12 the error is
+// [errors.ErrUnsupported]. proc is the caller's own /proc: the one in the mount namespace of
+// the thread may be another.
 func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
 	var probe int
 	var err error
-	for range 4 { // something may be mounted or renamed meanwhile, anywhere
+	for range 4 { // mounts and renames elsewhere can disturb a lookup
 		err = retry(func() (err error) {
 			probe, err = unix.Openat2(dirfd, path, &how)
 			return err
@@ -161,15 +156,15 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 		return -1, cmp.Or(deniedOnWay(dirfd, path), ErrNotCached)
 	case unix.EACCES:
 		return -1, cmp.Or(deniedOnWay(dirfd, path), os.NewSyscallError("openat2", err))
-	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: by a filter of system calls
+	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: from a seccomp filter
 		return -1, errors.ErrUnsupported
 	}
 	return -1, os.NewSyscallError("openat2", err)
 }
 
-// deniedOnWay returns an error if the caller may not search one of the directories
-// on the way to path, by owner, group and mode as the kernel has them in memory:
-// with RESOLVE_CACHED newer ones (6.12 is one) say EAGAIN for that, too.
+// deniedOnWay returns an error if the caller may not search a directory on the way to path, by
+// owner, group and mode as the kernel has them in memory: with RESOLVE_CACHED newer kernels,
+// such as 6.12, return EAGAIN for that too.
 func deniedOnWay(dirfd int, path string) error {
 	if capable(unix.CAP_DAC_READ_SEARCH, unix.CAP_DAC_OVERRIDE) {
 		return nil
@@ -199,8 +194,8 @@ func deniedOnWay(dirfd int, path string) error {
 	return nil
 }
 
-// searchable reports whether the mode of a directory allows it to the caller to
-// look a name up in it. Its server, if it has one, is not asked.
+// searchable reports whether the mode of a directory lets the caller search it. A server is not
+// asked.
 func searchable(dir int) bool {
 	var st unix.Statx_t
 	const what = unix.STATX_MODE | unix.STATX_UID | unix.STATX_GID
@@ -230,8 +225,7 @@ func ProbeCached() error {
 	return nil
 }
 
-// reopen opens for real what probe, an O_PATH descriptor, refers to, if it is a
-// namespace. It closes probe.
+// reopen opens the file of probe, an O_PATH descriptor, if it is a namespace, and closes probe.
 func reopen(probe int) (int, error) {
 	defer unix.Close(probe)
 	ok, err := IsNsfs(probe)
@@ -259,15 +253,15 @@ func openat(dirfd int, path string, flags int) (fd int, err error) {
 // fd refers to. See NS_GET_NSTYPE in ioctl_nsfs(2); Linux 4.11.
 func NamespaceFlag(fd int) (int, error) { return nsIoctl(fd, NS_GET_NSTYPE, "NS_GET_NSTYPE") }
 
-// Owner returns a descriptor of the user namespace that owns the namespace of
-// fd. See NS_GET_USERNS in ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden]
-// when the owner is outside the caller's user namespace, and also when there
-// is none: the initial user namespace has no owner.
+// Owner returns a descriptor of the user namespace that owns the namespace of fd. See
+// NS_GET_USERNS in ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden] if the owner is outside
+// the caller's user namespace, and also if there is none: the initial user namespace has no
+// owner.
 func Owner(fd int) (int, error) { return nsIoctl(fd, NS_GET_USERNS, "NS_GET_USERNS") }
 
-// Parent returns a descriptor of the parent of a PID or user namespace. See
-// NS_GET_PARENT in ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden] when the
-// parent is outside the caller's namespace, and also when there is none.
+// Parent returns a descriptor of the parent of a PID or user namespace. See NS_GET_PARENT in
+// ioctl_nsfs(2); Linux 4.9. The error is [ErrHidden] if the parent is outside the caller's
+// namespace, and also if there is none.
 func Parent(fd int) (int, error) { return nsIoctl(fd, NS_GET_PARENT, "NS_GET_PARENT") }
 
 // CreatorUID returns the effective user ID of the process that made a user
@@ -281,10 +275,9 @@ func CreatorUID(fd int) (uint32, error) {
 	return uid, nil
 }
 
-// NamespaceID returns the 64-bit identifier of the namespace of fd, which is
-// never used twice until the next boot. See NS_GET_ID in the kernel's
-// include/uapi/linux/nsfs.h; Linux 6.18. Older kernels answer
-// [errors.ErrUnsupported].
+// NamespaceID returns the 64-bit identifier of the namespace of fd, which is not used again
+// before the next boot. See NS_GET_ID in the kernel's include/uapi/linux/nsfs.h; Linux 6.18. On
+// older kernels the error is [errors.ErrUnsupported].
 func NamespaceID(fd int) (uint64, error) {
 	var id uint64
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), NS_GET_ID, uintptr(unsafe.Pointer(&id))); errno != 0 {
@@ -293,7 +286,7 @@ func NamespaceID(fd int) (uint64, error) {
 	return id, nil
 }
 
-// nsIoctl does an ioctl that takes nothing and answers with a number.
+// nsIoctl makes an ioctl without an argument that returns a number.
 func nsIoctl(fd int, req uintptr, name string) (int, error) {
 	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, 0)
 	if errno != 0 {
@@ -302,11 +295,10 @@ func nsIoctl(fd int, req uintptr, name string) (int, error) {
 	return int(r), nil
 }
 
-// PIDNamespaceDead reports whether the first process of the PID namespace of fd
-// is gone: nothing can be started in it any more. It asks by
-// NS_GET_PID_FROM_PIDNS, Linux 6.11; older kernels answer
-// [errors.ErrUnsupported]. A namespace that the caller's own is in, or beside,
-// is an [ErrHidden].
+// PIDNamespaceDead reports whether the first process of the PID namespace of fd has exited, so
+// that no process can be started in it. It uses NS_GET_PID_FROM_PIDNS, Linux 6.11; on older
+// kernels the error is [errors.ErrUnsupported]. For a namespace that is not inside the caller's
+// the error is [ErrHidden].
 func PIDNamespaceDead(fd int) (bool, error) {
 	parent, err := Parent(fd)
 	if err != nil {

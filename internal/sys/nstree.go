@@ -12,22 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nsIDReq is struct ns_id_req of include/uapi/linux/nsfs.h, which
-// golang.org/x/sys/unix has no listns(2) for.
+// nsIDReq is struct ns_id_req of include/uapi/linux/nsfs.h. golang.org/x/sys/unix has no
+// listns(2).
 type nsIDReq struct {
 	size   uint32
 	_      uint32
-	nsID   uint64 // the last that is known: those behind it are wanted
+	nsID   uint64 // the list starts after this one
 	nsType uint32 // CLONE_NEW* flags, or 0 for all types
 	_      uint32
 	user   uint64 // the user namespace that owns them, or 0
 }
 
-// listPage is how many namespaces are asked for at once.
+// listPage is the number of namespaces to read at once.
 const listPage = 1024
 
-// OwnUser stands for the caller's user namespace in [ListNamespaces]:
-// LISTNS_CURRENT_USER.
+// OwnUser is the caller's user namespace in [ListNamespaces]: LISTNS_CURRENT_USER.
 const OwnUser = ^uint64(0)
 
 // ListNamespaces returns the identifiers of the namespaces that are in use, in
@@ -35,10 +34,9 @@ const OwnUser = ^uint64(0)
 // that the user namespace with the identifier user owns, if that is not 0. See
 // listns(2); Linux 6.19. Older kernels answer [errors.ErrUnsupported].
 //
-// In use is a namespace that a process is in, or that a file of nsfs is open or
-// mounted for, wherever that may be; and a user namespace that owns such a one.
-// What only a socket keeps is not. Who has CAP_SYS_ADMIN in the initial user
-// and PID namespaces is shown all of them, others their own.
+// A namespace is in use if a process is in it, if a file of it is open or mounted anywhere, or
+// if it is a user namespace that owns such a one. A socket alone does not count. A caller with
+// CAP_SYS_ADMIN in the initial user and PID namespaces gets all of them, others only their own.
 func ListNamespaces(flags int, user uint64) ([]uint64, error) {
 	req := nsIDReq{nsType: uint32(flags), user: user} //nolint:gosec // flags of 32 bits
 	req.size = uint32(unsafe.Sizeof(req))
@@ -49,9 +47,9 @@ func ListNamespaces(flags int, user uint64) ([]uint64, error) {
 		switch {
 		case e == unix.EINTR:
 			continue
-		case e == unix.ENOENT: // none is behind the last, or there is no such user namespace
+		case e == unix.ENOENT: // the end of the list, or there is no such user namespace
 			return ids, nil
-		case e == unix.ENOSYS || e == unix.EPERM && len(ids) == 0: // EPERM: by a filter of system calls
+		case e == unix.ENOSYS || e == unix.EPERM && len(ids) == 0: // EPERM: from a seccomp filter
 			return nil, fmt.Errorf("listns: %w", errors.ErrUnsupported)
 		case e != 0:
 			return ids, os.NewSyscallError("listns", e)
@@ -62,15 +60,14 @@ func ListNamespaces(flags int, user uint64) ([]uint64, error) {
 				ids, req.nsID = append(ids, id), id
 			}
 		}
-		if int(n) < len(page) || req.nsID == last { // else it might go round for ever
+		if int(n) < len(page) || req.nsID == last { // the second condition prevents an endless loop
 			return ids, nil
 		}
 	}
 }
 
-// A Handle is what the kernel calls a namespace by: struct nsfs_file_handle of
-// include/uapi/linux/nsfs.h; Linux 6.18. Its ID alone leads to a namespace since
-// Linux 6.19.
+// A Handle is a file handle of a namespace: struct nsfs_file_handle of
+// include/uapi/linux/nsfs.h; Linux 6.18. Since Linux 6.19 the ID alone is enough.
 type Handle struct {
 	ID  uint64 // as [NamespaceID] returns it
 	Typ uint32 // CLONE_NEW* flag, or 0
@@ -112,14 +109,14 @@ func HandleOf(dir ProcDir, path Name) (h Handle, err error) {
 	}
 }
 
-// OpenHandle opens a namespace by its handle, with no file or process that leads
-// to it. See open_by_handle_at(2); Linux 6.18, or 6.19 for an ID alone. Older
-// kernels answer [errors.ErrUnsupported]. A namespace that is no more is a
-// [fs.ErrNotExist]; one that the caller is not in takes CAP_SYS_ADMIN in the
-// initial user and PID namespaces, else the error is a [fs.ErrPermission].
+// OpenHandle opens a namespace by its handle, without a file or process that leads to it. See
+// open_by_handle_at(2); Linux 6.18, or 6.19 for an ID alone. On older kernels the error is
+// [errors.ErrUnsupported], for a namespace that is gone [fs.ErrNotExist]. A namespace that the
+// caller is not in takes CAP_SYS_ADMIN in the initial user and PID namespaces, else the error
+// is [fs.ErrPermission].
 //
-// An inode number that is not that of the ID makes some kernels complain of the
-// caller: it must be one that the kernel has told.
+// Some kernels log a warning if inode number and ID do not belong together, so both must come
+// from the kernel.
 func OpenHandle(h Handle) (fd int, err error) {
 	raw := binary.NativeEndian.AppendUint64(nil, h.ID)
 	raw = binary.NativeEndian.AppendUint32(raw, h.Typ)
@@ -142,8 +139,8 @@ func OpenHandle(h Handle) (fd int, err error) {
 	return -1, os.NewSyscallError("open_by_handle_at", err)
 }
 
-// opensByID reports whether the kernel opens namespaces by ID alone: it does so
-// for that of the caller.
+// opensByID reports whether the kernel opens namespaces by ID alone. It tries one of the
+// caller's.
 func opensByID() bool {
 	own, err := openat(unix.AT_FDCWD, "/proc/thread-self/ns/uts", unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
@@ -167,8 +164,8 @@ func opensByID() bool {
 // namespace.
 func IsAdmin() bool { return capable(unix.CAP_SYS_ADMIN) }
 
-// capable reports whether the calling thread has one of some capabilities, which
-// are among the first 32, in its user namespace.
+// capable reports whether the calling thread has one of some capabilities, of the first 32, in
+// its user namespace.
 func capable(caps ...int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

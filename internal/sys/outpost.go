@@ -11,18 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Outpost is a process that has joined namespaces that no thread of this
-// program can join, and makes sockets there. Nothing runs in it but the stub of
-// [Script], in a session of its own; it ends with this program.
+// An Outpost is a process in namespaces that no thread of this program can join, and makes
+// sockets there. Only the stub of [Script] runs in it, in a session of its own; it ends with
+// this program.
 type Outpost struct {
 	pid int
 
 	mu   sync.Mutex
-	conn int  // a request and its answer are one message each
-	dead bool // or stopped by somebody
+	conn int  // request and answer are one message each
+	dead bool // ended, or stopped
 }
 
-// errOutpost says that somebody ended or stopped an outpost.
+// errOutpost reports that an outpost was ended or stopped.
 var errOutpost = errors.New("the process that makes the sockets does not answer")
 
 // NewOutpost starts a process that joins these namespaces, in this order.
@@ -43,8 +43,8 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	s := NewScript()
 	s.Stdio(null, null, null)
 	s.SetName("nstool")
-	s.Undumpable() // whoever is in a namespace that is joined may look at its processes
-	s.Setsid()     // what is typed is for us
+	s.Undumpable() // processes in a joined namespace could trace this one
+	s.Setsid()     // it gets no signals of the terminal
 	conn := s.File(int(theirs))
 	for _, j := range joins {
 		s.Setns(s.File(j.FD), j.Flag)
@@ -60,7 +60,7 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	if err != nil {
 		return nil, err
 	}
-	theirs.Close() // else its end would never be seen
+	theirs.Close() // else the end of the connection would never be seen
 	o := &Outpost{pid: pid, conn: ours.Take()}
 	_ = unix.SetsockoptTimeval(o.conn, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	r, ok := ReadReport(o.conn)
@@ -78,9 +78,9 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	return o, nil
 }
 
-// NewNetOutpost starts a process in a network namespace that the caller may join only
-// from the user namespace that owns it, as the user may who made that. No thread of
-// this program can join that one.
+// NewNetOutpost starts a process in a network namespace that the caller may join only from the
+// user namespace that owns it, which the caller made. No thread of this program can join a user
+// namespace.
 func NewNetOutpost(netns int) (*Outpost, error) {
 	owner, err := Owner(netns)
 	if err != nil {
@@ -105,12 +105,12 @@ func MayOutpost(netns int) bool {
 			}
 			return true
 		}
-		ns, err = up, above // the kernel allows 32 in one another
+		ns, err = up, above // the kernel allows 32 levels
 	}
 	return false
 }
 
-// PID returns that of the process.
+// PID returns the PID of the process.
 func (o *Outpost) PID() int { return o.pid }
 
 // The layout of a message with one descriptor, see cmsg(3) and recvmsg(2).
@@ -118,11 +118,11 @@ const (
 	cmsgHeader = 16
 	cmsgSpace  = 24
 	requestLen = 24 // the arguments of socket(2)
-	answerLen  = 8  // 0, or its errno
+	answerLen  = 8  // 0, or an errno
 )
 
-// makeSockets appends a loop that makes a socket for each request of conn, and
-// ends with it.
+// makeSockets appends a loop that makes a socket for each request from conn, until conn is
+// closed.
 func (s *Script) makeSockets(conn int) {
 	header := binary.NativeEndian.AppendUint64(nil, cmsgHeader+4)
 	header = binary.NativeEndian.AppendUint32(header, unix.SOL_SOCKET)
@@ -172,8 +172,8 @@ func (o *Outpost) Netlink(family int) (socket *os.File, port uint32, err error) 
 	}
 	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
 	if err == nil {
-		// As the library does that makes the others: the kernel refuses what it does
-		// not understand.
+		// As the netlink library does: the kernel then refuses attributes that it does not
+		// know.
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
 	}
 	var name unix.Sockaddr
@@ -219,13 +219,13 @@ func (o *Outpost) socket(family, typ, protocol int) (int, error) {
 			return fds[0], nil
 		}
 	}
-	return -1, os.NewSyscallError("recvmsg", unix.EMFILE) // there was no number for it
+	return -1, os.NewSyscallError("recvmsg", unix.EMFILE) // there was no free descriptor for it
 }
 
-// Close ends the process. One that is frozen is left to end when it can.
+// Close kills the process. A frozen process ends later.
 func (o *Outpost) Close() {
 	_ = unix.Kill(o.pid, unix.SIGKILL)        // it may be stopped
-	_ = unix.Shutdown(o.conn, unix.SHUT_RDWR) // whoever waits for its answer has one
+	_ = unix.Shutdown(o.conn, unix.SHUT_RDWR) // wakes a caller that waits for an answer
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.dead = true

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Patience is how long is waited for something that others decide. Time in which
-// the threads of a process of ours run, or wait to run, does not count: on a busy
-// machine it is not the others who keep us waiting.
+// A Patience is the time to wait for something that other processes decide. Time in which the
+// threads of a process of ours run, or wait to run, does not count: on a busy machine the delay
+// is ours, not theirs.
 type Patience struct {
 	limit     time.Duration
 	process   string // "self" or a PID
 	began     time.Time
-	scheduled time.Duration // by then
-	uncounted int           // how often it was given a tenth more
+	scheduled time.Duration // at the start
+	uncounted int           // number of extensions by a tenth
 }
 
-// NewPatience begins to wait, for a process by its PID or for this one, 0.
+// NewPatience starts a Patience, with the threads of the process pid, or of this one for 0.
 func NewPatience(limit time.Duration, pid int) *Patience {
 	p := &Patience{limit: limit, process: "self", began: time.Now()}
 	if pid != 0 {
@@ -31,13 +31,13 @@ func NewPatience(limit time.Duration, pid int) *Patience {
 	return p
 }
 
-// Left returns how much longer to wait, or 0.
+// Left returns the time left, or 0.
 func (p *Patience) Left() time.Duration {
 	passed := time.Since(p.began)
 	busy := min(max(scheduled(p.process)-p.scheduled, 0), passed)
 	left := max(p.limit-(passed-busy), 0)
-	// How long one has waited to run the kernel counts when it runs at last, and
-	// not at all what a quota of its cgroup has it wait.
+	// The kernel counts the time that a thread waits to run only when it runs at last, and does
+	// not count a delay by the quota of its cgroup.
 	if left == 0 && p.uncounted < 30 && runnable(p.process) {
 		p.uncounted++
 		left = p.limit / 10
@@ -45,9 +45,9 @@ func (p *Patience) Left() time.Duration {
 	return left
 }
 
-// runnable reports whether a thread of a process, other than the calling one, runs
-// or waits to run, and does so still a moment later: those of the run time look for
-// work whenever one wakes up.
+// runnable reports whether a thread of a process, other than the calling one, runs or waits to
+// run, and still does so a moment later: threads of the Go runtime run shortly whenever one
+// wakes up.
 func runnable(process string) bool {
 	dir := "/proc/" + process + "/task"
 	tasks, err := os.ReadDir(dir)
@@ -69,10 +69,9 @@ func runnable(process string) bool {
 	return true
 }
 
-// Scheduled returns for how long the threads of this process have been on a
-// processor or waited for one, in all. It does not grow while all of them wait
-// for something else. It is 0 if the kernel keeps no such account: see
-// Documentation/scheduler/sched-stats.rst of the kernel.
+// Scheduled returns the total time that the threads of this process have run or waited for a
+// processor. It does not grow while all of them wait for something else. It is 0 if the kernel
+// does not count it: see Documentation/scheduler/sched-stats.rst of the kernel.
 func Scheduled() time.Duration { return scheduled("self") }
 
 func scheduled(process string) (all time.Duration) {
@@ -84,7 +83,7 @@ func scheduled(process string) (all time.Duration) {
 	for _, task := range tasks {
 		text, err := os.ReadFile(dir + "/" + task.Name() + "/schedstat")
 		if f := strings.Fields(string(text)); err == nil && len(f) == 3 {
-			ran, _ := strconv.ParseInt(f[0], 10, 64)    //nolint:errcheck // 0 does
+			ran, _ := strconv.ParseInt(f[0], 10, 64)    //nolint:errcheck // 0 is fine
 			waited, _ := strconv.ParseInt(f[1], 10, 64) //nolint:errcheck // as above
 			all += time.Duration(ran + waited)
 		}

@@ -14,18 +14,17 @@ const (
 	NS_GET_TGID_IN_PIDNS   = 0x8004b709
 )
 
-// PIDFrom returns what the caller's PID namespace calls the task that the PID
-// namespace of fd calls pid, and what it calls the task's process: they differ
-// for a thread. See NS_GET_PID_FROM_PIDNS in ioctl_nsfs(2); Linux 6.11, older
-// kernels answer [errors.ErrUnsupported]. The error is an [fs.ErrNotExist] if
-// there is no such task, or none that the caller's namespace has.
+// PIDFrom returns, as numbers of the caller's PID namespace, the task that is pid in the PID
+// namespace of fd, and the process of that task, which differs for a thread. See
+// NS_GET_PID_FROM_PIDNS in ioctl_nsfs(2); Linux 6.11, older kernels answer
+// [errors.ErrUnsupported]. The error is an [fs.ErrNotExist] if there is no such task, or if it
+// is outside the caller's namespace.
 func PIDFrom(fd, pid int) (tid, tgid int, err error) {
 	return pidPair(fd, pid, NS_GET_PID_FROM_PIDNS, NS_GET_TGID_FROM_PIDNS, "NS_GET_PID_FROM_PIDNS")
 }
 
-// PIDIn returns what the PID namespace of fd calls the task that the caller's
-// calls pid, and what it calls the task's process. See NS_GET_PID_IN_PIDNS in
-// ioctl_nsfs(2), and [PIDFrom].
+// PIDIn returns, as numbers of the PID namespace of fd, the task that is pid in the caller's,
+// and the process of that task. See NS_GET_PID_IN_PIDNS in ioctl_nsfs(2), and [PIDFrom].
 func PIDIn(fd, pid int) (tid, tgid int, err error) {
 	return pidPair(fd, pid, NS_GET_PID_IN_PIDNS, NS_GET_TGID_IN_PIDNS, "NS_GET_PID_IN_PIDNS")
 }

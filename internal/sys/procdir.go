@@ -12,19 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A ProcDir is an open directory of procfs, for reading very many small things.
+// A ProcDir is an open directory of procfs, for very many small reads.
 //
-// Most of its methods make raw system calls: the Go scheduler is not told, which
-// saves a third of the time of so short a call. They are for what the kernel
-// answers from memory and never waits for: directory entries and the number of
-// links. What can wait for the process it is about is not among that: the target
-// of a link, /proc/pid/stat and pidfd_getfd(2) wait for an execve(2) that is
-// under way (exec_update_lock; the former two since Linux 6.18), which may be
-// stuck, and /proc/pid/cmdline for the memory map.
+// Most of its methods make raw system calls, without the Go scheduler, which saves a third of
+// the time of such a short call. They are for calls that the kernel answers from memory without
+// waiting: directory entries and the number of links. Other calls can wait for the process: the
+// target of a link, /proc/pid/stat and pidfd_getfd(2) wait for a running execve(2), which may
+// be stuck (exec_update_lock; the first two since Linux 6.18), and /proc/pid/cmdline waits for
+// the memory map.
 type ProcDir int
 
-// A Name is the name of a directory entry with a zero byte behind it, as the
-// kernel wants it, so that reading needs no copy of it.
+// A Name is the name of a directory entry with a zero byte at its end, as the kernel takes it,
+// so that no copy is needed.
 type Name []byte
 
 // NewName returns s as a Name.
@@ -65,7 +64,7 @@ func (d ProcDir) Open(name Name) (ProcDir, error) {
 	return d.open(name, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
-// OpenPath opens a directory in d to look names up in, not to list it.
+// OpenPath opens a directory in d to look up names, not to list it.
 func (d ProcDir) OpenPath(name Name) (ProcDir, error) {
 	return d.open(name, unix.O_PATH|unix.O_DIRECTORY)
 }
@@ -76,8 +75,8 @@ func (d ProcDir) Close() error { return os.NewSyscallError("close", unix.Close(i
 // CloseRaw closes d with a raw call.
 func (d ProcDir) CloseRaw() { unix.RawSyscall(unix.SYS_CLOSE, uintptr(d), 0, 0) }
 
-// Readlink reads the link name in d into buf and returns how many bytes of buf
-// it took. It may wait for ever.
+// Readlink reads the link name in d into buf and returns the number of bytes. It may block for
+// ever.
 func (d ProcDir) Readlink(name Name, buf []byte) (int, error) {
 	n, _, e := unix.Syscall6(unix.SYS_READLINKAT, uintptr(d), uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0, 0)
 	if e != 0 {
@@ -86,11 +85,10 @@ func (d ProcDir) Readlink(name Name, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// Entries reads as many entries of d as fit into buf, from where the last call
-// ended, and calls f with the name of each; the name is valid during f alone.
-// It returns false when there are no more, which only a call that returns
-// nothing tells: the kernel also ends one early when a signal is pending, as
-// Go's own SIGURG often is.
+// Entries reads as many entries of d as fit into buf, starting where the last call ended, and
+// calls f with each name, which is valid only during f. It returns false at the end, which is
+// an empty result: the kernel also ends a call early if a signal is pending, such as Go's own
+// SIGURG.
 func (d ProcDir) Entries(buf []byte, f func(name Name)) (more bool, err error) {
 	n, _, e := unix.RawSyscall(unix.SYS_GETDENTS64, uintptr(d), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	if e != 0 {
@@ -116,14 +114,14 @@ func (d ProcDir) Entries(buf []byte, f func(name Name)) (more bool, err error) {
 
 const direntHeader = 19
 
-// A Stat is what stat(2) says of a file, as far as it is of use for procfs.
+// A Stat is the part of stat(2) that is useful for procfs.
 type Stat struct {
 	UID   uint32
 	Nlink uint64
 	ID    FileID
 }
 
-// Stat returns what stat(2) says of name in d.
+// Stat returns the status of name in d.
 func (d ProcDir) Stat(name Name) (Stat, error) {
 	var st unix.Stat_t
 	_, _, e := unix.RawSyscall6(sysFstatat, uintptr(d), uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(&st)), 0, 0, 0)
@@ -133,8 +131,8 @@ func (d ProcDir) Stat(name Name) (Stat, error) {
 	return Stat{UID: st.Uid, Nlink: uint64(st.Nlink), ID: FileID{Dev: st.Dev, Ino: st.Ino}}, nil
 }
 
-// ReadFile reads the file name in d into buf, up to its end or the end of buf,
-// and returns how many bytes it read. A FIFO in its place is not waited for.
+// ReadFile reads the file name in d into buf, up to the end of either, and returns the number
+// of bytes. A FIFO in its place does not block it.
 func (d ProcDir) ReadFile(name Name, buf []byte) (int, error) {
 	f, err := d.OpenFile(name)
 	if err != nil {
@@ -155,9 +153,9 @@ func (d ProcDir) ReadFile(name Name, buf []byte) (int, error) {
 	return n, nil
 }
 
-// InodeOf reads the inode number of an open file of a process, from its file name
-// below /proc/pid/fdinfo, which asks nothing of the file system that it is on. buf
-// is the memory to use. Before Linux 5.14 the error is [errors.ErrUnsupported].
+// InodeOf reads the inode number of an open file of a process from the file name in
+// /proc/pid/fdinfo, without asking the file system of the open file. buf is used as memory.
+// Before Linux 5.14 the error is [errors.ErrUnsupported].
 func (d ProcDir) InodeOf(name Name, buf []byte) (uint64, error) {
 	n, err := d.ReadFile(name, buf)
 	if err != nil {

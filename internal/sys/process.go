@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForeignProc says that /proc is no proc file system, or that of another
-// PID namespace: the numbers in it are not those the caller means.
+// ErrForeignProc reports that /proc is no proc file system, or that of another PID namespace,
+// whose numbers are not the caller's.
 var ErrForeignProc = errors.New("/proc is not the proc file system of this PID namespace")
 
-// A Process is a process that is held: by a pidfd, so that it stays the same
-// one when its number is used again, and by its directory in procfs, through
-// which everything about it is read. All of its descriptors are close-on-exec.
+// A Process is a process that is open: by a pidfd, so that it stays the same process even if
+// its PID is used again, and by its directory in procfs, through which everything about it is
+// read. All descriptors are close-on-exec.
 type Process struct {
 	PID, TID int // TID is a thread of it, or 0
 	Pidfd    int // Linux 5.3
@@ -27,9 +27,8 @@ type Process struct {
 	Dir      int // /proc/PID, or /proc/PID/task/TID
 }
 
-// OpenProcess takes hold of a process, or of thread tid of it if that is not 0.
-// It needs no privileges. The error is [ErrForeignProc], or an [fs.ErrNotExist]
-// if there is no such process or thread.
+// OpenProcess opens a process, or its thread tid if that is not 0. It needs no privileges. The
+// error is [ErrForeignProc], or an [fs.ErrNotExist] if there is no such process or thread.
 func OpenProcess(pid, tid int) (*Process, error) {
 	p := &Process{PID: pid, TID: tid, Pidfd: -1, Proc: -1, Dir: -1}
 	if err := p.open(); err != nil {
@@ -39,9 +38,8 @@ func OpenProcess(pid, tid int) (*Process, error) {
 	return p, nil
 }
 
-// OpenLive is [OpenProcess] for a process as a whole. Where its first thread has
-// exited, which has let go of everything, and others serve on, it takes hold of
-// one of those.
+// OpenLive is [OpenProcess] for a whole process. If its first thread has exited and others run
+// on, it opens one of those: a thread that has exited has no namespaces.
 func OpenLive(pid int) (*Process, error) {
 	p, err := OpenProcess(pid, 0)
 	if err != nil {
@@ -58,8 +56,7 @@ func OpenLive(pid int) (*Process, error) {
 	return p, nil
 }
 
-// heir returns the first thread that lives of a process whose first thread has
-// exited, or 0.
+// heir returns the first running thread of a process whose first thread has exited, or 0.
 func (p *Process) heir() int {
 	if !hasExited(p.ReadFile("stat", 4096)) {
 		return 0
@@ -70,7 +67,7 @@ func (p *Process) heir() int {
 	}
 	dir := os.NewFile(uintptr(tasks), "task")
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1) //nolint:errcheck // what is there will do
+	names, _ := dir.Readdirnames(-1) //nolint:errcheck // a part of them is enough
 	first := 0
 	for _, name := range names {
 		tid, err := strconv.Atoi(name)
@@ -89,7 +86,7 @@ func Numbers(proc int, dir string) (numbers []int) {
 	}
 	f := os.NewFile(uintptr(fd), dir)
 	defer f.Close()
-	names, _ := f.Readdirnames(-1) //nolint:errcheck // what is there will do
+	names, _ := f.Readdirnames(-1) //nolint:errcheck // a part of them is enough
 	for _, name := range names {
 		if n, err := strconv.Atoi(name); err == nil {
 			numbers = append(numbers, n)
@@ -99,8 +96,8 @@ func Numbers(proc int, dir string) (numbers []int) {
 	return numbers
 }
 
-// hasExited reports whether the text of /proc/pid/stat is of a thread that has
-// exited; one that could not be read is none that lives.
+// hasExited reports whether the text of /proc/pid/stat is that of a thread that has exited, or
+// is empty.
 func hasExited(stat []byte, err error) bool {
 	i := bytes.LastIndexByte(stat, ')')
 	return err != nil || i < 0 || i+2 >= len(stat) || stat[i+2] == 'Z' || stat[i+2] == 'X'
@@ -110,8 +107,8 @@ func (p *Process) open() (err error) {
 	if p.Proc, err = openProc(); err != nil {
 		return err
 	}
-	// The pidfd is first: what is opened after it and before it answers that
-	// the process is alive belongs to that process.
+	// The pidfd comes first: what is opened after it, and before it shows that the process is
+	// alive, belongs to that process.
 	if p.Pidfd, err = unix.PidfdOpen(p.PID, 0); err != nil {
 		return noProcess(os.NewSyscallError("pidfd_open", err))
 	}
@@ -145,7 +142,7 @@ func openProc() (int, error) {
 	return fd, nil
 }
 
-// noProcess makes the errors of a process that is not there alike.
+// noProcess returns one error for all errors of a missing process.
 func noProcess(err error) error {
 	if errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("%w: %w", err, fs.ErrNotExist)
@@ -153,7 +150,7 @@ func noProcess(err error) error {
 	return err
 }
 
-// Close lets go of the process.
+// Close releases the process.
 func (p *Process) Close() {
 	for _, fd := range []*int{&p.Pidfd, &p.Proc, &p.Dir} {
 		if *fd >= 0 {
@@ -163,8 +160,8 @@ func (p *Process) Close() {
 	}
 }
 
-// Alive returns nil if the process has not ended: all that was read through p
-// until then was of this process. Another user's process is alive too.
+// Alive returns nil if the process has not ended: everything that was read through p before is
+// about this process. It also works for processes of other users.
 func (p *Process) Alive() error {
 	err := unix.PidfdSendSignal(p.Pidfd, 0, nil, 0)
 	if err == nil || err == unix.EPERM {
@@ -173,7 +170,7 @@ func (p *Process) Alive() error {
 	return noProcess(os.NewSyscallError("pidfd_send_signal", err))
 }
 
-// Path returns the path that name has in procfs, for messages.
+// Path returns the path of name in procfs, for messages.
 func (p *Process) Path(name string) string {
 	dir := "/proc/" + strconv.Itoa(p.PID)
 	if p.TID != 0 {
@@ -182,7 +179,7 @@ func (p *Process) Path(name string) string {
 	return dir + "/" + name
 }
 
-// Open opens what name leads to, O_PATH: "root", "cwd" or a file.
+// Open opens name with O_PATH, through a link: "root", "cwd" or a file.
 func (p *Process) Open(name string) (int, error) {
 	fd, err := openat(p.Dir, name, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
@@ -191,8 +188,8 @@ func (p *Process) Open(name string) (int, error) {
 	return fd, nil
 }
 
-// OpenNamespace opens the namespace of that name, such as "net", of the
-// process. It needs ptrace access to it (PTRACE_MODE_READ_FSCREDS).
+// OpenNamespace opens the namespace name, such as "net", of the process. The caller needs
+// ptrace access to it (PTRACE_MODE_READ_FSCREDS).
 func (p *Process) OpenNamespace(name string) (int, error) {
 	fd, err := openat(p.Dir, "ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
@@ -201,13 +198,12 @@ func (p *Process) OpenNamespace(name string) (int, error) {
 	return fd, nil
 }
 
-// Readlink returns what name links to.
+// Readlink returns the text of the link name.
 func (p *Process) Readlink(name string) (string, error) {
 	return p.readlink(p.Dir, name, p.Path(name))
 }
 
-// Own returns what name in the caller's own directory links to: of the calling
-// thread, which should be locked.
+// Own returns the text of the link name of the calling thread, which should be locked.
 func (p *Process) Own(name string) (string, error) {
 	return p.readlink(p.Proc, "thread-self/"+name, "/proc/thread-self/"+name)
 }
@@ -266,9 +262,8 @@ func readUpTo(fd, most int) ([]byte, error) {
 	return b, nil
 }
 
-// PidfdInode returns the inode number of the pidfd, which is never used twice
-// until the next boot (pidfs, Linux 6.9). Older kernels answer
-// [errors.ErrUnsupported].
+// PidfdInode returns the inode number of the pidfd, which is not used again before the next
+// boot (pidfs, Linux 6.9). On older kernels the error is [errors.ErrUnsupported].
 func (p *Process) PidfdInode() (uint64, error) {
 	const pidfsMagic = 0x50494446
 	if ok, err := isOn(p.Pidfd, pidfsMagic); err != nil {
@@ -291,10 +286,9 @@ func ProbePidfs() error {
 	return err
 }
 
-// ReadBeneath opens a regular file below root, O_RDONLY, as a process with
-// that root directory would see it, and returns up to most bytes of it. It
-// follows no magic link and opens nothing but a regular file (openat2(2),
-// Linux 5.6).
+// ReadBeneath opens a regular file below root, O_RDONLY, as a process with that root directory
+// would see it, and returns up to most bytes of it. It follows no magic link and opens only a
+// regular file (openat2(2), Linux 5.6).
 func ReadBeneath(root int, path string, most int) ([]byte, error) {
 	fail := func(op string, err error) ([]byte, error) {
 		if e := errors.Unwrap(err); e != nil {
@@ -344,7 +338,7 @@ func ReadBeneath(root int, path string, most int) ([]byte, error) {
 	return b, nil
 }
 
-// SameFile reports whether two descriptors are of the same file.
+// SameFile reports whether two descriptors are open on the same file.
 func SameFile(a, b int) bool {
 	ida, err := Fstat(a)
 	if err != nil {
@@ -354,7 +348,7 @@ func SameFile(a, b int) bool {
 	return err == nil && ida == idb
 }
 
-// OpenDirectory opens a directory, O_PATH, by the caller's path.
+// OpenDirectory opens a directory with O_PATH, by a path of the caller.
 func OpenDirectory(path string) (int, error) {
 	fd, err := ownTree().openPathAnswering(path, unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC})
 	if err != nil {
@@ -403,8 +397,8 @@ func CloseOnExecFrom(first int) error {
 	return nil
 }
 
-// Children returns the children of the process that its first thread has started,
-// as far as the kernel tells (CONFIG_PROC_CHILDREN).
+// Children returns the children that the first thread of the process has started, if the kernel
+// lists them (CONFIG_PROC_CHILDREN).
 func (p *Process) Children() (pids []int) {
 	text, err := p.ReadFile("task/"+strconv.Itoa(p.PID)+"/children", 1<<16)
 	if err != nil {
@@ -427,8 +421,8 @@ func Pipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// Owner returns whose process it is: its effective user, as the caller's user
-// namespace has it, or root if the process is not dumpable.
+// Owner returns the user of the process: its effective user in the caller's numbers, or root if
+// the process is not dumpable.
 func (p *Process) Owner() (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.Dir, &st); err != nil {
@@ -459,8 +453,8 @@ func OpenNull() (int, error) {
 // OnMainThread reports whether the calling thread is the first of the process.
 func OnMainThread() bool { return unix.Gettid() == unix.Getpid() }
 
-// Where says which file name leads to, "root" or "exe", by what the kernel has in
-// memory: no server is asked.
+// Where returns the file that the link name, "root" or "exe", leads to, from what the kernel
+// has in memory: no server is asked.
 func (p *Process) Where(name string) (FileID, error) {
 	id, err := WhereAt(p.Dir, name)
 	if err != nil {

@@ -15,13 +15,12 @@ type Winsize = unix.Winsize
 
 const ptyFlags = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
 
-// OpenPty makes a pseudo-terminal. Both ends are close-on-exec, and the
-// program's is opened through the other (TIOCGPTPEER, Linux 4.13): no path
-// of a /dev that others may have made is looked at.
+// OpenPty makes a pseudo-terminal. Both ends are close-on-exec. The program's end is opened
+// through the other (TIOCGPTPEER, Linux 4.13), not by a path in a /dev that others may have
+// made.
 //
-// A host that has no pseudo-terminals, as one that is still starting, is made
-// some for this one alone: a devpts that is mounted nowhere, which takes
-// CAP_SYS_ADMIN.
+// On a host without pseudo-terminals, for example while it starts, it makes a devpts that is
+// not attached anywhere, which takes CAP_SYS_ADMIN.
 func OpenPty() (master, slave int, err error) {
 	master, err = openat(unix.AT_FDCWD, "/dev/ptmx", ptyFlags)
 	if err != nil {
@@ -32,9 +31,8 @@ func OpenPty() (master, slave int, err error) {
 	return openPeer(master)
 }
 
-// FindPtmx opens what makes pseudo-terminals in the file system below root, O_PATH,
-// or returns -1: /dev/pts/ptmx, or /dev/ptmx. It is what it is called, on a devpts,
-// and nothing is done by opening it so.
+// FindPtmx opens /dev/pts/ptmx or /dev/ptmx below root with O_PATH, which has no side effects,
+// or returns -1. The result is on a devpts.
 func FindPtmx(root int) int {
 	for _, path := range []string{"dev/pts/ptmx", "dev/ptmx"} {
 		fd, err := OpenInRootAnswering(root, path)
@@ -52,7 +50,7 @@ func FindPtmx(root int) int {
 	return -1
 }
 
-// OpenPtyOf is [OpenPty] in the devpts of what [FindPtmx] has found.
+// OpenPtyOf is [OpenPty] in the devpts of a descriptor of [FindPtmx].
 func OpenPtyOf(ptmx int) (master, slave int, err error) {
 	master, err = openat(unix.AT_FDCWD, FDPath(ptmx), ptyFlags)
 	if err != nil {
@@ -61,7 +59,7 @@ func OpenPtyOf(ptmx int) (master, slave int, err error) {
 	return openPeer(master)
 }
 
-// openPeer opens the program's end, and closes ours if it cannot.
+// openPeer opens the program's end, and closes ours on failure.
 func openPeer(master int) (_, slave int, err error) {
 	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		unix.Close(master)
@@ -75,8 +73,7 @@ func openPeer(master int) (_, slave int, err error) {
 	return master, int(r), nil
 }
 
-// openOwnPtmx returns our end of a new pseudo-terminal of a devpts of its own,
-// or -1.
+// openOwnPtmx returns our end of a pseudo-terminal in a new devpts, or -1.
 func openOwnPtmx() int {
 	tree, err := NewFilesystem("devpts", 0)
 	if err != nil {
@@ -90,21 +87,19 @@ func openOwnPtmx() int {
 	return master
 }
 
-// GetTermios returns the state of the terminal fd. It fails for anything that
-// is no terminal.
+// GetTermios returns the state of the terminal fd. For any other file it is an error.
 func GetTermios(fd int) (*Termios, error) {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	return t, os.NewSyscallError("ioctl TCGETS", err)
 }
 
-// SetTermios sets the state of a terminal, at once. A process in the
-// background is stopped by it, see [Foreground].
+// SetTermios sets the state of a terminal at once. It stops a process in the background, see
+// [Foreground].
 func SetTermios(fd int, t *Termios) error {
 	return os.NewSyscallError("ioctl TCSETS", retry(func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, t) }))
 }
 
-// Raw returns t as it is when the terminal passes on every byte as it is, as
-// cfmakeraw(3) has it.
+// Raw returns t with the settings of cfmakeraw(3): every byte is passed on unchanged.
 func Raw(t Termios) *Termios {
 	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
 	t.Oflag &^= unix.OPOST
@@ -115,15 +110,15 @@ func Raw(t Termios) *Termios {
 	return &t
 }
 
-// Silent returns t without echo and without changes to what is written: for a
-// terminal behind another that does both.
+// Silent returns t without echo and without changes to output, for a terminal behind another
+// that does both.
 func Silent(t Termios) *Termios {
 	t.Oflag &^= unix.OPOST
 	t.Lflag &^= unix.ECHO | unix.ECHONL
 	return &t
 }
 
-// EndOfFile returns the character that ends the input of a terminal.
+// EndOfFile returns the end-of-file character of a terminal.
 func EndOfFile(t *Termios) byte { return t.Cc[unix.VEOF] }
 
 // Foreground reports whether the caller is in the foreground process group of

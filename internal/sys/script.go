@@ -8,40 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Script is a list of system calls prepared in advance, with all the data
-// they need: what a process does on its way into namespaces. Nothing is
-// decided while it runs, nothing is allocated and no path is looked at that a
-// call does not name, so that a small interpreter can carry it out: see
-// [Script.Start] for the process of its own and [Script.RunHere] for the
-// calling thread.
+// A Script is a list of system calls that are prepared in advance with all their data: the way
+// of a process into namespaces. It allocates nothing and looks up no path but those of its
+// calls, so that a small interpreter can run it: [Script.Start] in a process of its own,
+// [Script.RunHere] on the calling thread.
 //
-// Each method appends a call and returns its [Index]. Calls run in the order
-// in which they were appended. One that fails ends the script: the interpreter
-// runs the calls given to [Script.OnFailure], and the process that started the
-// script is told the index and the errno. [Script.Ignore] makes an error one
-// to go on after.
+// Each method appends a call and returns its [Index]. Calls run in the order in which they were
+// appended. A failure ends the script: the interpreter runs the calls of [Script.OnFailure],
+// and reports index and errno to the process that started the script. After an error given to
+// [Script.Ignore] the script goes on.
 //
-// Descriptors in a Script are the child's: [Script.File] gives the number
-// under which the child knows a descriptor of ours. Text and bytes become
-// addresses by [Script.String], [Script.Bytes] and [Script.Strings].
+// Descriptors in a Script are the child's: [Script.File] returns the child's number for a
+// descriptor of ours. Text and bytes become addresses by [Script.String], [Script.Bytes] and
+// [Script.Strings].
 //
-// Script is a builder: calls, numbers and layout are those of the kernel, and
-// what it all means is the plan's business (package enter).
+// Script only builds calls, with the numbers and layouts of the kernel. Their meaning is up to
+// the caller (package enter).
 type Script struct {
 	calls   []call
 	names   []string // of the calls, for messages
-	steps   []int    // of the calls: the step of the plan they belong to
+	steps   []int    // of the calls: their step of the plan
 	data    []byte
 	ptrs    []int // offsets in data of words that are addresses
-	files   []int // the child knows files[n] as n
+	files   []int // files[n] is n in the child
 	labels  []place
 	step    int
 	failure label // of the failure handler
-	here    bool  // for RunHere: descriptors are our own
+	here    bool  // for RunHere: descriptors are ours
 	argv    []string
 	become  bool // see Become
 	sealed  bool // see Undumpable
-	held    Addr // the signal mask of what is forked, or 0: see Held
+	held    Addr // the signal mask of forked processes, or 0: see Held
 }
 
 // An Index is the number of a call in a [Script].
@@ -51,10 +48,9 @@ type Index int
 // data, or of an argument of another call.
 type Addr uint64
 
-// Where the parts of a script are in the memory of its process: fixed, so that
-// every pointer is known in advance, and below 2^39, since arm64 kernels may
-// have no more. An argument that lies in the data or in the calls is an
-// address, which is how [Script.RunHere] finds those to move.
+// The addresses of the parts of a script in its process: fixed, so that every pointer is known
+// in advance, and below 2^39, since arm64 kernels may have no more. An argument in the range of
+// data or calls is an address, which [Script.RunHere] adjusts.
 const (
 	textBase   = 0x10_0000_0000
 	dataBase   = 0x11_0000_0000
@@ -65,7 +61,7 @@ const (
 
 // The layout of a call, in bytes: the assembler functions know it too.
 const (
-	wordOp      = 8 * iota // number of the system call, or one of our own operations
+	wordOp      = 8 * iota // number of the system call, or of one of our operations
 	wordArgs               // six arguments
 	_                      //
 	_                      //
@@ -78,7 +74,7 @@ const (
 	_                      //
 	wordErrno              // where to store those, or 0
 	wordStore              // where to store the result, or 0
-	wordOnZero             // where to go on after the result 0, or 0: at the next
+	wordOnZero             // where to go on after the result 0; 0 is the next call
 	wordOnError            // the same after an ignored error
 	wordGoto               // the same after any other success
 	wordIndex              // the index of this call
@@ -87,7 +83,7 @@ const (
 
 type call [callSize / 8]uint64
 
-// Operations of our own stand beside the kernel's: bit 32 tells them apart.
+// Operations of ours have bit 32 set.
 const (
 	own        = 1 << 32
 	ownValue   = 0 // result: the first argument
@@ -103,8 +99,7 @@ const (
 	errnoNoInterpreter = 4001
 )
 
-// ErrMismatch says that a namespace that was read back after joining is not
-// the one that was to be joined.
+// ErrMismatch reports that a namespace that was read back after a join is not the intended one.
 const ErrMismatch = unix.Errno(errnoMismatch)
 
 // NewScript returns an empty script.
@@ -114,10 +109,10 @@ func NewScript() *Script {
 	return s
 }
 
-// Here makes the script one for [Script.RunHere].
+// Here prepares the script for [Script.RunHere].
 func (s *Script) Here() { s.here = true }
 
-// Step says that the calls to come belong to step n of the plan.
+// Step assigns the following calls to step n of the plan.
 func (s *Script) Step(n int) { s.step = n }
 
 // Failed returns the name of call i and the step it belongs to.
@@ -148,14 +143,14 @@ func (s *Script) own(name string, op uint64, args ...uint64) Index {
 
 func callAddr(i int) uint64 { return callBase + headerSize + uint64(i)*callSize }
 
-// Ignore makes the script go on after these errors of call i.
+// Ignore lets the script go on after these errors of call i.
 func (s *Script) Ignore(i Index, errs ...unix.Errno) {
 	for _, e := range errs {
 		s.calls[i][wordIgnore/8+int(e)/64] |= 1 << (e % 64)
 	}
 }
 
-// IgnoreAll makes the script go on after any error of call i.
+// IgnoreAll lets the script go on after any error of call i.
 func (s *Script) IgnoreAll(i Index) {
 	s.calls[i][wordIgnore/8] = ^uint64(0)
 	s.calls[i][wordIgnore/8+1] = ^uint64(0)
@@ -176,7 +171,7 @@ func (s *Script) keepAll(i Index, addr Addr) {
 	s.calls[i][wordErrno/8] = uint64(addr)
 }
 
-// setArg makes addr argument n of call i, for what stands behind it.
+// setArg makes addr argument n of call i, for an address that is known later.
 func (s *Script) setArg(i Index, n int, addr Addr) { s.calls[i][wordArgs/8+n] = uint64(addr) }
 
 // Store makes call i store its result, eight bytes, at addr: in data from
@@ -186,8 +181,8 @@ func (s *Script) Store(i Index, addr Addr) { s.calls[i][wordStore/8] = uint64(ad
 // Arg returns the address of argument n, from 0, of call i.
 func (s *Script) Arg(i Index, n int) Addr { return Addr(callAddr(int(i)) + wordArgs + 8*uint64(n)) }
 
-// Else appends what is done only after an ignored error of call i, which must
-// be the last call appended: body is skipped when i succeeds.
+// Else appends the calls of body, which are skipped if call i, the last one appended, succeeds,
+// and run after an ignored error of it.
 func (s *Script) Else(i Index, body func()) {
 	failed, end := s.label("else"), s.label("end of else")
 	s.onError(i, failed)
@@ -200,10 +195,9 @@ func (s *Script) Else(i Index, body func()) {
 	s.place(end)
 }
 
-// Fork appends a clone(2) with flags, SIGCHLD unless they hold a signal.
-// parent appends what the parent does and ends with [Script.Exit]; pid is
-// where the parent has the child's process ID, eight bytes. The calls appended
-// after Fork are the child's.
+// Fork appends a clone(2) with flags, with SIGCHLD unless they have a signal. parent appends
+// the parent's calls, which end with [Script.Exit]; pid is the address of the child's PID,
+// eight bytes, in the parent. The calls after Fork are the child's.
 func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
 	if s.held != 0 {
 		flags |= unix.CLONE_PTRACE
@@ -220,8 +214,8 @@ func (s *Script) Fork(flags uint64, parent func(pid Addr)) Index {
 	return i
 }
 
-// Spawn appends a clone(2) and, in child, what the child does, which ends with
-// [Script.Exit]. The parent waits for it and goes on if it ended with 0.
+// Spawn appends a clone(2). child appends the child's calls, which end with [Script.Exit]. The
+// parent waits for the child and goes on if its status is 0.
 func (s *Script) Spawn(flags uint64, child func()) Index {
 	i, forked := s.clone(flags)
 	parent := s.label("parent")
@@ -246,8 +240,8 @@ func (s *Script) clone(flags uint64) (Index, label) {
 	return i, child
 }
 
-// A process tells by records of sixteen bytes: a failure as the index and the
-// errno, a process that was started as startedIndex and its PID.
+// Reports are records of sixteen bytes: for a failure the index and the errno, for a process
+// that was started startedIndex and its PID.
 const (
 	recordSize   = 16
 	startedIndex = 1 << 32
@@ -256,15 +250,14 @@ const (
 	overIndex    = startedIndex + 3
 )
 
-// Started appends a report that a process was started, of which the PID is at
-// pid.
+// Started appends a report that a process was started, with the PID at pid.
 func (s *Script) Started(report int, pid Addr) {
-	// The record is where the PID is: its first word stands before it.
+	// The record is around the PID: its first word is stored before it.
 	s.WriteAt(report, pid-8, recordSize)
 }
 
-// Report appends, as the failure handler, what tells of a failure by the pipe
-// report and ends with status. It must be the last thing appended.
+// Report appends a failure handler that writes the failure to the pipe report and exits with
+// status. It must be appended last.
 func (s *Script) Report(report, status int) {
 	s.OnFailure(func(at Addr) {
 		s.WriteAt(report, at, recordSize)
@@ -272,9 +265,9 @@ func (s *Script) Report(report, status int) {
 	})
 }
 
-// OnFailure appends, in body, what a process does that failed: tell, and
-// [Script.Exit]. It must be the last thing appended. index is where the index
-// and the errno of the call that failed stand, eight bytes each.
+// OnFailure appends the failure handler, body: a report, and [Script.Exit]. It must be appended
+// last. index is the address of the index and the errno of the call that failed, eight bytes
+// each.
 func (s *Script) OnFailure(body func(index Addr)) {
 	s.place(s.failure)
 	first := len(s.calls)
@@ -306,7 +299,7 @@ func (s *Script) align() {
 	}
 }
 
-// String returns the address of text as C has it, with a zero byte at its end.
+// String returns the address of text with a zero byte at its end, as C has it.
 func (s *Script) String(text string) Addr {
 	at := len(s.data)
 	s.data = append(append(s.data, text...), 0)
@@ -323,8 +316,8 @@ func (s *Script) Strings(list []string) Addr {
 	return s.Pointers(addrs...)
 }
 
-// Pointers returns the address of an array of words. Those that are addresses
-// of the script stay right wherever it runs.
+// Pointers returns the address of an array of words. Addresses of the script are adjusted to
+// where it runs.
 func (s *Script) Pointers(words ...uint64) Addr {
 	addr := s.Space(8 * len(words))
 	at := int(addr) - dataBase
@@ -337,8 +330,8 @@ func (s *Script) Pointers(words ...uint64) Addr {
 	return addr
 }
 
-// File returns the number under which the child knows our descriptor fd. 0, 1
-// and 2 are themselves, unless [Script.Stdio] says otherwise.
+// File returns the child's number for our descriptor fd. 0, 1 and 2 are the same, unless
+// [Script.Stdio] sets them.
 func (s *Script) File(fd int) int {
 	if s.here {
 		return fd
@@ -351,15 +344,14 @@ func (s *Script) File(fd int) int {
 	return len(s.files) - 1
 }
 
-// standard makes 0, 1 and 2 themselves, unless they are something already.
+// standard maps 0, 1 and 2 to themselves, unless they are set.
 func (s *Script) standard() {
 	if s.files == nil {
 		s.files = []int{0, 1, 2}
 	}
 }
 
-// Stdio says which of our descriptors are the child's 0, 1 and 2; -1 leaves
-// one closed.
+// Stdio sets our descriptors for the child's 0, 1 and 2; -1 leaves one closed.
 func (s *Script) Stdio(in, out, err int) {
 	s.standard()
 	s.files = slices.Delete(s.files, 3, len(s.files))
@@ -390,8 +382,8 @@ func (s *Script) Prctl(option int, args ...uint64) Index {
 	return s.Call("prctl", unix.SYS_PRCTL, append([]uint64{uint64(option)}, args...)...)
 }
 
-// Write appends a write(2) of b. A short write is not noticed: use it for what
-// is written as a whole, such as files of procfs.
+// Write appends a write(2) of b. A short write is not an error: use it for files that are
+// written as a whole, such as those of procfs.
 func (s *Script) Write(fd int, b []byte) Index {
 	return s.Call("write", unix.SYS_WRITE, uint64(fd), uint64(s.Bytes(b)), uint64(len(b)))
 }
@@ -438,12 +430,12 @@ func (s *Script) Setgroups(gids []uint32) Index {
 	return s.Call("setgroups", unix.SYS_SETGROUPS, uint64(len(gids)), uint64(s.Bytes(b)))
 }
 
-// Setgid appends setresgid(2) with all three the same.
+// Setgid appends setresgid(2) with three times the same.
 func (s *Script) Setgid(gid uint32) Index {
 	return s.resealed(s.Call("setresgid", unix.SYS_SETRESGID, uint64(gid), uint64(gid), uint64(gid)))
 }
 
-// Setuid appends setresuid(2) with all three the same.
+// Setuid appends setresuid(2) with three times the same.
 func (s *Script) Setuid(uid uint32) Index {
 	return s.resealed(s.Call("setresuid", unix.SYS_SETRESUID, uint64(uid), uint64(uid), uint64(uid)))
 }
@@ -483,21 +475,20 @@ func (s *Script) Ioctl(fd int, request, arg uint64) Index {
 // Close appends close(2).
 func (s *Script) Close(fd int) Index { return s.Call("close", unix.SYS_CLOSE, uint64(fd)) }
 
-// CloseOnExec appends what makes fd close-on-exec.
+// CloseOnExec appends the call that makes fd close-on-exec.
 func (s *Script) CloseOnExec(fd int) Index {
 	return s.Call("fcntl", unix.SYS_FCNTL, uint64(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 }
 
-// Undumpable appends what keeps others of the same user from looking into the
-// process, and the process from leaving a core, until the next execve(2). A change
-// of user or of user namespace sets what fs.suid_dumpable says instead, so it is
-// done again after each.
+// Undumpable keeps processes of the same user from tracing the process, and the process from
+// dumping core, until the next execve(2). A change of user or of user namespace sets the value
+// of fs.suid_dumpable, so the call is repeated after each.
 func (s *Script) Undumpable() Index {
 	s.sealed = true
 	return s.Prctl(unix.PR_SET_DUMPABLE, 0)
 }
 
-// resealed does so after the call i.
+// resealed repeats it after call i.
 func (s *Script) resealed(i Index) Index {
 	if s.sealed {
 		s.Undumpable()
@@ -505,11 +496,10 @@ func (s *Script) resealed(i Index) Index {
 	return i
 }
 
-// CloseFrom appends what closes all descriptors from fd on: by close_range(2),
-// Linux 5.9, and where the kernel does not have it, or a filter of system calls
-// denies it or says that it is done, one by one. Each is asked for afterwards: if
-// it is still there the script ends. There are none but the files of the script so
-// far, and what its calls have opened.
+// CloseFrom closes all descriptors from fd on: by close_range(2), Linux 5.9, and one by one if
+// the kernel does not have it, or a seccomp filter denies or fakes it. Each is checked
+// afterwards: the script ends if one is still open. Only the files of the script, and those
+// that its calls have opened, exist at that point.
 func (s *Script) CloseFrom(fd int) {
 	s.IgnoreAll(s.Call("close_range", unix.SYS_CLOSE_RANGE, uint64(fd), uint64(^uint32(0)), 0))
 	for n := fd; n < s.maxFiles(); n++ {
@@ -527,8 +517,7 @@ func (s *Script) CloseFrom(fd int) {
 	}
 }
 
-// maxFiles is more than the number of every descriptor that the process may have
-// by now.
+// maxFiles is above the number of every descriptor that the process can have at that point.
 func (s *Script) maxFiles() int {
 	n := len(s.files)
 	for i := range s.calls {
@@ -548,8 +537,7 @@ func (s *Script) Personality(persona uint32) Index {
 	return s.Call("personality", unix.SYS_PERSONALITY, uint64(persona))
 }
 
-// DefaultSignals appends what gives every signal its default action and
-// empties the signal mask.
+// DefaultSignals gives every signal its default action and empties the signal mask.
 func (s *Script) DefaultSignals() {
 	action := s.Space(32)
 	for sig := 1; sig <= 64; sig++ {
@@ -561,16 +549,15 @@ func (s *Script) DefaultSignals() {
 	s.Call("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uint64(action), 0, 8)
 }
 
-// DieWithParent appends a request for signal when the thread ends that started
-// the script. It must follow the last change of credentials, which undoes it,
-// and is not inherited by a child. pipe is the writing end of a pipe whose
-// reading end that process holds: if nobody does any more, the signal would
-// never come, and the process ends at once.
+// DieWithParent requests a signal for the end of the thread that started the script
+// (PR_SET_PDEATHSIG). It must follow the last change of credentials, which undoes it, and is
+// not inherited by a child. pipe is the writing end of a pipe whose reading end that process
+// has: if it is closed already, the signal would never come, and the process exits at once.
 func (s *Script) DieWithParent(signal unix.Signal, pipe int) {
 	s.Prctl(unix.PR_SET_PDEATHSIG, uint64(signal))
-	poll := s.Pointers(uint64(uint32(pipe))) // struct pollfd with no events: POLLERR comes unasked
+	poll := s.Pointers(uint64(uint32(pipe))) // struct pollfd with no events: POLLERR is always reported
 	i := s.Call("ppoll", unix.SYS_PPOLL, uint64(poll), 1, uint64(s.Space(16)), 0, 8)
-	s.Ignore(i, unix.EINVAL) // who may have no descriptors at all can ask for none
+	s.Ignore(i, unix.EINVAL) // RLIMIT_NOFILE is 0
 	alive := s.label("alive")
 	s.onZero(i, alive)
 	s.onError(i, alive)
@@ -583,30 +570,29 @@ func (s *Script) Exit(status int) Index {
 	return s.Call("exit_group", unix.SYS_EXIT_GROUP, uint64(status))
 }
 
-// A Program is one thing for [Script.Exec] to try.
+// A Program is a path for [Script.Exec] to try.
 type Program struct {
 	Path string
 	Argv []string
-	// Script says that what the kernel does not know how to execute /bin/sh reads:
-	// it may be a script that does not say of what. All programs of a row that are
-	// to be so have the same Argv.
+	// Script: /bin/sh reads a file that the kernel cannot execute, since it may be a script
+	// without a header. All programs of a row with Script have the same Argv.
 	Script bool
 }
 
-// ErrNoInterpreter says that a program is there, but not what it is to be
-// executed by: the interpreter of a script, or the dynamic loader.
+// ErrNoInterpreter reports that a program exists, but not its interpreter, or its dynamic
+// loader.
 const ErrNoInterpreter = unix.Errno(errnoNoInterpreter)
 
-// Exec appends a row of execve(2), one for each program, until one works, as
-// execvp(3) does: a path that leads nowhere is passed over. If all are, the
-// error is ENOENT if there is no such file, else EACCES or [ErrNoInterpreter];
-// ENOEXEC is of what neither the kernel nor a shell can execute.
+// Exec appends a row of execve(2), one for each program until one works, as execvp(3) does: a
+// missing file is skipped. If none works the error is ENOENT if there is no such file, else
+// EACCES or [ErrNoInterpreter], or ENOEXEC for a file that neither the kernel nor a shell can
+// execute.
 func (s *Script) Exec(programs []Program, env []string) {
 	environ := uint64(s.Strings(env))
-	// Behind the row stands a second one, which asks for each path if there is
-	// anything at all: a directory that may not be searched is EACCES too.
+	// A second row follows, which checks whether each path exists: a directory that may not be
+	// searched is EACCES too.
 	paths := make([]uint64, len(programs))
-	why := s.Space(8) // what is to be said of a path that leads somewhere
+	why := s.Space(8) // the error for a path that exists
 	s.putErrno(why, errnoNoInterpreter)
 	format := s.Space(8)
 	s.putErrno(format, unix.ENOEXEC)
@@ -630,7 +616,7 @@ func (s *Script) Exec(programs []Program, env []string) {
 			s.Ignore(e, unix.ENOEXEC)
 			s.keep(e, why, unix.ENOEXEC)
 		}
-		if len(programs) > 1 { // else the one path there is says itself what is wrong with it
+		if len(programs) > 1 { // a single path has the right error itself
 			s.Ignore(e, unix.ENOTDIR, unix.EACCES, unix.ENAMETOOLONG, unix.ELOOP)
 			s.keep(e, why, unix.EACCES)
 		}
@@ -659,9 +645,8 @@ func (s *Script) putErrno(addr Addr, e unix.Errno) {
 	binary.NativeEndian.PutUint64(s.data[int(addr)-dataBase:], uint64(e))
 }
 
-// ChdirPlain appends a change of the working directory to path, of which no
-// part is a magic link: those of procfs lead out of any root directory
-// (openat2(2), Linux 5.6).
+// ChdirPlain appends a change of the working directory to path without magic links, since those
+// of procfs lead out of any root directory (openat2(2), Linux 5.6).
 func (s *Script) ChdirPlain(path string) Index {
 	how := s.Pointers(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, unix.RESOLVE_NO_MAGICLINKS)
 	at := unix.AT_FDCWD
@@ -682,13 +667,12 @@ func (s *Script) RaiseAmbient(last int) {
 	}
 }
 
-// MakePrivate appends what makes the mounts below path private: nothing gets
-// in or out.
+// MakePrivate makes the mounts below path private: they propagate nothing.
 func (s *Script) MakePrivate(path string) Index {
 	return s.Mount("", path, "", unix.MS_REC|unix.MS_PRIVATE, "")
 }
 
-// MountProc appends a mount of procfs, of the PID namespace the process is in.
+// MountProc appends a mount of procfs, of the PID namespace of the process.
 func (s *Script) MountProc(path string) Index {
 	return s.Mount("proc", path, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 }
@@ -696,11 +680,10 @@ func (s *Script) MountProc(path string) Index {
 // Bind appends a bind mount of a file.
 func (s *Script) Bind(from, to string) Index { return s.Mount(from, to, "", unix.MS_BIND, "") }
 
-// MountSysfs appends a mount of sysfs, of the network namespace the process is
-// in, with copies of what was mounted below the old one (open_tree(2), Linux
-// 5.2): those of control groups and BPF among them. Each is copied with all that
-// is mounted below it, since a user namespace of less rights has them together
-// or not at all: see mount_namespaces(7).
+// MountSysfs appends a mount of sysfs, of the network namespace of the process, with copies of
+// the mounts below the old one (open_tree(2), Linux 5.2), such as those of control groups and
+// BPF. Each is copied with the mounts below it, since a less privileged mount namespace cannot
+// separate them: see mount_namespaces(7).
 func (s *Script) MountSysfs(path string, submounts []string) {
 	at := unix.AT_FDCWD
 	copies := make([]Index, len(submounts))

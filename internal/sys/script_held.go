@@ -6,13 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Held makes what [Script.Fork] starts later stop before its first instruction,
-// until [Release]: the process is traced by the thread that started it, and what
-// it forks is too, from birth (ptrace(2), CLONE_PTRACE of clone(2)). Who can see a
-// process that is held can neither continue nor trace it.
+// Held stops processes that [Script.Fork] starts later before their first instruction, until
+// [Release]: the starting thread traces the process, and also its forks, from birth (ptrace(2),
+// CLONE_PTRACE of clone(2)). Other processes can neither continue nor trace a held process.
 //
-// A signal for a process that is traced stops it, so all but SIGKILL and SIGSTOP
-// wait until it has ended; what it forked has the mask from before.
+// A signal stops a traced process, so all but SIGKILL and SIGSTOP are blocked in it; its forks
+// get the mask from before.
 func (s *Script) Held() {
 	s.held = s.Space(8)
 	all := s.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
@@ -20,9 +19,9 @@ func (s *Script) Held() {
 	s.Call("ptrace", unix.SYS_PTRACE, unix.PTRACE_TRACEME)
 }
 
-// WaitHeld waits until a process that is forked held has stopped. It is false for
-// one that has been killed. From then on it ends if the caller does. The caller is
-// the thread that started the script.
+// WaitHeld waits until a held process has stopped, and returns false if it was killed. From
+// then on the process ends if the caller does. The caller is the thread that started the
+// script.
 func WaitHeld(pid int) (bool, error) {
 	change, err := WaitChange(pid)
 	if err != nil || !change.Stopped {
@@ -31,8 +30,8 @@ func WaitHeld(pid int) (bool, error) {
 	return true, os.NewSyscallError("ptrace PTRACE_SETOPTIONS", unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL))
 }
 
-// Release lets a process go on that is held, and traces it no more. The caller is
-// the thread that started the script.
+// Release continues a held process, and stops tracing it. The caller is the thread that started
+// the script.
 func Release(pid int) error {
 	return os.NewSyscallError("ptrace PTRACE_DETACH", unix.PtraceDetach(pid))
 }

@@ -10,17 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunHere carries out the script on the calling thread, which must be locked
-// (runtime.LockOSThread) and is never to be used for anything else if an error
-// comes back: it may have joined some namespaces.
+// RunHere runs the script on the calling thread, which must be locked (runtime.LockOSThread)
+// and must not be used after an error, since it may have joined some namespaces.
 //
-// Descriptors are our own: File is not used, or used with the same numbers.
-// There is no fork. A call that fails is returned as its index and errno; the
-// failure handler does not run. A row of [Script.Exec] ends the program, or
-// this function with the index and the error.
+// Descriptors are our own: File is not used, or used with the same numbers. There is no fork. A
+// failure is returned as index and errno; the failure handler does not run. A row of
+// [Script.Exec] replaces the program, or ends this function with index and error.
 func (s *Script) RunHere() (failed Index, err error) {
-	// Addresses of the script become addresses of this memory, which does not
-	// move: it is on the heap and kept alive.
+	// Addresses of the script become addresses in this memory, which is on the heap, does not
+	// move, and is kept alive.
 	data := bytes.Clone(s.data)
 	base := uint64(uintptr(unsafe.Pointer(&data[0])))
 	calls, err := s.assemble()
@@ -79,7 +77,7 @@ func (s *Script) RunHere() (failed Index, err error) {
 	return -1, nil
 }
 
-// do carries out one call.
+// do makes one call.
 func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
 	a := c[wordArgs/8:]
 	at := func(addr uint64) []byte { return data[addr-base:] }
@@ -103,7 +101,7 @@ func (c *call) do(data []byte, base uint64) (uint64, unix.Errno) {
 		}
 		return 1, 0
 	case unix.SYS_EXECVE:
-		// The run time wants to know, so that no thread is started meanwhile.
+		// syscall.Exec keeps the runtime from starting threads meanwhile.
 		err := syscall.Exec(cString(at(a[0])), cStrings(data, base, a[1]), cStrings(data, base, a[2]))
 		errno, ok := err.(syscall.Errno)
 		if !ok {

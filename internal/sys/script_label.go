@@ -8,34 +8,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A label is a place among the calls of a [Script] where a call can go on. The
-// calls hold labels, and no address, until [Script.assemble]: so what is appended
-// in between never leads a call astray.
+// A label is a position in the calls of a [Script] to go on at. Calls have labels instead of
+// addresses until [Script.assemble], so that calls can be appended in between.
 type label uint64
 
-// place is where a label is: before the call of this number, or -1 for nowhere
-// yet. twice says that it was put somewhere else before.
+// place is the position of a label: before the call of this number, or -1 if not set yet.
+// twice: it was set twice.
 type place struct {
 	name  string
 	at    int
 	twice bool
 }
 
-// label returns a new label, to be put somewhere by [Script.place]. Its name is
-// for messages.
+// label returns a new label, to be set by [Script.place]. Its name is for messages.
 func (s *Script) label(name string) label {
 	s.labels = append(s.labels, place{name: name, at: -1})
 	return label(len(s.labels))
 }
 
-// place puts l before the next call to be appended.
+// place sets l before the next call.
 func (s *Script) place(l label) {
 	p := &s.labels[l-1]
 	p.twice = p.at >= 0
 	p.at = len(s.calls)
 }
 
-// mark returns a new label that is before the next call to be appended.
+// mark returns a new label before the next call.
 func (s *Script) mark(name string) label {
 	l := s.label(name)
 	s.place(l)
@@ -48,11 +46,11 @@ func (s *Script) onZero(i Index, l label) { s.calls[i][wordOnZero/8] = uint64(l)
 // onError is onZero after an error that is ignored.
 func (s *Script) onError(i Index, l label) { s.calls[i][wordOnError/8] = uint64(l) }
 
-// onOther is onZero after any other result that is none of an error, and after
-// 0 too unless that has a label of its own.
+// onOther is onZero after any other result without an error, and after 0 unless that has a
+// label of its own.
 func (s *Script) onOther(i Index, l label) { s.calls[i][wordGoto/8] = uint64(l) }
 
-// always makes the script go on at l whatever comes of call i.
+// always makes the script go on at l after any result of call i.
 func (s *Script) always(i Index, l label) {
 	s.IgnoreAll(i)
 	s.onZero(i, l)
@@ -60,7 +58,7 @@ func (s *Script) always(i Index, l label) {
 	s.onOther(i, l)
 }
 
-// address is that of a label.
+// address returns the address of a label.
 func (s *Script) address(l label) (uint64, error) {
 	if l == 0 || int(l) > len(s.labels) {
 		return 0, fmt.Errorf("label %d is not the script's", l)
@@ -75,8 +73,8 @@ func (s *Script) address(l label) (uint64, error) {
 	}
 }
 
-// assemble returns the calls with addresses in the place of labels. It is an
-// error if a label is nowhere or in two places.
+// assemble returns the calls with addresses in place of labels. It is an error if a label is
+// not set, or set twice.
 func (s *Script) assemble() ([]call, error) {
 	calls := slices.Clone(s.calls)
 	for i := range calls {
@@ -94,9 +92,8 @@ func (s *Script) assemble() ([]call, error) {
 	return calls, nil
 }
 
-// assembleProcess is assemble for a process, and returns the address of its
-// failure handler too. Behind the last call of a process there is nothing to go
-// on with.
+// assembleProcess is assemble for a process, and also returns the address of its failure
+// handler. After its last call a process has nothing to go on with.
 func (s *Script) assembleProcess() ([]call, uint64, error) {
 	failure, err := s.address(s.failure)
 	if err != nil {

@@ -6,24 +6,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Wait appends what tells by the pipe report that the process is ready, and
-// waits for a byte from the pipe gate. If nobody will ever write one, the
-// process ends.
+// Wait writes to the pipe report that the process is ready, and waits for a byte from the pipe
+// gate. At the end of gate the process exits.
 func (s *Script) Wait(report, gate int) {
 	s.Ready(report)
 	s.Await(gate)
 }
 
-// Ready appends what tells by the pipe report that the process is ready.
+// Ready writes to the pipe report that the process is ready.
 func (s *Script) Ready(report int) { s.WriteAt(report, s.Pointers(readyIndex, 0), recordSize) }
 
-// SetName appends what names the thread, as /proc/pid/comm has it.
+// SetName sets the name of the thread, see /proc/pid/comm.
 func (s *Script) SetName(name string) Index {
 	return s.Prctl(unix.PR_SET_NAME, uint64(s.String(name)))
 }
 
-// Await appends what waits for a byte from the pipe gate. If nobody will ever
-// write one, the process ends.
+// Await waits for a byte from the pipe gate. At the end of gate the process exits.
 func (s *Script) Await(gate int) {
 	i := s.Call("read", unix.SYS_READ, uint64(gate), uint64(s.Space(8)), 1)
 	came, gone := s.label("byte"), s.label("end of file")
@@ -34,8 +32,8 @@ func (s *Script) Await(gate int) {
 	s.place(came)
 }
 
-// Dumpable undoes [Script.Undumpable]: others of the same user can write files
-// of the process in procfs, such as uid_map.
+// Dumpable undoes [Script.Undumpable], so that processes of the same user can write its files
+// in procfs, such as uid_map.
 func (s *Script) Dumpable() Index {
 	s.sealed = false
 	return s.Prctl(unix.PR_SET_DUMPABLE, 1)
@@ -51,13 +49,13 @@ func (s *Script) Setdomainname(name string) Index {
 	return s.Call("setdomainname", unix.SYS_SETDOMAINNAME, uint64(s.String(name)), uint64(len(name)))
 }
 
-// SetPropagation appends what sets the propagation of the mounts below path.
+// SetPropagation sets the propagation of the mounts below path.
 func (s *Script) SetPropagation(path string, p Propagation) Index {
 	return s.Mount("", path, "", uintptr(p|Recursive), "")
 }
 
-// LinkUp appends what brings a network interface up, by SIOCSIFFLAGS of
-// netdevice(7). The socket stays open, close-on-exec.
+// LinkUp brings a network interface up, by SIOCSIFFLAGS of netdevice(7). The socket stays open,
+// close-on-exec.
 func (s *Script) LinkUp(name string) {
 	var req [40]byte // struct ifreq: a name of 16 bytes, and the flags
 	copy(req[:15], name)

@@ -6,36 +6,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeperName is what a keeper calls itself in /proc/pid/comm.
+// keeperName is the name of a keeper in /proc/pid/comm.
 const keeperName = "nstool-keeper"
 
-// deathSignal is what a keeper gets when the one who started it has ended. It
-// is none that anybody sends.
+// deathSignal is the signal to a keeper when the process that started it has ended. No program
+// sends it.
 const deathSignal = 64
 
-// Init appends what the first process of a PID namespace does: it starts a
-// child, which takes the calls that follow, passes signals on to it, reaps
-// whoever ends, and ends as the child did: with its status, or 128 and the
-// number of the signal.
+// Init appends the calls of the first process of a PID namespace: it starts a child, which
+// makes the calls that follow, passes signals on to it, reaps orphans, and exits as the child
+// did: with its status, or 128 and the number of the signal.
 //
-// It holds no descriptor but report, the last of the numbers in use or -1, by
-// which it tells when the child is stopped. A signal that the kernel sent, as
-// for a key of the terminal, has reached the child too and is not passed on.
+// It has no descriptor but report, the last of the numbers in use or -1, to which it writes
+// when the child is stopped. A signal of the kernel, as for a key of the terminal, has reached
+// the child too and is not passed on.
 func (s *Script) Init(report int) { s.parent("nstool-init", report, false) }
 
-// Keeper appends a fork and what the parent does from then on, as [Script.Init]
-// does: it also becomes the parent of all that the child leaves behind, kills
-// the child if whoever started the script ends, and ends when nobody is left.
-// It is in a session of its own, where no terminal has signals for it. By report
-// it also tells when the child has ended, as that is the time to end those who
-// are left.
+// Keeper appends a fork after which the parent does as [Script.Init]. It also becomes the
+// parent of the child's orphans, kills the child if the process that started the script ends,
+// and exits with its last child. It is in a session of its own, without signals of a terminal.
+// It also writes to report when the child has ended, since then the orphans are to be killed.
 func (s *Script) Keeper(report int) { s.parent(keeperName, report, true) }
 
-// parent appends a process between the caller and the program.
+// parent appends the calls of a process between the caller and the program.
 //
-// What a terminal would send to a whole group goes to that of the child if it
-// leads one, and SIGTSTP as SIGSTOP: a session with nobody in it who would
-// continue the child is one in which the kernel ignores SIGTSTP.
+// Signals that a terminal sends to a group go to the group of the child if it leads one.
+// SIGTSTP becomes SIGSTOP: the kernel ignores SIGTSTP in a session in which nobody would
+// continue the child.
 func (s *Script) parent(name string, report int, keeper bool) {
 	const siCode, siPID, siStatus = 8, 16, 24 // of siginfo_t, on 64 bits
 	word := func(n uint32) uint64 { return uint64(s.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&n)), 4))) }
@@ -50,7 +47,7 @@ func (s *Script) parent(name string, report int, keeper bool) {
 		s.IgnoreAll(i)
 		return i
 	}
-	// become makes the signal that came another one.
+	// become replaces the signal that came.
 	become := func(signal unix.Signal) Index {
 		i := s.own("parent", ownValue, uint64(signal))
 		s.Store(i, Addr(info))
@@ -66,9 +63,9 @@ func (s *Script) parent(name string, report int, keeper bool) {
 	}
 	child, forked := s.clone(0)
 	for fd := range max(report, 0) {
-		s.IgnoreAll(s.Close(fd)) // a keeper may be under a filter of the target's by now
+		s.IgnoreAll(s.Close(fd)) // a keeper may be under the target's filter by now
 	}
-	if !keeper { // before which they have been closed
+	if !keeper { // a keeper's are closed before
 		s.CloseFrom(report + 1)
 	}
 	pid := uint64(s.Space(8))
@@ -106,7 +103,7 @@ func (s *Script) parent(name string, report int, keeper bool) {
 	s.Store(group, s.Arg(kill, 0))
 	s.Store(sig, s.Arg(kill, 1))
 	s.always(kill, loop)
-	s.onError(kill, single) // there is no such group
+	s.onError(kill, single) // the child leads no group
 
 	if keeper {
 		s.place(alone)
@@ -119,7 +116,7 @@ func (s *Script) parent(name string, report int, keeper bool) {
 	wait := s.Call("waitid", unix.SYS_WAITID, unix.P_ALL, 0, info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WALL, 0)
 	s.IgnoreAll(wait)
 	s.onError(wait, loop)
-	s.onZero(equal(info+siPID, word(0)), loop) // none is left
+	s.onZero(equal(info+siPID, word(0)), loop) // no child is left
 	is := equal(info+siPID, pid)
 	s.onZero(is, ours)
 	s.onOther(is, reap)

@@ -19,20 +19,18 @@ const (
 	ptraceEventStop = 128
 )
 
-// stopWait is how long a process may take to stop for its tracer. It is at
-// once, unless the process is frozen or waits for a dead device.
+// stopWait is the longest time for a process to stop for its tracer. It stops at once unless it
+// is frozen or waits for a dead device.
 const stopWait = time.Second
 
 // SeccompFilters returns the seccomp filters of a thread, oldest first, as
 // [Script.Seccomp] takes them: classic BPF, eight bytes an instruction.
 //
-// The thread is traced for that and stops for some microseconds, which it may
-// notice as system calls that return EINTR, see signal(7) on stop signals. It
-// takes CAP_SYS_ADMIN in the initial user namespace, a caller without filters
-// of its own, a thread that nobody else traces, and a kernel with
-// CONFIG_CHECKPOINT_RESTORE: without that the error is an
-// [errors.ErrUnsupported]. See PTRACE_SECCOMP_GET_FILTER in ptrace(2);
-// Linux 4.4.
+// The thread is traced and stops for some microseconds; it may see system calls that return
+// EINTR, see signal(7) on stop signals. It takes CAP_SYS_ADMIN in the initial user namespace, a
+// caller without filters of its own, a thread without another tracer, and a kernel with
+// CONFIG_CHECKPOINT_RESTORE, else the error is an [errors.ErrUnsupported]. See
+// PTRACE_SECCOMP_GET_FILTER in ptrace(2); Linux 4.4.
 func SeccompFilters(tid int) ([][]byte, error) {
 	type answer struct {
 		filters [][]byte
@@ -40,8 +38,8 @@ func SeccompFilters(tid int) ([][]byte, error) {
 	}
 	done := make(chan answer)
 	go func() {
-		// A tracer is a thread. When this one fails it ends, since it is
-		// not unlocked, and the kernel detaches it from whatever it traces.
+		// A tracer is a thread. On failure this one ends, since it is not unlocked, and the
+		// kernel detaches it.
 		runtime.LockOSThread()
 		filters, err := seccompFilters(tid)
 		if err == nil {
@@ -71,8 +69,8 @@ func seccompFilters(tid int) ([][]byte, error) {
 	return filters, err
 }
 
-// waitStop waits until the thread has stopped and returns the signal that it
-// is to have when it goes on, if it stopped to be given one.
+// waitStop waits until the thread has stopped, and returns the signal to continue it with, if
+// it stopped for one.
 func waitStop(tid int) (signal int, err error) {
 	pause := 20 * time.Microsecond
 	for end := time.Now().Add(stopWait); ; {
@@ -97,14 +95,14 @@ func waitStop(tid int) (signal int, err error) {
 	}
 }
 
-// stoppedFilters reads the filters of a thread that is stopped. The kernel
-// counts from the newest, 0, and only the oldest first make the same stack.
+// stoppedFilters reads the filters of a thread that is stopped. The kernel counts from the
+// newest, 0; installing them again starts with the oldest.
 func stoppedFilters(tid int) ([][]byte, error) {
 	var filters [][]byte
 	for i := 0; ; i++ {
 		n, err := ptrace(ptraceGetFilter, tid, uintptr(i), 0)
 		if err == unix.ENOENT || err == unix.EINVAL && i == 0 {
-			break // no more; EINVAL: it is under no filter at all
+			break // the end; EINVAL: no filter at all
 		}
 		if err == nil && n > 0 {
 			filter := make([]byte, 8*n)

@@ -23,9 +23,8 @@ func OpenPidfd(pid int) (Pidfd, error) {
 	return Pidfd(fd), nil
 }
 
-// OpenThreadPidfd returns a descriptor of the thread with the given TID, through
-// which its own table of descriptors is reached. See PIDFD_THREAD in
-// pidfd_open(2); Linux 6.9.
+// OpenThreadPidfd returns a descriptor of the thread with the given TID, for access to its own
+// descriptor table. See PIDFD_THREAD in pidfd_open(2); Linux 6.9.
 func OpenThreadPidfd(tid int) (Pidfd, error) {
 	const pidfdThread = unix.O_EXCL
 	fd, err := unix.PidfdOpen(tid, pidfdThread)
@@ -35,10 +34,10 @@ func OpenThreadPidfd(tid int) (Pidfd, error) {
 	return Pidfd(fd), nil
 }
 
-// ErrClosed says that a process has no such descriptor any more.
+// ErrClosed reports that a process no longer has such a descriptor.
 var ErrClosed = os.NewSyscallError("pidfd_getfd", unix.EBADF)
 
-// Kill ends the process by force. One that has ended is no error.
+// Kill kills the process. A process that has ended is no error.
 func (p Pidfd) Kill() error {
 	err := unix.PidfdSendSignal(int(p), unix.SIGKILL, nil, 0)
 	if err == unix.ESRCH {
@@ -50,8 +49,8 @@ func (p Pidfd) Kill() error {
 // Close closes the descriptor.
 func (p Pidfd) Close() error { return os.NewSyscallError("close", unix.Close(int(p))) }
 
-// Getfd returns a copy of descriptor fd of the process. See pidfd_getfd(2);
-// Linux 5.6. It needs the right to attach to the process with ptrace(2).
+// Getfd returns a copy of descriptor fd of the process. See pidfd_getfd(2); Linux 5.6. The
+// caller needs the right to attach to the process with ptrace(2).
 func (p Pidfd) Getfd(fd int) (int, error) {
 	n, err := unix.PidfdGetfd(int(p), fd, 0)
 	if err == unix.EBADF {
@@ -63,7 +62,7 @@ func (p Pidfd) Getfd(fd int) (int, error) {
 	return n, nil
 }
 
-// SocketInode returns the inode number of a socket, or 0 if fd is none.
+// SocketInode returns the inode number of a socket, or 0 if fd is no socket.
 func SocketInode(fd int) (uint64, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
@@ -85,9 +84,8 @@ func IsNetDevice(fd int) (bool, error) {
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && (major<<20|int(minor) == tunDevice || slices.Contains(tapMajors(), major)), nil
 }
 
-// SocketNetns returns a descriptor of the network namespace of a socket, or of
-// what /dev/net/tun was opened in. See
-// SIOCGSKNS in the kernel's include/uapi/linux/sockios.h; Linux 4.9. It needs
+// SocketNetns returns a descriptor of the network namespace of a socket, or of an open
+// /dev/net/tun. See SIOCGSKNS in the kernel's include/uapi/linux/sockios.h; Linux 4.9. It needs
 // CAP_NET_ADMIN in the user namespace that owns the network namespace.
 func SocketNetns(fd int) (int, error) {
 	ns, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGSKNS, 0)
@@ -97,10 +95,9 @@ func SocketNetns(fd int) (int, error) {
 	return int(ns), nil
 }
 
-// SocketCookie returns the cookie of the network namespace of a socket: a
-// number that no other network namespace has until the next boot. See
-// SO_NETNS_COOKIE in the kernel's include/uapi/asm-generic/socket.h; Linux
-// 5.14. It needs no privilege.
+// SocketCookie returns the cookie of the network namespace of a socket: a number that is not
+// used again before the next boot. See SO_NETNS_COOKIE in the kernel's
+// include/uapi/asm-generic/socket.h; Linux 5.14. It needs no privilege.
 func SocketCookie(fd int) (uint64, error) {
 	var cookie uint64
 	size := uint32(unsafe.Sizeof(cookie))

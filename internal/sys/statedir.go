@@ -12,24 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A StateDir is a directory in which somebody else, such as a container engine,
-// keeps files: it may hold anything, and what is read in it leads nowhere else.
-// Nor is anybody waited for: what has a server that does not answer is an
+// A StateDir is a directory of another program, such as a container engine. Its content is not
+// trusted: no read leads out of it, and none waits for a server: without an answer the error is
 // [ErrNoAnswer].
 type StateDir struct {
-	fd   int    // O_PATH, or -1 of a directory that only a process apart looks at
+	fd   int    // O_PATH, or -1 if only a helper process opens the directory
 	path string // from the root of the tree
-	tree *tree  // nil where all is the kernel's own, as in procfs
+	tree *tree  // nil on the kernel's own file systems, such as procfs
 }
 
-// OpenKernelDir opens a directory on a file system of the kernel's own, procfs or
-// that of control groups, as a StateDir.
+// OpenKernelDir opens a directory on procfs or on a cgroup file system as a StateDir.
 func OpenKernelDir(path string) (StateDir, error) { return openTop(path, nil) }
 
-// OpenStateRoot opens a root directory as a StateDir. Links are followed, also those
-// of procfs, such as /proc/pid/root. mountinfo is a file of procfs that says what is
-// mounted below it. If it is "", others may mount there what they like: then
-// nothing is opened but by a process apart.
+// OpenStateRoot opens a root directory as a StateDir. Links are followed, also those of procfs,
+// such as /proc/pid/root. mountinfo is the file of procfs with the mounts below it. If it is
+// "", other users may mount there, and only helper processes open files.
 func OpenStateRoot(path, mountinfo string) (StateDir, error) {
 	d, err := openTop(path, &tree{mounts: mountsIn(mountinfo)})
 	if err == nil {
@@ -62,7 +59,7 @@ func (d StateDir) Open(name string, plain bool) (StateDir, error) {
 	fd, err := d.tree.open(d.fd, name, how)
 	switch {
 	case errors.Is(err, ErrServer):
-		// That it answers is what has to be known of it.
+		// Only whether it answers is of interest.
 		if _, err = d.tree.ask(question{dirfd: d.tree.root, name: in.path, how: how}); err != nil {
 			return in, fmt.Errorf("%s: %w", name, err)
 		}
@@ -74,8 +71,8 @@ func (d StateDir) Open(name string, plain bool) (StateDir, error) {
 	return in, nil
 }
 
-// openFile opens what is below d, by the rules of how. If that is for a process
-// apart the error is ErrServer.
+// openFile opens a file below d, by the rules of how. The error is ErrServer if only a helper
+// process may open it.
 func (d StateDir) openFile(name string, how unix.OpenHow) (int, error) {
 	if d.fd < 0 {
 		return -1, ErrServer
@@ -83,7 +80,7 @@ func (d StateDir) openFile(name string, how unix.OpenHow) (int, error) {
 	return d.tree.open(d.fd, name, how)
 }
 
-// ask has a process apart look at what is below d.
+// ask has a helper process read a file below d.
 func (d StateDir) ask(name string, how unix.OpenHow, do asked, most int) (answer, error) {
 	q := question{dirfd: d.fd, name: name, how: how, do: do, most: most}
 	if d.fd != d.tree.root {
@@ -96,8 +93,7 @@ func (d StateDir) ask(name string, how unix.OpenHow, do asked, most int) (answer
 	return a, err
 }
 
-// A FileStatus says who may have written a file or directory, and when it was
-// written last.
+// A FileStatus says who can have written a file or directory, and when it was written last.
 type FileStatus struct {
 	UID, GID uint32 // as the caller's user namespace maps them
 	Mode     uint32 // as stat(2) has it
@@ -122,11 +118,9 @@ func statusOf(st *unix.Stat_t) FileStatus {
 	}
 }
 
-// ReadFile reads a regular file below d into buf and returns what
-// was read, and whose the file is. No component of the path is followed if it is
-// a link, and none can lead out. Opening has no effect on a FIFO. A file that
-// does not fit in buf is an error that names its size. See RESOLVE_BENEATH in
-// openat2(2); Linux 5.6.
+// ReadFile reads a regular file below d into buf, and returns its content and its status. Links
+// are not followed. A FIFO is not opened. A file that does not fit into buf is an error with
+// its size. See RESOLVE_BENEATH in openat2(2); Linux 5.6.
 func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
@@ -165,7 +159,7 @@ func (d StateDir) readApart(path string, how unix.OpenHow, buf []byte) ([]byte, 
 	return buf[:copy(buf[:a.st.Size], a.data)], statusOfX(&a.st), nil
 }
 
-// fits returns an error unless a file is a regular one of no more than most bytes.
+// fits returns an error unless a file is a regular one of at most most bytes.
 func fits(path string, mode uint32, size int64, most int) error {
 	switch {
 	case mode&unix.S_IFMT != unix.S_IFREG:
@@ -176,8 +170,8 @@ func fits(path string, mode uint32, size int64, most int) error {
 	return nil
 }
 
-// Stat says whose a file below d is. A link in the last component is followed
-// only if follow says so, also one of procfs.
+// Stat returns the status of a file below d. A link at the end is followed only with follow,
+// also a magic link of procfs.
 func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 	if d.tree == nil {
 		flags := unix.AT_NO_AUTOMOUNT
@@ -195,7 +189,7 @@ func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 		how.Flags |= unix.O_NOFOLLOW
 	}
 	if d.fd >= 0 && d.tree.mounts != nil && !follow && !strings.Contains(path, "/") {
-		// No other mount is on the way, and of one at its end no server is asked.
+		// No other mount is on the way, and a server of one at the end is not asked.
 		st, err := statMemory(d.fd, path, unix.AT_SYMLINK_NOFOLLOW, statuses)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", path, err)
@@ -224,12 +218,12 @@ func (d StateDir) ID() (FileID, error) {
 	return st.id, err
 }
 
-// maxAbove is how deep a directory may lie of which [StateDir.Above] is asked.
+// maxAbove is the most directories above one for [StateDir.Above].
 const maxAbove = 128
 
-// Above asks fits of d and of every directory above it, up to the root that it
-// was opened in, until it says no. It reports whether all fit. Those in known fit,
-// with all above them; if it is not nil, others that do are added.
+// Above calls fits for d and every directory above it, up to the root that it was opened in,
+// until it returns false, and reports whether it never did. Directories in known fit, and all
+// above them; if known is not nil, others that fit are added.
 func (d StateDir) Above(fits func(FileStatus) bool, known map[FileID]bool) (bool, error) {
 	var below FileID
 	var passed []FileID
@@ -253,8 +247,8 @@ func (d StateDir) Above(fits func(FileStatus) bool, known map[FileID]bool) (bool
 	return false, fmt.Errorf("more than %d directories are above it", maxAbove)
 }
 
-// above yields what d is, and every directory above it, over and over again the
-// root in the end. What the kernel has in memory will do: those are open.
+// above yields the status of d, and of every directory above it, and then the root again and
+// again. The kernel has them in memory, since they are open.
 func (d StateDir) above(yield func(FileStatus, error) bool) {
 	if d.fd < 0 {
 		a, err := d.ask(".", unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC}, askAbove, 0)
@@ -292,15 +286,14 @@ func (d StateDir) above(yield func(FileStatus, error) bool) {
 	}
 }
 
-// IsCgroups reports whether d is in a hierarchy of control groups, of either
-// version.
+// IsCgroups reports whether d is on a cgroup file system, of either version.
 func (d StateDir) IsCgroups() bool {
 	kind, err := filesystemOf(d.fd)
 	return err == nil && (kind == unix.CGROUP_SUPER_MAGIC || kind == unix.CGROUP2_SUPER_MAGIC)
 }
 
-// ReadProc reads a file of procfs into buf, where d is in procfs: such a file
-// has no size, and comes whole in one read. What does not fit is cut off.
+// ReadProc reads a file of procfs into buf, where d is on procfs: such a file has no size, and
+// is complete in one read. The part that does not fit is cut off.
 func (d StateDir) ReadProc(path string, buf []byte) ([]byte, error) {
 	fd, err := openat(d.fd, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
@@ -337,7 +330,7 @@ func readAll(fd int, buf []byte) (n int, err error) {
 	return n, nil
 }
 
-// Readlink returns the text of a link below d, which is the kernel's own.
+// Readlink returns the text of a link below d, on a file system of the kernel.
 func (d StateDir) Readlink(path string) (string, error) {
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(d.fd, path, buf)
@@ -371,8 +364,8 @@ func (d StateDir) List(path string, max int) ([]string, error) {
 	return names, err
 }
 
-// Exists reports whether there is something below d. No link leads out of d,
-// and one in the last component is itself what is there.
+// Exists reports whether there is a file name below d. No link leads out of d, and a link at
+// the end is not followed.
 func (d StateDir) Exists(path string) bool {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
@@ -391,7 +384,7 @@ func (d StateDir) Exists(path string) bool {
 func (d StateDir) Close() { CloseAll(d.fd) }
 
 func openat2(dir int, path string, how *unix.OpenHow) (fd int, err error) {
-	// EAGAIN: something was renamed meanwhile, so ".." could not be trusted.
+	// EAGAIN: a directory was renamed meanwhile, so ".." was not safe.
 	for range 8 {
 		err = retry(func() error {
 			fd, err = unix.Openat2(dir, path, how)
@@ -410,8 +403,8 @@ func openat2(dir int, path string, how *unix.OpenHow) (fd int, err error) {
 	return fd, nil
 }
 
-// Uptime returns how long ago the system started, as /proc counts it: see
-// CLOCK_BOOTTIME in clock_gettime(2).
+// Uptime returns the time since the system started, as /proc counts it: see CLOCK_BOOTTIME in
+// clock_gettime(2).
 func Uptime() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {

@@ -8,19 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Stream is what a standard descriptor is.
+// A Stream is the kind of a standard descriptor.
 type Stream uint8
 
-// The kinds of stream that matter to whoever hands a descriptor on.
+// The kinds of stream, as far as they differ in what their owner can do with them.
 const (
 	StreamClosed   Stream = iota // nothing
 	StreamTerminal               // a terminal
-	StreamSocket                 // a socket or /dev/null: nothing to be had by opening it anew
+	StreamSocket                 // a socket or /dev/null: opening it again gains nothing
 	StreamPipe                   // a pipe, or FIFO
 	StreamFile                   // anything else: a file, a directory, a device
 )
 
-// StreamOf returns what descriptor fd is.
+// StreamOf returns the kind of descriptor fd.
 func StreamOf(fd int) Stream {
 	var st unix.Stat_t
 	if fd < 0 || unix.Fstat(fd, &st) != nil {
@@ -42,10 +42,10 @@ func StreamOf(fd int) Stream {
 	return StreamFile
 }
 
-// WereClosed tells which of the descriptors 0, 1 and 2 were closed when the
-// program was started. Go's run time opens /dev/null in their place, for
-// reading and writing, each on its own and without O_CLOEXEC, which shows in
-// F_GETFL: together that tells it from what others put there.
+// WereClosed returns which of the descriptors 0, 1 and 2 were closed when the program was
+// started. The Go runtime opens /dev/null in their place, for reading and writing, each on its
+// own and without O_CLOEXEC, as F_GETFL shows: all together distinguishes it from a /dev/null
+// that the caller gave.
 func WereClosed() (closed [3]bool) {
 	const mask = unix.O_ACCMODE | unix.O_CLOEXEC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_PATH
 	for fd := range closed {
@@ -68,14 +68,14 @@ func WereClosed() (closed [3]bool) {
 	return closed
 }
 
-// OpenUnwritable returns a descriptor that every write to fails with EBADF, as to
-// one that is closed.
+// OpenUnwritable returns a descriptor to which every write fails with EBADF, as to a closed
+// one.
 func OpenUnwritable() (int, error) {
 	return openat(unix.AT_FDCWD, "/dev/null", unix.O_RDONLY|unix.O_CLOEXEC)
 }
 
-// sameDescription reports whether two descriptors share an open file
-// description, see kcmp(2). Without that call (CONFIG_KCMP) it says yes.
+// sameDescription reports whether two descriptors share an open file description, see kcmp(2).
+// Without that call (CONFIG_KCMP) the answer is yes.
 func sameDescription(a, b int) bool {
 	const kcmpFile = 0
 	pid := uintptr(os.Getpid())
@@ -86,21 +86,21 @@ func sameDescription(a, b int) bool {
 	return errno != 0 || r == 0
 }
 
-// OwnFiles reports whether two tasks are known to have tables of descriptors of their
-// own, as the threads of a process seldom have; see kcmp(2). Without that call
-// (CONFIG_KCMP), or the right to look at them, it says no.
+// OwnFiles reports whether two tasks have different descriptor tables, as the threads of a
+// process seldom do; see kcmp(2). Without that call (CONFIG_KCMP), or without ptrace access to
+// both, the answer is no.
 func OwnFiles(a, b int) bool {
 	const kcmpFiles = 2
 	r, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), kcmpFiles, 0, 0, 0)
 	return errno == 0 && r != 0
 }
 
-// GrowPipe makes a pipe as large as an ordinary user may have it. It is only a
-// wish: there may be too many large pipes.
+// GrowPipe makes a pipe as large as an ordinary user may have it. It may fail without an error,
+// for example after too many large pipes.
 func GrowPipe(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 1<<20) }
 
-// Unread returns how many bytes are in a pipe, see FIONREAD in ioctl(2). Either
-// end will do. It is unknown if the kernel does not say.
+// Unread returns the number of bytes in a pipe, by either end, see FIONREAD in ioctl(2), or
+// unknown if the kernel does not say.
 func Unread(fd, unknown int) int {
 	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 	if err != nil {
@@ -115,8 +115,8 @@ func Unwind(fd, n int) error {
 	return os.NewSyscallError("lseek", err)
 }
 
-// Tee copies what is in a pipe to another pipe, and leaves it there: see
-// tee(2). It does not wait: [ErrAgain] says that there is nothing, or no room.
+// Tee copies the content of a pipe to another pipe, and leaves it there: see tee(2). It does
+// not wait: the error is [ErrAgain] if there is nothing, or no room.
 func Tee(from, to int) (n int, err error) {
 	err = retry(func() error {
 		m, err := unix.Tee(from, to, 1<<20, unix.SPLICE_F_NONBLOCK)
@@ -126,7 +126,7 @@ func Tee(from, to int) (n int, err error) {
 	return max(n, 0), err
 }
 
-// Discard takes n bytes out of a pipe, or as many as there are.
+// Discard removes n bytes from a pipe, or as many as there are.
 func Discard(pipe, n int) error {
 	null, err := OpenNull()
 	if err != nil {
@@ -148,8 +148,8 @@ func Discard(pipe, n int) error {
 	return nil
 }
 
-// Read reads from fd. At the end it returns 0 and no error; what a
-// non-blocking fd does not have yet is [ErrAgain].
+// Read reads from fd. At the end it returns 0 and no error. The error is [ErrAgain] if a
+// non-blocking fd has nothing yet.
 func Read(fd int, b []byte) (n int, err error) {
 	err = retry(func() error {
 		n, err = unix.Read(fd, b)
@@ -158,8 +158,7 @@ func Read(fd int, b []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
-// ReadNow is Read for a descriptor that is non-blocking: Go's scheduler, which
-// looks for something else to do during any other call, is not told.
+// ReadNow is Read for a non-blocking descriptor, by a raw call without the Go scheduler.
 func ReadNow(fd int, b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
@@ -185,16 +184,16 @@ func Write(fd int, b []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
-// Errors of Read and Write that are none.
+// Errors of Read and Write that are no failures.
 const (
 	ErrAgain  = unix.EAGAIN // nothing to read, or no room to write, right now
-	ErrIO     = unix.EIO    // nobody is at the other end of the terminal any more
-	ErrBroken = unix.EPIPE  // nobody reads from the pipe any more
+	ErrIO     = unix.EIO    // the other end of the terminal is closed
+	ErrBroken = unix.EPIPE  // the reading end of the pipe is closed
 )
 
-// WaitReadable waits until one of the descriptors can be read from without
-// blocking, or has come to its end, and says which. A negative one never can.
-// It gives up after so many milliseconds, unless that is negative.
+// WaitReadable waits until one of the descriptors can be read without blocking, or is at its
+// end, and returns which. A negative one never is. A timeout in milliseconds that is not
+// negative ends the wait.
 func WaitReadable(timeout int, fds ...int) []bool { return wait(timeout, unix.POLLIN, fds) }
 
 // WaitWritable waits until to can be written to, or stop be read from.
@@ -225,7 +224,7 @@ func poll(p []unix.PollFd, timeout int) {
 	}
 }
 
-// Fchown gives a file to a user, and leaves its group.
+// Fchown sets the user of a file, and leaves its group.
 func Fchown(fd int, uid uint32) error {
 	return os.NewSyscallError("fchown", unix.Fchown(fd, int(uid), -1))
 }

@@ -13,21 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The stub is the program that carries out a [Script] in a process of its own:
-// a few kilobytes of ELF, made when they are needed, in a sealed file that
-// nobody can write and that is gone with the process. It holds an interpreter
-// (the assembler function stub, copied out of our own text), the calls and
+// The stub is the program that runs a [Script] in a process of its own: a few kilobytes of ELF,
+// made when needed, in a sealed file that nobody can write and that is freed with the process.
+// It has an interpreter (the assembler function stub, copied from our own text), the calls and
 // their data.
 //
-// So nothing of this program is in the process that goes among strangers:
-// whoever opens its /proc/PID/exe finds a throw-away. It has one thread, as
-// setns(2) wants it for user and time namespaces, and no run time to start.
+// So nothing of this program is in a process that others can see: its /proc/PID/exe is a file
+// that is used once. It has one thread, which setns(2) requires for user and time namespaces,
+// and no runtime to start.
 
 // stubMark ends the text of stub.
 const (
 	stubMark0 = 0x5afe4a11
 	stubMark1 = 0x600dbeef
-	stubMost  = 4096 // bytes, and more than it has
+	stubMost  = 4096 // bytes, more than the stub has
 )
 
 func stub() //nolint:unused // its text is what stubAddr points at
@@ -44,12 +43,11 @@ func stubText() []byte {
 	panic("sys: the stub has no end")
 }
 
-// pageSize is the largest page of the architectures we build for: parts of the
-// file that differ in their rights are that far from each other.
+// pageSize is the largest page of our architectures: parts of the file with different
+// permissions are on different pages.
 const pageSize = 0x10000
 
-// image returns the ELF file of the script, without the holes: what to write
-// where.
+// image returns the ELF file of the script without holes, as parts with their offsets.
 func (s *Script) image() ([]part, error) {
 	text := stubText()
 	calls, err := s.callBytes()
@@ -62,8 +60,7 @@ func (s *Script) image() ([]part, error) {
 	dataAt := int64(pageSize)
 	callsAt := dataAt + align(len(s.data))
 
-	// The header and the segments of elf(5), which debug/elf could write too,
-	// at the price of all that it imports.
+	// Header and segments of elf(5). debug/elf could write them too, but imports much.
 	b := make([]byte, 0, headers+len(text))
 	u16 := func(list ...uint16) {
 		for _, x := range list {
@@ -109,7 +106,7 @@ type part struct {
 	b  []byte
 }
 
-// callBytes returns the header and the calls as the interpreter reads them.
+// callBytes returns header and calls in the form that the interpreter reads.
 func (s *Script) callBytes() ([]byte, error) {
 	calls, failure, err := s.assembleProcess()
 	if err != nil {
@@ -123,9 +120,8 @@ func (s *Script) callBytes() ([]byte, error) {
 	return b, nil
 }
 
-// program writes the script into a file that can be executed and that nobody
-// can change: a sealed memfd, or where the kernel does not execute those
-// (vm.memfd_noexec) a file without a name.
+// program writes the script into an executable file that nobody can change: a sealed memfd, or
+// a file without a name if the kernel does not execute memfds (vm.memfd_noexec).
 func (s *Script) program() (fd int, err error) {
 	write, err := s.writer()
 	if err != nil {
@@ -147,7 +143,7 @@ func (s *Script) program() (fd int, err error) {
 	return fd, nil
 }
 
-// writer returns what writes the program into an empty file.
+// writer returns a function that writes the program into an empty file.
 func (s *Script) writer() (func(fd int) error, error) {
 	if s.become {
 		return writeSelf, nil
@@ -167,8 +163,8 @@ func memfd() (int, error) {
 	return fd, os.NewSyscallError("memfd_create", err)
 }
 
-// unnamed is program for a kernel that executes no memfd. The directories are
-// those that only root can write and that may be executed from.
+// unnamed is program for a kernel that executes no memfd. Its directories are writable by root
+// alone.
 func unnamed(write func(fd int) error) (int, error) {
 	var all []error
 	for _, dir := range []string{"/run", "/dev/shm", os.Getenv("XDG_RUNTIME_DIR"), os.TempDir()} {
@@ -218,12 +214,12 @@ func writeParts(fd int, parts []part) error {
 	return nil
 }
 
-// Start starts a process that carries out the script and returns its PID. The
-// child has the descriptors of [Script.File], close-on-exec but for 0, 1 and
-// 2 only if the script makes them so, and an empty environment.
+// Start starts a process that runs the script, and returns its PID. The child has the
+// descriptors of [Script.File], close-on-exec but for 0, 1 and 2 only if the script makes them
+// so, and an empty environment.
 //
-// The caller must keep its thread (runtime.LockOSThread) for as long as the
-// child lives if the script asks to [Script.DieWithParent].
+// With [Script.DieWithParent] the caller must keep its thread (runtime.LockOSThread) for as
+// long as the child lives.
 func (s *Script) Start() (pid int, err error) {
 	fd, err := s.program()
 	if err != nil {
@@ -243,8 +239,8 @@ func (s *Script) Start() (pid int, err error) {
 	for i, f := range s.files {
 		files[i] = uintptr(f)
 	}
-	// While it takes on the descriptors, the child uses numbers up to twice
-	// as many: the program must be out of their way.
+	// While it arranges its descriptors the child uses twice as many numbers: the descriptor of
+	// the program must be above them.
 	far, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, slices.Max(s.files)+2*len(s.files)+16)
 	if err == unix.EINVAL { // there is no such number: RLIMIT_NOFILE
 		err = unix.EMFILE

@@ -8,19 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillIn kills every process that is in the namespace of the descriptor ns, but for
-// one PID or 0. While ns is open no other namespace has its number. It looks until
-// there are none, and gives up on those who are made faster than they can be
-// killed. proc is the root of procfs, and kind the name under /proc/pid/ns.
+// KillIn kills every member of the namespace ns, but for one PID or 0. While ns is open no
+// other namespace has its inode number. It repeats until there are none, up to a limit for
+// processes that fork faster than they can be killed. proc is the root of procfs, and kind the
+// name under /proc/pid/ns.
 func KillIn(proc, ns int, kind string, but int) {
 	if id, err := Fstat(ns); err == nil {
 		killIn(proc, id, kind, func(pid string) bool { return pid == strconv.Itoa(but) })
 	}
 }
 
-// SweepIn is KillIn for who does not know the keeper of those processes. It is
-// left a second to end by itself, when nobody else is left, and its children are
-// ended wherever they are.
+// SweepIn is KillIn for a caller that does not know the keeper of the processes. The keeper
+// gets a second to exit by itself after the others, and its children are killed wherever they
+// are.
 func SweepIn(proc, ns int, kind string) {
 	id, err := Fstat(ns)
 	if err != nil {
@@ -43,8 +43,8 @@ func SweepIn(proc, ns int, kind string) {
 	KillIn(proc, ns, kind, 0)
 }
 
-// killIn kills whoever is in a namespace and not to be spared. It reports whether
-// somebody was.
+// killIn kills the members of a namespace but those that spare selects, and reports whether it
+// selected any.
 func killIn(proc int, ns FileID, kind string, spare func(pid string) bool) (spared bool) {
 	for range 100 {
 		found := false
@@ -66,7 +66,7 @@ func killIn(proc int, ns FileID, kind string, spare func(pid string) bool) (spar
 			if err != nil {
 				continue
 			}
-			// If its number leads there still, it is the same one, or has ended.
+			// If the PID still leads to the namespace, it is the same process, or has ended.
 			if inNamespace(proc, ns, kind, e.Name) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
 				found = true
 			}
@@ -79,13 +79,11 @@ func killIn(proc int, ns FileID, kind string, spare func(pid string) bool) (spar
 	return spared
 }
 
-// KillChildren kills the children of a process that is the caller's own child, and
-// whoever becomes its child by that, until there are none. proc is the root of
-// procfs.
+// KillChildren kills the children of a child of the caller, and the orphans that it inherits
+// from them, until there are none. proc is the root of procfs.
 func KillChildren(proc, pid int) { killChildren(proc, pid, func() bool { return true }) }
 
-// killChildren does the same for a process that is by says to be meant, as long as
-// it has its number.
+// killChildren does the same for a process as long as is reports that the PID is still its own.
 func killChildren(proc, pid int, is func() bool) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -116,7 +114,7 @@ func killChildren(proc, pid int, is func() bool) {
 			}
 			unix.Close(fd)
 		}
-		time.Sleep(time.Millisecond) // to be reaped
+		time.Sleep(time.Millisecond) // give the parent time to reap
 	}
 }
 
@@ -131,10 +129,9 @@ func isKeeper(proc int, pid string) bool {
 	return err == nil && string(b) == keeperName+"\n"
 }
 
-// Watch starts a process that waits for the end of a pipe. If it comes without a
-// byte before it, whoever had the other end was killed, and the process becomes
-// program, which is run with words, the descriptor in as its standard input, and
-// nothing else. Its PID is to be reaped.
+// Watch starts a process that waits for the end of a pipe. If there is no byte before the end,
+// the process at the other end was killed, and the new one becomes program, with words as
+// arguments, the descriptor in as standard input, and nothing else. The caller reaps its PID.
 func Watch(pipe, in int, program string, words []string) (pid int, err error) {
 	exe, err := OpenWay(program, true)
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Task is what the kernel says of a thread: the inode numbers of its
-// namespaces, 0 for none.
+// A Task is a thread with the inode numbers of its namespaces, 0 for none.
 type Task struct {
-	TID, PID int32 // they are the same for the one that the process is named for
+	TID, PID int32 // equal for the first thread of a process
 	Threads  int32 // of the process
 	NS       [len(TaskFlags)]uint32
 	// Owner and NSID are the user namespaces that own the first of NS, and their
 	// identifiers, see [Owner] and [NamespaceID].
 	Owner [len(proxyFields)]uint32
-	// PIDForChildren and TimeForChildren are where new children will be.
+	// PIDForChildren and TimeForChildren are the namespaces of new children.
 	PIDForChildren, TimeForChildren uint32
 	_                               uint32
 	NSID                            [len(proxyFields)]uint64
@@ -36,58 +35,56 @@ var TaskFlags = [8]int{
 var proxyFields = [...]string{"cgroup_ns", "ipc_ns", "net_ns", "mnt_ns", "time_ns", "uts_ns"}
 
 const (
-	taskPID  = len(proxyFields) // the places in Task.NS of those that are found elsewhere
+	taskPID  = len(proxyFields) // the indexes in Task.NS of types that nsproxy does not have
 	taskUser = taskPID + 1
 )
 
-// A TaskFile is a descriptor that holds a namespace.
+// A TaskFile is a descriptor that keeps a namespace alive.
 type TaskFile struct {
-	TID, PID, FD int32 // TID is not PID if the thread has a table of its own
+	TID, PID, FD int32 // TID differs from PID if the thread has a table of its own
 	// Flag is the CLONE_NEW* flag of the type of the namespace if the file is
 	// one. It is 0 if it is a socket, [TaskDevice] or [TaskProcFile].
 	Flag uint32
 	Ino  uint32
 	// Socket is the inode number of a socket.
 	Socket uint32
-	// NSID is the identifier of the namespace of a [TaskDevice] or [TaskProcFile],
-	// since nothing leads to it; 0 where the kernel has none. See [NamespaceID].
+	// NSID is the identifier of the namespace of a [TaskDevice] or [TaskProcFile], which no
+	// link leads to; 0 if the kernel has none. See [NamespaceID].
 	NSID uint64
 }
 
-// Of what is neither a namespace nor a socket and keeps a network namespace all
-// the same, in [TaskFile.Flag].
+// Values of [TaskFile.Flag] for other files that keep a network namespace.
 const (
 	TaskDevice   = 3 // /dev/net/tun, or a tap of macvtap or ipvtap
 	TaskProcFile = 4 // a file below /proc/PID/net
 )
 
-// Tasks are what the kernel tells of all tasks.
+// Tasks are all tasks and their files, as the kernel reports them.
 type Tasks struct {
-	// Processes are the threads that processes are named for, Threads those of
-	// the others that are in other namespaces than that one.
+	// Processes are the first threads of processes, Threads those other threads that are in
+	// other namespaces than the first.
 	Processes, Threads []Task
-	// Files are the descriptors that are namespaces, those that keep a network
-	// namespace that their thread is not in, and with sockets all that are sockets.
+	// Files are the descriptors of namespaces, those that keep a network namespace that their
+	// thread is not in, and with sockets all sockets.
 	Files []TaskFile
-	// Pinned are the mount namespaces in which namespaces are bind-mounted, if
-	// PinnedKnown; else any can be.
+	// Pinned are the mount namespaces in which namespaces are bind-mounted, if PinnedKnown;
+	// else it is not known.
 	Pinned      []uint32
 	PinnedKnown bool
 }
 
-// ReadTasks asks the kernel about all of its tasks, and with files about their
-// descriptors and about bind mounts of namespaces, with sockets about all sockets. The numbers are those of the
-// initial PID namespace if the caller is in it. There is no order.
+// ReadTasks reads all tasks of the kernel, with files also their descriptors and the bind
+// mounts of namespaces, and with sockets all sockets. PIDs are those of the initial PID
+// namespace, which the caller must be in. There is no order.
 //
-// It has BPF programs go through the tasks, which takes a tenth of the time that
-// reading /proc does. It needs CAP_BPF and CAP_PERFMON in the initial user
-// namespace, Linux 5.8, and a kernel that describes its types
-// (CONFIG_DEBUG_INFO_BTF). Whatever it lacks is an error.
+// BPF programs iterate over the tasks in a tenth of the time of reading /proc. It needs CAP_BPF
+// and CAP_PERFMON in the initial user namespace, Linux 5.8, and a kernel that describes its
+// types (CONFIG_DEBUG_INFO_BTF), else it is an error.
 func ReadTasks(files, sockets bool) (*Tasks, error) {
 	if err := canIter(); err != nil {
 		return nil, err
 	}
-	// A file of the file system of namespaces, to find its mounts by.
+	// A file of nsfs, to find the mounts of nsfs.
 	nsfs, err := openat(unix.AT_FDCWD, "/proc/self/ns/user", unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -151,14 +148,14 @@ func ReadTasks(files, sockets bool) (*Tasks, error) {
 	return &all, nil
 }
 
-// Flags of records that are no descriptors, in a [TaskFile]; those of types of
-// namespaces are far above.
+// Flags in a [TaskFile] for records that are no descriptors; flags of namespace types are far
+// above.
 const (
-	flagPinned    = 1 // Ino is a mount namespace in which one is bind-mounted
-	flagPinnedAll = 2 // all of these were told
+	flagPinned    = 1 // Ino is a mount namespace with a bind mount of a namespace
+	flagPinnedAll = 2 // all of these were reported
 )
 
-// taskProgram writes the program that makes a [Task] of a task.
+// taskProgram returns the program that writes a [Task] for each task.
 func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 	const (
 		record = -int(unsafe.Sizeof(Task{})) // on the stack
@@ -172,8 +169,8 @@ func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 	a.clear(record)
 	a.copy(record+int(unsafe.Offsetof(Task{}.TID)), r7, task, "pid")
 	a.copy(record+int(unsafe.Offsetof(Task{}.PID)), r7, task, "tgid")
-	// Threads have the user namespace of their process, and its PID namespace,
-	// see clone(2): they differ in what their nsproxy says, or not at all.
+	// Threads share user and PID namespace of their process, see clone(2): only their nsproxy
+	// can differ.
 	a.load(r1, r7, task, "pid")
 	a.load(r2, r7, task, "tgid")
 	a.skipIfSame(r1, r2, func() {
@@ -201,7 +198,7 @@ func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 		kids = a.target(a.load(r1, r9, proxy, "pid_ns_for_children"))
 		a.skipIf(r1, 0, func() {
 			a.load(r2, r1, kids, "child_reaper")
-			a.skipIf(r2, 0, func() { // until something was started in it, it cannot be opened
+			a.skipIf(r2, 0, func() { // it cannot be opened before a process was started in it
 				a.copy(record+int(unsafe.Offsetof(Task{}.PIDForChildren)), r1, kids, "ns.inum")
 			})
 		})
@@ -231,7 +228,7 @@ func taskProgram(k *btf, iter uint32) ([]bpfInsn, error) {
 	return a.end()
 }
 
-// Where on the stack a program has a [TaskFile], and 8 bytes more.
+// Offsets on the stack of a [TaskFile] and of 8 more bytes.
 const (
 	fileAt     = -int(unsafe.Sizeof(TaskFile{}))
 	fileFlagAt = fileAt + int(unsafe.Offsetof(TaskFile{}.Flag))
@@ -239,13 +236,12 @@ const (
 	fileTmp    = fileAt - 8
 )
 
-// fileTypes are the types that a [fileProgram] starts from.
+// fileTypes are the types that fileProgram starts from.
 type fileTypes struct{ iter, socket, mount, proc, seq uint32 }
 
-// fileProgram writes the program that makes a [TaskFile] of a descriptor. When it
-// comes by the descriptor nsfs of process pid it tells of the mounts of its file
-// system instead. With sockets it tells of those too that are of the network
-// namespace of their thread, and of the inode number of each.
+// fileProgram returns the program that writes a [TaskFile] for each descriptor. For the
+// descriptor nsfs of process pid it writes the mounts of that file system instead. With sockets
+// it also writes those of the network namespace of their thread, and the inode number of each.
 func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfInsn, error) {
 	iter, socket, mount := types.iter, types.socket, types.mount
 	a := &assembler{btf: k}
@@ -267,9 +263,9 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 	proxy := a.target(a.typeOf(task, "nsproxy"))
 	netns := a.target(a.typeOf(proxy, "net_ns"))
 	common := a.typeOf(netns, "ns")
-	// tellNet writes a record of the network namespace at the address in r8, and not
-	// of the one that the thread is in unless own is true.
-	tellNet := func(flag int, own bool) {
+	// writeNet writes a record for the network namespace at the address in r8, if own is true
+	// also for that of the thread.
+	writeNet := func(flag int, own bool) {
 		a.endIf(r8, 0)
 		a.follow(r7, task, "nsproxy", fileTmp)
 		a.follow(r7, proxy, "net_ns", fileTmp)
@@ -297,12 +293,12 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 		a.ifEqual(r2, tunDevice, func() { a.put(fileFlagAt, TaskDevice) })
 		a.peek4(r3, fileFlagAt)
 		a.endIf(r3, 0)
-		// Of either what is private begins with a struct sock: struct tun_file and
-		// struct tap_queue, which may be of modules.
+		// The private data of both begins with a struct sock: struct tun_file and struct
+		// tap_queue, which may be in modules.
 		a.read(r8, file, "private_data", fileTmp)
 		a.endIf(r8, 0)
 		a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
-		tellNet(TaskDevice, false)
+		writeNet(TaskDevice, false)
 		a.jumpToEnd()
 	})
 	a.ifEqual(r9, unix.PROC_SUPER_MAGIC, func() {
@@ -314,9 +310,9 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 		a.endIf(r9, 0)
 		a.follow(r9, entry, "parent", fileTmp)
 		a.endIf(r9, 0)
-		// The directory has the namespace. A file that keeps it has it too, as
-		// what is private to its sequence, or as the first of that: seq_open_net and
-		// single_open_net in the kernel's fs/proc/proc_net.c.
+		// The directory has the namespace. A file that keeps it has it too, as the private data
+		// of its sequence, or as the first field of that: seq_open_net and single_open_net in
+		// the kernel's fs/proc/proc_net.c.
 		a.read(r9, entry, "data", fileTmp)
 		a.endIf(r9, 0)
 		a.read(r8, file, "private_data", fileTmp)
@@ -328,12 +324,12 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 			a.peek(r8, fileTmp)
 		})
 		a.ifSame(r8, r9, func() {
-			// A namespace leads to the directory that it has, and that back.
+			// A network namespace points to its directory in procfs, and back.
 			a.follow(r9, netns, "proc_net", fileTmp)
 			a.endIf(r9, 0)
 			a.read(r9, entry, "data", fileTmp)
 			a.ifSame(r8, r9, func() {
-				tellNet(TaskProcFile, false)
+				writeNet(TaskProcFile, false)
 			})
 		})
 		a.jumpToEnd()
@@ -346,7 +342,7 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 			a.ifEqual(r1, int32(nsfs), func() {
 				a.follow(r8, inode, "i_sb", fileTmp)
 				try := &assembler{btf: k}
-				if try.mounts(super, mount); try.err == nil { // else all that is lost is time
+				if try.mounts(super, mount); try.err == nil { // else the scan only takes longer
 					a.mounts(super, mount)
 				}
 				a.jumpToEnd()
@@ -366,13 +362,13 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 	a.endUnless(r9, unix.SOCKFS_MAGIC)
 	if sockets {
 		a.load(r1, r8, file, "f_inode")
-		a.load(r1, r1, inode, "i_ino") // of 8 bytes, of which sockfs uses 4
+		a.load(r1, r1, inode, "i_ino") // 8 bytes, of which sockfs uses 4
 		a.store4(fileAt+int(unsafe.Offsetof(TaskFile{}.Socket)), r1)
 	}
 	a.read(r8, file, "private_data", fileTmp) // the socket
 	a.follow(r8, socket, "sk", fileTmp)
 	a.follow(r8, sock, "__sk_common.skc_net.net", fileTmp)
-	tellNet(0, sockets)
+	writeNet(0, sockets)
 	return a.end()
 }
 
@@ -380,8 +376,7 @@ func fileProgram(k *btf, types fileTypes, pid, nsfs int, sockets bool) ([]bpfIns
 // 200. See the kernel's Documentation/admin-guide/devices.txt.
 const tunDevice = 10<<20 | 200
 
-// tapMajors returns the major numbers of the taps of macvtap and ipvtap, which are
-// given in turn.
+// tapMajors returns the major numbers of the taps of macvtap and ipvtap, which are dynamic.
 func tapMajors() (majors []int) {
 	text, err := os.ReadFile("/proc/devices")
 	if err != nil {
@@ -396,21 +391,20 @@ func tapMajors() (majors []int) {
 	return majors
 }
 
-// mounts writes the part that tells of the mounts of the super block at the
-// address in r8. If there are many, the rest is not told. It uses r7 and r9.
+// mounts emits the part that writes the mounts of the super block at the address in r8, up to a
+// limit. It uses r7 and r9.
 //
-// The list can change meanwhile. The memory of a mount stays what it is for as
-// long as the program runs (RCU), so a list that does not lead to its end is the
-// worst that comes of it.
+// The list can change meanwhile. The memory of a mount stays valid while the program runs
+// (RCU), so the worst case is a list that does not lead to its end.
 func (a *assembler) mounts(super, mount uint32) {
 	const most = 64
 	first, t := a.field(super, "s_mounts")
 	space, ptr := a.field(mount, "mnt_ns")
 	next := 0
-	if a.btf.size(t) == 8 { // a pointer to the first, since Linux 6.18; the last has none to a next
+	if a.btf.size(t) == 8 { // a pointer to the first, since Linux 6.18; the last has a NULL pointer
 		next, _ = a.field(mount, "mnt_next_for_sb")
 		a.set(r7, 0)
-	} else { // a list_head, which others in the mounts lead back to
+	} else { // a list_head in a circular list
 		link, _ := a.field(mount, "mnt_instance")
 		space -= link
 		a.mov(r7, r8)

@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OnThread calls f on a thread of its own, which is given up afterwards: what f
-// does to it, such as joining namespaces, is seen by nobody else. f must not
-// start goroutines that rely on that. A panic of f is one of OnThread.
+// OnThread calls f on a thread of its own, which ends afterwards: no other goroutine runs on a
+// thread that has joined namespaces. Goroutines that f starts run elsewhere. A panic of f is a
+// panic of OnThread.
 //
-// It is never the main thread: the kernel shows that one as the process, and
-// the runtime cannot give it up.
+// It is never the main thread: the kernel shows that one as the process, and the runtime cannot
+// end it.
 func OnThread(f func() error) error { return (<-StartThread(f)).Result() }
 
-// StartThread is [OnThread] for who does not want to wait until f returns.
+// StartThread is [OnThread] without waiting for f.
 func StartThread(f func() error) <-chan Ending {
 	ending := make(chan Ending, 1)
 	go onThread(f, ending)
@@ -38,9 +38,9 @@ func (e Ending) Result() error {
 }
 
 func onThread(f func() error, ending chan<- Ending) {
-	runtime.LockOSThread() // for good: the runtime ends a thread that is locked when its goroutine ends
+	runtime.LockOSThread() // never unlocked: the runtime ends a locked thread with its goroutine
 	if OnMainThread() {
-		// As long as this thread is locked, others run elsewhere.
+		// While this thread is locked, other goroutines run elsewhere.
 		ending <- <-StartThread(f)
 		runtime.UnlockOSThread()
 		return
@@ -58,18 +58,16 @@ func onThread(f func() error, ending chan<- Ending) {
 	e.panicked = false
 }
 
-// InMountNamespace calls f on a thread of its own that has joined the mount
-// namespace of fd; see [OnThread]. What f opens by a path is of that mount
-// namespace: it must not be trusted. It needs CAP_SYS_ADMIN in the user
-// namespace that owns the mount namespace, and CAP_SYS_CHROOT and CAP_SYS_ADMIN
-// in the caller's.
+// InMountNamespace calls f on a thread of its own that has joined the mount namespace of fd;
+// see [OnThread]. Paths in f are those of that mount namespace, and must not be trusted. It
+// needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace, and CAP_SYS_CHROOT
+// and CAP_SYS_ADMIN in the caller's.
 func InMountNamespace(fd int, f func() error) error {
 	return InNamespace(fd, unix.CLONE_NEWNS, f)
 }
 
-// InNamespace calls f on a thread of its own that has joined the namespace of
-// fd, of the type that flag says; see [OnThread]. It is not for user, PID and
-// time namespaces.
+// InNamespace calls f on a thread of its own that has joined the namespace of fd, of type flag;
+// see [OnThread]. It is not for user, PID and time namespaces.
 func InNamespace(fd, flag int, f func() error) error {
 	return OnThread(func() error {
 		if err := joinAll([]Join{{fd, flag}}); err != nil {

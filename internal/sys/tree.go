@@ -9,13 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls to compose a mount namespace of one's own, by descriptors: open_tree(2),
-// move_mount(2), fsopen(2) and fsmount(2), Linux 5.2. None but [OpenTree] looks
-// at a path that is not in an own tmpfs.
+// Calls to compose a mount namespace by descriptors: open_tree(2), move_mount(2), fsopen(2) and
+// fsmount(2), Linux 5.2. Only [OpenTree] looks up paths outside a tmpfs of our own.
 
-// LeaveMounts gives the calling thread a mount namespace of its own, a copy of
-// the one it is in, in which nothing that is mounted gets out or in. The thread
-// must be one of [OnThread].
+// LeaveMounts gives the calling thread a mount namespace of its own, a copy of its old one
+// without propagation. The thread must be one of [OnThread].
 func LeaveMounts() error {
 	if err := change("unshare", func() error { return unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS) }); err != nil {
 		return err
@@ -29,9 +27,8 @@ func OwnMountNamespace() (int, error) {
 	return openat(unix.AT_FDCWD, "/proc/thread-self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC)
 }
 
-// TreeOf copies the mounts from root on, a directory of the mount namespace ns,
-// as a tree that is nowhere yet. It joins that namespace for a moment, on a
-// thread of its own: see [InMountNamespace] for what that takes.
+// TreeOf copies the mounts from root on, a directory of the mount namespace ns, as a tree that
+// is not attached yet. A thread of its own joins ns: see [InMountNamespace] for the privileges.
 func TreeOf(ns, root int) (tree int, err error) {
 	err = InMountNamespace(ns, func() error {
 		tree, err = OpenTree(root, "")
@@ -40,9 +37,9 @@ func TreeOf(ns, root int) (tree int, err error) {
 	return tree, err
 }
 
-// OpenTree copies the mounts from name in dirfd on, or from dirfd if it is "",
-// as a tree that is nowhere yet. A symbolic link is not followed. dirfd must be
-// in the mount namespace of the calling thread.
+// OpenTree copies the mounts from name in dirfd on, or from dirfd if name is "", as a tree that
+// is not attached yet. A symbolic link is not followed. dirfd must be in the mount namespace of
+// the calling thread.
 func OpenTree(dirfd int, name string) (tree int, err error) {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT)
 	if name == "" {
@@ -55,8 +52,8 @@ func OpenTree(dirfd int, name string) (tree int, err error) {
 	return tree, err
 }
 
-// Attach mounts a tree on name in dirfd, or on the file of dirfd if it is "". A
-// symbolic link is not followed.
+// Attach mounts a tree on name in dirfd, or on the file of dirfd if name is "". A symbolic link
+// is not followed.
 func Attach(tree, dirfd int, name string) error {
 	flags := unix.MOVE_MOUNT_F_EMPTY_PATH
 	if name == "" {
@@ -65,23 +62,23 @@ func Attach(tree, dirfd int, name string) error {
 	return change("move_mount", func() error { return unix.MoveMount(tree, "", dirfd, name, flags) })
 }
 
-// Detach takes away what is mounted on the directory of fd, and below it.
+// Detach unmounts what is mounted on the directory of fd, and below it.
 func Detach(fd int) error {
 	return change("umount2", func() error { return unix.Unmount(FDPath(fd), unix.MNT_DETACH) })
 }
 
-// An Option is one of a new file system, as mount(8) has it.
+// An Option is an option of a new file system, as in mount(8).
 type Option struct{ Key, Value string }
 
-// What a file system that is made is not for: flags of [NewFilesystem].
+// Restrictions of a new file system: flags of [NewFilesystem].
 const (
 	NoWrites  = unix.MOUNT_ATTR_RDONLY
 	NoDevices = unix.MOUNT_ATTR_NODEV
 	NoExec    = unix.MOUNT_ATTR_NOEXEC
 )
 
-// NewFilesystem makes a file system that is mounted nowhere yet. It never obeys
-// set-user-ID bits.
+// NewFilesystem makes a file system that is not attached yet. Set-user-ID bits have no effect
+// on it.
 func NewFilesystem(kind string, without int, options ...Option) (tree int, err error) {
 	var fs int
 	err = change("fsopen", func() error { fs, err = unix.Fsopen(kind, unix.FSOPEN_CLOEXEC); return err })
@@ -111,10 +108,9 @@ func NewFilesystem(kind string, without int, options ...Option) (tree int, err e
 	return tree, err
 }
 
-// NewOverlay makes an overlay of directories, the first on top, that nobody can
-// write to, whatever rights he has over the mount: there is no layer that could
-// be written. At least two are needed, in the mount namespace of the calling
-// thread.
+// NewOverlay makes an overlay of directories, the first on top, that nobody can write to,
+// whatever their rights: it has no upper layer. At least two directories are needed, in the
+// mount namespace of the calling thread.
 func NewOverlay(layers ...int) (tree int, err error) {
 	var dirs []string
 	for _, fd := range layers {
@@ -139,8 +135,7 @@ func PivotTo(fd int) error {
 	}
 	err := change("pivot_root", func() error { return unix.PivotRoot(".", ".") })
 	if errors.Is(err, unix.EINVAL) {
-		// The first root file system of the kernel, which a machine may never
-		// have left, cannot be put away, but covered.
+		// The initial root file system of the kernel (rootfs) cannot be detached, only covered.
 		if err := change("mount", func() error { return unix.Mount(".", "/", "", unix.MS_MOVE, "") }); err != nil {
 			return err
 		}
@@ -152,14 +147,13 @@ func PivotTo(fd int) error {
 	return change("umount2", func() error { return unix.Unmount(".", unix.MNT_DETACH) })
 }
 
-// A DirEntry is an entry of a directory, and what it is as far as the directory
-// says.
+// A DirEntry is an entry of a directory, with its type as far as the directory has it.
 type DirEntry struct {
 	Name string
 	Type uint8 // one of the constants Type
 }
 
-// What a [DirEntry] is: the types of getdents(2).
+// The types of a [DirEntry], as in getdents(2).
 const (
 	TypeUnknown = unix.DT_UNKNOWN
 	TypeDir     = unix.DT_DIR
@@ -167,8 +161,8 @@ const (
 	TypeLink    = unix.DT_LNK
 )
 
-// List returns what is in the directory of fd, which may be open by O_PATH, up
-// to most entries, in the order of the directory. More is an error.
+// List returns the entries of the directory of fd, which may be an O_PATH descriptor, in the
+// order of the directory. More than most entries are an error.
 func List(fd, most int) ([]DirEntry, error) {
 	dir, err := openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
@@ -205,8 +199,7 @@ func IsProcfsRoot(fd int) bool {
 	return err == nil && id.Ino == 1 && IsProcfs(fd)
 }
 
-// WriteFile makes a file in dirfd, which must not be there, that everybody can
-// read.
+// WriteFile makes a file in dirfd, which must not exist, that everybody can read.
 func WriteFile(dirfd int, name string, text []byte) error {
 	var fd int
 	err := change("openat", func() (err error) {

@@ -2,8 +2,8 @@ package sys
 
 import "golang.org/x/sys/unix"
 
-// TerminalWidth returns how many columns the terminal of fd has, and false if
-// fd is no terminal. A terminal that does not say has 80.
+// TerminalWidth returns the columns of the terminal of fd, or false if fd is no terminal. A
+// terminal of unknown width has 80.
 func TerminalWidth(fd uintptr) (int, bool) {
 	size, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ)
 	if err != nil {

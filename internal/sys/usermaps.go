@@ -8,11 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UserMaps returns the texts of uid_map, gid_map and setgroups of the user
-// namespace fd, in the caller's numbers. The kernel shows them of a process in
-// there alone, so one joins it: a [Script] that does nothing else. It is not
-// shown to who owns the namespace (PR_SET_DUMPABLE), and has gone when this
-// returns. It takes what joining takes. proc is the root of procfs.
+// UserMaps returns the texts of uid_map, gid_map and setgroups of the user namespace fd, in the
+// caller's numbers. The kernel shows them only for a member, so a [Script] joins the namespace
+// and does nothing else. The owner of the namespace cannot trace it (PR_SET_DUMPABLE), and it
+// has ended when this returns. It takes the privileges of a join. proc is the root of procfs.
 func UserMaps(proc, fd int) (maps [3][]byte, err error) {
 	report, w, err := Pipe()
 	if err != nil {
@@ -56,7 +55,7 @@ func UserMaps(proc, fd int) (maps [3][]byte, err error) {
 		_, call := s.Failed(r.Failed)
 		err = os.NewSyscallError(call, r.Err)
 	case !ok || !r.Ready:
-		err = os.NewSyscallError("setns", unix.EINTR) // somebody has ended it
+		err = os.NewSyscallError("setns", unix.EINTR) // the process was killed
 	}
 	for i, name := range []string{"uid_map", "gid_map", "setgroups"} {
 		if err == nil {
