@@ -1,20 +1,16 @@
-// Package copy copies files between the caller and a target whose file system
-// somebody else controls.
+// Package copy copies files between the caller and a target whose file system others control.
 //
-// What belongs to a target is reached from one descriptor of its root
-// directory, by [sys.OpenInRoot], and from there from one open directory to the
-// next, by single names that are never followed. So no link leads out, no matter
-// what is changed meanwhile, and what has been looked at is what is read: the
-// file itself is opened again, not its name.
+// Files of a target are opened from one descriptor of its root directory, by [sys.OpenInRoot],
+// and from there from one open directory to the next, by single names without following links.
+// So no link leads out, even if directories change meanwhile. A file whose status was read is
+// opened again by its descriptor, not by its name.
 //
-// Who reads and who writes are two sides with a pipe between them. The side of a
-// target is played by a deputy with the rights of the target (see [Far]), that of
-// the caller by the caller. So neither does anything to the files of the other, and
-// what the one may not read or write no link of the other makes it read or write.
+// The reader and the writer are two sides with a pipe between them. A deputy with the rights of
+// the target is the target's side (see [Far]), the caller is its own. So neither touches files
+// of the other, and no link of the one makes the other read or write a file against its rights.
 //
-// What is written gets a name of its own first and takes the place of what was
-// there when it is whole. What has not come so far is removed, by whom the
-// copying was given up: see [Copier.Abort].
+// A copy is written under a temporary name, and replaces an old file when it is complete.
+// Incomplete copies are removed, also if copying is given up: see [Copier.Abort].
 //
 // A process in another mount namespace may rename over a mount point, which removes the mount.
 // So a file that is mounted on is never replaced: the new content is written into it once it
@@ -41,15 +37,15 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A Place is where files are or are to be.
+// A Place is the source or the destination of files.
 type Place struct {
 	Root *os.File // the root directory of the target, O_PATH; nil is the caller's own files
 	Name string   // of the target, for messages; "" is the caller
 	Path string
-	By   *Far // who acts there; nil is the caller
+	By   *Far // the deputy that acts there; nil is the caller
 }
 
-// String returns how the place is written: "web:/etc/app.yaml".
+// String returns the place as a user writes it: "web:/etc/app.yaml".
 func (p Place) String() string {
 	if p.Name == "" {
 		return p.Path
@@ -57,57 +53,54 @@ func (p Place) String() string {
 	return p.Name + ":" + p.Path
 }
 
-// Options say how files are copied. Users and groups are in the numbers of
-// where they are looked at: in the user namespace of the target, for those of a
-// target.
+// Options say how files are copied. Users and groups are in the numbers of the side where they
+// apply: of the target's user namespace on a target's side.
 type Options struct {
-	// Keep gives copies the user and the group of the original, as they are
-	// numbered there.
+	// Keep gives copies the user and group numbers of the original.
 	Keep bool
-	// Owner is the user and the group of all copies. Without it, and without
-	// Keep, a file that takes the place of another is that one's owner's, and
-	// what is new Heir's.
+	// Owner is the user and the group of all copies. Without it, and without Keep, a file that
+	// replaces another gets the user and group of that, and a new one those of Heir.
 	Owner *[2]uint32
-	// Heir is the user and the group that what is new is given to, as far as
-	// that is permitted. nil leaves it to who makes it.
+	// Heir is the user and the group of new files, as far as permitted. nil leaves them to the
+	// process that makes them.
 	//
-	// It is given away when it is whole: who owns a file before could open it,
-	// and go on writing when it has become another's.
+	// They are set when the file is complete: an owner before that could open it, and write
+	// after it has become another's.
 	Heir *[2]uint32
-	// Umask takes these permissions away from what is new.
+	// Umask removes these permissions from new files.
 	Umask uint32
 	// KeepSetID keeps set-user-ID and set-group-ID bits.
 	KeepSetID bool
-	// NoFollow copies a link that is named, and not what it leads to.
+	// NoFollow copies a named link itself, and not what it leads to.
 	NoFollow bool
 }
 
-// A Copier copies. Its fields are not changed any more when it has begun.
+// A Copier copies. Its fields must not change after the start.
 type Copier struct {
 	Options
-	// Failed is told of every file that was left out and why; the rest is
-	// copied all the same.
+	// Failed is called for every file that was left out, with the reason; the rest is copied
+	// all the same.
 	Failed func(where string, err error)
 
-	// Bytes and Files have been copied until now.
+	// Bytes and Files count what has been copied so far.
 	Bytes, Files atomic.Int64
 
-	firsts  map[uint64]first // of the stream that is being written
+	firsts  map[uint64]first // of the current stream
 	numbers *numbers
 
 	mu      sync.Mutex
 	pending []*unfinished
 	aborted bool
-	inPlace sync.Mutex // held while a file is written over that cannot be replaced
+	inPlace sync.Mutex // held while a file that cannot be replaced is overwritten
 	busy    atomic.Bool
-	onBusy  func() // is called when busy changes
+	onBusy  func() // called when busy changes
 }
 
-// Busy reports whether a file is being written over that cannot be replaced: who
-// gives up waits until that has been done.
+// Busy reports whether a file that cannot be replaced is being overwritten: a caller that gives
+// up waits for the end of that.
 func (c *Copier) Busy() bool { return c.busy.Load() }
 
-// setBusy says whether it is.
+// setBusy sets Busy.
 func (c *Copier) setBusy(is bool) {
 	c.busy.Store(is)
 	if c.onBusy != nil {
@@ -115,25 +108,25 @@ func (c *Copier) setBusy(is bool) {
 	}
 }
 
-// Numbers are the users and groups that have a number in a user namespace.
+// Numbers are the users and groups that a user namespace maps.
 type numbers struct{ uids, gids task.IDMap }
 
-// ErrSpecial says that something is neither a file nor a directory nor a link,
-// and so is not copied.
+// ErrSpecial reports something that is neither a file nor a directory nor a link, and is not
+// copied.
 var ErrSpecial = errors.New("not copied")
 
-// deepest is how many directories may be in one another.
+// deepest is the most levels of directories.
 const deepest = 1000
 
-// Copy copies from, with all that is in it if it is a directory. If to is a
-// directory it is copied into it, under its own name. Something that has no name, such as
-// "/" or "dir/.", is copied with what is in it alone.
+// Copy copies from, with everything in it if it is a directory. If to is a directory the copy
+// is made in it, under the same name. Of a directory without a name, such as "/" or "dir/.",
+// only its content is copied.
 func (c *Copier) Copy(ctx context.Context, from, to Place) error {
 	return c.between(ctx, c.sender(ctx, from), c.receiver(ctx, to))
 }
 
-// FromReader makes a file of what r has to say, with these permissions. If r is a
-// regular file it must not be the one that is written to.
+// FromReader makes a file with the content of r and these permissions. If r is a regular file
+// it must not be the destination.
 func (c *Copier) FromReader(ctx context.Context, r io.Reader, to Place, perm uint32) error {
 	var id sys.FileID
 	if f, ok := r.(*os.File); ok {
@@ -142,18 +135,18 @@ func (c *Copier) FromReader(ctx context.Context, r io.Reader, to Place, perm uin
 	return c.between(ctx, half{do: func(w *os.File) error { return c.sendReader(ctx, w, r, perm, id) }}, c.receiver(ctx, to))
 }
 
-// ToWriter writes what is in a regular file. If w is one it must not be the same.
+// ToWriter writes the content of a regular file to w. If w is a regular file it must be another
+// one.
 func (c *Copier) ToWriter(ctx context.Context, w io.Writer, from Place) error {
 	return c.between(ctx, c.sender(ctx, from), half{do: func(r *os.File) error { return c.pour(ctx, r, w) }})
 }
 
-// ToTar writes an archive with what is at a place, under its own name.
+// ToTar writes an archive of a place, under its name.
 func (c *Copier) ToTar(ctx context.Context, w io.Writer, from Place) error {
 	return c.between(ctx, c.sender(ctx, from), half{do: func(r *os.File) error { return c.pack(ctx, r, w) }})
 }
 
-// FromTar makes what is in an archive, below a directory. A link in the way of a
-// name is not followed.
+// FromTar unpacks an archive below a directory. Links on the way of a name are not followed.
 func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 	if to.By == nil {
 		return c.unpackAll(ctx, r, to)
@@ -169,7 +162,7 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 
 // A half is one of the two sides.
 type half struct {
-	far bool // a deputy plays it
+	far bool // a deputy does it
 	do  func(pipe *os.File) error
 }
 
@@ -187,8 +180,8 @@ func (c *Copier) receiver(ctx context.Context, to Place) half {
 	return half{do: func(p *os.File) error { return c.receive(ctx, p, to) }}
 }
 
-// between has two sides do their parts, with a pipe between them, and returns
-// what went wrong first. One of the caller's does it on the calling thread.
+// between runs both sides, with a pipe between them, and returns the first error. A side of the
+// caller runs on the calling thread.
 func (c *Copier) between(ctx context.Context, from, to half) error {
 	r, w, err := sys.Pipe()
 	if err != nil {
@@ -226,12 +219,12 @@ func (c *Copier) between(ctx context.Context, from, to half) error {
 	return src
 }
 
-// writing is an [io.Writer] that is one function.
+// writing is an [io.Writer] made of a function.
 type writing func(b []byte) (int, error)
 
 func (w writing) Write(b []byte) (int, error) { return w(b) }
 
-// pump copies all there is to read.
+// pump copies everything from the reader.
 func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) error {
 	buf := make([]byte, block)
 	for {
@@ -253,7 +246,7 @@ func (c *Copier) pump(ctx context.Context, to io.Writer, from io.Reader) error {
 	}
 }
 
-// An item is something to copy, open with O_PATH.
+// An item is a file to copy, open with O_PATH.
 type item struct {
 	fd   int
 	stat sys.FileStat
@@ -262,7 +255,7 @@ type item struct {
 
 func (it item) close() { sys.CloseFD(it.fd) }
 
-// failed returns err, which with a [sourceError] is about the item.
+// failed returns err, as a [sourceError] about the item.
 func (it item) failed(err error) error {
 	if s, ok := errors.AsType[sourceError](err); ok {
 		return fmt.Errorf("%s: %w", it.text, cause(s.err))
@@ -270,7 +263,7 @@ func (it item) failed(err error) error {
 	return err
 }
 
-// openDir opens a directory to copy what is in it.
+// openDir opens a directory to copy its content.
 func (it item) openDir(depth int) (*os.File, error) {
 	if depth > deepest {
 		return nil, sourceError{fmt.Errorf("there are more than %d directories in one another", deepest)}
@@ -285,13 +278,13 @@ func (it item) openDir(depth int) (*os.File, error) {
 	return dir, nil
 }
 
-// A sourceError is about what is copied, and not about where to.
+// A sourceError is about the source, and not about the destination.
 type sourceError struct{ err error }
 
 func (e sourceError) Error() string { return e.err.Error() }
 func (e sourceError) Unwrap() error { return e.err }
 
-// isFatal reports whether there is no use in going on with the next file.
+// isFatal reports whether the next file would fail too.
 func isFatal(err error) bool {
 	_, broken := errors.AsType[streamError](err)
 	return broken || errors.Is(err, errAborted) || sys.IsFull(err) && !isSource(err)
@@ -312,11 +305,10 @@ func (c *Copier) failed(where string, err error) {
 	c.Failed(where, cause(err))
 }
 
-// newName returns a name that nothing has.
+// newName returns an unused name.
 func newName() string { return fmt.Sprintf(".nstool-%016x", rand.Uint64()) }
 
-// baseName returns the name that a copy gets, or "" if there is none: then what
-// is in it is meant.
+// baseName returns the name of a copy, or "" if there is none: then only the content is copied.
 func baseName(p string) string {
 	switch name := path.Base(p); {
 	case name == "/", name == "..", name == ".", strings.HasSuffix(p, "/."):
@@ -326,8 +318,7 @@ func baseName(p string) string {
 	}
 }
 
-// cause returns the errno that err is about, or err: messages name the file in
-// their own words.
+// cause returns the errno of err, or err, for messages that name the file themselves.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		return e.Err

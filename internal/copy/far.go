@@ -14,14 +14,14 @@ import (
 	"github.com/nstool/nstool/internal/deputy"
 )
 
-// role is what deputies of this package play.
+// role is the role of the deputies of this package.
 const role = "copy"
 
-// A Far is a side of the copying that a deputy plays: one thing after another.
-// The files of the deputy are below one root directory.
+// A Far is a side of the copying that a deputy does, one request after another. The files of
+// the deputy are below one root directory.
 type Far struct {
 	d    *deputy.Deputy
-	mu   sync.Mutex // a request has its answers
+	mu   sync.Mutex // one request at a time
 	busy atomic.Bool
 }
 
@@ -34,8 +34,8 @@ func StartFar(r *deputy.Rights, root *os.File) (*Far, error) {
 	return &Far{d: d}, nil
 }
 
-// Close ends the deputy. What it has not finished it removes, for as long as the
-// patience lasts; a file that cannot be replaced it writes to its end.
+// Close ends the deputy. Within its patience it removes what is incomplete; a file that cannot
+// be replaced it completes.
 func (f *Far) Close(patience time.Duration) {
 	if f.busy.Load() {
 		patience = max(patience, time.Minute)
@@ -43,16 +43,16 @@ func (f *Far) Close(patience time.Duration) {
 	f.d.Close(patience)
 }
 
-// What a deputy is asked to do.
+// Requests to a deputy.
 const (
-	doLook    = "look"    // say whether a place is a directory
-	doSend    = "send"    // write what is at a place as a stream
+	doLook    = "look"    // report whether a place is a directory
+	doSend    = "send"    // write a place as a stream
 	doReceive = "receive" // write a stream to a place
-	doUnpack  = "unpack"  // make what is in an archive, below a place
+	doUnpack  = "unpack"  // unpack an archive below a place
 )
 
-// A request is what a deputy is asked to do. The pipe comes with it. Text is in
-// bytes where it may be no UTF-8.
+// A request is a request to a deputy. The pipe comes with it. Text that may be no UTF-8 is in
+// bytes.
 type request struct {
 	Do         string
 	Place      Place `json:"-"`
@@ -60,14 +60,14 @@ type request struct {
 	Options    Options
 }
 
-// An answer is one of those that a deputy gives: about a file that was left out, how
-// far it is, or with Done how it ended.
+// An answer is a message of a deputy: about a file that was left out, about its progress, or
+// with Done about the end.
 type answer struct {
 	Where, Text  []byte        `json:",omitempty"`
 	Errno        syscall.Errno `json:",omitempty"`
 	Special      bool          `json:",omitempty"`
 	Source       bool          `json:",omitempty"`
-	Broken       bool          `json:",omitempty"` // the pipe, or what came by it
+	Broken       bool          `json:",omitempty"` // the pipe or its content is broken
 	Output       bool          `json:",omitempty"`
 	Bytes, Files int64         `json:",omitempty"`
 	IsDir        bool          `json:",omitempty"`
@@ -75,7 +75,7 @@ type answer struct {
 	Failed, Done bool          `json:",omitempty"`
 }
 
-// about returns an answer that tells an error.
+// about returns an answer with an error.
 func about(where string, err error) answer {
 	if err == nil {
 		return answer{}
@@ -90,13 +90,13 @@ func about(where string, err error) answer {
 	return a
 }
 
-// short returns text that fits into a message.
+// short cuts text to fit into a message.
 func short(s string) []byte {
 	const most = 16 << 10
 	return []byte(s[:min(len(s), most)])
 }
 
-// error returns the error that an answer tells.
+// error returns the error of an answer.
 func (a *answer) error() error {
 	if !a.Failed {
 		return nil
@@ -108,7 +108,7 @@ func (a *answer) error() error {
 	return err
 }
 
-// A farError is an error of a deputy's.
+// A farError is an error of a deputy.
 type farError struct {
 	text    string
 	errno   syscall.Errno
@@ -128,11 +128,11 @@ func (e farError) Unwrap() []error {
 	return list
 }
 
-// do has the deputy do something, and tells c what it says of it.
+// do sends a request to the deputy, and passes its answers on to c.
 func (f *Far) do(ctx context.Context, c *Copier, r request, pipe *os.File) error {
 	bytes, files := c.Bytes.Load(), c.Files.Load()
 	count := func(a *answer) {
-		if r.Do != doSend { // else who writes counts
+		if r.Do != doSend { // else the writer counts
 			c.Bytes.Store(bytes + a.Bytes)
 			c.Files.Store(files + a.Files)
 		}
@@ -151,7 +151,7 @@ func (f *Far) do(ctx context.Context, c *Copier, r request, pipe *os.File) error
 	return a.error()
 }
 
-// isDir is [Place.IsDir] of a place of the deputy's.
+// isDir is [Place.IsDir] for a place of the deputy.
 func (f *Far) isDir(ctx context.Context, p Place) (bool, error) {
 	a, err := f.ask(ctx, request{Do: doLook, Place: p}, nil, func(*answer) {}, Options{})
 	if err == nil {
@@ -173,9 +173,9 @@ func (f *Far) ask(ctx context.Context, r request, pipe *os.File, told func(*answ
 		return a, err
 	}
 	if pipe != nil {
-		pipe.Close() // its end is the deputy's now
+		pipe.Close() // the deputy has it now
 	}
-	// Who does not wait any longer ends the deputy, and with it the pipe.
+	// A caller that gives up ends the deputy, and with it the pipe.
 	stop := context.AfterFunc(ctx, f.d.Hangup)
 	defer stop()
 	for {
@@ -198,8 +198,8 @@ func (f *Far) ask(ctx context.Context, r request, pipe *os.File, told func(*answ
 
 func init() { deputy.Serve(role, serve) }
 
-// serve is a deputy: it does what it is asked until nobody is there any more. Then
-// what is not finished is removed.
+// serve is the main function of a deputy: it answers requests until the connection ends, and
+// then removes what is incomplete.
 func serve(conn *deputy.Conn, files []*os.File) {
 	if len(files) != 1 {
 		return
@@ -240,7 +240,7 @@ func serve(conn *deputy.Conn, files []*os.File) {
 				a = answer{}
 			case a = <-done:
 				ended = true
-			case <-asked: // there is nothing more, as one thing is done at a time
+			case <-asked: // no further request comes before the answer
 				c.Abort()
 				return
 			}
@@ -254,7 +254,7 @@ func serve(conn *deputy.Conn, files []*os.File) {
 	}
 }
 
-// serve does one thing.
+// serve answers one request.
 func (c *Copier) serve(r request, pipe, root *os.File) (a answer) {
 	at := Place{Root: root, Name: string(r.Name), Path: string(r.Path)}
 	ctx := context.Background()
@@ -282,8 +282,7 @@ func (c *Copier) serve(r request, pipe, root *os.File) (a answer) {
 	return about("", err)
 }
 
-// readNumbers reads which users and groups there are in the user namespace of
-// this process.
+// readNumbers reads the users and groups that the user namespace of this process maps.
 func readNumbers() (*numbers, error) {
 	var maps [2]task.IDMap
 	for i, name := range []string{"uid_map", "gid_map"} {

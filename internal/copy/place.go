@@ -13,7 +13,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// open opens what is at the place, O_PATH.
+// open opens the place with O_PATH.
 func (p Place) open(follow bool) (int, error) {
 	if p.Root == nil {
 		return sys.OpenWay(p.Path, follow)
@@ -31,7 +31,7 @@ func (p Place) open(follow bool) (int, error) {
 	return fd, err
 }
 
-// item opens what is at the place, to be copied.
+// item opens the place as a source.
 func (p Place) item(follow bool) (item, error) {
 	fd, err := p.open(follow)
 	if err != nil {
@@ -45,7 +45,7 @@ func (p Place) item(follow bool) (item, error) {
 	return item{fd, st, p.String()}, nil
 }
 
-// IsDir reports whether what is at the place is a directory.
+// IsDir reports whether the place is a directory.
 func (p Place) IsDir(ctx context.Context) (bool, error) {
 	if p.By != nil {
 		return p.By.isDir(ctx, p)
@@ -58,15 +58,15 @@ func (p Place) IsDir(ctx context.Context) (bool, error) {
 	return it.stat.IsDir(), nil
 }
 
-// A spot is where one copy is to be: a name in an open directory, or with no
-// name the directory itself.
+// A spot is the destination of one copy: a name in an open directory, or without a name the
+// directory itself.
 type spot struct {
 	dir  int
 	name string
 	text string // for messages
 }
 
-// A placeError is about where to copy to.
+// A placeError is about the destination.
 type placeError struct {
 	where string
 	err   error
@@ -75,7 +75,7 @@ type placeError struct {
 func (e placeError) Error() string { return e.where + ": " + cause(e.err).Error() }
 func (e placeError) Unwrap() error { return e.err }
 
-// failed returns err with the place it is about, nil for nil.
+// failed returns err with its place, nil for nil.
 func (at spot) failed(err error) error {
 	if err == nil {
 		return nil
@@ -86,9 +86,9 @@ func (at spot) failed(err error) error {
 	return placeError{at.text, err}
 }
 
-// place finds where a copy with that name is to be: in the place if that is a
-// directory, and else at it. Links are followed to what they lead to, as cp(1)
-// does; but one that has the name of the copy in a directory is replaced.
+// place finds the destination of a copy with that name: in the place if that is a directory,
+// and else the place itself. Links are followed, as cp(1) does; but a link with the name of the
+// copy in a directory is replaced.
 func (p Place) place(name string, isDir bool) (spot, error) {
 	bad := func(err error) (spot, error) { return spot{}, placeError{p.String(), err} }
 	fd, err := p.open(true)
@@ -119,7 +119,7 @@ func (p Place) place(name string, isDir bool) (spot, error) {
 	}
 	exists := err == nil
 	at := p
-	for range 40 { // as many links as the kernel follows
+	for range 40 { // the most links that the kernel follows
 		clean := strings.TrimRight(at.Path, "/")
 		dir, last := path.Split(clean)
 		if last == "" || last == "." || last == ".." {
@@ -158,13 +158,13 @@ func (p Place) place(name string, isDir bool) (spot, error) {
 	return bad(errors.New("too many links"))
 }
 
-// present is what is at a spot.
+// present is the file at a spot.
 type present struct {
 	stat    sys.FileStat
 	mounted bool
 }
 
-// look returns what is at the spot, nil for nothing.
+// look returns the file at the spot, or nil.
 func (at spot) look() (*present, error) {
 	if at.name == "" {
 		return nil, errors.New("it is a directory")
@@ -186,7 +186,7 @@ func (at spot) look() (*present, error) {
 	return &present{st, mounted}, nil
 }
 
-// stays says why what is there is not replaced, or nil.
+// stays returns why the old file is not replaced, or nil.
 func (p *present) stays() error {
 	if p == nil || p.stat.IsRegular() || p.stat.IsLink() {
 		return nil
@@ -194,7 +194,7 @@ func (p *present) stays() error {
 	return fmt.Errorf("it is %s, and is left as it is", sys.KindOf(p.stat.Mode))
 }
 
-// replaced returns nil if what is there can be replaced by a copy of that file.
+// replaced returns nil if the old file can be replaced by a copy of that file.
 func (p *present) replaced(by sys.FileID) error {
 	if p != nil && p.stat.FileID == by {
 		return errSame
@@ -204,7 +204,7 @@ func (p *present) replaced(by sys.FileID) error {
 
 var errSame = errors.New("it is the same file as the one that is copied")
 
-// free returns nil if there is nothing that could not be replaced.
+// free returns nil unless there is a file that cannot be replaced.
 func (p *present) free() error {
 	err := p.stays()
 	if err == nil && p != nil && p.mounted {
@@ -213,16 +213,15 @@ func (p *present) free() error {
 	return err
 }
 
-// An unfinished copy has a name that it is not to keep.
+// An unfinished copy has a temporary name.
 type unfinished struct {
 	dir    int
 	name   string
 	inside int    // of a private directory, or -1 for a file
-	inner  string // the name in it of what is made
+	inner  string // the name of the new file in it
 }
 
-// begin makes something under a name of its own, which is forgotten or removed
-// when it is dropped.
+// begin makes a file under a temporary name, which drop removes unless it was moved.
 func (c *Copier) begin(at spot, create func(u *unfinished) error) (*unfinished, error) {
 	u := &unfinished{sys.Dup(at.dir), newName(), -1, newName()}
 	c.mu.Lock()
@@ -231,7 +230,7 @@ func (c *Copier) begin(at spot, create func(u *unfinished) error) (*unfinished, 
 		sys.CloseFD(u.dir)
 		return nil, errAborted
 	}
-	// Under the lock: what is made is known before it can be given up.
+	// Under the lock, so that Abort knows of every file.
 	if err := create(u); err != nil {
 		sys.CloseFD(u.dir)
 		if kernel := sys.KernelFiles(at.dir); kernel != "" {
@@ -255,10 +254,9 @@ func (c *Copier) create(at spot) (f *os.File, done func(), err error) {
 	return f, func() { c.drop(u) }, nil
 }
 
-// private is begin for what cannot be made and opened in one call: a directory
-// in which nobody else can put something else in its place. Who may rename it may
-// not look into it; and if he puts another one of ours in its place, nothing
-// happens there but to the one name.
+// private is begin for a file that cannot be made and opened in one call: it makes a directory
+// in which nobody else can replace the file. A user who may rename the directory may not enter
+// it. If it is replaced by another one of ours, only the one name in it is touched.
 func (c *Copier) private(at spot) (*unfinished, error) {
 	return c.begin(at, func(u *unfinished) error {
 		if err := sys.Mkdir(at.dir, u.name, 0o700); err != nil {
@@ -274,13 +272,13 @@ func (c *Copier) private(at spot) (*unfinished, error) {
 	})
 }
 
-// settle gives a file that is whole the name it is to have.
+// settle gives a complete file its final name.
 func (c *Copier) settle(name string, at spot) error {
 	return c.finish(func(u *unfinished) bool { return u.name == name }, func(*unfinished) error { return sys.RenameOver(at.dir, name, at.name) })
 }
 
-// settlePrivate moves what is whole from its private directory to where it is to
-// be: to nothing else's place, if it is new.
+// settlePrivate moves a complete file from its private directory to its place. A new file
+// replaces none.
 func (c *Copier) settlePrivate(p *unfinished, at spot, isNew bool) error {
 	return c.finish(func(u *unfinished) bool { return u == p }, func(*unfinished) error {
 		err := sys.RenameTo(p.inside, p.inner, at.dir, at.name, isNew)
@@ -291,7 +289,7 @@ func (c *Copier) settlePrivate(p *unfinished, at spot, isNew bool) error {
 	})
 }
 
-// finish does what makes an unfinished copy a finished one.
+// finish turns an unfinished copy into a finished one.
 func (c *Copier) finish(which func(*unfinished) bool, rename func(*unfinished) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -310,8 +308,8 @@ func (c *Copier) finish(which func(*unfinished) bool, rename func(*unfinished) e
 
 func (u *unfinished) close() { sys.CloseAll(u.dir, u.inside) }
 
-// remove removes what has not been finished. Of a directory what is in it goes
-// by its descriptor: its name may be another's by now.
+// remove removes an unfinished copy. The content of a directory is removed by its descriptor:
+// its name may lead to another by now.
 func (u *unfinished) remove() {
 	if u.inside < 0 {
 		_ = sys.Unlink(u.dir, u.name)
@@ -322,7 +320,7 @@ func (u *unfinished) remove() {
 	u.close()
 }
 
-// drop removes what is still there under its first name.
+// drop removes a file that still has its temporary name.
 func (c *Copier) drop(u *unfinished) {
 	c.mu.Lock()
 	i := slices.Index(c.pending, u)
@@ -335,9 +333,8 @@ func (c *Copier) drop(u *unfinished) {
 	}
 }
 
-// Abort removes what is not whole. Nothing can be made any more. It may be
-// called while the copier waits for something that does not answer. A file that
-// is being written over is whole first.
+// Abort removes incomplete copies, after which no file can be made. It may be called while the
+// copier is blocked. It waits until a file that is being overwritten is complete.
 func (c *Copier) Abort() {
 	c.mu.Lock()
 	c.aborted = true
@@ -348,17 +345,16 @@ func (c *Copier) Abort() {
 		u.remove()
 	}
 	c.inPlace.Lock()
-	c.inPlace.Unlock() //nolint:staticcheck // it is waited for
+	c.inPlace.Unlock() //nolint:staticcheck // the lock is only waited for
 }
 
-// removeAll removes a file, or a directory with all that is in it, in a directory
-// that nobody else can change: of one mount, since what others may have mounted
-// there is not ours.
+// removeAll removes a file, or a directory with its content, in a directory that nobody else
+// can change. It stays on one mount: mounts of others in there are not ours.
 func removeAll(dir int, name string, depth int) {
 	if sys.Unlink(dir, name) == nil || depth > deepest+2 {
 		return
 	}
-	_ = sys.ChmodDirAt(dir, name, 0o700) // it may have got its permissions already
+	_ = sys.ChmodDirAt(dir, name, 0o700) // it may have its final permissions already
 	fd, err := sys.OpenSameMount(dir, name)
 	if err != nil {
 		return
@@ -377,14 +373,14 @@ func removeAll(dir int, name string, depth int) {
 	_ = sys.Rmdir(dir, name)
 }
 
-// A making is a directory that has been made and has not got its name yet.
+// A making is a directory that has been made and does not have its name yet.
 type making struct {
 	done   func()
 	settle func() error
 }
 
-// mkdir opens the directory at a spot. If there is none it is made, and the
-// making says so: in a private directory, unless the one it is in is private.
+// mkdir opens the directory at a spot. If there is none it is made, in a private directory
+// unless its parent is private, and returned as a making.
 func (c *Copier) mkdir(at spot, fresh bool) (into *os.File, m *making, err error) {
 	if at.name == "" {
 		f, err := sys.Reopen(at.dir)
@@ -421,7 +417,7 @@ func (c *Copier) mkdir(at spot, fresh bool) (into *os.File, m *making, err error
 	return f, &making{func() { c.drop(p) }, func() error { return c.settlePrivate(p, at, true) }}, nil
 }
 
-// openDir opens a directory by its name in another; a link is not followed.
+// openDir opens a directory by its name in another, without following a link.
 func openDir(dir int, name string) (*os.File, error) {
 	fd, err := sys.OpenAt(dir, name, true)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Files of procfs that tell each reader of himself, and not of the target.
+// Files of procfs whose content is about the reader, and not about the target.
 var aboutReaders = map[string]bool{
 	"self": true, "thread-self": true, "net": true, "mounts": true, "sys": true, "sysvipc": true, "keys": true, "key-users": true,
 }
@@ -18,8 +18,8 @@ var (
 	errMagic  = errors.New("it is a link of the kernel's, which is not followed")
 )
 
-// aboutReader goes a way once more, step by step, and says if it leads through
-// procfs to what depends on the reader, or to a link of the kernel's.
+// aboutReader follows a path step by step, and reports whether it leads through procfs to a
+// file that depends on the reader, or to a magic link.
 func aboutReader(root int, p string, follow bool) error {
 	rest := strings.Split(p, "/")
 	at := "/"
@@ -36,7 +36,7 @@ func aboutReader(root int, p string, follow bool) error {
 		}
 		dir, err := sys.OpenInRoot(root, at, true)
 		if err != nil {
-			return nil //nolint:nilerr // what cannot be looked at is not opened either
+			return nil //nolint:nilerr // what cannot be read is not opened either
 		}
 		st, statErr := sys.StatAt(dir, name)
 		inProc, top := sys.IsProcfs(dir), sys.IsProcfsRoot(dir)
@@ -47,7 +47,7 @@ func aboutReader(root int, p string, follow bool) error {
 		switch {
 		case top && aboutReaders[name]:
 			return errReader
-		case leads && !inProc: // a part of it that is mounted elsewhere
+		case leads && !inProc: // a part of procfs that is mounted elsewhere
 			return errReader
 		case statErr != nil:
 			return nil //nolint:nilerr // as above

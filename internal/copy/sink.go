@@ -15,26 +15,25 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A first is the first copy of a file with several names: its name below the
-// directory that is copied to, or if it could not have that another one in the
-// directory of dir.
+// A first is the first copy of a file with several names: its name below the destination
+// directory, or, if that was not possible, another one in the directory dir.
 type first struct {
 	name string
 	dir  int
 }
 
-// A sink writes what a stream says.
+// A sink writes the files of a stream.
 type sink struct {
 	*Copier
 	in     *reader
 	buf    []byte
-	top    *os.File // the directory that copies are in, if a directory is copied
+	top    *os.File // the destination directory, if a directory is copied
 	prefix string   // of the text of a place in it
 	names  int      // bytes of the names in firsts
 	spares []func() // to remove
 }
 
-// receive writes what a stream says to a place.
+// receive writes the files of a stream to a place.
 func (c *Copier) receive(ctx context.Context, r io.Reader, to Place) error {
 	k := &sink{Copier: c, in: newReader(r), buf: make([]byte, block)}
 	top, err := k.in.next()
@@ -65,7 +64,7 @@ func (c *Copier) receive(ctx context.Context, r io.Reader, to Place) error {
 		err = k.take(ctx, f, at, false, 0)
 	}
 	if errors.Is(err, errTold) {
-		err = nil // it is the other side's error
+		err = nil // the other side reports its error
 	}
 	if err != nil {
 		return err
@@ -76,8 +75,7 @@ func (c *Copier) receive(ctx context.Context, r io.Reader, to Place) error {
 	return err
 }
 
-// notInto finds out that a directory is to be copied into itself, which would
-// not end.
+// notInto is an error if a directory would be copied into itself, which would not end.
 func notInto(src sys.FileID, at spot) error {
 	dir := sys.Dup(at.dir)
 	defer func() { sys.CloseFD(dir) }()
@@ -91,7 +89,7 @@ func notInto(src sys.FileID, at spot) error {
 		up, err := sys.OpenAt(dir, "..", true)
 		if err != nil || sys.SameFile(up, dir) {
 			sys.CloseFD(up)
-			return nil // who cannot look there does not write there
+			return nil // a place that cannot be read is not written either
 		}
 		sys.CloseFD(dir)
 		dir = up
@@ -99,9 +97,8 @@ func notInto(src sys.FileID, at spot) error {
 	return nil
 }
 
-// take writes what a frame says, and has then read all that belongs to it,
-// unless the error is fatal. What is in a fresh directory needs no name of its own
-// before it is whole.
+// take writes the file of a frame, and reads all frames that belong to it, unless the error is
+// fatal. Files in a new directory need no temporary names.
 func (k *sink) take(ctx context.Context, f frame, at spot, fresh bool, depth int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -123,7 +120,7 @@ func (k *sink) take(ctx context.Context, f frame, at spot, fresh bool, depth int
 	return bad("a frame out of place")
 }
 
-// takeDir makes a directory, and all that is in it.
+// takeDir makes a directory with its content.
 func (k *sink) takeDir(ctx context.Context, f frame, at spot, fresh bool, depth int) error {
 	if depth > deepest+1 {
 		return bad("too many directories in one another")
@@ -170,8 +167,8 @@ func (k *sink) takeDir(ctx context.Context, f frame, at spot, fresh bool, depth 
 	return at.failed(k.settleDir(into, f.stat, making))
 }
 
-// settleDir gives a directory that is whole its owner, its name and then its
-// permissions: one that is not to be written to could not be moved.
+// settleDir gives a complete directory its owner, its name and then its permissions: a
+// directory without write permission could not be moved.
 func (c *Copier) settleDir(dir *os.File, st sys.FileStat, m *making) error {
 	if err := c.chown(st, nil, func(u, g uint32) error { return sys.Chown(int(dir.Fd()), u, g) }); err != nil {
 		return err
@@ -192,7 +189,7 @@ func (k *sink) takeFile(ctx context.Context, f frame, at spot) error {
 	case err == nil:
 		k.remember(f.twin, first{name: strings.TrimPrefix(at.text, k.prefix), dir: -1})
 	case !isFatal(err) && k.in.inFile && k.top != nil:
-		// Its other names are to have what is in it all the same.
+		// Its other names get the content all the same.
 		spare := spot{dir: int(k.top.Fd()), text: at.text}
 		to, done, e := k.create(spare)
 		if e != nil {
@@ -216,14 +213,13 @@ func (k *sink) remember(n uint64, f first) {
 	k.names += len(f.name)
 }
 
-// maxNames is how many bytes the names of those may be together, which may each
-// be as long as directories are deep. A further name of a file that is not among
-// them is not copied, and told.
+// maxNames is the most bytes of these names together; each can be as long as directories are
+// deep. A further name of a file that is not among them is left out and reported.
 const maxNames = 256 << 20
 
 var errNoRoom = errors.New("it is too large to be written over what something is mounted on: it has to be whole first")
 
-// fill writes what is in a file, up to most bytes if that is not 0.
+// fill writes the content of a file, up to most bytes if that is not 0.
 func (k *sink) fill(ctx context.Context, to *os.File, most int64) error {
 	var at, end int64
 	for {
@@ -271,8 +267,7 @@ func (k *sink) fill(ctx context.Context, to *os.File, most int64) error {
 	}
 }
 
-// takeTwin makes another name of a file. Where that is not possible it becomes
-// a file of its own.
+// takeTwin makes another name of a file, or if that is not possible a file of its own.
 func (k *sink) takeTwin(ctx context.Context, f frame, at spot) error {
 	of, ok := k.firsts[f.twin]
 	if !ok || k.top == nil {
@@ -331,8 +326,7 @@ func (k *sink) openFirst(of first) (*os.File, error) {
 	return sys.Reopen(fd)
 }
 
-// putFile makes a regular file, which write fills: with no more than most bytes,
-// unless that is 0.
+// putFile makes a regular file, which write fills, with at most most bytes unless that is 0.
 func (c *Copier) putFile(at spot, st sys.FileStat, write func(to *os.File, most int64) error) error {
 	old, err := at.look()
 	if err == nil {
@@ -366,8 +360,7 @@ func (c *Copier) putFile(at spot, st sys.FileStat, write func(to *os.File, most 
 	return at.failed(c.settle(f.Name(), at))
 }
 
-// dress gives a copy the owner, the permissions and the time it is to have: in
-// the place of an older file those of that one.
+// dress sets owner, permissions and time of a copy: if it replaces a file, those of that file.
 func (c *Copier) dress(f *os.File, st sys.FileStat, old *present) error {
 	fd := int(f.Fd())
 	perm := c.perm(st) &^ c.Umask
@@ -380,7 +373,7 @@ func (c *Copier) dress(f *os.File, st sys.FileStat, old *present) error {
 	return c.dressMode(f, st, perm)
 }
 
-// dressMode gives a copy its permissions and its time.
+// dressMode sets permissions and time of a copy.
 func (c *Copier) dressMode(f *os.File, st sys.FileStat, perm uint32) error {
 	fd := int(f.Fd())
 	if err := sys.Chmod(fd, perm); err != nil {
@@ -392,10 +385,10 @@ func (c *Copier) dressMode(f *os.File, st sys.FileStat, perm uint32) error {
 	return sys.SetTime(fd, st.Changed)
 }
 
-// keepsOld reports whether what takes the place of a file becomes its owner's.
+// keepsOld reports whether a copy that replaces a file gets its owner.
 func (c *Copier) keepsOld() bool { return !c.Keep && c.Owner == nil }
 
-// chown gives a copy to whom it is to belong.
+// chown sets the owner of a copy.
 func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) error) error {
 	var err error
 	switch {
@@ -411,12 +404,12 @@ func (c *Copier) chown(st sys.FileStat, old *present, set func(uid, gid uint32) 
 		err = set(c.Heir[0], c.Heir[1])
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return nil // who may not give files away keeps them
+		return nil // without the right to do so the copy keeps its owner
 	}
 	return err
 }
 
-// noSuchOwner says what an EINVAL of chown(2) means.
+// noSuchOwner explains an EINVAL of chown(2).
 func noSuchOwner(uid, gid uint32, err error) error {
 	if errors.Is(err, syscall.EINVAL) {
 		return fmt.Errorf("it belongs to %d:%d, and there is no such user or group there", uid, gid)
@@ -424,8 +417,8 @@ func noSuchOwner(uid, gid uint32, err error) error {
 	return err
 }
 
-// perm returns the permissions of a copy. Set-ID bits mean the power of an
-// owner that a copy need not have.
+// perm returns the permissions of a copy. Set-ID bits give the rights of an owner, which the
+// copy may not have.
 func (c *Copier) perm(st sys.FileStat) uint32 {
 	if c.KeepSetID {
 		return st.Perm()
@@ -436,7 +429,7 @@ func (c *Copier) perm(st sys.FileStat) uint32 {
 	return st.Perm() & 0o777
 }
 
-// putLink makes a symbolic link. Where it leads is not looked at.
+// putLink makes a symbolic link, with any text.
 func (c *Copier) putLink(text string, st sys.FileStat, at spot, fresh bool) error {
 	if fresh {
 		if err := sys.Symlink(text, at.dir, at.name); err != nil {
@@ -479,7 +472,7 @@ func (c *Copier) dressLink(dir int, name string, st sys.FileStat) error {
 	return sys.SetLinkTime(dir, name, st.Changed)
 }
 
-// pour writes what is in the regular file of a stream.
+// pour writes the content of the regular file of a stream.
 func (c *Copier) pour(ctx context.Context, r io.Reader, w io.Writer) error {
 	k := &sink{Copier: c, in: newReader(r), buf: make([]byte, block)}
 	f, err := k.in.next()
@@ -546,7 +539,7 @@ func isFileOf(w io.Writer, id sys.FileID) bool {
 	return regular && is == id
 }
 
-// output returns the error of a write, as one about the output.
+// output returns the error of a write as an outputError.
 func output[N int | int64](_ N, err error) error {
 	if err == nil {
 		return nil
@@ -554,7 +547,7 @@ func output[N int | int64](_ N, err error) error {
 	return outputError{err}
 }
 
-// An outputError is about what is written to a writer.
+// An outputError is an error of the writer of [Copier.ToWriter].
 type outputError struct{ err error }
 
 func (e outputError) Error() string { return "write standard output: " + cause(e.err).Error() }

@@ -13,7 +13,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A source reads what is copied and writes it as a stream.
+// A source reads files and writes them as a stream.
 type source struct {
 	*Copier
 	out   *writer
@@ -21,7 +21,7 @@ type source struct {
 	buf   []byte
 }
 
-// send writes what is at a place, under the name that a copy gets.
+// send writes a place, under the name of the copy.
 func (c *Copier) send(ctx context.Context, w io.Writer, from Place) error {
 	it, err := from.item(!c.NoFollow)
 	if err != nil {
@@ -33,12 +33,12 @@ func (c *Copier) send(ctx context.Context, w io.Writer, from Place) error {
 	}
 	s := &source{Copier: c, out: newWriter(w), buf: make([]byte, block)}
 	name := baseName(from.Path)
-	// Where the copy is to be is looked at meanwhile.
+	// The other side reads the destination meanwhile.
 	err = s.out.put(frame{kind: frameTop, name: name, stat: c.numbered(it.stat)})
 	if err == nil {
 		err = s.item(ctx, it, name, 0)
 	}
-	if err == nil || isSource(err) { // what has come is whole
+	if err == nil || isSource(err) { // the stream is complete
 		if e := s.out.stop(); err == nil {
 			err = e
 		}
@@ -46,8 +46,7 @@ func (c *Copier) send(ctx context.Context, w io.Writer, from Place) error {
 	return it.failed(err)
 }
 
-// numbered returns a status with the users and groups that have no number here
-// as noID.
+// numbered returns a status with noID for users and groups that are not mapped here.
 func (c *Copier) numbered(st sys.FileStat) sys.FileStat {
 	if c.numbers == nil {
 		return st
@@ -61,7 +60,7 @@ func (c *Copier) numbered(st sys.FileStat) sys.FileStat {
 	return st
 }
 
-// item sends an item, with all that is in it.
+// item sends an item with its content.
 func (s *source) item(ctx context.Context, it item, name string, depth int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -113,7 +112,7 @@ func (s *source) file(ctx context.Context, it item, f frame) error {
 	return err
 }
 
-// dir sends a directory with all that is in it.
+// dir sends a directory with its content.
 func (s *source) dir(ctx context.Context, it item, f frame, depth int) error {
 	dir, err := it.openDir(depth)
 	if err != nil {
@@ -134,14 +133,14 @@ func (s *source) dir(ctx context.Context, it item, f frame, depth int) error {
 	return err
 }
 
-// each calls f with everything in a directory. What f has against one of them
-// is told, and the next is taken, unless it concerns all of them.
+// each calls f with every entry of a directory. An error of f is reported, and the next entry
+// is taken, unless the error is fatal.
 func (s *source) each(ctx context.Context, dir *os.File, it item, f func(child item, name string) error) error {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
 			if name == "." || name == ".." || strings.Contains(name, "/") || len(name) > maxName {
-				continue // which only a broken file system says
+				continue // such names come from a broken file system
 			}
 			err := s.child(int(dir.Fd()), name, it, f)
 			switch {
@@ -166,7 +165,7 @@ func (s *source) each(ctx context.Context, dir *os.File, it item, f func(child i
 func (s *source) child(dir int, name string, it item, f func(item, string) error) error {
 	fd, err := sys.OpenAt(dir, name, true)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it has been removed meanwhile
+		return nil // it was removed meanwhile
 	}
 	if err != nil {
 		return sourceError{err}
@@ -179,12 +178,11 @@ func (s *source) child(dir int, name string, it item, f func(item, string) error
 	return f(item{fd, st, strings.TrimSuffix(it.text, "/") + "/" + name}, name)
 }
 
-// block is how much is copied at a time.
+// block is the number of bytes that are copied at once.
 const block = 256 << 10
 
-// content sends what is in a file, with the holes in it. A file that grows
-// meanwhile is copied as long as it was. One that the kernel makes up has no
-// length before it is read, or none that it says.
+// content sends the content of a file, with its holes. A file that grows meanwhile is copied
+// with its old length. A file that the kernel generates has no length before it is read.
 func (s *source) content(ctx context.Context, from *os.File, it item) error {
 	if sys.KernelFiles(it.fd) != "" {
 		if it.stat.Size > maxKernel {
@@ -209,7 +207,7 @@ func (s *source) content(ctx context.Context, from *os.File, it item) error {
 			}
 			n, err := from.ReadAt(s.buf[:min(block, min(hole, size)-at)], at)
 			if n == 0 && err == io.EOF {
-				return nil // it has become shorter
+				return nil // the file has become shorter
 			}
 			if n == 0 && err != nil {
 				return sourceError{err}
@@ -223,20 +221,18 @@ func (s *source) content(ctx context.Context, from *os.File, it item) error {
 	return nil
 }
 
-// maxKernel is more than the kernel makes up, unless it is all it has:
-// /proc/kcore.
+// maxKernel is more than the length of any generated file but /proc/kcore.
 const maxKernel = 1 << 40
 
-// A prompt reader does not wait for what the kernel may have to say some time,
-// as in /proc/kmsg.
+// A prompt reader does not wait for data that may come later, as in /proc/kmsg.
 type prompt struct{ *os.File }
 
 func (p prompt) Read(b []byte) (int, error) {
-	_ = p.SetReadDeadline(time.Now().Add(time.Second)) // which most files do not have: they never wait
+	_ = p.SetReadDeadline(time.Now().Add(time.Second)) // most files support none: they never block
 	return p.File.Read(b)
 }
 
-// all sends all there is to read, as it comes: the next may be long in coming.
+// all sends everything from a reader, and each part at once, since the next can take long.
 func (s *source) all(ctx context.Context, from io.Reader) error {
 	for {
 		if ctx.Err() != nil {
@@ -258,8 +254,7 @@ func (s *source) all(ctx context.Context, from io.Reader) error {
 	}
 }
 
-// sendReader sends a file of what r has to say. If that is a regular file itself,
-// it is id.
+// sendReader sends a file with the content of r. id is that of r if r is a regular file.
 func (c *Copier) sendReader(ctx context.Context, w io.Writer, r io.Reader, perm uint32, id sys.FileID) error {
 	s := &source{Copier: c, out: newWriter(w), buf: make([]byte, block)}
 	st := sys.RegularStat(perm, id)

@@ -10,17 +10,16 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// maxMemory is how much is kept in memory of a file that cannot be replaced,
-// if there is another place; maxSpool if there is none.
+// maxMemory is the most that is kept in memory of a file that cannot be replaced, if there is
+// another place; maxSpool if there is none. Both in bytes.
 const (
 	maxMemory = 16 << 20
 	maxSpool  = 1 << 30
 )
 
-// overwrite writes into a file that something is mounted on, such as the
-// /etc/hosts of a container: another file in its place would end the mount. What
-// is new is whole, and there is room for it, before anything is changed; and what
-// was there is put back if it can not be written after all.
+// overwrite writes into a file that is a mount point, such as the /etc/hosts of a container:
+// replacing it would remove the mount. Before the file is changed the new content is complete,
+// and there is room for it. The old content is put back if writing fails all the same.
 func (c *Copier) overwrite(at spot, st sys.FileStat, old *present, write func(to *os.File, most int64) error) error {
 	fd, err := sys.OpenAt(at.dir, at.name, true)
 	if err != nil {
@@ -57,9 +56,8 @@ func (c *Copier) overwrite(at spot, st sys.FileStat, old *present, write func(to
 	})
 }
 
-// spool returns a file to keep something in, and how much may be kept there, 0
-// for no limit: in memory, or beside the place if it is much or nobody knows how
-// much.
+// spool returns a temporary file for size bytes, and the most bytes that it may get, 0 for no
+// limit. It is in memory, or beside the place if size is large or unknown.
 func (c *Copier) spool(at spot, size int64) (f *os.File, drop func(), most int64, err error) {
 	if size == 0 || size > maxMemory {
 		if f, done, err := c.create(at); err == nil {
@@ -70,7 +68,7 @@ func (c *Copier) spool(at spot, size int64) (f *os.File, drop func(), most int64
 	return f, func() { f.Close() }, maxSpool, err
 }
 
-// replaceContent writes what is in fresh over what is in to.
+// replaceContent replaces the content of to by that of fresh.
 func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() (*os.File, func(), error)) error {
 	end, err := fresh.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -78,7 +76,7 @@ func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() 
 	}
 	if end > oldSize {
 		if err := sys.Reserve(int(to.Fd()), end); err != nil {
-			_ = to.Truncate(oldSize) // which frees what was reserved
+			_ = to.Truncate(oldSize) // frees the reserved room
 			return err
 		}
 	}
@@ -113,9 +111,8 @@ func (c *Copier) replaceContent(to, fresh *os.File, oldSize int64, spool func() 
 
 var errGrown = errors.New("it has grown meanwhile")
 
-// overwriteWith makes to have what is in from, without a moment in which it is
-// empty. More than most bytes are an error: whose file it is may make it as long
-// as a file can be, at no cost.
+// overwriteWith gives to the content of from, and at no moment is to empty. More than most
+// bytes are an error: the owner of a file can make it as long as a file can be, at no cost.
 func overwriteWith(to, from *os.File, most int64) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -130,7 +127,7 @@ func overwriteWith(to, from *os.File, most int64) error {
 	return to.Truncate(n)
 }
 
-// copyMost copies all there is to read. More than most bytes are that error.
+// copyMost copies everything from a reader. More than most bytes are the error tooMuch.
 func copyMost(to io.Writer, from io.Reader, most int64, tooMuch error) (int64, error) {
 	n, err := io.CopyN(to, from, most)
 	if errors.Is(err, io.EOF) {

@@ -12,23 +12,22 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// What is copied goes from who reads it to who writes it as a stream of frames,
-// which a pipe between two processes can carry: one frame says what is copied,
-// then each file, link and directory has one, with what is in it after it. Who
-// writes takes a stream for that of a stranger.
+// Files go from the reader to the writer as a stream of frames, through a pipe between two
+// processes: one frame for the whole, then one for each file, link and directory, followed by
+// its content. The writer does not trust the stream.
 type kind byte
 
 const (
-	frameTop  kind = iota + 1 // what is copied: the name that a copy gets, or none
+	frameTop  kind = iota + 1 // the start: the name of the copy, or none
 	frameDir                  // a directory: all frames until its frameEnd are in it
 	frameEnd                  //
 	frameFile                 // a file: data and holes until its frameDone
 	frameData                 //
 	frameHole                 //
-	frameDone                 // whole or not
+	frameDone                 // complete or not
 	frameLink                 // a symbolic link
 	frameTwin                 // another name of a file that was sent before
-	frameStop                 // that was all
+	frameStop                 // the end
 )
 
 // A frame is one step of a stream.
@@ -49,18 +48,17 @@ const (
 	maxText  = 4096 // of a link
 )
 
-// noID stands for a user or group that has no number where it is looked at.
+// noID stands for a user or group that is not mapped where its file is read.
 const noID = 1<<32 - 1
 
 var (
-	// errCut says that a stream ended before it was whole: the other side knows
-	// why.
+	// errCut reports that a stream ended too early: the other side knows why.
 	errCut = errors.New("what is copied has been cut off")
-	// errTold says that a file was not whole, and that the other side has said so.
+	// errTold reports that a file is incomplete, which the other side has reported.
 	errTold = errors.New("not read")
 )
 
-// A streamError is about the stream itself, as when nobody reads it any more.
+// A streamError is about the stream itself, for example if its reader is gone.
 type streamError struct{ err error }
 
 func (e streamError) Error() string { return e.err.Error() }
@@ -74,7 +72,7 @@ type writer struct {
 
 func newWriter(w io.Writer) *writer { return &writer{w: bufio.NewWriterSize(w, block)} }
 
-// put writes a frame, but for its data.
+// put writes a frame without its data.
 func (w *writer) put(f frame) error {
 	b := append(w.b[:0], byte(f.kind))
 	switch f.kind {
@@ -126,7 +124,7 @@ func (w *writer) stop() error {
 	return w.flush()
 }
 
-// flush sends on what has been written so far.
+// flush sends everything that has been written so far.
 func (w *writer) flush() error { return stream(w.w.Flush()) }
 
 func stream(err error) error {
@@ -146,7 +144,7 @@ type reader struct {
 
 func newReader(r io.Reader) *reader { return &reader{r: bufio.NewReaderSize(r, block)} }
 
-// bad is what is said of a stream that none of ours has written.
+// bad returns the error for a stream that this program cannot have written.
 func bad(what string) error {
 	return streamError{fmt.Errorf("what is copied makes no sense: %s", what)}
 }
@@ -199,7 +197,7 @@ func (r *reader) next() (f frame, err error) {
 	return f, f.check()
 }
 
-// parse reads what follows the kind of a frame.
+// parse reads the rest of a frame after its kind.
 func (f *frame) parse(p []byte) error {
 	ok := true
 	number := func() uint64 {
@@ -240,7 +238,7 @@ func (f *frame) parse(p []byte) error {
 	return nil
 }
 
-// check says what is wrong with a frame for who believes nobody.
+// check returns what is wrong with a frame, which is not trusted.
 func (f *frame) check() error {
 	switch f.kind {
 	case frameDir, frameFile, frameLink, frameTwin, frameTop:
@@ -274,7 +272,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// skipFile passes over what is left of a file.
+// skipFile skips the rest of a file.
 func (r *reader) skipFile() error {
 	for r.inFile {
 		if r.left > 0 {
@@ -290,7 +288,7 @@ func (r *reader) skipFile() error {
 	return nil
 }
 
-// skip passes over all that is in a directory.
+// skip skips the content of a directory.
 func (r *reader) skip() error {
 	for depth := 1; depth > 0; {
 		f, err := r.next()

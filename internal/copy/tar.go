@@ -16,7 +16,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// pack writes an archive of what a stream says.
+// pack writes an archive of the files of a stream.
 func (c *Copier) pack(ctx context.Context, r io.Reader, w io.Writer) error {
 	k := &packer{sink: sink{Copier: c, in: newReader(r), buf: make([]byte, block)}, out: tar.NewWriter(w), w: w, names: map[uint64]string{}}
 	top, err := k.in.next()
@@ -71,7 +71,7 @@ type packer struct {
 	names map[uint64]string
 }
 
-// entry adds what a frame says to an archive.
+// entry adds the file of a frame to an archive.
 func (k *packer) entry(ctx context.Context, f frame, name string) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -83,7 +83,7 @@ func (k *packer) entry(ctx context.Context, f frame, name string) error {
 	}
 	for _, id := range []*int{&h.Uid, &h.Gid} {
 		if *id == noID {
-			*id = 65534 // who has no number there is nobody
+			*id = 65534 // an ID that is not mapped becomes nobody
 		}
 	}
 	if h.ModTime.IsZero() {
@@ -111,8 +111,8 @@ func (k *packer) entry(ctx context.Context, f frame, name string) error {
 	return output(0, k.out.WriteHeader(h))
 }
 
-// file adds a regular file, as long as it was when it was opened: what has
-// become shorter is filled up.
+// file adds a regular file, with its length when it was opened: a file that has become shorter
+// is filled up.
 func (k *packer) file(ctx context.Context, h *tar.Header, f frame) error {
 	if isFileOf(k.w, f.stat.FileID) {
 		k.failed(h.Name, errors.New("it is the archive itself; left out"))
@@ -167,7 +167,7 @@ func (k *packer) file(ctx context.Context, h *tar.Header, f frame) error {
 	}
 }
 
-// An ending reader knows whether it has come to its end.
+// An ending reader knows whether it is at its end.
 type ending struct {
 	io.Reader
 	ended bool
@@ -186,8 +186,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unpackAll makes what is in an archive, below a directory. A link in the way of a
-// name is not followed.
+// unpackAll unpacks an archive below a directory. Links on the way of a name are not followed.
 func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 	fd, err := to.open(true)
 	if err != nil {
@@ -199,7 +198,7 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 		return placeError{to.String(), err}
 	}
 	defer top.Close()
-	made := &madeDir{} // and get their permissions when all is in them
+	made := &madeDir{} // directories get their permissions at the end
 	whole := &ending{Reader: r}
 	in := tar.NewReader(whole)
 	for {
@@ -208,11 +207,11 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 		}
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) && !whole.ended {
-			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20)) // what pads the end: who writes it is to be done
+			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20)) // read the padding, so that the writer can finish
 			break
 		}
 		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF // an archive says itself where it ends
+			err = io.ErrUnexpectedEOF // an archive has an end mark
 		}
 		if err != nil {
 			return fmt.Errorf("the archive: %w", err)
@@ -237,7 +236,7 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 	made.each(nil, func(parts []string, m *madeDir) {
 		f, err := c.walk(top, parts, nil)
 		if err == nil {
-			if is, e := sys.Fstat(int(f.Fd())); e == nil && is == m.id { // else somebody has put another in its place
+			if is, e := sys.Fstat(int(f.Fd())); e == nil && is == m.id { // else it was replaced
 				err = c.dress(f, *m.stat, nil)
 			}
 			f.Close()
@@ -249,15 +248,15 @@ func (c *Copier) unpackAll(ctx context.Context, r io.Reader, to Place) error {
 	return nil
 }
 
-// A madeDir is a directory on the way to what is in an archive. There is one for
-// each name on that way, however often the archive has it.
+// A madeDir is a directory on the way to an entry of an archive. There is one for each name on
+// the way, however often the archive has it.
 type madeDir struct {
-	id   sys.FileID    // if it was made, and not there before
-	stat *sys.FileStat // that it is to have, if the archive says so
+	id   sys.FileID    // if it was made, and did not exist before
+	stat *sys.FileStat // its final status, if the archive has it
 	in   map[string]*madeDir
 }
 
-// enter returns what is known of a directory in m.
+// enter returns the madeDir of a directory in m.
 func (m *madeDir) enter(name string) *madeDir {
 	next := m.in[name]
 	if next == nil {
@@ -270,9 +269,8 @@ func (m *madeDir) enter(name string) *madeDir {
 	return next
 }
 
-// each calls f with every directory that was made and is to have a status, first
-// with those that are in others. What was there before keeps its owner and
-// permissions.
+// each calls f with every new directory that has a final status, inner ones first. Directories
+// that existed before keep their owner and permissions.
 func (m *madeDir) each(parts []string, f func(parts []string, m *madeDir)) {
 	for name, next := range m.in {
 		next.each(append(parts, name), f)
@@ -282,7 +280,7 @@ func (m *madeDir) each(parts []string, f func(parts []string, m *madeDir)) {
 	}
 }
 
-// split splits the name of an entry, which must not lead up.
+// split splits the name of an entry, which must not have "..".
 func split(name string) (parts []string, err error) {
 	for part := range strings.SplitSeq(name, "/") {
 		switch {
@@ -302,8 +300,8 @@ func statOf(h *tar.Header) sys.FileStat {
 	return sys.FileStat{UID: uint32(h.Uid), GID: uint32(h.Gid), Mode: uint32(h.Mode) & 0o7777, Changed: h.ModTime.Truncate(time.Microsecond)}
 }
 
-// walk opens the directory that the names lead to from top. What is not there is
-// made, if made is not nil, and noted there.
+// walk opens the directory that the names lead to from top. With made, missing directories are
+// made and noted there.
 func (c *Copier) walk(top *os.File, parts []string, made *madeDir) (*os.File, error) {
 	dir, err := sys.Reopen(int(top.Fd()))
 	for _, part := range parts {
@@ -323,7 +321,7 @@ func (c *Copier) walk(top *os.File, parts []string, made *madeDir) (*os.File, er
 	return dir, err
 }
 
-// makeDir makes a directory, and says which it is if it was not there.
+// makeDir makes a directory, and returns its ID if it did not exist.
 func (c *Copier) makeDir(at spot) (*os.File, sys.FileID, error) {
 	f, making, err := c.mkdir(at, false)
 	if err != nil || making == nil {
@@ -341,7 +339,7 @@ func (c *Copier) makeDir(at spot) (*os.File, sys.FileID, error) {
 	return f, id, nil
 }
 
-// unpack makes one entry.
+// unpack unpacks one entry.
 func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *os.File, parts []string, where string, made *madeDir) error {
 	if h.Typeflag == tar.TypeDir {
 		dir, err := c.walk(top, parts, made)
@@ -389,8 +387,8 @@ func (c *Copier) unpack(ctx context.Context, in io.Reader, h *tar.Header, top *o
 	return fmt.Errorf("an entry of type %q: %w", h.Typeflag, ErrSpecial)
 }
 
-// isSparse reports whether an archive says of a file where its holes are: what it
-// becomes may be any number of times what is read.
+// isSparse reports whether a file has a map of holes: the result can be any number of times
+// longer than its part of the archive.
 func isSparse(h *tar.Header) bool {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {

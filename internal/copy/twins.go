@@ -6,26 +6,24 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Twins are the files with several names in what is copied: the copies have
-// them too. Each has a number in the stream.
+// Twins are the files with several names among the copied ones. Their copies have several names
+// too. Each has a number in the stream.
 type twins struct {
 	numbers map[twin]uint64
 	last    uint64
 }
 
-// A twin is a file with other names. Its number alone may be that of another
-// file by now.
+// A twin is a file with several names. Its inode number alone may be used again by now.
 type twin struct {
 	sys.FileID
 	size    int64
 	changed time.Time
 }
 
-// maxTwins is how many are known. Of what is more, each name becomes a file.
+// maxTwins is the most twins. Each name of a further one becomes a file.
 const maxTwins = 1 << 20
 
-// of returns the number of a file with several names, or 0, and whether it was
-// asked for before.
+// of returns the number of a file with several names, or 0, and whether it is a repetition.
 func (t *twins) of(st sys.FileStat) (n uint64, again bool) {
 	if st.Links < 2 {
 		return 0, false
@@ -45,5 +43,5 @@ func (t *twins) of(st sys.FileStat) (n uint64, again bool) {
 	return t.last, false
 }
 
-// forget makes the next name of a file the first: this one could not be read.
+// forget makes the next name of a file the first one, since this one could not be read.
 func (t *twins) forget(st sys.FileStat) { delete(t.numbers, twin{st.FileID, st.Size, st.Changed}) }

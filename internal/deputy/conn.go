@@ -11,17 +11,17 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// ErrEnded says that a deputy is not there any more.
+// ErrEnded reports that a deputy has ended.
 var ErrEnded = errors.New("the process that acts for nstool there has ended")
 
-// A Conn is a connection between a deputy and who started it: messages of at
-// most [sys.MostMessage] bytes, each with a few descriptors or none. One goroutine
-// may receive while others send.
+// A Conn is a connection between a deputy and the process that started it: messages of at most
+// [sys.MostMessage] bytes, each with a few descriptors or none. One goroutine may receive while
+// others send.
 type Conn struct {
 	f   *os.File
 	raw syscall.RawConn
 
-	mu  sync.Mutex // one receives
+	mu  sync.Mutex // one goroutine receives
 	buf []byte
 }
 
@@ -29,15 +29,15 @@ func newConn(fd int) *Conn {
 	f := os.NewFile(uintptr(fd), "deputy")
 	raw, err := f.SyscallConn()
 	if err != nil {
-		panic(err) // a file that was just made is not closed
+		panic(err) // a new file is not closed
 	}
 	return &Conn{f: f, raw: raw}
 }
 
-// Close ends the connection; whoever waits for a message gets an error.
+// Close ends the connection. A pending Receive returns an error.
 func (c *Conn) Close() error { return c.f.Close() }
 
-// Send sends a message in JSON, and files with it, which the caller keeps.
+// Send sends a message in JSON, with files, which stay open in the caller.
 func (c *Conn) Send(message any, files ...*os.File) error {
 	b, err := json.Marshal(message)
 	if err != nil {
@@ -61,8 +61,8 @@ func (c *Conn) Send(message any, files ...*os.File) error {
 	return err
 }
 
-// Receive receives a message, and up to most files with it. More are closed. The
-// error is an [io.EOF] if the other side has ended.
+// Receive receives a message with up to most files. Further files are closed. The error is
+// [io.EOF] if the other side has ended.
 func (c *Conn) Receive(message any, most int) (files []*os.File, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

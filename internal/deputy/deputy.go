@@ -1,19 +1,16 @@
 // Package deputy starts processes of our own that act with the rights of a
 // target, and with no others.
 //
-// A deputy is this program once more, in the user namespace of the target, as a
-// user of it and with no more capabilities than that may have there: see
-// [Rights]. What it may open, connect to or make the kernel decides, as for the
-// target. It stays in the mount and PID namespaces of the caller, so that nobody
-// inside sees it, and reaches files of the target from a descriptor of its root
-// directory that the caller has opened: joining a mount namespace would lose a
+// A deputy is another process of this program, in the user namespace of the target, with its
+// user and at most its capabilities: see [Rights]. The kernel then decides what it may open,
+// connect to or make, as for the target. It stays in the mount and PID namespaces of the
+// caller, so that no process inside sees it, and opens files of the target from a descriptor of
+// its root directory that the caller has opened: joining a mount namespace would lose a
 // chroot(2).
 //
-// It has this descriptor and one connection to the caller, and nothing else of
-// the caller's: no environment, no terminal, no other file. It can be looked
-// into only by who has CAP_SYS_PTRACE in the caller's user namespace; see
-// [sys.Script.Become]. Nevertheless the caller takes what it says for the word
-// of a stranger.
+// It has this descriptor and one connection to the caller, and nothing else of the caller: no
+// environment, no terminal, no other file. Tracing it takes CAP_SYS_PTRACE in the caller's user
+// namespace; see [sys.Script.Become]. Nevertheless the caller does not trust its messages.
 //
 // Go cannot join a user namespace, and an execve(2) after the join would leave the memory of
 // the new program to every process with CAP_SYS_PTRACE in it (mm->user_ns). So the stub comes
@@ -31,7 +28,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// name is what a deputy is called: its first argument.
+// name is the first argument of a deputy.
 const name = "nstool-deputy"
 
 // A Deputy is a process that acts for the caller.
@@ -41,9 +38,8 @@ type Deputy struct {
 	gone  chan struct{} // closed when it has ended
 }
 
-// Start starts a deputy with these rights that plays a role, see [Serve], and has
-// these files. An error that names a system call says which right could not be
-// taken on.
+// Start starts a deputy with these rights, in a role of [Serve], with these files. An error
+// that names a system call is about a right that could not be taken.
 func Start(r *Rights, role string, files ...*os.File) (*Deputy, error) {
 	ours, theirs, err := sys.MessagePair()
 	if err != nil {
@@ -60,8 +56,7 @@ func Start(r *Rights, role string, files ...*os.File) (*Deputy, error) {
 	return d, nil
 }
 
-// start starts the process, and returns when it has the rights that it is to
-// have.
+// start starts the process, and returns when it has the rights.
 func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error) {
 	report, tell, err := sys.Pipe()
 	if err != nil {
@@ -84,7 +79,7 @@ func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error)
 		return nil, err
 	}
 	d := &Deputy{gone: make(chan struct{})}
-	d.pidfd, err = sys.OpenPidfd(pid) // which is our child, not reaped yet
+	d.pidfd, err = sys.OpenPidfd(pid) // our child, not reaped yet
 	if err != nil {
 		_ = sys.Kill(pid, syscall.SIGKILL)
 		_ = sys.Reap(pid)
@@ -109,9 +104,8 @@ func (r *Rights) start(role string, conn int, files []*os.File) (*Deputy, error)
 	return d, nil
 }
 
-// Close ends the deputy: at once if it has nothing to finish, and after the
-// patience by force. One that waits for a file system that does not answer is
-// left to wait.
+// Close ends the deputy: at once if it has nothing to finish, and by SIGKILL after the
+// patience. A deputy that is blocked by a file system is left behind.
 func (d *Deputy) Close(patience time.Duration) {
 	d.Conn.Close()
 	select {
@@ -121,33 +115,33 @@ func (d *Deputy) Close(patience time.Duration) {
 	d.kill()
 }
 
-// kill ends it by force.
+// kill kills it.
 func (d *Deputy) kill() {
 	_ = d.pidfd.Kill()
 	select {
 	case <-d.gone:
-	case <-time.After(100 * time.Millisecond): // it may never be
+	case <-time.After(100 * time.Millisecond): // it may never end
 	}
 	_ = d.pidfd.Close()
 }
 
-// Hangup ends the connection: a deputy that plays its role ends then.
+// Hangup ends the connection, at which a deputy exits.
 func (d *Deputy) Hangup() { d.Conn.Close() }
 
 // Gone is closed when the deputy has ended.
 func (d *Deputy) Gone() <-chan struct{} { return d.gone }
 
-// Serve is called by the init function of a package, with a role that it has for
-// deputies: in one that is to play it, serve is called with the connection and
-// the files of [Start], and the process ends when it returns.
+// Serve is called by the init function of a package, with a role that it defines. In a deputy
+// with this role, serve is called with the connection and the files of [Start], and the process
+// exits when it returns.
 func Serve(role string, serve func(conn *Conn, files []*os.File)) {
 	if len(os.Args) != 3 || os.Args[0] != name || os.Args[1] != role {
 		return
 	}
 	var files []*os.File
-	for i := range len(os.Args[2]) { // one letter a file
+	for i := range len(os.Args[2]) { // one letter for each file
 		files = append(files, os.NewFile(uintptr(firstFile+1+i), "file"))
 	}
 	serve(newConn(firstFile), files)
-	os.Exit(0) //nolint:forbidigo // it is the main of a deputy, and nothing is deferred yet
+	os.Exit(0) //nolint:forbidigo // it is the main function of a deputy, and nothing is deferred yet
 }

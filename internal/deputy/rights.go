@@ -13,9 +13,9 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Rights are those of a target.
+// Rights are the rights of a target.
 type Rights struct {
-	// Of says whose they are, for messages: "root of process 4242".
+	// Of is the target, for messages: "root of process 4242".
 	Of string
 	// User is the user namespace in which they hold, nil for the caller's.
 	User *os.File
@@ -26,40 +26,38 @@ type Rights struct {
 	Caps task.Caps
 
 	who enter.Identity
-	// nobody says that no process is known that has them.
+	// nobody: no process is known that has them.
 	nobody bool
 }
 
-// An As says whose rights a deputy has.
+// An As says which rights a deputy has.
 type As int
 
-// Whose rights are to be had.
+// The rights of a deputy.
 const (
-	// AsFits is AsTarget, but AsRoot where the files are the target's own and its
-	// root may give them to its users: where the target is in a user namespace of
-	// its own, and has a root directory of its own.
+	// AsFits is AsTarget, or AsRoot if the files are the target's own and its root may give
+	// them to its users: if the target is in a user namespace of its own, and has a root
+	// directory of its own.
 	AsFits As = iota
-	// AsContainer is AsFits for a target that an engine of root's says is the
-	// container of that name: its files are its own also in the user namespace of the
-	// host. Of a process alone nobody knows what is mounted there, and for whom.
+	// AsContainer is AsFits for a container that was found by name and is root's: its files are
+	// its own also in the user namespace of the host. For a process alone it is not known what
+	// is mounted there, and for whom.
 	AsContainer
-	// AsRoot is the root of the target's user namespace, with the capabilities of
-	// the target's bounding set.
+	// AsRoot is root of the target's user namespace, with the capabilities of the target's
+	// bounding set.
 	AsRoot
-	// AsTarget is the target process, with the users, groups and capabilities
-	// that it has.
+	// AsTarget is the target process, with its user, groups and capabilities.
 	AsTarget
 )
 
-// notOurs is CAP_SYS_RESOURCE, which a deputy never has: quotas and limits hold for
-// it.
+// notOurs is CAP_SYS_RESOURCE, which a deputy never has, so that quotas and limits hold for it.
 const notOurs task.Caps = 1 << 24
 
-// rootCaps are those without which root is less than another user among the
-// files of that user: CAP_CHOWN and CAP_DAC_OVERRIDE.
+// rootCaps are the capabilities without which root can do less with a user's files than that
+// user: CAP_CHOWN and CAP_DAC_OVERRIDE.
 const rootCaps task.Caps = 1<<0 | 1<<1
 
-// Close lets go of the user namespace.
+// Close releases the user namespace.
 func (r *Rights) Close() {
 	if r.User != nil {
 		r.User.Close()
@@ -68,8 +66,7 @@ func (r *Rights) Close() {
 
 func (r *Rights) String() string { return "act as " + r.Of }
 
-// RightsOf returns the rights that a target has over files, of which root is the
-// root directory.
+// RightsOf returns the rights of a target over the files below root.
 func RightsOf(t *enter.Target, root *os.File, as As) (*Rights, error) {
 	id, err := t.Identity()
 	if err != nil {
@@ -103,9 +100,9 @@ func RightsOf(t *enter.Target, root *os.File, as As) (*Rights, error) {
 	return r, t.Alive()
 }
 
-// RightsIn returns the rights over the files of a mount namespace that no
-// process is known of, root being its root directory: those of the owner of that
-// directory, in the user namespace that owns the mount namespace.
+// RightsIn returns the rights over the files of a mount namespace without a known process,
+// whose root directory is root: those of the owner of that directory, in the user namespace
+// that owns the mount namespace.
 func RightsIn(mnt, root *os.File, of string) (*Rights, error) {
 	st, err := sys.StatFD(int(root.Fd()))
 	if err != nil {
@@ -132,7 +129,7 @@ func RightsIn(mnt, root *os.File, of string) (*Rights, error) {
 	return r, nil
 }
 
-// ownNamespace opens a namespace of the caller.
+// ownNamespace opens a namespace of the caller by its type.
 func ownNamespace(t inspect.Type) (*os.File, error) {
 	own, err := enter.Self()
 	if err != nil {
@@ -160,8 +157,8 @@ func (r *Rights) setUser(t *enter.Target) error {
 	return nil
 }
 
-// mayBecome reports whether the caller can be that user: any in a user
-// namespace that it joins.
+// mayBecome reports whether the caller can take that user: any user in a user namespace that it
+// joins.
 func (r *Rights) mayBecome(uid uint32) bool {
 	return r.User != nil || becomesAnybody() || uid == uint32(os.Geteuid())
 }
@@ -173,9 +170,8 @@ func becomesAnybody() bool {
 	return effective>>setgid&1 != 0 && effective>>setuid&1 != 0
 }
 
-// hasOwnFiles reports whether the files of a target are its own, and not the
-// host's: it has a root directory that is not the caller's, in a mount namespace
-// that is not the caller's.
+// hasOwnFiles reports whether the files of a target are its own, and not the host's: its root
+// directory and its mount namespace are not the caller's.
 func hasOwnFiles(t *enter.Target, root *os.File) (bool, error) {
 	here, err := sys.OpenDirectory("/")
 	if err != nil {
@@ -217,10 +213,10 @@ func (r *Rights) steps() []string {
 	}
 }
 
-// firstFile is the number of the connection in a deputy; files follow.
+// firstFile is the descriptor of the connection in a deputy; files follow.
 const firstFile = 4
 
-// script returns what a deputy does before it is this program again.
+// script returns the system calls of a deputy before it continues as this program.
 func (r *Rights) script(role string, null, conn, tell int, files []*os.File) (*sys.Script, error) {
 	s := sys.NewScript()
 	s.Stdio(null, null, null)
@@ -232,7 +228,7 @@ func (r *Rights) script(role string, null, conn, tell int, files []*os.File) (*s
 	report := s.File(tell)
 	s.SetName("nstool")
 	s.Undumpable()
-	s.Setsid() // what is typed is for the caller
+	s.Setsid() // it gets no signals of the terminal
 	s.NewKeyring()
 	s.Umask(0)
 	s.Chdir("/")
@@ -251,10 +247,9 @@ func (r *Rights) script(role string, null, conn, tell int, files []*os.File) (*s
 	return s, nil
 }
 
-// become appends what takes on the rights. Who may take any user does it in the
-// caller's numbers, before anything is joined: so nothing of the caller's is
-// left, whatever the user namespace maps. Others are nobody there but who they
-// are, or who it maps.
+// become appends the calls that take the rights. A caller that may take any user does so in its
+// own numbers, before the join: so nothing of the caller is left, whatever the user namespace
+// maps. Other callers can only be a user that it maps.
 func (r *Rights) become(s *sys.Script) error {
 	uid, gid, groups := r.UID, r.GID, r.Groups
 	s.KeepCaps()
@@ -273,7 +268,7 @@ func (r *Rights) become(s *sys.Script) error {
 		s.Setuid(uid)
 		s.Capset(have, have, 0)
 		join()
-	} else if join(); !r.nobody { // else they are those of who made the user namespace
+	} else if join(); !r.nobody { // else they are those of the creator of the user namespace
 		if r.User != nil {
 			var ok bool
 			if uid, gid, ok = r.who.Inside(uid, gid); !ok {
@@ -302,15 +297,15 @@ func (r *Rights) become(s *sys.Script) error {
 	s.Step(stepCaps)
 	for n := range 64 {
 		if !r.Caps.Has(n) {
-			s.IgnoreAll(s.DropBounding(n)) // nothing is executed any more
+			s.IgnoreAll(s.DropBounding(n)) // nothing is executed later
 		}
 	}
 	s.Capset(uint64(r.Caps), uint64(r.Caps), 0)
 	return nil
 }
 
-// keepsGroups is an error if the caller has groups that the target has not, and
-// cannot leave them.
+// keepsGroups is an error if the caller has groups that the target does not have, and cannot
+// drop them.
 func (r *Rights) keepsGroups() error {
 	groups, err := os.Getgroups()
 	if err != nil {

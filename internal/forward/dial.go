@@ -16,18 +16,17 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// dialTimeout is how long somebody who does not answer is waited for.
+// dialTimeout is the longest time to wait for an address that does not answer.
 const dialTimeout = 10 * time.Second
 
-// A dialer makes connections in a network namespace. One thread is in there,
-// for as long as the dialer is open, and makes sockets; a socket stays in its
-// namespace, so all that waits is done elsewhere.
+// A dialer makes connections in a network namespace. One thread is in it while the dialer is
+// open, and makes sockets. A socket stays in its namespace, so all waiting is done outside.
 type dialer struct {
 	requests chan request
 	stop     chan struct{}
 	done     chan error   // of the thread
 	outpost  *sys.Outpost // in place of the thread, or nil
-	unix     *unixDialer  // who connects to unix sockets; nil: the caller, to abstract ones
+	unix     *unixDialer  // connects to unix sockets; nil: the caller connects, to abstract ones only
 }
 
 type request struct {
@@ -40,10 +39,9 @@ type socket struct {
 	err error
 }
 
-// newDialer sends a thread into the namespace ns, unless that is nil, and returns
-// when it is there.
-// Where that is not permitted it may be to who has joined the user namespace
-// first that owns ns, as its creator may, but no thread can: that is a process.
+// newDialer has a thread join the namespace ns, unless that is nil, and returns afterwards. If
+// that is not permitted, a process first joins the user namespace that owns ns, as its creator
+// may; a thread cannot do that.
 func newDialer(ns *os.File) (*dialer, error) {
 	d, err := newThread(ns)
 	if ns != nil && errors.Is(err, fs.ErrPermission) {
@@ -83,7 +81,7 @@ func newThread(ns *os.File) (*dialer, error) {
 	}
 }
 
-// close has the thread end. Nobody may dial any more.
+// close ends the thread. The dialer must not be used afterwards.
 func (d *dialer) close() {
 	if d.unix != nil {
 		d.unix.close()
@@ -119,7 +117,7 @@ func (d *dialer) socket(ctx context.Context, kind sys.SocketKind) (*os.File, err
 	return os.NewFile(uintptr(s.fd), "socket"), nil
 }
 
-// dial connects to what the spec says.
+// dial connects to the destination of a spec.
 func (d *dialer) dial(ctx context.Context, s Spec) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -131,7 +129,7 @@ func (d *dialer) dial(ctx context.Context, s Spec) (net.Conn, error) {
 	}
 	conn, err := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback4, s.ToPort))
 	if sys.IsRefused(err) {
-		// A server may listen for IPv6 alone.
+		// The server may listen on IPv6 only.
 		if conn, e := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback6, s.ToPort)); e == nil {
 			return conn, nil
 		}
@@ -161,8 +159,7 @@ func (d *dialer) dialIP(ctx context.Context, datagrams bool, to netip.AddrPort) 
 	return net.FileConn(f)
 }
 
-// scopeOf returns the number of the interface that an address is of. Its name
-// would have to be looked up inside.
+// scopeOf returns the interface number of an address. A name would have to be looked up inside.
 func scopeOf(a netip.Addr) (uint32, error) {
 	if a.Zone() == "" {
 		return 0, nil

@@ -17,14 +17,13 @@
 //	fmt.Println(addr)
 //	f.Serve(ctx)
 //
-// One thread of the caller joins the namespace and makes sockets, which stay in
-// there. If it may not, that is done by a process that first joins the user
-// namespace which owns the network, and shows nothing of the caller: see
-// [sys.Outpost]. The namespace lives for as long as there are sockets in it, also
-// when its last process has gone.
+// One thread of the caller joins the namespace and makes sockets, which stay in it. If that is
+// not permitted, a process does so that first joins the user namespace that owns the network,
+// and shows nothing of the caller: see [sys.Outpost]. The sockets keep the namespace alive,
+// also after its last process has exited.
 //
-// Of a connection all is passed on: each direction ends for itself, and a reset
-// is passed on as one. Data goes through splice(2) and is not copied.
+// Each direction of a connection ends on its own, and a reset is passed on as a reset. Data
+// goes through splice(2) and is not copied.
 //
 // A socket stays in the namespace in which it was made, so any thread outside can connect it
 // and wait. A unix socket is connected by a deputy with the rights of the target: the kernel
@@ -46,25 +45,23 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// maxConnections is how many connections are carried at a time, at most: the
-// next wait to be accepted. There are fewer where the process may not have so
-// many descriptors.
+// maxConnections is the most connections at a time: further ones wait to be accepted. It is
+// less if the process may not have so many descriptors.
 const maxConnections = 4096
 
-// perConnection is how many descriptors a connection takes: two sockets, and
-// for each direction a pipe to splice through.
+// perConnection is the number of descriptors of a connection: two sockets, and a pipe for each
+// direction.
 const perConnection = 6
 
 // A Forwarder carries connections into one network namespace.
 type Forwarder struct {
-	// Failed is told what goes wrong with a connection, if it is not nil. It
-	// is called by many goroutines.
+	// Failed, if not nil, is called with the error of a connection, by many goroutines.
 	Failed func(spec Spec, err error)
 
 	dialer    *dialer
 	idle      time.Duration // of a UDP session
 	listeners []*listener
-	places    chan struct{} // one for each connection there may be
+	places    chan struct{} // one for each possible connection
 
 	mu     sync.Mutex
 	open   map[aborter]bool
@@ -72,20 +69,19 @@ type Forwarder struct {
 	wg     sync.WaitGroup
 }
 
-// An aborter is something that is open and can be ended at once.
+// An aborter is an open connection or listener that can be closed at once.
 type aborter interface{ Close() error }
 
-// A listener is one socket of the caller's.
+// A listener is one socket of the caller.
 type listener struct {
 	spec Spec
 	tcp  *net.TCPListener
 	udp  *net.UDPConn
 }
 
-// New returns a Forwarder into the network namespace ns, or the caller's if that
-// is nil. It may be closed then. Another namespace takes CAP_SYS_ADMIN in the user
-// namespace that owns it, as its creator has, and in the caller's unless a process
-// may join the former.
+// New returns a Forwarder into the network namespace ns, or the caller's if that is nil. The
+// caller may close ns afterwards. It takes CAP_SYS_ADMIN in the user namespace that owns ns, as
+// its creator has, and in the caller's unless a process may join the former.
 func New(ns *os.File) (*Forwarder, error) {
 	d, err := newDialer(ns)
 	if err != nil {
@@ -95,24 +91,23 @@ func New(ns *os.File) (*Forwarder, error) {
 	return &Forwarder{dialer: d, idle: sessionTimeout, places: make(chan struct{}, places), open: make(map[aborter]bool)}, nil
 }
 
-// ConnectAs says with whose rights unix sockets are connected to, and in which
-// root directory they are found, if that is not nil. The Forwarder closes both.
-// Without it there are only abstract ones, and the caller is their peer.
+// ConnectAs sets the rights with which unix sockets are connected, and the root directory of
+// their paths, if not nil. The Forwarder closes both. Without it only abstract sockets can be
+// connected, with the caller as their peer.
 func (f *Forwarder) ConnectAs(rights *deputy.Rights, root *os.File) (err error) {
 	f.dialer.unix, err = newUnixDialer(rights, root)
 	return err
 }
 
-// Listen opens the caller's socket for a spec, and returns its address. A spec
-// without an address is given the loopback address. What comes is carried when
-// Serve is called.
+// Listen opens the caller's socket for a spec, and returns its address. A spec without an
+// address gets the loopback address. Connections are carried once Serve is called.
 func (f *Forwarder) Listen(ctx context.Context, spec Spec) (netip.AddrPort, error) {
 	if !spec.Listen.IsValid() {
 		spec.Listen = loopback4
 	}
 	at := netip.AddrPortFrom(spec.Listen, spec.Port)
 	l := &listener{spec: spec}
-	family := "4" // else the wildcard of IPv4 would be that of IPv6 too
+	family := "4" // else the wildcard of IPv4 would also be that of IPv6
 	if spec.Listen.Is6() {
 		family = "6"
 	}
@@ -140,7 +135,7 @@ func (f *Forwarder) Listen(ctx context.Context, spec Spec) (netip.AddrPort, erro
 	return at, nil
 }
 
-// listenError says why there is no listening on an address.
+// listenError returns why the caller cannot listen on an address.
 func listenError(at netip.AddrPort, spec Spec, err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		err = e.Err
@@ -152,11 +147,10 @@ func listenError(at netip.AddrPort, spec Spec, err error) error {
 	return fmt.Errorf("listen on %s%s: %w", at, protocol, err)
 }
 
-// patience is how long what is ended is waited for. What waits for somebody who
-// does not answer is left behind.
+// patience is the longest time to wait for connections to end. A blocked one is left behind.
 const patience = time.Second
 
-// Serve carries all that comes, until ctx is done. Then it ends what is open.
+// Serve carries connections until ctx is done, and then closes those that are open.
 func (f *Forwarder) Serve(ctx context.Context) {
 	stop := context.AfterFunc(ctx, f.abort)
 	defer stop()
@@ -174,8 +168,7 @@ func (f *Forwarder) Serve(ctx context.Context) {
 	f.wait(ctx)
 }
 
-// wait waits until nothing is carried any more: no longer than the patience once
-// ctx is done.
+// wait waits until no connection is left, at most for the patience once ctx is done.
 func (f *Forwarder) wait(ctx context.Context) {
 	all := make(chan struct{})
 	go func() {
@@ -193,7 +186,7 @@ func (f *Forwarder) wait(ctx context.Context) {
 	}
 }
 
-// abort closes what is open: connections are reset.
+// abort resets all connections.
 func (f *Forwarder) abort() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,17 +203,16 @@ func (f *Forwarder) abort() {
 	}
 }
 
-// Close ends all there is. It is to be called after Serve.
+// Close closes everything. Call it after Serve.
 func (f *Forwarder) Close() {
 	f.abort()
-	f.dialer.close() // whoever waits for it has an answer
+	f.dialer.close() // every request to it has an answer by now
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
 	f.wait(done)
 }
 
-// keep remembers what is open, to be ended with the rest. It returns false if
-// that has been done already.
+// keep adds an aborter to those that abort closes, and returns false if that was done already.
 func (f *Forwarder) keep(c aborter) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -256,7 +248,7 @@ func (f *Forwarder) serveTCP(ctx context.Context, l *listener) {
 			pause(ctx)
 			continue
 		}
-		// Not before: while nobody comes the place is free for another port.
+		// Not earlier: without a client the place is free for another port.
 		select {
 		case f.places <- struct{}{}:
 		case <-ctx.Done():
@@ -272,7 +264,7 @@ func (f *Forwarder) serveTCP(ctx context.Context, l *listener) {
 	}
 }
 
-// pause waits for what is short to be there again.
+// pause waits until descriptors or memory may be free again.
 func pause(ctx context.Context) {
 	select {
 	case <-time.After(50 * time.Millisecond):
@@ -287,7 +279,7 @@ type stream interface {
 	CloseWrite() error
 }
 
-// carry carries one connection to its end.
+// carry carries one connection until it ends.
 func (f *Forwarder) carry(ctx context.Context, spec Spec, from *net.TCPConn) {
 	defer from.Close()
 	if !f.keep(from) {
@@ -320,20 +312,20 @@ func (f *Forwarder) carry(ctx context.Context, spec Spec, from *net.TCPConn) {
 	<-done
 }
 
-// pass passes what one side says on to the other, and then that it has said all.
-// If either is reset, or will not hear any more, both are.
+// pass copies data from one side to the other, and then its end. If either side is reset, or
+// stops reading, both are reset.
 func pass(to, from stream) {
 	if _, err := io.Copy(to, from); err != nil {
 		reset(from)
 		reset(to)
 		return
 	}
-	// It fails if the other side is gone, which the other direction finds out.
+	// It fails if the other side is gone, which the other direction reports.
 	_ = to.CloseWrite()
 }
 
-// reset closes a connection so that the other side learns that it was not to
-// its end.
+// reset closes a connection with a reset, so that the other side sees that it did not end
+// normally.
 func reset(c aborter) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -341,7 +333,7 @@ func reset(c aborter) {
 	c.Close()
 }
 
-// cause returns the errno that err is about, or err.
+// cause returns the errno of err, or err.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		return e.Err

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// A Spec says what is carried where.
+// A Spec is one port to forward.
 type Spec struct {
 	UDP    bool       // else TCP
 	Listen netip.Addr // the caller's address; not valid if none was given
-	Port   uint16     // the caller's port; 0 is any that is free
+	Port   uint16     // the caller's port; 0 is any free one
 
 	To     netip.Addr // the address in the namespace; not valid is its loopback
 	ToPort uint16
@@ -25,13 +25,13 @@ type Spec struct {
 //	[[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/tcp|/udp]
 //	[ADDRESS:]PORT:/PATH/OF/SOCKET
 //
-// An IPv6 address stands in brackets. A port alone is that on both sides, an
-// empty one in front is any that is free.
+// An IPv6 address is in brackets. A single port is that of both sides; an empty first one is
+// any free port.
 func ParseSpec(word string) (Spec, error) {
 	bad := func(why string) (Spec, error) { return Spec{}, fmt.Errorf("bad port %q: %s", word, why) }
 	var s Spec
 	rest := word
-	// A path may hold anything, so it is cut off first.
+	// A path may contain any character, so it is cut off first.
 	if i := strings.IndexAny(rest, "/@"); i > 0 && rest[i-1] == ':' {
 		s.ToPath, rest = rest[i:], rest[:i-1]
 		if len(s.ToPath) == 1 || strings.ContainsRune(s.ToPath, 0) {
@@ -63,8 +63,7 @@ func ParseSpec(word string) (Spec, error) {
 			return s, nil
 		}
 		fields = fields[:last]
-		// What stands before the last port is the port of this side, or the
-		// address of the other.
+		// The word before the last port is the port of this side, or the address of the other.
 		if len(fields) > 1 && !isPort(fields[len(fields)-1]) {
 			if s.To, err = address(fields[len(fields)-1]); err != nil {
 				return bad(err.Error())
@@ -127,8 +126,7 @@ func port(s string, any bool) (uint16, error) {
 	return uint16(n), nil
 }
 
-// address reads an address. Names are not looked up: that of a server in a
-// namespace means nothing outside, and the other way round.
+// address parses an address. Names are not looked up: they differ inside and outside.
 func address(s string) (netip.Addr, error) {
 	if s == "localhost" {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
@@ -154,8 +152,8 @@ func ParseAddress(s string) (netip.Addr, error) {
 	return address(s)
 }
 
-// LeadsTo reports whether what is carried would come back to the socket that
-// listens at that address, if both were in the same network namespace.
+// LeadsTo reports whether connections would come back to the socket that listens on that
+// address, if both were in the same network namespace.
 func (s Spec) LeadsTo(at netip.AddrPort) bool {
 	to := []netip.Addr{s.To}
 	if !s.To.IsValid() {
@@ -172,7 +170,7 @@ func (s Spec) LeadsTo(at netip.AddrPort) bool {
 	return false
 }
 
-// String returns how to write the address that is carried to: "127.0.0.1:80".
+// String returns the destination as a user writes it: "127.0.0.1:80".
 func (s Spec) String() string {
 	switch {
 	case s.ToPath != "":

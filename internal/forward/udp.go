@@ -14,27 +14,27 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// maxSessions is how many clients of one UDP port are told apart. When there is
-// one more, the one that has been silent for the longest is forgotten.
+// maxSessions is the most clients of one UDP port. A further one replaces the one that has been
+// silent longest.
 const maxSessions = 4096
 
-// sessionTimeout is how long nothing may come from either side before a client
-// is forgotten: its next datagram comes from another port then.
+// sessionTimeout is the time without datagrams from either side after which a client is
+// forgotten: its next datagram comes from another port.
 const sessionTimeout = time.Minute
 
-// maxDatagram is more than a datagram has.
+// maxDatagram is more than the bytes of any datagram.
 const maxDatagram = 1 << 16
 
-// A session is one client of a UDP port: what it sends comes from one port of
-// the namespace, to which the answers go.
+// A session is one client of a UDP port. Its datagrams come from one port in the namespace, to
+// which the answers go.
 type session struct {
 	client netip.AddrPort
 	conn   *net.UDPConn
-	used   atomic.Int64 // when something came last, in nanoseconds
+	used   atomic.Int64 // time of the last datagram, in nanoseconds
 	place  *list.Element
 }
 
-// sessions are those of one port, the least recently used last.
+// sessions are the sessions of one port, the least recently used last.
 type sessions struct {
 	mu     sync.Mutex
 	by     map[netip.AddrPort]*session
@@ -48,7 +48,7 @@ func newSessions() *sessions {
 // serveUDP carries datagrams until the socket is closed.
 func (f *Forwarder) serveUDP(ctx context.Context, l *listener) {
 	all := newSessions()
-	// Fewer where the process may not have so many descriptors.
+	// Fewer if the process may not have so many descriptors.
 	most := max(1, min(maxSessions, cap(f.places)*perConnection/2))
 	buf := make([]byte, maxDatagram)
 	for {
@@ -81,7 +81,7 @@ func (f *Forwarder) serveUDP(ctx context.Context, l *listener) {
 				s.conn.Close()
 			}()
 		}
-		// The kernel may say of this one that an earlier one was refused.
+		// The error may be about an earlier datagram that was refused.
 		if _, err := s.conn.Write(buf[:n]); err != nil {
 			if _, err = s.conn.Write(buf[:n]); err != nil && !errors.Is(err, net.ErrClosed) {
 				f.failed(l.spec, cause(err))
@@ -104,8 +104,7 @@ func (f *Forwarder) newSession(ctx context.Context, l *listener, client netip.Ad
 	return s, nil
 }
 
-// answer passes on what comes back to a client, until nothing has come from
-// either side for long.
+// answer passes datagrams back to a client, until the session times out.
 func (f *Forwarder) answer(l *listener, s *session) {
 	raw, err := s.conn.SyscallConn()
 	if err != nil {
@@ -135,12 +134,12 @@ func (f *Forwarder) answer(l *listener, s *session) {
 		case e != nil, errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			f.failed(l.spec, cause(err)) // nobody listens, which may change
+			f.failed(l.spec, cause(err)) // nobody listens yet
 		}
 	}
 }
 
-// datagrams are buffers, of which a session that waits needs none.
+// datagrams are buffers; a waiting session needs none.
 var datagrams = sync.Pool{New: func() any { return new([maxDatagram]byte) }}
 
 func (s *session) touch() { s.used.Store(time.Now().UnixNano()) }
@@ -157,7 +156,7 @@ func (all *sessions) of(client netip.AddrPort) *session {
 	return s
 }
 
-// add adds a session, and returns those that have to go for it.
+// add adds a session, and returns those that it replaces.
 func (all *sessions) add(s *session, most int) (old []*session) {
 	all.mu.Lock()
 	defer all.mu.Unlock()

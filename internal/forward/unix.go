@@ -15,29 +15,29 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// unixRole is what a deputy plays that connects sockets.
+// unixRole is the role of a deputy that connects sockets.
 const unixRole = "unix"
 
-// maxWaiting is how many connections of a deputy may wait for file systems that
-// do not answer: each takes a thread.
+// maxWaiting is the most connections of a deputy that may wait for file systems: each takes a
+// thread.
 const maxWaiting = 64
 
 // A unixRequest asks a deputy to connect the socket that comes with it.
 type unixRequest struct {
 	N    uint64
-	Path string // in the target's root directory, or with "@" an abstract name
+	Path string // below the root directory of the target, or with "@" an abstract name
 }
 
-// A unixAnswer tells what came of request N.
+// A unixAnswer is the answer to request N.
 type unixAnswer struct {
 	N     uint64
-	Call  string // that failed, "openat2" or "connect"
-	Errno int    // of it, or 0
+	Call  string // the call that failed: "openat2" or "connect"
+	Errno int    // its errno, or 0
 }
 
 func init() { deputy.Serve(unixRole, serveUnix) }
 
-// serveUnix is what the deputy does. Its only file is the root directory of the
+// serveUnix is the main function of the deputy. Its only file is the root directory of the
 // target, if there is one.
 func serveUnix(conn *deputy.Conn, files []*os.File) {
 	places := make(chan struct{}, maxWaiting)
@@ -73,7 +73,7 @@ func serveUnix(conn *deputy.Conn, files []*os.File) {
 	}
 }
 
-// connectUnix connects a socket, for whoever the process is.
+// connectUnix connects a socket, with the rights of the process.
 func connectUnix(files []*os.File, socket *os.File, path string) (call string, err error) {
 	if path != "" && path[0] != '@' {
 		if len(files) == 0 {
@@ -98,9 +98,9 @@ func connectUnix(files []*os.File, socket *os.File, path string) (call string, e
 	return "connect", errors.Join(e, err)
 }
 
-// A unixDialer has sockets connected by a deputy with the rights of the target:
-// what a link or a mount of the target's leads to is connected to as the target
-// may. To the server the peer is that user too (SO_PEERCRED).
+// A unixDialer has a deputy with the rights of the target connect sockets: a link or a mount of
+// the target leads no further than the target may go. The server sees the target's user as its
+// peer (SO_PEERCRED).
 type unixDialer struct {
 	rights *deputy.Rights
 	root   *os.File // or nil
@@ -141,8 +141,8 @@ func (u *unixDialer) start() error {
 	return nil
 }
 
-// receive passes answers on until the deputy ends. Nothing of them is believed
-// but that a connection has come about or not, which the socket shows too.
+// receive passes answers on until the deputy ends. An answer is trusted only for whether the
+// connection was made, which the socket shows too.
 func (u *unixDialer) receive(d *deputy.Deputy, waiting map[uint64]chan unixAnswer) {
 	for {
 		var a unixAnswer
@@ -172,8 +172,8 @@ func (u *unixDialer) receive(d *deputy.Deputy, waiting map[uint64]chan unixAnswe
 	}
 }
 
-// ask has the deputy connect a socket, and waits for its answer until ctx is
-// done. A deputy that somebody has ended is started anew.
+// ask has the deputy connect a socket, and waits for its answer until ctx is done. A deputy
+// that was killed is started again.
 func (u *unixDialer) ask(ctx context.Context, socket *os.File, path string) error {
 	u.mu.Lock()
 	if u.closed {
@@ -216,8 +216,8 @@ func (u *unixDialer) ask(ctx context.Context, socket *os.File, path string) erro
 	}
 }
 
-// dial connects to a unix socket of the target: by its path in the target's file
-// system, from which no link leads out, or by its abstract name.
+// dial connects to a unix socket of the target, by its path in the target's file system, out of
+// which no link leads, or by its abstract name.
 func (u *unixDialer) dial(ctx context.Context, socket *os.File, path string) (net.Conn, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := u.ask(ctx, socket, path)
@@ -238,7 +238,7 @@ func (u *unixDialer) dial(ctx context.Context, socket *os.File, path string) (ne
 	}
 }
 
-// close ends the deputy, whatever it waits for.
+// close ends the deputy, even if it is blocked.
 func (u *unixDialer) close() {
 	u.mu.Lock()
 	u.closed = true

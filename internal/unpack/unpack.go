@@ -1,9 +1,9 @@
 // Package unpack writes the files of archives and images into a directory.
 //
-// It reads tar archives, also compressed ones, and images: in the OCI image
-// layout, as a directory or an archive, and as `docker save` writes them. What
-// is in them is somebody else's: nothing is written outside of the directory,
-// whatever names and links say, devices are left out, and there are bounds.
+// It reads tar archives, also compressed ones, and images: in the OCI image layout, as a
+// directory or an archive, and as `docker save` writes them. They are not trusted: nothing is
+// written outside of the directory, whatever their names and links are, devices are left out,
+// and there are limits.
 package unpack
 
 import (
@@ -24,28 +24,28 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Bounds of what is written.
+// Limits of one unpacking.
 const (
-	maxBytes   = 2 << 30 // of files, also of those that are left out
-	maxRead    = 8 << 30 // of what programs decompress, each time
+	maxBytes   = 2 << 30 // of files, including those that are left out
+	maxRead    = 8 << 30 // of the output of decompressors, each time
 	maxNames   = 64 << 20
 	maxEntries = 1 << 18
 	maxName    = 4096 // PATH_MAX
-	maxParts   = 1024 // of a name, with those of links on the way
+	maxParts   = 1024 // of a name, including those of links on the way
 	deepest    = 256
 	maxJSON    = 8 << 20
 	maxLayers  = 256
 	maxHops    = 64 // links on the way to a file
 )
 
-// Errors of what is in an archive.
+// Errors in an archive.
 var (
 	ErrTooLarge = errors.New("more than there is room for")
 	ErrImage    = errors.New("not an image that can be read")
 )
 
-// Open looks at an archive, or an image, and returns what writes its files into
-// an empty directory. It is read again when that is called.
+// Open reads an archive or an image, and returns a function that writes its files into an empty
+// directory. The function reads it again.
 func Open(name string) (func(dir string) error, error) {
 	st, err := sys.StatPath(name, true)
 	if err != nil {
@@ -81,18 +81,18 @@ func Open(name string) (func(dir string) error, error) {
 	}, nil
 }
 
-// parts are the files that an image is made of.
+// parts are the files of an image.
 type parts interface {
-	// read calls f with the content of the file at name, or of all of the
-	// parts if it is "". The error is an [fs.ErrNotExist] if there is none.
+	// read calls f with the content of the file name, or of all parts if name is "". The error
+	// is an [fs.ErrNotExist] if there is none.
 	read(name string, f func(io.Reader) error) error
 }
 
-// A budget is what may still be read, all times together: a part of an archive is
-// found by passing over those before it, which count too.
+// A budget is the number of bytes that may still be read in total: a part of an archive is
+// found by reading those before it, which count too.
 type budget struct{ read, entries int64 }
 
-// A metered reader counts what is read.
+// A metered reader counts bytes.
 type metered struct {
 	io.Reader
 	*budget
@@ -132,7 +132,7 @@ type archive struct {
 
 func (a archive) read(name string, f func(io.Reader) error) error { return a.follow(name, 0, f) }
 
-// follow is read, of a name that so many links have led to.
+// follow is read for a name after hops links.
 func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 	file, err := os.Open(a.name)
 	if err != nil {
@@ -158,7 +158,7 @@ func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 			if clean(h.Name) != clean(name) {
 				continue
 			}
-			if h.Typeflag == tar.TypeSymlink { // docker save shares layers so
+			if h.Typeflag == tar.TypeSymlink { // docker save shares layers by links
 				if clean(h.Linkname) == clean(name) || hops > maxHops {
 					return fmt.Errorf("%s: %w", name, ErrImage)
 				}
@@ -169,9 +169,8 @@ func (a archive) follow(name string, hops int, f func(io.Reader) error) error {
 	})
 }
 
-// compressions are told by how a file begins. The programs of the system read
-// them: packages that do take their time whenever any program starts that they
-// are linked into.
+// compressions are recognised by the first bytes of a file. Programs of the system decompress
+// them: packages that do so make every start of this program slower.
 var compressions = [...]struct{ magic, program string }{
 	{"\x1f\x8b", "gzip"},
 	{"\x28\xb5\x2f\xfd", "zstd"},
@@ -179,8 +178,8 @@ var compressions = [...]struct{ magic, program string }{
 	{"BZh", "bzip2"},
 }
 
-// plain calls f with what r has, decompressed. A file that is not compressed can
-// be sought in.
+// plain calls f with the content of r, decompressed. A file that is not compressed can be
+// sought in.
 func (m *budget) plain(r io.Reader, f func(io.Reader) error) error {
 	b := bufio.NewReaderSize(r, 1<<16)
 	magic, _ := b.Peek(6) //nolint:errcheck // a file may be shorter
@@ -197,7 +196,7 @@ func (m *budget) plain(r io.Reader, f func(io.Reader) error) error {
 	return f(metered{b, m})
 }
 
-// decompress calls f with what a program makes of r.
+// decompress calls f with the output of a program that reads r.
 func decompress(program string, r io.Reader, f func(io.Reader) error) error {
 	cmd := exec.Command(program, "-dc")
 	var said strings.Builder
@@ -211,9 +210,9 @@ func decompress(program string, r io.Reader, f func(io.Reader) error) error {
 	}
 	err = f(out)
 	if err == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(out, 1<<20)) // what pads the end
+		_, err = io.Copy(io.Discard, io.LimitReader(out, 1<<20)) // read the padding
 	}
-	out.Close() // it ends, if it has not
+	out.Close() // ends the program if it runs
 	if werr := cmd.Wait(); err == nil && werr != nil && said.Len() > 0 {
 		return fmt.Errorf("%s: %s", program, strings.TrimSpace(said.String()))
 	}
@@ -231,8 +230,7 @@ type descriptor struct {
 	Platform  struct{ OS, Architecture string }
 }
 
-// layersOf returns the names of the layers of an image, the lowest first, or
-// nil if the parts are no image.
+// layersOf returns the names of the layers of an image, the lowest first, or nil for no image.
 func layersOf(p parts) ([]string, error) {
 	var index struct{ Manifests []descriptor }
 	switch err := readJSON(p, "index.json", &index); {
@@ -296,7 +294,7 @@ func layersOfIndex(p parts, list []descriptor, depth int) ([]string, error) {
 	return layers, nil
 }
 
-// blob returns where the file of a digest is.
+// blob returns the name of the file with a digest.
 func (d descriptor) blob() (string, error) {
 	kind, sum, ok := strings.Cut(d.Digest, ":")
 	name := "blobs/" + kind + "/" + sum
@@ -324,13 +322,13 @@ func readJSON(p parts, name string, v any) error {
 
 // ---- files
 
-// A writer writes layers over each other.
+// A writer writes layers one over another.
 type writer struct {
 	root                  *os.Root
-	bytes, entries, names int64 // that there may still be
+	bytes, entries, names int64 // that may still be written
 }
 
-// Prefixes of names that take away what a lower layer has.
+// Prefixes of names that remove files of lower layers.
 const (
 	whiteout = ".wh."
 	opaque   = ".wh..wh..opq"
@@ -388,7 +386,7 @@ func (w *writer) entry(name string, h *tar.Header, content io.Reader, own map[st
 	case base == opaque:
 		at := path.Join(dir, base)
 		if own[at] {
-			return nil // once is enough: all that is there is this layer's
+			return nil // done before: everything there is of this layer
 		}
 		own[at] = true
 		return w.empty(dir, own)
@@ -423,7 +421,7 @@ func (w *writer) entry(name string, h *tar.Header, content io.Reader, own map[st
 		}
 		return w.root.Link(path.Join(to, path.Base(clean(h.Linkname))), at)
 	}
-	return nil // a device or a FIFO is no tool
+	return nil // devices and FIFOs are left out
 }
 
 func (w *writer) file(at string, perm fs.FileMode, content io.Reader) error {
@@ -432,13 +430,13 @@ func (w *writer) file(at string, perm fs.FileMode, content io.Reader) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := io.Copy(f, content); err != nil { // which has been counted
+	if _, err := io.Copy(f, content); err != nil { // counted already
 		return err
 	}
 	return f.Chmod(perm)
 }
 
-// empty takes away what lower layers have in a directory.
+// empty removes the files of lower layers in a directory.
 func (w *writer) empty(dir string, own map[string]bool) error {
 	list, err := fs.ReadDir(w.root.FS(), path.Join(".", dir))
 	if err != nil {
@@ -454,11 +452,10 @@ func (w *writer) empty(dir string, own map[string]bool) error {
 	return nil
 }
 
-// resolve returns the directory that name leads to, with no links in it: those
-// lead to where they would if the directory were the root. With create it is
-// made if need be.
+// resolve returns the directory that name leads to, without links in its name. Links are
+// followed as if the top directory were the root. With create, missing directories are made.
 func (w *writer) resolve(name string, create bool) (string, error) {
-	var way []*os.Root // the directories below the root
+	var way []*os.Root // the directories on the way
 	up := func(n int) {
 		for _, dir := range way[n:] {
 			dir.Close()
