@@ -111,27 +111,21 @@ func (f *Forwarder) Listen(ctx context.Context, spec Spec) (netip.AddrPort, erro
 	if spec.Listen.Is6() {
 		family = "6"
 	}
-	var config net.ListenConfig
-	var got net.Addr
+	// net.ListenConfig would bring the resolver, a quarter of package net, into the program.
+	var err error
 	if spec.UDP {
-		conn, err := config.ListenPacket(ctx, "udp"+family, at.String())
-		if err != nil {
-			return at, listenError(at, spec, err)
+		if l.udp, err = net.ListenUDP("udp"+family, net.UDPAddrFromAddrPort(at)); err == nil {
+			at = l.udp.LocalAddr().(*net.UDPAddr).AddrPort()
 		}
-		l.udp = conn.(*net.UDPConn)
-		got = conn.LocalAddr()
 	} else {
-		tcp, err := config.Listen(ctx, "tcp"+family, at.String())
-		if err != nil {
-			return at, listenError(at, spec, err)
+		if l.tcp, err = net.ListenTCP("tcp"+family, net.TCPAddrFromAddrPort(at)); err == nil {
+			at = l.tcp.Addr().(*net.TCPAddr).AddrPort()
 		}
-		l.tcp = tcp.(*net.TCPListener)
-		got = tcp.Addr()
+	}
+	if err != nil {
+		return at, listenError(at, spec, err)
 	}
 	f.listeners = append(f.listeners, l)
-	if a, err := netip.ParseAddrPort(got.String()); err == nil {
-		at = a
-	}
 	return at, nil
 }
 

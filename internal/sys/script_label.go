@@ -21,12 +21,16 @@ type place struct {
 }
 
 // label returns a new label, to be set by [Script.place]. Its name is for messages.
+//
+//go:noinline
 func (s *Script) label(name string) label {
 	s.labels = append(s.labels, place{name: name, at: -1})
 	return label(len(s.labels))
 }
 
 // place sets l before the next call.
+//
+//go:noinline
 func (s *Script) place(l label) {
 	p := &s.labels[l-1]
 	p.twice = p.at >= 0
