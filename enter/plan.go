@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"syscall"
 
@@ -196,7 +197,7 @@ func (s *situation) joinSteps() (steps []Step) {
 		}
 		return 1
 	}
-	slices.SortStableFunc(joins, func(a, b joinable) int { return rank(a) - rank(b) })
+	sort.SliceStable(joins, func(i, j int) bool { return rank(joins[i]) < rank(joins[j]) })
 	for _, j := range joins {
 		if j.toolsMount != nil {
 			steps = append(steps, s.joinToolsMount(j.toolsMount))

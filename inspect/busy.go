@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -142,9 +143,10 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 		}
 		return 1
 	}
-	slices.SortFunc(b.Uses, func(x, y Use) int {
+	sort.Slice(b.Uses, func(i, j int) bool {
+		x, y := &b.Uses[i], &b.Uses[j]
 		return cmp.Or(cmp.Compare(min(x.Kind, ByCwd), min(y.Kind, ByCwd)), cmp.Compare(x.PID, y.PID), cmp.Compare(x.TID, y.TID),
-			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.FD, y.FD), cmp.Compare(away(x), away(y)), cmp.Compare(x.Mount.In.Ino, y.Mount.In.Ino), cmp.Compare(x.Path, y.Path))
+			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.FD, y.FD), cmp.Compare(away(*x), away(*y)), cmp.Compare(x.Mount.In.Ino, y.Mount.In.Ino), cmp.Compare(x.Path, y.Path)) < 0
 	})
 	return &b.Busy, nil
 }

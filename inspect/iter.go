@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -76,7 +77,7 @@ func (s *scanner) tellTasks(files, sockets bool) (*sys.Tasks, *sys.Task, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	slices.SortFunc(all.Processes, func(a, b sys.Task) int { return cmp.Compare(a.PID, b.PID) })
+	sort.Slice(all.Processes, func(i, j int) bool { return all.Processes[i].PID < all.Processes[j].PID })
 	self, ok := taskOf(all.Processes, s.proc.self)
 	if !ok || linksOfTask(self) != own {
 		return nil, nil, errDisagree

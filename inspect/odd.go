@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"sort"
 	"strconv"
 	"sync"
 
@@ -170,7 +171,10 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 	if len(odd) == 0 || !s.proc.real {
 		return
 	}
-	slices.SortFunc(odd, func(a, b oddRef) int { return cmp.Or(a.pid-b.pid, a.tid-b.tid, a.fd-b.fd) })
+	sort.Slice(odd, func(i, j int) bool {
+		a, b := odd[i], odd[j]
+		return cmp.Or(a.pid-b.pid, a.tid-b.tid, a.fd-b.fd) < 0
+	})
 	var procs [][]oddRef
 	for start, i := 0, 1; i <= len(odd); i++ {
 		if i == len(odd) || odd[i].pid != odd[start].pid {

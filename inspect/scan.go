@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -198,11 +199,12 @@ func (s *scanner) snapshot() *Snapshot {
 	}
 	if s.holds {
 		snap.sockets = append(s.held, s.sockets...)
-		slices.SortFunc(snap.sockets, compareSockets)
+		sort.Slice(snap.sockets, func(i, j int) bool { return compareSockets(snap.sockets[i], snap.sockets[j]) < 0 })
 	}
 	for _, f := range s.known {
-		slices.SortFunc(f.ns.holders, compareHolders)
-		f.ns.holders = slices.CompactFunc(f.ns.holders, func(a, b Holder) bool { return compareHolders(a, b) == 0 })
+		holders := f.ns.holders
+		sort.Slice(holders, func(i, j int) bool { return compareHolders(holders[i], holders[j]) < 0 })
+		f.ns.holders = slices.CompactFunc(holders, func(a, b Holder) bool { return compareHolders(a, b) == 0 })
 		snap.namespaces = append(snap.namespaces, f.ns)
 		snap.byID[f.ns.ID] = f.ns
 	}
@@ -222,8 +224,9 @@ func (s *scanner) snapshot() *Snapshot {
 			f.ns.holders = []Holder{{Kind: ByKernel}}
 		}
 	}
-	slices.SortStableFunc(snap.gaps, func(a, b Gap) int {
-		return cmp.Or(cmp.Compare(a.PID, b.PID), cmp.Compare(a.What, b.What))
+	sort.SliceStable(snap.gaps, func(i, j int) bool {
+		a, b := &snap.gaps[i], &snap.gaps[j]
+		return a.PID < b.PID || a.PID == b.PID && a.What < b.What
 	})
 	return snap
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -21,7 +22,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 		s.gap(Gap{What: "socket", Err: fmt.Errorf("sockets of processes in another PID namespace cannot be asked: %w", ErrNotAsked)})
 		return
 	}
-	slices.SortFunc(s.sockets, func(a, b socketRef) int { return a.pid - b.pid })
+	sort.Slice(s.sockets, func(i, j int) bool { return s.sockets[i].pid < s.sockets[j].pid })
 	// A socket that many processes share is asked once.
 	first := make(map[uint64]bool, len(s.sockets))
 	var procs [][]socketRef // to be asked, by process

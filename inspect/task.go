@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sort"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -63,7 +64,7 @@ func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 			s.gap(Gap{pid, "ns", ErrSlow})
 		}
 	}
-	slices.SortFunc(s.processes, func(a, b Process) int { return a.PID - b.PID })
+	sort.Slice(s.processes, func(i, j int) bool { return s.processes[i].PID < s.processes[j].PID })
 	s.addMembers()
 }
 

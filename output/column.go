@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -164,11 +165,11 @@ func Sort[R any](v *View, rows []R, table []Column[R], by string) error {
 	for i, r := range rows {
 		keys[i] = keyed{r, c.value(v, r)}
 	}
-	slices.SortStableFunc(keys, func(a, b keyed) int {
+	sort.SliceStable(keys, func(i, j int) bool {
 		if down {
-			a, b = b, a
+			i, j = j, i
 		}
-		return a.key.compare(b.key, c.Kind)
+		return keys[i].key.compare(keys[j].key, c.Kind) < 0
 	})
 	for i := range keys {
 		rows[i] = keys[i].row

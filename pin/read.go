@@ -8,7 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
@@ -197,7 +197,7 @@ func (s *Store) readOnce(root int, name string) (*found, error) {
 		p.Dead = err
 		f.Pins = append(f.Pins, p)
 	}
-	slices.SortFunc(f.Pins, func(a, b Pin) int { return int(a.Type) - int(b.Type) })
+	sort.Slice(f.Pins, func(i, j int) bool { return f.Pins[i].Type < f.Pins[j].Type })
 	return f, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -338,7 +339,7 @@ func (l *listing) read(ctx context.Context, procs iter.Seq[*inspect.Process], ar
 			l.gaps = append(l.gaps, inspect.Gap{PID: pid, What: "cmdline", Err: d.Err})
 		}
 	}
-	slices.SortFunc(l.gaps, func(a, b inspect.Gap) int { return a.PID - b.PID })
+	sort.Slice(l.gaps, func(i, j int) bool { return l.gaps[i].PID < l.gaps[j].PID })
 }
 
 // readStatus reads what the processes that rows are about say at length.

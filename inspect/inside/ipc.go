@@ -3,7 +3,7 @@ package inside
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -177,7 +177,7 @@ func (r *reader) posix() ([]PosixQueue, error) {
 		}
 		return nil
 	})
-	slices.SortFunc(queues, func(a, b PosixQueue) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(queues, func(i, j int) bool { return queues[i].Name < queues[j].Name })
 	return queues, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/mdlayher/netlink"
@@ -144,7 +145,7 @@ func (c *Conn) Links() ([]Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("RTM_GETLINK: %w", err)
 	}
-	slices.SortFunc(links, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	sort.Slice(links, func(i, j int) bool { return links[i].Index < links[j].Index })
 	var found []indexed
 	err = dump(c.route, rtmGetAddr, make([]byte, sizeofIfAddrmsg), func() { found = found[:0] }, func(b []byte) error {
 		a, err := parseAddress(b)
@@ -154,7 +155,7 @@ func (c *Conn) Links() ([]Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("RTM_GETADDR: %w", err)
 	}
-	slices.SortStableFunc(found, func(a, b indexed) int { return cmp.Compare(a.Prefix.Addr().BitLen(), b.Prefix.Addr().BitLen()) })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].Prefix.Addr().BitLen() < found[j].Prefix.Addr().BitLen() })
 	for _, a := range found {
 		if i, ok := slices.BinarySearchFunc(links, a.index, func(l Link, index int) int { return cmp.Compare(l.Index, index) }); ok {
 			links[i].Addresses = append(links[i].Addresses, a.Address)

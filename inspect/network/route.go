@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sort"
 
 	"github.com/mdlayher/netlink"
 )
@@ -64,9 +64,10 @@ func (c *Conn) Routes() ([]Route, error) {
 		}
 		routes = append(routes, found...)
 	}
-	slices.SortStableFunc(routes, func(a, b Route) int {
+	sort.SliceStable(routes, func(i, j int) bool {
+		a, b := &routes[i], &routes[j]
 		return cmp.Or(cmp.Compare(a.Dst.Addr().BitLen(), b.Dst.Addr().BitLen()), a.Dst.Addr().Compare(b.Dst.Addr()),
-			cmp.Compare(a.Dst.Bits(), b.Dst.Bits()), cmp.Compare(a.Metric, b.Metric))
+			cmp.Compare(a.Dst.Bits(), b.Dst.Bits()), cmp.Compare(a.Metric, b.Metric)) < 0
 	})
 	return routes, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 		}
 		break
 	}
-	slices.SortFunc(gaps, func(a, b inspect.Gap) int { return cmp.Compare(a.What, b.What) })
+	sort.Slice(gaps, func(i, j int) bool { return gaps[i].What < gaps[j].What })
 	return gaps
 }
 
@@ -172,7 +173,7 @@ func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Name
 	var all []*Listener
 	for _, ns := range spaces {
 		f := of[ns]
-		slices.SortStableFunc(f.sockets, compareSockets)
+		sort.SliceStable(f.sockets, func(i, j int) bool { return compareSockets(f.sockets[i], f.sockets[j]) < 0 })
 		for _, s := range f.sockets {
 			l := &Listener{Socket: s, NS: ns, LinkName: f.names[s.Link]}
 			if s.Inode != 0 {

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -203,7 +204,7 @@ func read(pid, tid int, so func(*Task)) (*Task, error) {
 			return nil, ended(p, err)
 		}
 	}
-	slices.SortFunc(t.Gaps, func(a, b inspect.Gap) int { return strings.Compare(a.What, b.What) })
+	sort.Slice(t.Gaps, func(i, j int) bool { return t.Gaps[i].What < t.Gaps[j].What })
 	if err := p.Alive(); err != nil {
 		return nil, ended(p, err)
 	}

@@ -3,7 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -79,7 +79,7 @@ func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
 	for i := range found {
 		found[i].Check = busyCheck
 	}
-	slices.SortStableFunc(found, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].Severity > found[j].Severity })
 	return found
 }
 

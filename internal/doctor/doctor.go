@@ -26,12 +26,12 @@
 package doctor
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -231,10 +231,10 @@ func (h *Host) Examine(checks []Check) []Finding {
 		for i := range found {
 			found[i].Check = c.Name
 		}
-		slices.SortStableFunc(found, older)
+		sort.SliceStable(found, func(i, j int) bool { return older(&found[i], &found[j]) })
 		all = append(all, found...)
 	}
-	slices.SortStableFunc(all, func(a, b Finding) int { return -cmp.Compare(a.Severity, b.Severity) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Severity > all[j].Severity })
 	return all
 }
 
@@ -253,19 +253,11 @@ func (h *Host) Unchecked(checks []Check) (gaps []inspect.Gap) {
 var ErrNotChecked = errors.New("not checked")
 
 // older orders findings, those without any age last.
-func older(a, b Finding) int {
+func older(a, b *Finding) bool {
 	if a.order != 0 && b.order != 0 {
-		return cmp.Compare(a.order, b.order)
+		return a.order < b.order
 	}
-	switch {
-	case a.Since.IsZero() && b.Since.IsZero():
-		return 0
-	case a.Since.IsZero():
-		return 1
-	case b.Since.IsZero():
-		return -1
-	}
-	return a.Since.Compare(b.Since)
+	return !a.Since.IsZero() && (b.Since.IsZero() || a.Since.Before(b.Since))
 }
 
 // ago says how long ago something was, in one unit.

@@ -3,7 +3,7 @@ package doctor
 import (
 	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 
 	"github.com/nstool/nstool/inspect"
 )
@@ -135,8 +135,9 @@ func (h *Host) crowded() (list []charged) {
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b charged) int {
-		return cmp.Or(cmp.Compare(b.most, a.most), cmp.Compare(a.user.ID.Ino, b.user.ID.Ino))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(cmp.Compare(b.most, a.most), cmp.Compare(a.user.ID.Ino, b.user.ID.Ino)) < 0
 	})
 	return list
 }

@@ -10,7 +10,7 @@ import (
 	"math"
 	"os"
 	"path"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -623,7 +623,7 @@ func ReadDir(path string) ([]DirEntry, error) {
 		list, err = readDirents(fd, math.MaxInt)
 		unix.Close(fd)
 	}
-	slices.SortFunc(list, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list, pathError("open", path, err)
 }
 
