@@ -169,7 +169,7 @@ func parseIno(text []byte) uint64 {
 
 // links is what the links of one process or thread say.
 type links struct {
-	ino      [UTS + 1]uint64
+	ino      Inodes
 	pidKids  uint64
 	timeKids uint64
 }

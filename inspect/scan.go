@@ -22,7 +22,6 @@ type options struct {
 	tasks  bool
 	fds    bool
 	mounts bool
-	hidden bool
 	list   bool   // ask the kernel what there is
 	holds  bool   // which descriptors are which sockets is kept
 	kernel kernel // what is asked about namespaces; nil for the real one
@@ -57,10 +56,6 @@ func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } 
 
 // WithSockets keeps which descriptors are which sockets, for [Snapshot.Sockets].
 func WithSockets() Option { return func(o *options) { o.holds = true } }
-
-// WithHidden looks in [Snapshot.Containers] also for containers whose processes
-// could not be read, as those of others are to an ordinary user.
-func WithHidden() Option { return func(o *options) { o.hidden = true } }
 
 // Scan looks for namespaces everywhere that the kernel shows them; see
 // [Snapshot.Holders] for where that is. It needs no privileges, and sees more
@@ -192,7 +187,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, iterErr: s.iterErr, listed: s.all.whole, containers: containers{hidden: s.hidden},
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, iterErr: s.iterErr, listed: s.all.whole,
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/nstool/nstool/internal/sys"
 )
@@ -215,6 +217,13 @@ type Process struct {
 // other.
 func (p *Process) Heir() int { return p.heir }
 
+// Inodes are the inode numbers of the namespaces of a process, by type. 0 is for one
+// that it does not have, or that could not be read.
+type Inodes [UTS + 1]uint64
+
+// Inodes returns the inode numbers of the namespaces that p is a member of.
+func (p *Process) Inodes() *Inodes { return &p.ino }
+
 // Namespace returns the namespace of type t that p is a member of. A zombie
 // has only some, and a process that could not be read has none.
 func (p *Process) Namespace(t Type) (ID, bool) {
@@ -263,7 +272,6 @@ type Snapshot struct {
 	mounts     bool  // bind mounts were looked for
 	iterErr    error // why iterators were not used; nil if they were
 	listed     bool
-	containers containers
 	sockets    []socketRef // by inode number, with WithSockets
 }
 
@@ -399,6 +407,22 @@ func (s *Snapshot) Listed() bool { return s.listed }
 
 // Proc returns the path of the proc file system that was read.
 func (s *Snapshot) Proc() string { return s.proc.path }
+
+// IsReal reports whether the proc file system is the kernel's, and not a made-up
+// directory.
+func (s *Snapshot) IsReal() bool { return s.proc.real }
+
+// FarMounts returns the mount points in the mount namespace of a process of file
+// systems with a server, which may not answer. It reads /proc/pid/mountinfo.
+func (s *Snapshot) FarMounts(pid int) (far []string, err error) {
+	mounts, err := readMountTable(filepath.Join(s.proc.path, strconv.Itoa(pid), "mountinfo"), ID{})
+	for _, m := range mounts {
+		if !sys.IsNear(m.Type) {
+			far = append(far, m.Point)
+		}
+	}
+	return far, err
+}
 
 // Self returns the PID of the caller as the proc file system that was read
 // numbers it, or 0 if it does not show the caller.

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -86,28 +85,20 @@ func (s *Snapshot) NestedKnown() bool {
 	})
 }
 
-// Strangers reports whether there may be processes that were not seen in any
-// namespace, and may be of other containers than c. One that could not be read is
-// told by its control group.
-func (s *Snapshot) Strangers(c *container.Container) bool {
+// Unread returns the processes whose namespaces could not be read. ok is false if
+// there may be others that are not known at all.
+func (s *Snapshot) Unread() (pids []int, ok bool) {
 	for _, r := range s.unseen {
 		if r.facts&Members != 0 && !r.unread {
-			return true
+			return nil, false
 		}
 	}
 	for _, g := range s.gaps {
-		if g.What != looks[0].gap || g.PID == 0 {
-			continue
-		}
-		p, ok := s.Process(g.PID)
-		if !ok {
-			return true
-		}
-		if m := s.ContainerOf(p); m.Container != nil && m.Container != c {
-			return true
+		if g.What == looks[0].gap && g.PID != 0 {
+			pids = append(pids, g.PID)
 		}
 	}
-	return false
+	return pids, true
 }
 
 // Missing returns nil if there is no process with that PID, which the snapshot does

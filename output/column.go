@@ -23,9 +23,9 @@ type View struct {
 	// number is shown. It may be nil.
 	User func(uid uint32) string
 
-	// Identified says that the containers of the snapshot have been looked
-	// for; see [inspect.Snapshot.Containers]. Else none are shown.
-	Identified bool
+	// Containers are the containers of the snapshot; see [container.Find]. nil shows
+	// none.
+	Containers *container.Set
 
 	// Guests are the processes that are in the namespaces of a container and
 	// came there from outside, as far as they were looked for.

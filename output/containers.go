@@ -78,7 +78,7 @@ func (v *View) members(c *container.Container) int {
 	if v.counts == nil {
 		v.counts = make(map[*container.Container]int)
 		for p := range v.Snapshot.Processes() {
-			if m := v.Snapshot.ContainerOf(p); !m.Guest && !v.Guests[p.PID] {
+			if m := v.Containers.Of(p); !m.Guest && !v.Guests[p.PID] {
 				v.counts[m.Container]++
 			}
 		}
@@ -113,20 +113,20 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 	if !ok {
 		return Value{state: hidden}
 	}
-	set := v.Snapshot.Containers()
+	set := v.Containers
 	val := Value{state: known, num: int64(id.Ino)}
 	word := func(text, of string) Value {
 		val.text, val.list = text, []string{of}
 		return val
 	}
 	switch owner := set.Owner(id.Ino); {
-	case id.Ino == set.Host[t] && apart.Has(t):
+	case set.IsHost(t, id) && apart.Has(t):
 		return word("HOST", "host")
-	case id.Ino == set.Host[t]:
+	case set.IsHost(t, id):
 		return word("host", "host")
 	case owner == nil:
 		return word("other", "other")
-	case owner == c && v.Snapshot.Strangers(c):
+	case owner == c && v.Containers.Strangers(c):
 		return Value{state: hidden} // others may be in it
 	case owner == c:
 		return word("own", "own")

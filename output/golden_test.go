@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/inspect/task"
@@ -58,7 +59,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	view := &output.View{
-		Snapshot: snap, Identified: true, Now: now, Details: map[int]inspect.Detail{},
+		Snapshot: snap, Containers: container.Find(t.Context(), snap), Now: now, Details: map[int]inspect.Detail{},
 		User: func(uid uint32) string { return map[uint32]string{0: "root", 1000: "ann"}[uid] },
 	}
 	comm := map[int]string{1: "init", 300: "dockerd", 400: "containerd-shim", 401: "nginx", 402: "nginx", 411: "postgres", 501: "tcpdump", 600: "sl\x1b[31meep"}
@@ -235,13 +236,13 @@ func TestGolden(t *testing.T) {
 			return output.Tree(b, w.view, namespaces, output.ByProcess, output.Defaults(0, true), style, nil)
 		},
 		"containers.txt": func(b *bytes.Buffer) error {
-			return output.Table(b, w.view, w.snap.Containers().Containers, output.Containers, output.Style{}, nil)
+			return output.Table(b, w.view, w.view.Containers.Containers, output.Containers, output.Style{}, nil)
 		},
 		"containers.json": func(b *bytes.Buffer) error {
-			return output.ContainerList.JSON(b, w.view, w.snap.Containers().Containers, output.Containers, missed)
+			return output.ContainerList.JSON(b, w.view, w.view.Containers.Containers, output.Containers, missed)
 		},
 		"containers_tree.txt": func(b *bytes.Buffer) error {
-			return output.ContainerTree(b, w.view, w.snap.Containers().Containers, output.ContainerDefaults(), style)
+			return output.ContainerTree(b, w.view, w.view.Containers.Containers, output.ContainerDefaults(), style)
 		},
 		"net.txt": func(b *bytes.Buffer) error {
 			return output.Table(b, w.view, w.interfaces(t), output.Interfaces, output.Style{}, nil)

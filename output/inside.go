@@ -143,7 +143,7 @@ func (v *View) addMounts(s *Sheet, in *inside.Mnt) {
 		if t, ino, ok := m.Namespace(); ok {
 			pin := inspect.FormatLink(t, ino) + " at " + m.Point
 			if ns, ok := v.Snapshot.Find(ino); ok {
-				if c := v.Snapshot.ContainerWith(ns); c != nil {
+				if c := v.Containers.With(ns); c != nil {
 					pin += "   " + c.String()
 				}
 			}

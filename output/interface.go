@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/network"
 )
 
@@ -74,7 +73,7 @@ var Interfaces = []Column[*network.Interface]{
 		return ofFarNS(i, func(ns *inspect.Namespace) Value { return numberValue(ns.ID.Ino) })
 	}},
 	{"PEERCONTAINER", "container that that namespace belongs to", Text, Identity, func(v *View, i *network.Interface) Value {
-		return ofFarNS(i, func(ns *inspect.Namespace) Value { return containerName.value(v.containerWith(ns)) })
+		return ofFarNS(i, func(ns *inspect.Namespace) Value { return containerName.value(v.Containers.With(ns)) })
 	}},
 	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", Number, 0, func(_ *View, i *network.Interface) Value { return numberFrom(i.NetNSID, 0) }},
 	{"UPPERS", "interfaces on top of this one, and the ports of a bridge, with where they are if that is elsewhere", List, Identity, func(v *View, i *network.Interface) Value {
@@ -112,7 +111,7 @@ func InterfaceDefaults() []Column[*network.Interface] {
 // ofInterface makes a column of what there is to say of the container that the
 // namespace of an interface belongs to.
 func ofInterface(name string, f containerField) Column[*network.Interface] {
-	return Column[*network.Interface]{name, f.help, Text, Identity, func(v *View, i *network.Interface) Value { return f.value(v.containerWith(i.NS)) }}
+	return Column[*network.Interface]{name, f.help, Text, Identity, func(v *View, i *network.Interface) Value { return f.value(v.Containers.With(i.NS)) }}
 }
 
 func ofFar(i *network.Interface, f func(*network.End) Value) Value {
@@ -132,15 +131,6 @@ func ofFarNS(i *network.Interface, f func(*inspect.Namespace) Value) Value {
 	})
 }
 
-// containerWith returns the container that a namespace belongs to, if containers
-// were looked for.
-func (v *View) containerWith(ns *inspect.Namespace) *container.Container {
-	if !v.Identified {
-		return nil
-	}
-	return v.Snapshot.ContainerWith(ns)
-}
-
 // place says in words which network namespace ns is.
 func (v *View) place(ns *inspect.Namespace) string {
 	if ns == nil {
@@ -158,10 +148,10 @@ func (v *View) place(ns *inspect.Namespace) string {
 }
 
 func (v *View) findPlace(ns *inspect.Namespace) string {
-	if v.Identified && v.Snapshot.Containers().Host[inspect.Net] == ns.ID.Ino {
+	if v.Containers.IsHost(inspect.Net, ns.ID) {
 		return "host"
 	}
-	if c := v.containerWith(ns); c != nil {
+	if c := v.Containers.With(ns); c != nil {
 		return c.String()
 	}
 	for _, path := range v.ownMounts(ns) {

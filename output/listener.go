@@ -96,15 +96,15 @@ func ofListener(name string, f containerField) Column[*network.Listener] {
 }
 
 func (v *View) containerOfListener(l *network.Listener) *container.Container {
-	if !v.Identified {
+	if v.Containers == nil {
 		return nil
 	}
 	if h, ok := first(l); ok {
 		if p, ok := v.Snapshot.Process(h.PID); ok {
-			return v.Snapshot.ContainerOf(p).Container
+			return v.Containers.Of(p).Container
 		}
 	}
-	return v.Snapshot.ContainerWith(l.NS)
+	return v.Containers.With(l.NS)
 }
 
 // first returns the holder with the lowest PID.

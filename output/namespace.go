@@ -56,10 +56,10 @@ var Namespaces = []Column[*inspect.Namespace]{
 // namespace belongs to.
 func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 	return Column[*inspect.Namespace]{name, f.help, Text, Identity, func(v *View, ns *inspect.Namespace) Value {
-		if !v.Identified {
+		if v.Containers == nil {
 			return Value{}
 		}
-		c := v.Snapshot.ContainerWith(ns)
+		c := v.Containers.With(ns)
 		if c == nil && len(ns.Members) == 0 {
 			return v.absent(inspect.Members)
 		}

@@ -83,7 +83,7 @@ func PidJSON(w io.Writer, v *View, reports []TaskReport, missed Missed) error {
 			level := Object{{"pid", l.PID}, {"ns", Unknown}, {"container", Unknown}}
 			if l.NS != nil {
 				level[1].Value = l.NS.ID.Ino
-				level[2].Value = textOr(v.Snapshot.ContainerWith(l.NS).String())
+				level[2].Value = textOr(v.Containers.With(l.NS).String())
 			}
 			levels = append(levels, level)
 		}

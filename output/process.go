@@ -44,10 +44,10 @@ var Processes = []Column[*inspect.Process]{
 // process is in.
 func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
 	return Column[*inspect.Process]{name, f.help, Text, Identity, func(v *View, p *inspect.Process) Value {
-		if !v.Identified {
+		if v.Containers == nil {
 			return Value{}
 		}
-		return f.value(v.Snapshot.ContainerOf(p).Container)
+		return f.value(v.Containers.Of(p).Container)
 	}}
 }
 

@@ -42,7 +42,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 	if len(numbers) > 0 {
 		s.Title += "   (" + strings.Join(numbers, ", ") + ")"
 	}
-	if c := v.Snapshot.ContainerWith(ns); c != nil {
+	if c := v.Containers.With(ns); c != nil {
 		s.Add("container", v.containerLine(c))
 	}
 	s.Add("owner", v.relation(ns.Owner, ns, "it is the initial one"))
@@ -100,13 +100,13 @@ func (v *View) whose(ns *inspect.Namespace) string {
 	if ns.Initial() {
 		return "the initial " + ns.Type.String() + " namespace"
 	}
-	if c := v.Snapshot.ContainerWith(ns); c != nil {
+	if c := v.Containers.With(ns); c != nil {
 		return c.String()
 	}
 	if own, ok := v.own(ns.Type); ok && own == ns.ID {
 		return "the caller's"
 	}
-	if v.Snapshot.Containers().Host[ns.Type] == ns.ID.Ino {
+	if v.Containers.IsHost(ns.Type, ns.ID) {
 		return "the host's"
 	}
 	if l := ns.Leader(); l != nil {
@@ -196,7 +196,7 @@ func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string 
 	if len(ns.Members) == 0 {
 		return []string{v.nobody("none", inspect.Members)}
 	}
-	whole := v.Snapshot.ContainerWith(ns)
+	whole := v.Containers.With(ns)
 	var lines []string
 	if len(ns.Members) > 1 {
 		lines = append(lines, count(len(ns.Members), "process", "processes"))
@@ -212,7 +212,7 @@ func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string 
 				line += fmt.Sprintf(", PID %d inside", n)
 			}
 		}
-		if m := v.Snapshot.ContainerOf(p); m.Container != nil && m.Container != whole {
+		if m := v.Containers.Of(p); m.Container != nil && m.Container != whole {
 			line += "   " + m.Container.String()
 		}
 		lines = append(lines, line)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/internal/nstest"
 )
@@ -86,7 +87,7 @@ func TestGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &View{Snapshot: snap, Identified: true}
+	v := &View{Snapshot: snap, Containers: container.Find(t.Context(), snap)}
 	check := func(ino uint64, want string) {
 		t.Helper()
 		ns, ok := snap.Find(ino)

@@ -70,7 +70,7 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 		{"initial", ns.Initial()},
 		{"nsid", Unknown},
 		{"netnsid", asked(ifAsked(ns, numberFrom(ns.NetNSID, 0)))},
-		{"container", textOr(v.Snapshot.ContainerWith(ns).String())},
+		{"container", textOr(v.Containers.With(ns).String())},
 		{"owner", ns.Owner},
 		{"parent", parentOf(ns).rel},
 		{"creator", asked(creatorOf(ns))},
@@ -100,7 +100,7 @@ func (v *View) namespaceObject(r NamespaceReport) Object {
 			}
 			m = append(m, inner)
 		}
-		m = append(m, Pair{"container", textOr(v.Snapshot.ContainerOf(p).Container.String())})
+		m = append(m, Pair{"container", textOr(v.Containers.Of(p).Container.String())})
 		members = append(members, m)
 	}
 	var holders any = v.holdersValue(ns)

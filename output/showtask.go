@@ -64,7 +64,7 @@ func (v *View) addContainer(s *Sheet, r ProcessReport) {
 	}
 	if r.Container == nil {
 		line := v.containerLine(c)
-		if v.Snapshot.ContainerOf(r.Process).Guest || v.Guests[r.Process.PID] {
+		if v.Containers.Of(r.Process).Guest || v.Guests[r.Process.PID] {
 			line += "   (a guest, from outside)"
 		}
 		s.Add("container", line)
@@ -179,14 +179,14 @@ type Sharing struct {
 // SharingOf says whose ns is for a process that is in it, and in container c,
 // which may be nil.
 func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.Namespace) Sharing {
-	set := v.Snapshot.Containers()
-	if set.Host[ns.Type] == ns.ID.Ino {
+	set := v.Containers
+	if set.IsHost(ns.Type, ns.ID) {
 		return Sharing{Of: "host"} // with whoever is not kept apart
 	}
 	var s Sharing
 	seen := map[*container.Container]bool{c: true}
 	for _, m := range ns.Members {
-		in := v.Snapshot.ContainerOf(m).Container
+		in := v.Containers.Of(m).Container
 		if m == p || c != nil && in == c {
 			continue
 		}
@@ -207,7 +207,7 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 	case slices.ContainsFunc(set.Left(), func(l container.Left) bool { return l.Container == c && l.Ino == ns.ID.Ino }):
 		s.Of = "other" // of one that has left it
 	default:
-		s.Of, s.Unsure = "own", s.Processes == 0 && v.Snapshot.Strangers(c)
+		s.Of, s.Unsure = "own", s.Processes == 0 && v.Containers.Strangers(c)
 	}
 	return s
 }
@@ -217,7 +217,7 @@ func (v *View) containerOf(r ProcessReport) *container.Container {
 	if r.Container != nil {
 		return r.Container
 	}
-	return v.Snapshot.ContainerOf(r.Process).Container
+	return v.Containers.Of(r.Process).Container
 }
 
 // shareLine is the line of one type among the namespaces of a process.

@@ -20,7 +20,7 @@ const module = "github.com/nstool/nstool/"
 // Data flows one way: /proc, inspect, output; target, enter, exec; namespace,
 // pin. And what has a costly init is paid for by every start of a program.
 var apart = map[string][]string{
-	"inspect":           {"inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"inspect":           {"inspect/container", "inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"inspect/container": {"inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"inspect/process":   {"output", "enter", "pin", "cmd/nstool"},
 	"inspect/network":   {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},

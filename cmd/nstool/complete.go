@@ -76,7 +76,7 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 		return nil, directive
 	}
 	o := offers{word: word}
-	o.containers(snap)
+	o.containers(cmd.Context(), snap)
 	if word != "" && word[0] >= '0' && word[0] <= '9' {
 		o.processes(cmd.Context(), snap)
 	}
@@ -97,7 +97,7 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
-		o.containers(snap)
+		o.containers(cmd.Context(), snap)
 	}
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
@@ -106,7 +106,7 @@ func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, 
 func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
-		set := snap.Containers()
+		set := container.Find(cmd.Context(), snap, container.WithHidden())
 		for _, c := range set.Containers {
 			if c.Pod == nil || c.Pod.Name == "" {
 				continue
@@ -210,8 +210,8 @@ func (o *offers) add(word, what string) {
 
 // containers offers those that run, as docker:web and, where a word was begun
 // so, as web.
-func (o *offers) containers(snap *inspect.Snapshot) {
-	set := snap.Containers()
+func (o *offers) containers(ctx context.Context, snap *inspect.Snapshot) {
+	set := container.Find(ctx, snap, container.WithHidden())
 	for _, c := range set.Containers {
 		if !c.Confirmed {
 			continue // no name stands for it
@@ -236,11 +236,11 @@ func (o *offers) processes(ctx context.Context, snap *inspect.Snapshot) {
 			found = append(found, p)
 		}
 	}
-	details := snap.Describe(ctx, slices.Values(found), true)
+	details, set := snap.Describe(ctx, slices.Values(found), true), container.Find(ctx, snap, container.WithHidden())
 	for _, p := range found {
 		d := details[p.PID]
 		what := d.Command()
-		if c := snap.ContainerOf(p).Container; c != nil {
+		if c := set.Of(p).Container; c != nil {
 			what += " (" + c.String() + ")"
 		}
 		o.add(strconv.Itoa(p.PID), what)

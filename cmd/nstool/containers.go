@@ -70,7 +70,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if o.list {
 		return writeColumns(a, output.Containers)
 	}
-	opts := []inspect.Option{inspect.WithProc(o.proc), inspect.WithHidden()}
+	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	if !slices.ContainsFunc(o.targets, hardToFind) {
 		opts = append(opts, inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts())
 	}
@@ -78,18 +78,19 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if err != nil {
 		return err
 	}
-	rows, err := chooseContainers(ctx, snap, o.targets)
+	l := newListing(ctx, o.rowOptions, snap, container.WithHidden())
+	l.containers()
+	set := l.view.Containers
+	rows, err := chooseContainers(ctx, snap, set, o.targets)
 	if err != nil {
 		return err
 	}
-	l := newListing(o.rowOptions, snap)
-	l.containers()
 	for _, c := range rows {
 		if p, ok := snap.Process(c.Init); ok {
 			l.processes = append(l.processes, p)
 		}
 	}
-	l.view.Guests = snap.Guests(snap.Processes())
+	l.view.Guests = set.Guests(snap.Processes())
 	defaults := output.ContainerDefaults()
 	switch {
 	case o.tree:
@@ -118,14 +119,13 @@ func hardToFind(ref target.Ref) bool { return ref.Kind != target.Process && !ent
 
 // chooseContainers returns the containers that the targets belong to, or all if
 // there are none.
-func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []target.Ref) ([]*container.Container, error) {
-	set := snap.Containers()
+func chooseContainers(ctx context.Context, snap *inspect.Snapshot, set *container.Set, targets []target.Ref) ([]*container.Container, error) {
 	if len(targets) == 0 {
 		return slices.Clone(set.Containers), nil
 	}
 	wanted := make(map[*container.Container]bool)
 	for _, ref := range targets {
-		found, err := target.Resolve(snap, ref)
+		found, err := target.Resolve(snap, func() *container.Set { return set }, ref)
 		if err != nil && ref.Kind == target.Word {
 			// The name of an interface is a word too.
 			ns, e := behind(ctx, snap, ref.Name)
@@ -134,13 +134,13 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []tar
 			}
 		}
 		// The container of a process may be known where its namespaces are not.
-		if p, ok := snap.Process(ref.PID); ok && err != nil && !errors.Is(err, fs.ErrNotExist) && ref.Kind == target.Process && snap.ContainerOf(p).Container != nil {
+		if p, ok := snap.Process(ref.PID); ok && err != nil && !errors.Is(err, fs.ErrNotExist) && ref.Kind == target.Process && set.Of(p).Container != nil {
 			found, err = target.Found{Process: p}, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		in := containersOf(snap, found)
+		in := containersOf(set, found)
 		if len(in) == 0 {
 			return nil, fmt.Errorf("%s is in no container", ref.Text)
 		}
@@ -155,25 +155,25 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, targets []tar
 
 // containersOf returns the containers that what was found is, is in, or has in
 // it.
-func containersOf(snap *inspect.Snapshot, found target.Found) (in []*container.Container) {
+func containersOf(set *container.Set, found target.Found) (in []*container.Container) {
 	switch {
 	case len(found.Match.Containers) > 0:
 		return found.Match.Containers
 	case found.Pinned != nil:
 		for _, ns := range found.Pinned {
-			if c := snap.ContainerWith(ns); c != nil {
+			if c := set.With(ns); c != nil {
 				in = append(in, c)
 			}
 		}
 		return in
 	case found.Namespace == nil:
-		if c := snap.ContainerOf(found.Process).Container; c != nil {
+		if c := set.Of(found.Process).Container; c != nil {
 			in = append(in, c)
 		}
 		return in
 	}
 	for _, p := range found.Namespace.Members {
-		if m := snap.ContainerOf(p); m.Container != nil && !m.Guest && !slices.Contains(in, m.Container) {
+		if m := set.Of(p); m.Container != nil && !m.Guest && !slices.Contains(in, m.Container) {
 			in = append(in, m.Container)
 		}
 	}

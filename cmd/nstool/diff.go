@@ -71,7 +71,7 @@ trouble, or something could not be read.`,
 func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	stop := a.progress("still reading")
 	defer stop()
-	opts := []inspect.Option{inspect.WithHidden()}
+	var opts []inspect.Option
 	if o.types == 0 || o.types.Has(inspect.Net) {
 		opts = append(opts, inspect.WithSockets())
 	}
@@ -79,7 +79,7 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	if err != nil {
 		return err
 	}
-	e := newExplanation(snap)
+	e := newExplanation(ctx, snap)
 	list, err := e.compare(ctx, o)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (e *explanation) single(found target.Found, ref target.Ref) (map[inspect.Ty
 		if err != nil {
 			return nil, err
 		}
-		if err := entry.Started(e.snap, found, p); err != nil {
+		if err := entry.Started(found, p); err != nil {
 			return nil, err
 		}
 		found = target.Found{Process: p}

@@ -153,7 +153,7 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 
 // look finds what the options ask for.
 func (o *doctorOptions) look(ctx context.Context, a *app) (*doctor.Host, []doctor.Finding, error) {
-	opts := []inspect.Option{inspect.WithProc(o.proc), inspect.WithHidden()}
+	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	if o.busy == "" {
 		return doctor.Look(ctx, o.checks, opts...)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
@@ -112,11 +113,12 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 		return writeColumns(a, output.Namespaces)
 	}
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
+	var options []container.Option
 	if o.types != 0 && len(o.targets) == 0 && o.tree == "" {
 		opts = append(opts, inspect.WithTypes(o.types))
 	}
 	if slices.ContainsFunc(o.targets, entry.Named) {
-		opts = append(opts, inspect.WithHidden())
+		options = append(options, container.WithHidden())
 	}
 	stop := a.progress("still reading " + o.proc)
 	snap, err := inspect.Scan(ctx, opts...)
@@ -124,7 +126,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if err != nil {
 		return err
 	}
-	l := newListing(o.rowOptions, snap)
+	l := newListing(ctx, o.rowOptions, snap, options...)
 	if err := l.choose(o); err != nil {
 		return err
 	}
@@ -146,6 +148,7 @@ type listing struct {
 	o          rowOptions
 	snap       *inspect.Snapshot
 	view       *output.View
+	lookup     func() *container.Set // of the snapshot
 	namespaces []*inspect.Namespace
 	processes  []*inspect.Process
 	members    bool // processes were asked for
@@ -161,7 +164,7 @@ func (l *listing) choose(o lsOptions) error {
 		all = slices.Collect(l.snap.Namespaces())
 	}
 	for i, ref := range o.targets {
-		found, err := target.Resolve(l.snap, ref)
+		found, err := target.Resolve(l.snap, l.lookup, ref)
 		if err != nil {
 			return err
 		}
@@ -308,14 +311,11 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 
 // containers looks for containers, once, and reports whether there are any.
 func (l *listing) containers() bool {
-	set := l.snap.Containers()
-	if !l.view.Identified {
-		l.view.Identified = true
-		for _, g := range set.Gaps {
-			l.gaps = append(l.gaps, inspect.Gap(g))
-		}
+	if l.view.Containers == nil {
+		l.view.Containers = l.lookup()
+		l.gaps = append(l.gaps, l.view.Containers.Gaps...)
 	}
-	return len(set.Containers) > 0
+	return len(l.view.Containers.Containers) > 0
 }
 
 // guests looks for guests among the processes that are shown, once, and reports
@@ -323,7 +323,7 @@ func (l *listing) containers() bool {
 func (l *listing) guests() bool {
 	if l.view.Guests == nil {
 		l.containers()
-		l.view.Guests = l.snap.Guests(slices.Values(l.processes))
+		l.view.Guests = l.view.Containers.Guests(slices.Values(l.processes))
 	}
 	return len(l.view.Guests) > 0
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/shell"
@@ -66,10 +67,15 @@ func networkScan(o rowOptions, targets []target.Ref) []inspect.Option {
 	if !slices.ContainsFunc(targets, hardToFind) {
 		opts = append(opts, inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.Net, inspect.PID, inspect.User)))
 	}
-	if slices.ContainsFunc(targets, entry.Named) {
-		opts = append(opts, inspect.WithHidden())
-	}
 	return opts
+}
+
+// networkListing returns a listing about a snapshot of networkScan.
+func networkListing(ctx context.Context, o rowOptions, snap *inspect.Snapshot, targets []target.Ref) *listing {
+	if slices.ContainsFunc(targets, entry.Named) {
+		return newListing(ctx, o, snap, container.WithHidden())
+	}
+	return newListing(ctx, o, snap)
 }
 
 // networks returns the network namespaces, in the order in which they are shown.
@@ -89,14 +95,14 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 	if err != nil {
 		return err
 	}
-	l := newListing(o.rowOptions, snap)
+	l := networkListing(ctx, o.rowOptions, snap, o.targets)
 	rows, gaps := network.Interfaces(ctx, snap, networks(snap))
 	l.gaps = gaps
 	l.view.PartNetworks = len(gaps) > 0 || !snap.Whole(inspect.AllFacts)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if rows, err = chooseInterfaces(snap, rows, o.targets, gaps); err != nil {
+	if rows, err = chooseInterfaces(l, rows, o.targets, gaps); err != nil {
 		return err
 	}
 	for _, i := range rows {
@@ -114,13 +120,13 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 // chooseInterfaces returns the interfaces that the targets name, and what these
 // are connected to, or all if there are none. It is an error if one that was asked
 // for is among what could not be read.
-func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets []target.Ref, gaps []inspect.Gap) ([]*network.Interface, error) {
+func chooseInterfaces(l *listing, all []*network.Interface, targets []target.Ref, gaps []inspect.Gap) ([]*network.Interface, error) {
 	if len(targets) == 0 {
 		return all, nil
 	}
 	chosen := make(map[*network.Interface]bool)
 	for _, ref := range targets {
-		found, err := target.Resolve(snap, ref)
+		found, err := target.Resolve(l.snap, l.lookup, ref)
 		missing := errors.Is(err, fs.ErrNotExist)
 		if ref.Kind == target.Word && (err == nil || missing) {
 			named := interfacesNamed(all, ref.Name)
@@ -140,7 +146,7 @@ func chooseInterfaces(snap *inspect.Snapshot, all []*network.Interface, targets 
 		if err != nil {
 			return nil, err
 		}
-		spaces, err := networksOf(snap, found, ref)
+		spaces, err := networksOf(l.snap, found, ref)
 		if err == nil {
 			err = unreadNetwork(gaps, "interfaces", spaces, ref)
 		}

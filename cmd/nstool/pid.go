@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/sys"
@@ -95,7 +96,7 @@ func completePIDs(cmd *cobra.Command, _ []string, word string) ([]string, cobra.
 func runPid(ctx context.Context, a *app, o pidOptions) error {
 	opts := entry.ForContainers()
 	if o.in != nil && hardToFind(*o.in) {
-		opts = []inspect.Option{inspect.WithHidden()}
+		opts = nil
 	}
 	snap, err := inspect.Scan(ctx, opts...)
 	if err != nil {
@@ -110,7 +111,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 		defer inner.file.Close()
 		look = inner.find
 	}
-	e := newExplanation(snap)
+	e := newExplanation(ctx, snap)
 	var reports []output.TaskReport
 	var missing []error
 	for _, ref := range o.tasks {
@@ -200,7 +201,7 @@ type pidsOf struct {
 
 // openPIDs opens the PID namespace of a TARGET.
 func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pidsOf, error) {
-	found, err := target.Resolve(snap, ref)
+	found, err := target.Resolve(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
 	if err != nil {
 		return nil, err
 	}

@@ -429,13 +429,13 @@ func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []
 // describePins finds out who is in the pinned namespaces.
 func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listing, error) {
 	if len(rows) == 0 {
-		return newListing(o, nil), nil
+		return newListing(ctx, o, nil), nil
 	}
 	snap, err := inspect.Scan(ctx, inspect.WithProc(o.proc))
 	if err != nil {
 		return nil, err
 	}
-	l := newListing(o, snap)
+	l := newListing(ctx, o, snap)
 	for _, row := range rows {
 		ns, ok := snap.Find(row.Ino)
 		if row.Ino == 0 || !ok {

@@ -209,11 +209,11 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	if err != nil {
 		return err
 	}
-	wanted, err := choosePorts(snap, o.targets)
+	l := networkListing(ctx, o.rowOptions, snap, o.targets)
+	wanted, err := choosePorts(l, o.targets)
 	if err != nil {
 		return err
 	}
-	l := newListing(o.rowOptions, snap)
 	rows, gaps := network.Sockets(ctx, snap, networks(snap), o.which())
 	l.gaps = gaps
 	if err := ctx.Err(); err != nil {
@@ -319,17 +319,17 @@ func (w *wantedSockets) has(l *network.Listener) bool {
 }
 
 // choosePorts finds what the targets ask for.
-func choosePorts(snap *inspect.Snapshot, targets []target.Ref) (*wantedSockets, error) {
+func choosePorts(l *listing, targets []target.Ref) (*wantedSockets, error) {
 	if len(targets) == 0 {
 		return nil, nil
 	}
 	w := &wantedSockets{spaces: make(map[*inspect.Namespace]bool), pids: make(map[int]bool)}
 	for _, ref := range targets {
-		found, err := target.Resolve(snap, ref)
+		found, err := target.Resolve(l.snap, l.lookup, ref)
 		if err != nil {
 			return nil, err
 		}
-		spaces, err := networksOf(snap, found, ref)
+		spaces, err := networksOf(l.snap, found, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -337,9 +337,9 @@ func choosePorts(snap *inspect.Snapshot, targets []target.Ref) (*wantedSockets, 
 		if found.Process != nil {
 			// All of the host's are not those of a process or container.
 			spaces = slices.DeleteFunc(spaces, func(ns *inspect.Namespace) bool {
-				return ns == ownNetwork(snap) || ns.ID.Ino == snap.Containers().Host[inspect.Net]
+				return ns == ownNetwork(l.snap) || l.lookup().IsHost(inspect.Net, ns.ID)
 			})
-			asked.spaces, asked.pids = spaces, processesOf(snap, found)
+			asked.spaces, asked.pids = spaces, processesOf(l.snap, found)
 			maps.Copy(w.pids, asked.pids)
 		}
 		w.asked = append(w.asked, asked)
@@ -358,7 +358,7 @@ func processesOf(snap *inspect.Snapshot, found target.Found) map[int]bool {
 		return pids
 	}
 	for p := range snap.Processes() {
-		if c := snap.ContainerOf(p).Container; c != nil && slices.ContainsFunc(found.Match.Containers, func(m *container.Container) bool { return m == c }) {
+		if c := found.Containers.Of(p).Container; c != nil && slices.ContainsFunc(found.Match.Containers, func(m *container.Container) bool { return m == c }) {
 			pids[p.PID] = true
 		}
 	}

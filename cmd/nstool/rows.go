@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/output"
 )
@@ -81,7 +82,10 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 	return cols, draw(a, l, rows, cols, list.Spare, list.Faint)
 }
 
-// newListing returns a listing of rows about a snapshot.
-func newListing(o rowOptions, snap *inspect.Snapshot) *listing {
-	return &listing{o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now()}}
+// newListing returns a listing of rows about a snapshot. options are for its containers.
+func newListing(ctx context.Context, o rowOptions, snap *inspect.Snapshot, options ...container.Option) *listing {
+	return &listing{
+		o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now()},
+		lookup: container.Lookup(ctx, snap, options...),
+	}
 }

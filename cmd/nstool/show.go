@@ -118,7 +118,7 @@ func explain(ctx context.Context, o showOptions) (e *explanation, failed []error
 		if err != nil {
 			return nil, nil, err
 		}
-		e, failed = newExplanation(snap), nil
+		e, failed = newExplanation(ctx, snap), nil
 		e.last, e.uppers = try == tries-1, o.json
 		for _, ref := range o.targets {
 			if err := e.target(ctx, ref, o.types); err != nil {
@@ -136,7 +136,7 @@ func explain(ctx context.Context, o showOptions) (e *explanation, failed []error
 // scan returns what to scan: who holds sockets only where a network namespace
 // may be shown.
 func (o showOptions) scan() []inspect.Option {
-	opts := []inspect.Option{inspect.WithHidden()}
+	var opts []inspect.Option
 	if o.types.Has(inspect.Net) || o.types == 0 && slices.ContainsFunc(o.targets, hardToFind) {
 		opts = append(opts, inspect.WithSockets())
 	}
@@ -175,15 +175,12 @@ type pinned struct {
 	namespaces []*inspect.Namespace
 }
 
-func newExplanation(snap *inspect.Snapshot) *explanation {
-	e := &explanation{
-		snap: snap,
-		view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now(), Identified: true, Details: make(map[int]inspect.Detail)},
+func newExplanation(ctx context.Context, snap *inspect.Snapshot) *explanation {
+	set := container.Find(ctx, snap, container.WithHidden())
+	return &explanation{
+		snap: snap, gaps: slices.Clone(set.Gaps),
+		view: &output.View{Snapshot: snap, Containers: set, User: passwd.Names(), Now: now(), Details: make(map[int]inspect.Detail)},
 	}
-	for _, g := range snap.Containers().Gaps {
-		e.gaps = append(e.gaps, inspect.Gap(g))
-	}
-	return e
 }
 
 // missed is what could not be read, by the scan too.
@@ -192,7 +189,7 @@ func (e *explanation) missed() output.Missed { return output.MissedBy(e.snap, e.
 // find finds what a TARGET stands for. A process of which the caller may see
 // nothing, or that does not answer, is one with no namespaces.
 func (e *explanation) find(ref target.Ref) (target.Found, error) {
-	found, err := target.Resolve(e.snap, ref)
+	found, err := target.Resolve(e.snap, func() *container.Set { return e.view.Containers }, ref)
 	if ref.Kind == target.Process && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p, ok := e.snap.Process(ref.PID)
 		if !ok {
@@ -212,7 +209,7 @@ func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.
 	}
 	for _, c := range found.Match.Containers {
 		if p, ok := e.snap.Process(c.Init); ok {
-			if err := entry.Started(e.snap, found, p); err != nil {
+			if err := entry.Started(found, p); err != nil {
 				return err
 			}
 		}
@@ -468,7 +465,7 @@ func (e *explanation) describe(ctx context.Context) {
 			delete(e.view.Details, r.Process.PID) // it has ended
 		}
 	}
-	e.view.Guests = e.snap.Guests(slices.Values(subjects))
+	e.view.Guests = e.view.Containers.Guests(slices.Values(subjects))
 }
 
 // sheets draws all.

@@ -93,7 +93,7 @@ func (s *Set) IsDaemon(pid int, program string) bool {
 		return false
 	}
 	defer id.close()
-	id.host = s.Host
+	id.host = s.initial
 	return id.speaks(pid, []string{program}) == Root
 }
 
@@ -104,7 +104,7 @@ func (s *Set) find(c *Container, do func(*finder)) error {
 		return err
 	}
 	defer id.close()
-	id.host = s.Host
+	id.host = s.initial
 	if c.Outer != nil {
 		id.in[c.Outer] = &contents{}
 	}

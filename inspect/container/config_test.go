@@ -116,7 +116,7 @@ func TestConfig(t *testing.T) {
 			}
 			tc.c.Path = strings.ReplaceAll(tc.c.Path, "ID", id)
 			tc.want.Root = strings.ReplaceAll(tc.want.Root, "ID", id)
-			set := &Set{host: Host{Proc: statedProc(t, tc.c.User), Root: root, Stated: true}}
+			set := &Set{host: host{proc: statedProc(t, tc.c.User), root: root, stated: true}}
 			conf, err := set.Config(&tc.c)
 			if got := errorText(err); !strings.Contains(got, tc.err) || tc.err == "" && got != "" {
 				t.Errorf("the error is %q, not %q", got, tc.err)
@@ -146,7 +146,7 @@ func TestHasRoot(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "sub"), 0o755); err != nil { //nolint:gosec // of a made-up host
 		t.Fatal(err)
 	}
-	set := &Set{host: Host{Proc: statedProc(t, Root), Root: root, Stated: true}}
+	set := &Set{host: host{proc: statedProc(t, Root), root: root, stated: true}}
 	for _, tc := range []struct {
 		is, says string
 		want     bool

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -119,8 +120,8 @@ func (w *watch) of(user Owner) func() (Monitor, bool) {
 // one of these programs from where only root can put one: a set-user-ID program is
 // root's too and is told by anybody what it is called.
 func (f *identifier) speaks(of int, programs []string) Owner {
-	in := f.namespace(of, pid)
-	if in == 0 || in != f.namespace(0, pid) {
+	in := f.namespace(of, inspect.PID)
+	if in == 0 || in != f.namespace(0, inspect.PID) {
 		return Unknown
 	}
 	if g := f.member(of).group; g != nil && g.container != nil {
@@ -131,8 +132,8 @@ func (f *identifier) speaks(of int, programs []string) Owner {
 		return Unknown
 	}
 	before := f.proc.startedNow(of)
-	owner := f.owners.process(of, f.namespace(of, user), f.namespace(0, user))
-	if owner == Root && !f.owners.isProgram(of, f.namespace(of, mnt), programs) {
+	owner := f.owners.process(of, f.namespace(of, inspect.User), f.namespace(0, inspect.User))
+	if owner == Root && !f.owners.isProgram(of, f.namespace(of, inspect.Mnt), programs) {
 		owner = Unknown
 	}
 	// The command line was read before: it must be that of this process.
@@ -144,7 +145,7 @@ func (f *identifier) speaks(of int, programs []string) Owner {
 
 // namespace returns the inode number of a namespace of a process, or of the host
 // if it is 0. It is 0 if it cannot be read.
-func (f *identifier) namespace(of, typ int) uint64 {
+func (f *identifier) namespace(of int, typ inspect.Type) uint64 {
 	if of == 0 {
 		if f.host[typ] == 0 && f.hostPID != 0 {
 			f.host[typ] = f.owners.inode(f.hostPID, typ)
@@ -202,8 +203,8 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	// has started under another name, the word alone is no claim.
 	c.claimless = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsWithin(in), f.proc.lives)
 	if c.User > Root {
-		if f.set.host.UserName != nil {
-			c.Account = f.set.host.UserName(uint32(c.User))
+		if f.set.host.userName != nil {
+			c.Account = f.set.host.userName(uint32(c.User))
 		}
 		if !isAccount(c.Account) {
 			c.Account = strconv.FormatInt(int64(c.User), 10)
@@ -337,8 +338,8 @@ func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 // storeOf returns the files of a user as one of his processes sees them, or nil.
 // Root's, in the mount namespace of the host, are those of the host.
 func (f *identifier) storeOf(owner Owner, of int) *store {
-	ns := f.namespace(of, mnt)
-	hosts := ns == 0 || ns == f.namespace(0, mnt)
+	ns := f.namespace(of, inspect.Mnt)
+	hosts := ns == 0 || ns == f.namespace(0, inspect.Mnt)
 	if owner == Root && hosts {
 		return nil
 	}
@@ -348,9 +349,9 @@ func (f *identifier) storeOf(owner Owner, of int) *store {
 	}
 	f.users[key] = nil
 	var far []string
-	if f.set.host.Far != nil {
+	if f.set.host.far != nil {
 		var err error
-		if far, err = f.set.host.Far(of); err != nil {
+		if far, err = f.set.host.far(of); err != nil {
 			return nil
 		}
 	}
@@ -375,8 +376,8 @@ func (f *identifier) finderOf(user Owner) *finder {
 		return nil
 	}
 	var far []string
-	if f.set.host.Far != nil {
-		far, _ = f.set.host.Far(1)
+	if f.set.host.far != nil {
+		far, _ = f.set.host.far(1)
 	}
 	s, err := f.openHost(user, f.budget(user), far)
 	if err != nil {

@@ -13,11 +13,11 @@
 //     the monitor of LXC, systemd-nspawn), which says where those files are
 //     when they are not where they usually are.
 //
-// [Identify] does all of it for the processes of a scan:
+// [Find] does all of it for a snapshot:
 //
-//	set := container.Identify(container.Host{Proc: "/proc", Root: "/"}, procs)
-//	for i, m := range set.Members {
-//		fmt.Println(procs[i].PID, m.Container)
+//	set := container.Find(ctx, snap)
+//	for p := range snap.Processes() {
+//		fmt.Println(p.PID, set.Of(p).Container)
 //	}
 //
 // # Trust
@@ -33,7 +33,7 @@
 // at all; a file is read only if it is a regular file of a bounded size below
 // the directory where it belongs, without following links; JSON is read for the
 // few values wanted. A name may still hold anything: clean it before showing
-// it. What could not be read costs the name and is a [Gap], never the container.
+// it. What could not be read costs the name and is a [inspect.Gap], never the container.
 package container
 
 // An Engine is a program that runs containers. Its text is the prefix of a
@@ -183,11 +183,4 @@ func (c *Container) In(outer *Container) bool {
 		}
 	}
 	return false
-}
-
-// A Gap is something about containers that could not be read.
-type Gap struct {
-	PID  int    // a process of the container, or 0 if it is not about one
-	What string // what was to be found: "cgroup", "names of docker"
-	Err  error
 }

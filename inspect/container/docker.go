@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nstool/nstool/inspect"
 )
 
 // dockerState is what is known of where Docker keeps its state.
@@ -65,11 +67,11 @@ func (f *finder) readDocker(d *document, c *Container) {
 			c.Name = strings.TrimPrefix(d.string(), "/")
 		case "HostsPath": // of another container if it shares that one's network
 			if c.joined.partner = partnerIn(d.string(), c); c.joined.partner != "" {
-				c.joined.add(ofType("network"))
+				c.joined.Types = c.joined.With(inspect.Net)
 			}
 		case "ShmPath": // and so for its IPC
 			if partnerIn(d.string(), c) != "" {
-				c.joined.add(ofType("ipc"))
+				c.joined.Types = c.joined.With(inspect.IPC)
 			}
 		case "State":
 			for key := range d.object() {

@@ -2,59 +2,47 @@ package container
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Inodes are the inode numbers of the namespaces that a process is a member of,
-// at the index of their type in package inspect, or 0 where that is not known.
-type Inodes = [9]uint64
-
-// The indexes into [Inodes] that matter here: the values of inspect.Mnt and so
-// on, which cannot be imported.
-const (
-	mnt  = 4
-	pid  = 5
-	user = 7
-)
-
-// byTelling are the indexes into [Inodes], the type that tells most about whose
-// a process is first: hardly anything shares a mount namespace with another
+// byTelling are the types of namespace, the one that tells most about the container
+// of a process first: hardly anything shares a mount namespace with another
 // container, many share a time or cgroup namespace with the host.
-var byTelling = [...]int{mnt, pid, 3, 7, 2, 8, 1, 6}
+var byTelling = [...]inspect.Type{inspect.Mnt, inspect.PID, inspect.Net, inspect.User, inspect.IPC, inspect.UTS, inspect.Cgroup, inspect.Time}
 
-// A Host is where to look.
-type Host struct {
-	// Proc is the proc file system in which the processes are.
-	Proc string
-	// Root is the root of the file system in which the engines of the host
-	// keep their state. If it is empty, that is the root of process 1, or the
-	// caller's if that may not be used.
-	Root string
-	// Self is a process that is in the namespaces of the host, to compare with
-	// if neither process 1 nor a thread of the kernel could be read. It may be
-	// the caller.
-	Self int
-	// Hidden says to look also at processes whose namespaces are not known, as
-	// those of others are to an ordinary user: each by its own control group,
-	// which everybody may read. That costs some microseconds for each.
-	Hidden bool
-	// Far, if not nil, returns the mount points that a process sees of file systems
-	// which may never answer. In a container they are not touched.
-	Far func(pid int) ([]string, error)
-	// Caller is who asks: what his own engines run he may call by its name alone.
-	Caller Owner
-	// UserName, if not nil, returns the name of a user, or "".
-	UserName func(uid uint32) string
-	// Stated says that Proc is made up, and that whose what is stands in a file
-	// there; see package nstest.
-	Stated bool
+// A host is where to look for containers.
+type host struct {
+	// proc is the proc file system with the processes.
+	proc string
+	// root is the root of the file system in which the engines of the host keep their
+	// state. "" is the root of process 1, or the caller's if that may not be used.
+	root string
+	// self is a process in the namespaces of the host, to compare with if neither
+	// process 1 nor a kernel thread could be read. It may be the caller.
+	self   int
+	hidden bool // see WithHidden
+	// far, if not nil, returns the mount points of a process with file systems that may
+	// never answer. They are not touched in a container.
+	far func(pid int) ([]string, error)
+	// caller is the user who may name its own engine's containers without the user.
+	caller Owner
+	// userName, if not nil, returns the name of a user, or "".
+	userName func(uid uint32) string
+	// stated: proc is made up, and has a file with the owners of things, see package
+	// nstest.
+	stated bool
 }
 
 // A Membership says which container a process is in.
@@ -72,16 +60,15 @@ type Set struct {
 	// Containers are all that run, by [Container.String]. One that runs another
 	// is before it.
 	Containers []*Container
-	// Members says for each process, in the order they were given, whose it is.
-	Members []Membership
 	// Gaps are what could not be read.
-	Gaps []Gap
-	// Host are the namespaces of the host.
-	Host Inodes
+	Gaps []inspect.Gap
 
-	host  Host
-	left  []Left
-	owner map[uint64]*Container // by inode of a namespace that is not the host's
+	snap    *inspect.Snapshot
+	host    host
+	initial inspect.Inodes     // the namespaces of the host
+	members map[int]Membership // by PID, without processes of the host
+	left    []Left
+	owner   map[uint64]*Container // by inode of a namespace that is not the host's
 }
 
 // Owner returns the container that a namespace belongs to, or nil: the one that
@@ -93,12 +80,88 @@ func (s *Set) Owner(ino uint64) *Container {
 	return s.owner[ino]
 }
 
-// Identify finds the containers of the processes of a scan. It reads the
-// control group of one process of each set that shares a mount namespace which
-// is not the host's, and then the names of the containers it found.
+// An Option changes what [Find] looks at.
+type Option func(*host)
+
+// WithHidden looks also at processes whose namespaces are not known, as those of
+// others are to an ordinary user: each by its own control group, which everybody may
+// read. That takes some microseconds for each.
+func WithHidden() Option { return func(h *host) { h.hidden = true } }
+
+// Find finds the containers that the processes of a snapshot are in. It reads the
+// control group of one process of each set that shares a mount namespace which is not
+// the host's, and then the names of the containers that it found.
 //
 // It never fails: what could not be read is in [Set.Gaps].
-func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
+func Find(ctx context.Context, snap *inspect.Snapshot, options ...Option) *Set {
+	h := host{proc: snap.Proc(), self: snap.Self()}
+	if snap.IsReal() {
+		h.far, h.userName, h.caller = snap.FarMounts, passwd.Names(), Owner(os.Geteuid())
+	} else {
+		h.stated, h.root = true, path.Join(h.proc, "1/root") // not this system's own
+	}
+	for _, o := range options {
+		o(&h)
+	}
+	set := identify(ctx, h, func(yield func(int, *inspect.Inodes) bool) {
+		for p := range snap.Processes() {
+			if !yield(p.PID, p.Inodes()) {
+				return
+			}
+		}
+	})
+	set.snap = snap
+	return set
+}
+
+// Lookup returns a function that calls [Find] when it is first called, and returns the
+// same set each time.
+func Lookup(ctx context.Context, snap *inspect.Snapshot, options ...Option) func() *Set {
+	return sync.OnceValue(func() *Set { return Find(ctx, snap, options...) })
+}
+
+// Of returns the container that a process is in.
+func (s *Set) Of(p *inspect.Process) Membership {
+	if s == nil {
+		return Membership{}
+	}
+	return s.members[p.PID]
+}
+
+// With returns the container that a namespace belongs to, or nil for one of the host:
+// the one that it came with, or else that of its leader.
+func (s *Set) With(ns *inspect.Namespace) *Container {
+	if c := s.Owner(ns.ID.Ino); c != nil {
+		return c
+	}
+	if l := ns.Leader(); l != nil {
+		if m := s.Of(l); !m.Guest {
+			return m.Container
+		}
+	}
+	return nil
+}
+
+// IsHost reports whether a namespace of type t is the host's own.
+func (s *Set) IsHost(t inspect.Type, id inspect.ID) bool {
+	return s != nil && s.initial[t] == id.Ino
+}
+
+// Strangers reports whether there may be processes that were not seen in any
+// namespace, and may be of other containers than c. The container of one that could not
+// be read is known by its control group.
+func (s *Set) Strangers(c *Container) bool {
+	pids, ok := s.snap.Unread()
+	return !ok || slices.ContainsFunc(pids, func(pid int) bool {
+		if _, ok := s.snap.Process(pid); !ok {
+			return true
+		}
+		in := s.members[pid].Container
+		return in != nil && in != c
+	})
+}
+
+func identify(ctx context.Context, host host, procs iter.Seq2[int, *inspect.Inodes]) *Set {
 	f, err := newIdentifier(host)
 	if err != nil {
 		f.gap(0, "containers", err)
@@ -106,13 +169,16 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	}
 	defer f.close()
 	f.group(procs)
-	f.set.Host = f.host
-	f.place()
-	f.name()
-	f.tellImpostors()
-	f.attribute()
+	f.set.initial = f.host
+	for _, stage := range []func(){f.place, f.name, f.tellImpostors, f.attribute} {
+		if err := ctx.Err(); err != nil {
+			f.gap(0, "containers", err)
+			break
+		}
+		stage()
+	}
 	if f.proc.slow > 0 {
-		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, errSlow))
+		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, inspect.ErrSlow))
 	}
 	names := make(map[*Container]string, len(f.set.Containers))
 	for _, c := range f.set.Containers {
@@ -124,7 +190,7 @@ func Identify(host Host, procs iter.Seq2[int, *Inodes]) *Set {
 	return f.set
 }
 
-// An identifier is an [Identify] under way. Its stages run one after the other.
+// An identifier is a [Find] under way. Its stages run one after the other.
 type identifier struct {
 	set     *Set
 	proc    *procDir
@@ -134,7 +200,7 @@ type identifier struct {
 	budgets map[any]*int       // by user, or by outermost container
 	procs   []member
 	byPID   map[int]*member // made when it is needed
-	host    Inodes
+	host    inspect.Inodes
 	hostPID int  // a process that is in those
 	beside  bool // the host's control groups are beside the reader's, so "/" is no root
 	groups  []*group
@@ -145,14 +211,14 @@ type identifier struct {
 	lineage map[int]*Container
 }
 
-func newIdentifier(host Host) (f *identifier, err error) {
+func newIdentifier(host host) (f *identifier, err error) {
 	f = &identifier{
 		set:   &Set{host: host, owner: make(map[uint64]*Container)},
 		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents), lineage: make(map[int]*Container),
 		users: make(map[userKey]*store), budgets: make(map[any]*int),
 	}
-	if f.proc, err = openProc(host.Proc); err == nil {
-		f.owners = newOwners(f.proc, host.Stated)
+	if f.proc, err = openProc(host.proc); err == nil {
+		f.owners = newOwners(f.proc, host.stated)
 	}
 	return f, err
 }
@@ -208,14 +274,14 @@ type containerKey struct {
 
 type member struct {
 	pid   int
-	inos  *Inodes
+	inos  *inspect.Inodes
 	group *group // nil for a process of the host
 }
 
 // A group is the processes that share a mount namespace.
 type group struct {
 	pids      []int // ascending
-	inos      *Inodes
+	inos      *inspect.Inodes
 	container *Container
 	rest      []string // what its control group is called below the container
 	tree      string   // the hierarchy of that
@@ -233,16 +299,16 @@ type contents struct {
 }
 
 func (f *identifier) gap(pid int, what string, err error) {
-	f.set.Gaps = append(f.set.Gaps, Gap{PID: pid, What: what, Err: err})
+	f.set.Gaps = append(f.set.Gaps, inspect.Gap{PID: pid, What: what, Err: err})
 }
 
 // group sorts the processes by the namespace that tells most about them.
-func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
-	var first, kernel, self Inodes
+func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
+	var first, kernel, self inspect.Inodes
 	for pid, inos := range procs {
 		f.procs = append(f.procs, member{pid: pid, inos: inos})
 		switch pid {
-		case f.set.host.Self:
+		case f.set.host.self:
 			self = *inos
 		case 2:
 			kernel = *inos
@@ -254,14 +320,14 @@ func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
 	// Kernel threads are in the initial namespaces, and process 2 is the parent
 	// of them all, unless it is one of a container that has a /proc of its own.
 	switch {
-	case first != (Inodes{}):
+	case first != (inspect.Inodes{}):
 		f.host, f.hostPID = first, 1
-	case kernel != (Inodes{}) && f.proc.kernelThread(2):
+	case kernel != (inspect.Inodes{}) && f.proc.kernelThread(2):
 		f.host, f.hostPID = kernel, 2
 	default:
-		f.host, f.hostPID = self, f.set.host.Self
+		f.host, f.hostPID = self, f.set.host.self
 	}
-	if f.host == (Inodes{}) {
+	if f.host == (inspect.Inodes{}) {
 		return // nothing to tell containers from
 	}
 	byIno := make(map[uint64]*group)
@@ -276,7 +342,7 @@ func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
 				byIno[key] = g
 				f.groups = append(f.groups, g)
 			}
-		case f.set.host.Hidden && *p.inos == (Inodes{}):
+		case f.set.host.hidden && *p.inos == (inspect.Inodes{}):
 			g = &group{inos: p.inos}
 			f.groups = append(f.groups, g)
 		default:
@@ -293,13 +359,13 @@ func (f *identifier) group(procs iter.Seq2[int, *Inodes]) {
 // telling returns the namespace by which a process is sorted: its mount
 // namespace, or, where a scan did not look at those, the first that is not the
 // host's. 0 is a process of the host.
-func (f *identifier) telling(inos *Inodes) uint64 {
+func (f *identifier) telling(inos *inspect.Inodes) uint64 {
 	for _, t := range byTelling {
 		if ino := inos[t]; ino != 0 && f.host[t] != 0 {
 			if ino != f.host[t] {
 				return ino
 			}
-			if t == mnt {
+			if t == inspect.Mnt {
 				return 0
 			}
 		}
@@ -350,14 +416,14 @@ func (f *identifier) placeByCgroup(g *group, pid int) bool {
 // some cost, so it must be rare on a host without engines: a service of systemd
 // with a mount namespace of its own is none.
 func (f *identifier) suspect(g *group, outer *group) bool {
-	around := f.host[pid]
+	around := f.host[inspect.PID]
 	if outer != nil {
-		around = outer.inos[pid]
+		around = outer.inos[inspect.PID]
 	}
 	switch {
 	case g == outer:
 		return false
-	case g.inos[pid] != 0 && around != 0 && g.inos[pid] != around:
+	case g.inos[inspect.PID] != 0 && around != 0 && g.inos[inspect.PID] != around:
 		return true
 	case outer != nil:
 		return false
@@ -695,9 +761,9 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 			return nil, fmt.Errorf("of %s no process is seen: %w", outer, fs.ErrNotExist)
 		}
 		var far []string
-		if f.set.host.Far != nil {
+		if f.set.host.far != nil {
 			var err error
-			if far, err = f.set.host.Far(outer.Init); err != nil {
+			if far, err = f.set.host.far(outer.Init); err != nil {
 				return nil, err
 			}
 		}
@@ -716,12 +782,12 @@ const callersMounts = "/proc/thread-self/mountinfo"
 
 // openHost opens the host's file system, to read in it what an owner says.
 func (f *identifier) openHost(owner Owner, left *int, far []string) (s *store, err error) {
-	root, mounts := f.set.host.Root, f.proc.mountinfo(1)
+	root, mounts := f.set.host.root, f.proc.mountinfo(1)
 	if root == "" {
 		root = f.proc.root(1)
 	}
 	s, err = openStore(root, mounts, owner, left, far, &f.set.Gaps)
-	if err != nil && f.set.host.Root == "" {
+	if err != nil && f.set.host.root == "" {
 		s, err = openStore("/", callersMounts, owner, left, far, &f.set.Gaps)
 	}
 	if err == nil {
@@ -752,16 +818,16 @@ func (f *identifier) attribute() {
 			}
 			// What it has from its parent did not come with it: the user
 			// namespace of a rootless podman, for one.
-			parent := new(Inodes)
-			if f.host[user] != 0 && g.inos[user] != f.host[user] {
+			parent := new(inspect.Inodes)
+			if f.host[inspect.User] != 0 && g.inos[inspect.User] != f.host[inspect.User] {
 				ppid, _ := f.proc.stat(c.Init)
 				parent = f.member(ppid).inos
 			}
 			for t, ino := range f.member(c.Init).inos {
 				switch {
 				case ino == 0 || taken[ino] || ino == parent[t]:
-				case c.joined.has(t):
-					f.set.left = append(f.set.left, Left{Container: c, Type: t, Ino: ino, Partner: c.joined.partner})
+				case c.joined.Has(inspect.Type(t)):
+					f.set.left = append(f.set.left, Left{Container: c, Type: inspect.Type(t), Ino: ino, Partner: c.joined.partner})
 				default:
 					taken[ino] = true
 					f.set.owner[ino] = c
@@ -771,16 +837,15 @@ func (f *identifier) attribute() {
 	}
 	// One that is asked later may have come with it.
 	f.set.left = slices.DeleteFunc(f.set.left, func(l Left) bool { return taken[l.Ino] })
-	f.set.Members = make([]Membership, len(f.procs))
-	for i, p := range f.procs {
-		m := &f.set.Members[i]
+	f.set.members = make(map[int]Membership)
+	for _, p := range f.procs {
 		if p.group != nil && p.group.container != nil {
-			m.Container = p.group.container
+			f.set.members[p.pid] = Membership{Container: p.group.container}
 			continue
 		}
 		for _, t := range byTelling {
 			if c := f.set.owner[p.inos[t]]; c != nil {
-				*m = Membership{Container: c, Guest: true}
+				f.set.members[p.pid] = Membership{Container: c, Guest: true}
 				break
 			}
 		}
@@ -798,7 +863,7 @@ func (f *identifier) member(pid int) *member {
 	if p := f.byPID[pid]; p != nil {
 		return p
 	}
-	return &member{inos: new(Inodes)}
+	return &member{inos: new(inspect.Inodes)}
 }
 
 func compareBool(a, b bool) int {
@@ -822,17 +887,28 @@ func depth(c *Container) (n int) {
 // their container and came there from outside, as by nsenter(1): their control
 // group is not the container's. It reads the control group of each that is a
 // member. One that has ended meanwhile is none.
-func (s *Set) Guests(procs iter.Seq2[int, Membership]) map[int]bool {
+func (s *Set) Guests(procs iter.Seq[*inspect.Process]) map[int]bool {
+	return s.guests(func(yield func(int) bool) {
+		for p := range procs {
+			if !yield(p.PID) {
+				return
+			}
+		}
+	})
+}
+
+func (s *Set) guests(pids iter.Seq[int]) map[int]bool {
 	guests := make(map[int]bool)
-	p, err := openProc(s.host.Proc)
+	p, err := openProc(s.host.proc)
 	if err != nil {
 		return guests
 	}
 	defer p.close()
-	o := newOwners(p, s.host.Stated)
+	o := newOwners(p, s.host.stated)
 	defer o.close()
 	own := make(map[*Container]string)
-	for pid, m := range procs {
+	for pid := range pids {
+		m := s.members[pid]
 		c := m.Container
 		if c == nil || m.Guest || pid == c.Init {
 			if m.Guest {

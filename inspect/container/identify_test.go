@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -19,21 +21,21 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 // A made is a made-up host, from testdata/host/*.txtar.
 type made struct {
 	*nstest.Host
-	host Host
+	host host
 }
 
 func makeHost(t testing.TB, text string) *made {
 	t.Helper()
 	h := nstest.MakeHost(t, text)
-	return &made{h, Host{Proc: h.Proc, Root: h.Root, Stated: true}}
+	return &made{h, host{proc: h.Proc, root: h.Root, stated: true}}
 }
 
 func idOf(word string) string { return nstest.ContainerID(word) }
 
 func (m *made) identify() *Set {
-	return Identify(m.host, func(yield func(int, *Inodes) bool) {
+	return identify(context.Background(), m.host, func(yield func(int, *inspect.Inodes) bool) {
 		for _, pid := range m.PIDs {
-			if !yield(pid, m.Inodes[pid]) {
+			if !yield(pid, (*inspect.Inodes)(m.Inodes[pid])) {
 				return
 			}
 		}
@@ -43,13 +45,7 @@ func (m *made) identify() *Set {
 // report says in words what was identified.
 func (m *made) report(set *Set) string {
 	var b strings.Builder
-	guests := set.Guests(func(yield func(int, Membership) bool) {
-		for i, pid := range m.PIDs {
-			if !yield(pid, set.Members[i]) {
-				return
-			}
-		}
-	})
+	guests := set.guests(slices.Values(m.PIDs))
 	for _, c := range set.Containers {
 		fmt.Fprintf(&b, "%s engine=%s", c, c.Engine)
 		if !isHexID(c.ID) && c.ID != c.Name {
@@ -74,8 +70,8 @@ func (m *made) report(set *Set) string {
 			b.WriteString(" sandbox")
 		}
 		fmt.Fprintf(&b, " init=%d:", c.Init)
-		for i, pid := range m.PIDs {
-			if member := set.Members[i]; member.Container == c {
+		for _, pid := range m.PIDs {
+			if set.members[pid].Container == c {
 				fmt.Fprintf(&b, " %d", pid)
 				if guests[pid] {
 					b.WriteString("(guest)")
@@ -91,7 +87,7 @@ func (m *made) report(set *Set) string {
 		}
 	}
 	for _, g := range set.Gaps {
-		text := strings.ReplaceAll(g.Err.Error(), m.host.Root, "")
+		text := strings.ReplaceAll(g.Err.Error(), m.host.root, "")
 		fmt.Fprintf(&b, "gap %s: %s\n", g.What, text)
 	}
 	return b.String()
@@ -167,9 +163,9 @@ func TestHostileState(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := makeHost(t, oneDocker+"-- "+filepath.Dir(file)+"/ --\n")
-			c.make(t, filepath.Join(filepath.Dir(m.host.Root), file))
+			c.make(t, filepath.Join(filepath.Dir(m.host.root), file))
 			set := m.identify()
-			if len(set.Containers) != 1 || set.Containers[0].String() != c.want || set.Members[1].Container != set.Containers[0] {
+			if len(set.Containers) != 1 || set.Containers[0].String() != c.want || set.members[10].Container != set.Containers[0] {
 				t.Errorf("got %v, want %s", set.Containers, c.want)
 			}
 			gaps := m.report(set)
@@ -211,7 +207,7 @@ func TestInnerStateIsBounded(t *testing.T) {
 		check(t, os.Truncate(file, maxState))
 	}
 	set := m.identify()
-	if len(set.Containers) != n+1 || !slices.ContainsFunc(set.Gaps, func(g Gap) bool { return errors.Is(g.Err, errTooMuch) }) {
+	if len(set.Containers) != n+1 || !slices.ContainsFunc(set.Gaps, func(g inspect.Gap) bool { return errors.Is(g.Err, errTooMuch) }) {
 		t.Errorf("%d containers, gaps %v", len(set.Containers), set.Gaps)
 	}
 	if set.Containers[0].String() != "docker:web" {
@@ -279,12 +275,12 @@ func FuzzState(f *testing.F) {
 		} {
 			write(t, filepath.Join(dir, p.path), p.text)
 		}
-		host, own := Inodes{1, 2, 3, 4, 5, 6, 7, 8, 9}, Inodes{1, 12, 13, 14, 15, 16, 17, 18, 19}
-		set := Identify(Host{Proc: dir, Root: dir + "/1/root", Stated: true}, func(yield func(int, *Inodes) bool) {
-			_ = yield(1, &host) && yield(10, &own)
+		outside, own := inspect.Inodes{1, 2, 3, 4, 5, 6, 7, 8, 9}, inspect.Inodes{1, 12, 13, 14, 15, 16, 17, 18, 19}
+		set := identify(context.Background(), host{proc: dir, root: dir + "/1/root", stated: true}, func(yield func(int, *inspect.Inodes) bool) {
+			_ = yield(1, &outside) && yield(10, &own)
 		})
-		if len(set.Containers) != 1 || set.Members[1].Container != set.Containers[0] || set.Members[0].Container != nil || set.Containers[0].Init != 10 {
-			t.Fatalf("%q: %v, members %v", data, set.Containers, set.Members)
+		if len(set.Containers) != 1 || set.members[10].Container != set.Containers[0] || set.members[1].Container != nil || set.Containers[0].Init != 10 {
+			t.Fatalf("%q: %v, members %v", data, set.Containers, set.members)
 		}
 		if set.Containers[0].String() == "" || len(set.Match("", set.Target(Match{Containers: set.Containers}))) > 1 {
 			t.Errorf("%q: %+v", data, set.Containers[0])
@@ -299,13 +295,13 @@ func TestUnreadableState(t *testing.T) {
 	if len(set.Containers) != 1 {
 		t.Fatalf("got %v", set.Containers)
 	}
-	if os.Getuid() != 0 && !slices.ContainsFunc(set.Gaps, func(g Gap) bool { return errors.Is(g.Err, fs.ErrPermission) }) {
+	if os.Getuid() != 0 && !slices.ContainsFunc(set.Gaps, func(g inspect.Gap) bool { return errors.Is(g.Err, fs.ErrPermission) }) {
 		t.Errorf("gaps %v, want one of permission", set.Gaps)
 	}
 }
 
 func TestNoProc(t *testing.T) {
-	set := Identify(Host{Proc: filepath.Join(t.TempDir(), "none")}, func(func(int, *Inodes) bool) {})
+	set := identify(context.Background(), host{proc: filepath.Join(t.TempDir(), "none")}, func(func(int, *inspect.Inodes) bool) {})
 	if len(set.Containers) != 0 || len(set.Gaps) != 1 || !errors.Is(set.Gaps[0].Err, fs.ErrNotExist) {
 		t.Errorf("got %v, %v", set.Containers, set.Gaps)
 	}
@@ -332,7 +328,7 @@ func TestFarState(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := makeHost(t, string(text))
-	m.host.Far = func(pid int) ([]string, error) {
+	m.host.far = func(pid int) ([]string, error) {
 		switch pid {
 		case 100:
 			return []string{"/mnt", "/run/containerd/io.containerd.runtime.v2.task/k8s.io"}, nil
@@ -365,10 +361,10 @@ func TestAsk(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 	answer := make(chan int)
-	if _, err := ask(&a, func() (int, error) { return <-answer, nil }); !errors.Is(err, errSlow) {
+	if _, err := ask(&a, func() (int, error) { return <-answer, nil }); !errors.Is(err, inspect.ErrSlow) {
 		t.Error(err)
 	}
-	if _, err := ask(&a, func() (int, error) { t.Error("asked once more"); return 0, nil }); !errors.Is(err, errSlow) {
+	if _, err := ask(&a, func() (int, error) { t.Error("asked once more"); return 0, nil }); !errors.Is(err, inspect.ErrSlow) {
 		t.Error(err)
 	}
 	closed := make(chan bool)

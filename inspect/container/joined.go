@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/nstool/nstool/inspect"
 )
 
 // A container can be put into a namespace of another one: "docker run --network
@@ -14,7 +16,7 @@ import (
 // A Left is a container that was left behind in a namespace of another one.
 type Left struct {
 	Container *Container
-	Type      int    // of the namespace, an index into [Inodes]
+	Type      inspect.Type
 	Ino       uint64 // the namespace
 	// Partner is the ID of the container that came with it, or "" if the
 	// configuration does not say. It may run again, in another namespace.
@@ -28,32 +30,22 @@ func (s *Set) Left() []Left { return s.left }
 // joined is what the configuration of a container says of the namespaces of others
 // that it was put into.
 type joined struct {
-	types   uint16 // bits by the indexes into [Inodes]
+	inspect.Types
 	partner string
 }
 
-func (j *joined) add(t int)      { j.types |= 1 << t }
-func (j *joined) has(t int) bool { return j.types&(1<<t) != 0 }
-
-// ofType returns the index into [Inodes] of what config.json of the Open Container
-// Initiative calls a type of namespaces that can be left behind, or 0. A PID
-// namespace ends all that is in it, and a mount namespace is never shared so.
-func ofType(typ string) int {
-	switch typ {
-	case "cgroup":
-		return 1
-	case "ipc":
-		return 2
-	case "network":
-		return 3
-	case "time":
-		return 6
-	case "user":
-		return user
-	case "uts":
-		return 8
+// typeOf returns the type that config.json of the Open Container Initiative calls by
+// that word, or 0 if it is none of the types that can be left behind: a PID namespace
+// ends all its members, and a mount namespace is never shared so.
+func typeOf(word string) inspect.Type {
+	if word == "network" {
+		return inspect.Net
 	}
-	return 0
+	t, err := inspect.ParseType(word)
+	if err != nil || t == inspect.PID || t == inspect.Mnt || t == inspect.Net {
+		return 0
+	}
+	return t
 }
 
 // readConfig reads config.json of the Open Container Initiative, and calls
@@ -93,8 +85,8 @@ func (j *joined) readNamespaces(d *document) {
 				file = d.string()
 			}
 		}
-		if t := ofType(typ); t != 0 && strings.HasPrefix(file, "/proc/") {
-			j.add(t)
+		if t := typeOf(typ); t != 0 && strings.HasPrefix(file, "/proc/") {
+			j.Types = j.With(t)
 		}
 	}
 }

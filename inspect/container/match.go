@@ -162,7 +162,7 @@ const leastPrefix = 4
 // bare reports whether a container may be called by its name alone: it is not said
 // to be another user's than root or the caller.
 func (s *Set) bare(c *Container) bool {
-	return c.Outer == nil && (c.User <= Root || c.User == s.host.Caller)
+	return c.Outer == nil && (c.User <= Root || c.User == s.host.caller)
 }
 
 // chain returns the containers in others that have a name, from the outermost on.

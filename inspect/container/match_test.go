@@ -209,7 +209,7 @@ group /user.slice/bob 1001
 		1000: {"web": "docker:web podman@1000:web", "podman:web": "podman@1000:web", "docker:web": "docker:web", "db": "pid:50 podman@1000:db", "podman:db": "podman@1000:db", "podman@1001:db": "podman@1001:db"},
 		1001: {"web": "docker:web", "db": "pid:50 podman@1001:db", idOf("c"): ""},
 	} {
-		m.host.Caller = caller
+		m.host.caller = caller
 		set := m.identify()
 		for name, want := range want {
 			var got []string

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -31,10 +32,6 @@ func (o Owner) Known() bool { return o >= 0 }
 // overflowUID is how users look that a user namespace does not map.
 const overflowUID = 65534
 
-// initialUser is the inode number of the initial user namespace: PROC_USER_INIT_INO
-// in the kernel's include/linux/proc_ns.h.
-const initialUser = 0xEFFFFFFD
-
 // owners says whose processes and control groups are.
 type owners struct {
 	proc   *procDir
@@ -50,7 +47,8 @@ type owners struct {
 }
 
 type inodeKey struct {
-	pid, typ int
+	pid int
+	typ inspect.Type
 }
 
 type exeKey struct {
@@ -66,7 +64,8 @@ func newOwners(proc *procDir, stated bool) *owners {
 	if stated {
 		o.stated = readStatement(proc)
 	} else {
-		o.mapped = o.inode(0, user) == initialUser
+		initial, _ := inspect.User.InitialIno()
+		o.mapped = o.inode(0, inspect.User) == initial
 	}
 	return o
 }
@@ -85,12 +84,9 @@ func (o *owners) of(uid uint32) Owner {
 	return Owner(uid)
 }
 
-// linkNames are the names of links below /proc/pid/ns that are read here.
-var linkNames = [...]string{mnt: "mnt", pid: "pid", user: "user"}
-
 // inode returns the inode number of a namespace of a process, of the caller's if
 // it is 0. It is 0 if it cannot be read.
-func (o *owners) inode(of, typ int) uint64 {
+func (o *owners) inode(of int, typ inspect.Type) uint64 {
 	key := inodeKey{of, typ}
 	if ino, ok := o.inodes[key]; ok {
 		return ino
@@ -99,9 +95,8 @@ func (o *owners) inode(of, typ int) uint64 {
 	if of != 0 {
 		dir = strconv.Itoa(of)
 	}
-	link, _ := o.proc.readlink(dir + "/ns/" + linkNames[typ])
-	_, number, _ := strings.Cut(strings.TrimSuffix(link, "]"), "[")
-	ino, _ := strconv.ParseUint(number, 10, 64)
+	link, _ := o.proc.readlink(dir + "/ns/" + typ.String())
+	_, ino, _ := inspect.ParseLink(link)
 	o.inodes[key] = ino
 	return ino
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -59,7 +60,7 @@ func TestStoreIsOneUsersWord(t *testing.T) {
 			check(t, os.Chown(above, c.above, 0))
 			check(t, os.Chmod(above, 0o755)) //nolint:gosec // as such a directory has it
 			for owner, want := range map[Owner]bool{Root: c.roots, ann: c.anns} {
-				var gaps []Gap
+				var gaps []inspect.Gap
 				s, err := openStore("/", callersMounts, owner, nil, nil, &gaps)
 				check(t, err)
 				if _, ok := s.read(dir, "sub/file"); ok != want {

@@ -1,15 +1,14 @@
 package container
 
 import (
-	"errors"
 	"sync"
 	"time"
+
+	"github.com/nstool/nstool/inspect"
 )
 
 // patience is how long an answer may take of what may never come.
 const patience = 100 * time.Millisecond
-
-var errSlow = errors.New("no answer in time")
 
 // An asker asks what may never be answered: it leaves behind who waits for that,
 // and asks nothing more when it has most of those.
@@ -22,7 +21,7 @@ type asker struct {
 // change.
 func ask[T any](a *asker, f func() (T, error)) (answer T, err error) {
 	if a.slow >= a.most {
-		return answer, errSlow
+		return answer, inspect.ErrSlow
 	}
 	type reply struct {
 		answer T
@@ -40,7 +39,7 @@ func ask[T any](a *asker, f func() (T, error)) (answer T, err error) {
 		return r.answer, r.err
 	case <-late.C:
 		a.slow++
-		return answer, errSlow
+		return answer, inspect.ErrSlow
 	}
 }
 

@@ -14,7 +14,7 @@ func (s *Set) Stopped() (stopped []*Container) {
 		return nil
 	}
 	defer f.close()
-	f.host = s.Host
+	f.host = s.initial
 	n := f.finder(nil)
 	if n == nil {
 		return nil

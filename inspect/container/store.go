@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -51,11 +52,11 @@ type store struct {
 	fit  map[sys.FileID]bool
 	dirs map[string]openDir
 	buf  []byte
-	gaps *[]Gap
+	gaps *[]inspect.Gap
 	what string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
-	denied []Gap
+	denied []inspect.Gap
 	told   map[string]bool // the texts of gaps
 	silent bool            // something has not answered
 	// left is how many bytes may still be read, by all stores of that owner, or nil
@@ -82,7 +83,7 @@ var errOthers = errors.New("others may have written it")
 // left one that says no more than others have written, and where the mount points
 // in far are not touched. mountinfo is for [sys.OpenStateRoot]: "" where others may mount what
 // they like.
-func openStore(root, mountinfo string, owner Owner, left *int, far []string, gaps *[]Gap) (*store, error) {
+func openStore(root, mountinfo string, owner Owner, left *int, far []string, gaps *[]inspect.Gap) (*store, error) {
 	s := &store{
 		owner: owner, fit: make(map[sys.FileID]bool),
 		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
@@ -306,7 +307,7 @@ func (s *store) gap(err error) {
 		return
 	}
 	s.told[text] = true
-	g := Gap{What: s.what, Err: err}
+	g := inspect.Gap{What: s.what, Err: err}
 	if errors.Is(err, fs.ErrPermission) {
 		s.denied = append(s.denied, g)
 		return

@@ -161,7 +161,7 @@ func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*cont
 		if busy.Root == "" {
 			f.by(h.leave(u.Mount.In))
 		}
-		if c := h.Snapshot.ContainerWith(ns); c != nil {
+		if c := h.Containers.With(ns); c != nil {
 			f.What += ", of " + c.String()
 		}
 		switch l := ns.Leader(); {
@@ -196,7 +196,7 @@ func (h *Host) lives(busy *inspect.Busy) map[root]*container.Container {
 		if !ok || u.Mount.Point != "/" || u.Mount.In == h.Mounts {
 			continue
 		}
-		if c := h.Snapshot.ContainerWith(ns); c != nil {
+		if c := h.Containers.With(ns); c != nil {
 			in[rootOf(u.Mount)] = c
 		}
 	}

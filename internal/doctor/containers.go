@@ -37,7 +37,7 @@ var otherwise = map[container.Engine]string{
 // give them of their own. For user namespaces it is otherwise, so what shares
 // the host's is told in one note.
 func sharing(h *Host) (found []Finding) {
-	set := h.Snapshot.Containers()
+	set := h.Containers
 	var root []string
 	for _, c := range set.Containers {
 		p, ok := h.Snapshot.Process(c.Init)
@@ -48,7 +48,7 @@ func sharing(h *Host) (found []Finding) {
 		how := ""
 		for _, s := range shared {
 			id, ok := p.Namespace(s.typ)
-			if !ok || id.Ino != set.Host[s.typ] {
+			if !ok || !set.IsHost(s.typ, id) {
 				continue
 			}
 			types = append(types, s.typ.String())
@@ -60,7 +60,7 @@ func sharing(h *Host) (found []Finding) {
 				how = otherwise[c.Engine]
 			}
 		}
-		if id, ok := p.Namespace(inspect.User); ok && id.Ino == set.Host[inspect.User] && c.Outer == nil {
+		if id, ok := p.Namespace(inspect.User); ok && set.IsHost(inspect.User, id) && c.Outer == nil {
 			root = append(root, c.String())
 		}
 		if len(types) == 0 {
@@ -117,7 +117,7 @@ func namespacesOf(types []string) string {
 // repeated reports whether c is a sandbox that has others of its pod beside it,
 // of which the same is to be said.
 func (h *Host) repeated(c *container.Container) bool {
-	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Snapshot.Containers().Containers, func(o *container.Container) bool {
+	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Containers.Containers, func(o *container.Container) bool {
 		return o != c && !o.Sandbox && o.Pod == c.Pod
 	})
 }
@@ -144,7 +144,7 @@ const ptrace = 19
 // privileges finds containers that may do what it takes to be root of the host.
 // Capabilities of who is in a user namespace of his own are none here.
 func privileges(h *Host) (found []Finding) {
-	set := h.Snapshot.Containers()
+	set := h.Containers
 	var open []string
 	for _, c := range set.Containers {
 		p, ok := h.Snapshot.Process(c.Init)
@@ -152,7 +152,7 @@ func privileges(h *Host) (found []Finding) {
 		if !ok || !known || h.repeated(c) {
 			continue
 		}
-		if user, ok := p.Namespace(inspect.User); !ok || user.Ino != set.Host[inspect.User] {
+		if user, ok := p.Namespace(inspect.User); !ok || !set.IsHost(inspect.User, user) {
 			continue
 		}
 		if have.Seccomp == 0 && c.Outer == nil {
@@ -164,7 +164,7 @@ func privileges(h *Host) (found []Finding) {
 				names = append(names, m.name)
 			}
 		}
-		if pid, ok := p.Namespace(inspect.PID); ok && pid.Ino == set.Host[inspect.PID] && have.Bounding>>ptrace&1 != 0 {
+		if pid, ok := p.Namespace(inspect.PID); ok && set.IsHost(inspect.PID, pid) && have.Bounding>>ptrace&1 != 0 {
 			names = append(names, "CAP_SYS_PTRACE")
 		}
 		if len(names) == 0 {

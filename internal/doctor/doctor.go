@@ -152,6 +152,8 @@ var Checks = []Check{
 // A Host is all that is known of one. It may be made up.
 type Host struct {
 	Snapshot *inspect.Snapshot
+	// Containers are those of the snapshot.
+	Containers *container.Set
 	// Now is when it was read.
 	Now time.Time
 	// Mounts is the caller's mount namespace, where commands are given.

@@ -212,7 +212,7 @@ func (h *Host) leave(in inspect.ID) remedy {
 	if !ok {
 		return nothing
 	}
-	if c := h.Snapshot.ContainerWith(ns); c != nil {
+	if c := h.Containers.With(ns); c != nil {
 		return h.stop(c)
 	}
 	if len(ns.Members) > few || len(ns.Members) == 0 {

@@ -23,7 +23,7 @@ func held(h *Host) (found []Finding) {
 			}
 			f := Finding{Severity: Note, Subject: fmt.Sprintf("process %d %s", holder.PID, ns), passing: true}
 			of := ""
-			if c := h.Snapshot.ContainerWith(ns); c != nil {
+			if c := h.Containers.With(ns); c != nil {
 				of = " of " + c.String()
 			}
 			f.What = fmt.Sprintf("%s of %s has %s%s open, which is there as long as it is", h.process(holder.PID), who.Unit, ns, of)

@@ -170,7 +170,7 @@ func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper, name *Name) 
 	if holder.In != h.Mounts {
 		s += fmt.Sprintf(" in mnt:[%d]", holder.In.Ino)
 		if mnt, ok := h.Snapshot.Namespace(holder.In); ok {
-			switch c := h.Snapshot.ContainerWith(mnt); {
+			switch c := h.Containers.With(mnt); {
 			case c != nil:
 				s += " of " + c.String()
 			case holder.PID != 0:

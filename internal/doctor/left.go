@@ -12,7 +12,7 @@ import (
 // in it any more: it was started anew, and has a new one, in which alone its
 // engine connects it.
 func left(h *Host) (found []Finding) {
-	set := h.Snapshot.Containers()
+	set := h.Containers
 	of := make(map[*container.Container]*Finding)
 	types := make(map[*container.Container][]string)
 	for _, l := range set.Left() {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/inspect/task"
@@ -90,18 +91,22 @@ func readHost(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{Snapshot: snap, Now: time.Now(), Holders: make(map[int]Holder), Mounts: ownMounts(snap)}, nil
+	h := &Host{Snapshot: snap, Containers: container.Find(ctx, snap, container.WithHidden()), Now: time.Now(), Holders: make(map[int]Holder)}
+	h.Mounts = h.ownMounts()
+	return h, nil
 }
 
 // ownMounts returns the caller's mount namespace, or where the caller is not to
 // be seen the host's.
-func ownMounts(snap *inspect.Snapshot) inspect.ID {
-	if self, ok := snap.Process(snap.Self()); ok {
+func (h *Host) ownMounts() inspect.ID {
+	if self, ok := h.Snapshot.Process(h.Snapshot.Self()); ok {
 		id, _ := self.Namespace(inspect.Mnt)
 		return id
 	}
-	if ns, ok := snap.Find(snap.Containers().Host[inspect.Mnt]); ok {
-		return ns.ID
+	for ns := range h.Snapshot.Namespaces(inspect.Mnt) {
+		if h.Containers.IsHost(inspect.Mnt, ns.ID) {
+			return ns.ID
+		}
 	}
 	return inspect.ID{}
 }
@@ -189,7 +194,7 @@ func (h *Host) describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
 	for pid, d := range h.Snapshot.Describe(ctx, procs, false) {
 		who := Holder{Detail: d}
 		p, _ := h.Snapshot.Process(pid)
-		if m := h.Snapshot.ContainerOf(p); !m.Guest {
+		if m := h.Containers.Of(p); !m.Guest {
 			who.Container = m.Container
 		}
 		if s, err := process.Read(h.Snapshot.Proc(), pid); err == nil {
@@ -229,7 +234,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 		switch {
 		case d.Comm == "dockerd" && docker && d.UID == 0:
 			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
-				if !h.Snapshot.Containers().IsDaemon(pid, "dockerd") {
+				if !h.Containers.IsDaemon(pid, "dockerd") {
 					continue // Docker in a container keeps its own
 				}
 				p, _ := h.Snapshot.Process(pid)
@@ -240,7 +245,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 				}
 				h.Docker = Docker{Started: d.Start, Changed: changed, Silent: err != nil}
 			}
-		case d.Comm == "crio" && d.UID == 0 && h.Snapshot.Containers().IsDaemon(pid, "crio"):
+		case d.Comm == "crio" && d.UID == 0 && h.Containers.IsDaemon(pid, "crio"):
 			h.Holders[pid] = Holder{Detail: d}
 		}
 	}
@@ -352,7 +357,7 @@ func (h *Host) readConfinements() {
 		}
 		return parseStatus(text)
 	}
-	for _, c := range h.Snapshot.Containers().Containers {
+	for _, c := range h.Containers.Containers {
 		have, err := read(c.Init)
 		switch {
 		case err == nil:
@@ -365,7 +370,7 @@ func (h *Host) readConfinements() {
 	if first, err := read(1); err == nil {
 		h.Bounding = first.Bounding
 	}
-	for _, g := range h.Snapshot.Containers().Gaps {
+	for _, g := range h.Containers.Gaps {
 		h.Gaps = append(h.Gaps, inspect.Gap(g))
 	}
 }

@@ -24,7 +24,7 @@ func Locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	if err != nil {
 		return nil, target.Found{}, err
 	}
-	found, err := target.Resolve(snap, ref)
+	found, err := target.Resolve(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
 	return snap, found, err
 }
 
@@ -38,7 +38,7 @@ func Named(ref target.Ref) bool {
 func ForContainers() []inspect.Option {
 	return []inspect.Option{
 		inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
-		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(), inspect.WithHidden(),
+		inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts(),
 	}
 }
 
@@ -60,7 +60,7 @@ func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 			return nil, err
 		}
 	}
-	return openSeen(ref, snap, found, p)
+	return openSeen(ref, found, p)
 }
 
 // OpenTypes opens the namespaces of the given types that a TARGET has, as far
@@ -80,7 +80,7 @@ func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[in
 		if files, err := openNamespaces(ctx, snap, at); files != nil || err != nil {
 			return files, err
 		}
-		if found, err = openSeen(ref, snap, at, at.Process); err != nil {
+		if found, err = openSeen(ref, at, at.Process); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +102,7 @@ func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[in
 // openSeen opens a process that a scan saw. It may have ended since, and its
 // number be another's. That of a container must be ready, before anything of it is
 // opened.
-func openSeen(ref target.Ref, snap *inspect.Snapshot, at target.Found, p *inspect.Process) (*Found, error) {
+func openSeen(ref target.Ref, at target.Found, p *inspect.Process) (*Found, error) {
 	t, err := enter.Open(p.PID)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func openSeen(ref target.Ref, snap *inspect.Snapshot, at target.Found, p *inspec
 	}
 	// The state is read when the process is held: it is that of this one, or of
 	// one that came after it.
-	if found.terms, err = terms(snap, at, p); err == nil {
+	if found.terms, err = terms(at, p); err == nil {
 		err = found.Confirm()
 	}
 	found.Container = slices.ContainsFunc(at.Match.Containers, func(c *container.Container) bool {

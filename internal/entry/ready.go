@@ -17,12 +17,12 @@ import (
 
 // terms returns what must be true of process p before it is the container that
 // was found by a name, or nil if none was.
-func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*enter.Expected, error) {
+func terms(found target.Found, p *inspect.Process) (*enter.Expected, error) {
 	i := slices.IndexFunc(found.Match.Containers, func(c *container.Container) bool { return c.Init == p.PID })
 	if i < 0 {
 		return nil, nil
 	}
-	c, set := found.Match.Containers[i], snap.Containers()
+	c, set := found.Match.Containers[i], found.Containers
 	conf, err := set.Config(c)
 	if err != nil {
 		return nil, fmt.Errorf("whether %s runs: %w", c, err)
@@ -46,8 +46,8 @@ func terms(snap *inspect.Snapshot, found target.Found, p *inspect.Process) (*ent
 // Started returns a [*enter.StartingError] if a process is the first of a container
 // that was found by its name, and is not the container yet. Where that cannot be
 // told it returns nil.
-func Started(snap *inspect.Snapshot, at target.Found, p *inspect.Process) error {
-	found, err := openSeen(target.Ref{}, snap, at, p)
+func Started(at target.Found, p *inspect.Process) error {
+	found, err := openSeen(target.Ref{}, at, p)
 	if starting, ok := errors.AsType[*enter.StartingError](err); ok {
 		return starting
 	}

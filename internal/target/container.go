@@ -12,8 +12,7 @@ import (
 )
 
 // findContainer finds a container or a pod by name.
-func findContainer(snap *inspect.Snapshot, ref Ref) (Found, error) {
-	set := snap.Containers()
+func findContainer(snap *inspect.Snapshot, set *container.Set, ref Ref) (Found, error) {
 	var matches []container.Match
 	what := "container"
 	switch {
@@ -33,7 +32,7 @@ func findContainer(snap *inspect.Snapshot, ref Ref) (Found, error) {
 		return Found{}, noContainer(set, ref, what)
 	case 1:
 		m := matches[0]
-		found := Found{Match: m}
+		found := Found{Match: m, Containers: set}
 		for _, c := range m.Containers {
 			if p, ok := snap.Process(c.Init); ok {
 				found.inits = append(found.inits, p)

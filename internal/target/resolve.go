@@ -27,7 +27,9 @@ type Found struct {
 	// Match is the container or the pod that was named. It has no containers
 	// if none was.
 	Match container.Match
-	inits []*inspect.Process // the first processes of its containers
+	// Containers are those of the snapshot, if one was named.
+	Containers *container.Set
+	inits      []*inspect.Process // the first processes of its containers
 }
 
 // Namespaces returns the namespaces that are meant: the one, or all of the
@@ -70,10 +72,10 @@ func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
 	return ns
 }
 
-// Resolve finds in a snapshot what ref stands for. Paths and names of pins are
-// looked up in the caller's mount namespace. The error answers
-// [fs.ErrNotExist] if there is no such thing.
-func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
+// Resolve finds in a snapshot what ref stands for. Paths and names of pins are looked up
+// in the caller's mount namespace. containers is called if ref may name a container, see
+// [container.Lookup]. The error is an [fs.ErrNotExist] if there is no such thing.
+func Resolve(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Found, error) {
 	switch ref.Kind {
 	case Process:
 		return findProcess(snap, ref)
@@ -100,7 +102,7 @@ func Resolve(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	case Pin:
 		return findPin(snap, ref)
 	case Container, Pod, Word:
-		return findContainer(snap, ref)
+		return findContainer(snap, containers(), ref)
 	}
 	return Found{}, fmt.Errorf("target %q: %w", ref.Text, errors.ErrUnsupported)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nstool/nstool/inspect"
@@ -24,10 +25,22 @@ func scan(t *testing.T) *inspect.Snapshot {
 	return snap
 }
 
+// sets are the containers of each snapshot.
+var sets sync.Map
+
+// containers returns the containers of a snapshot, the same each time.
+func containers(t *testing.T, snap *inspect.Snapshot) *container.Set {
+	set, ok := sets.Load(snap)
+	if !ok {
+		set, _ = sets.LoadOrStore(snap, container.Find(t.Context(), snap, container.WithHidden()))
+	}
+	return set.(*container.Set)
+}
+
 // find returns the container with that ID, and fails without it.
 func find(t *testing.T, snap *inspect.Snapshot, id string) *container.Container {
 	t.Helper()
-	set := snap.Containers()
+	set := containers(t, snap)
 	for _, c := range set.Containers {
 		if c.ID == id {
 			return c
@@ -55,7 +68,7 @@ func wantNamespaces(t *testing.T, snap *inspect.Snapshot, c *container.Container
 		if got := inspect.FormatLink(typ, id.Ino); !ok || got != links[name] {
 			t.Errorf("%s: %s, want %s", c, got, links[name])
 		}
-		owner := snap.Containers().Owner(id.Ino)
+		owner := containers(t, snap).Owner(id.Ino)
 		switch shared := links[name] == host[name]; {
 		case shared && owner != nil:
 			t.Errorf("%s: %s is the host's, and said to be of %s", c, links[name], owner)
@@ -141,7 +154,7 @@ func TestIdentifyPod(t *testing.T) {
 				wantNamespaces(t, snap, c)
 				p, _ := snap.Process(c.Init)
 				id, _ := p.Namespace(inspect.Net)
-				if owner := snap.Containers().Owner(id.Ino); !hostNetwork && owner != sandbox {
+				if owner := containers(t, snap).Owner(id.Ino); !hostNetwork && owner != sandbox {
 					t.Errorf("the network of %s is of %s, want the sandbox", c, owner)
 				}
 			}
@@ -162,7 +175,7 @@ func TestIdentifyPod(t *testing.T) {
 			if err == nil || !strings.Contains(string(out), "pod:"+name+"/side and pod:"+name+"/web") {
 				t.Errorf("enter -c %s: %v: %s", pod.Name, err, out)
 			}
-			found := snap.Containers().Pods(pod.Namespace, pod.Name, "")
+			found := containers(t, snap).Pods(pod.Namespace, pod.Name, "")
 			if len(found) != 1 || len(found[0].Containers) != 3 || found[0].Main() != sandbox {
 				t.Errorf("the pod is %+v", found)
 			}
@@ -184,9 +197,10 @@ func TestIdentifyGuest(t *testing.T) {
 		})
 		guest := func() bool {
 			snap := scan(t)
-			guests := snap.Guests(snap.Processes())
+			set := containers(t, snap)
+			guests := set.Guests(snap.Processes())
 			for p := range snap.Processes() {
-				m := snap.ContainerOf(p)
+				m := set.Of(p)
 				if m.Container != nil && m.Container.ID == started.ID && p.PID != started.PID && guests[p.PID] {
 					return true
 				}

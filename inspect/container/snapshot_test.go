@@ -1,4 +1,4 @@
-package inspect_test
+package container_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -54,7 +55,7 @@ func BenchmarkNaming(b *testing.B) {
 					b.Fatal(err)
 				}
 				start := time.Now()
-				set := snap.Containers()
+				set := container.Find(b.Context(), snap)
 				naming += time.Since(start)
 				if len(set.Containers) != containers || len(set.Gaps) != 0 || set.Containers[0].Name == "" {
 					b.Fatalf("%d containers, gaps %v", len(set.Containers), set.Gaps)
@@ -95,7 +96,7 @@ func TestIsDaemon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := snap.Containers().IsDaemon(cmd.Process.Pid, "dockerd"); got != want {
+		if got := container.Find(t.Context(), snap).IsDaemon(cmd.Process.Pid, "dockerd"); got != want {
 			t.Errorf("%s: %t", path, got)
 		}
 		_ = cmd.Process.Kill()
