@@ -325,8 +325,15 @@ func readDevice(path string) (d Device, ok bool) {
 	if err != nil {
 		return d, false
 	}
-	n, err := fmt.Sscanf(string(text), "%d:%d", &d.Major, &d.Minor)
-	return d, n == 2 && err == nil
+	return parseDevice(strings.TrimSpace(string(text)), 10)
+}
+
+// parseDevice reads MAJOR:MINOR.
+func parseDevice(text string, base int) (d Device, ok bool) {
+	major, minor, _ := strings.Cut(text, ":")
+	x, err := strconv.ParseUint(major, base, 32)
+	y, err2 := strconv.ParseUint(minor, base, 32)
+	return Device{uint32(x), uint32(y)}, err == nil && err2 == nil
 }
 
 // findLayers finds the overlays that have a layer on the file system. They keep it
@@ -774,10 +781,8 @@ func parseMap(line string) (dev Device, path string, ok bool) {
 	if len(f) != 5 {
 		return Device{}, "", false
 	}
-	major, minor, _ := strings.Cut(f[3], ":")
-	x, err := strconv.ParseUint(major, 16, 32)
-	y, err2 := strconv.ParseUint(minor, 16, 32)
-	return Device{uint32(x), uint32(y)}, strings.ReplaceAll(line[i:], `\012`, "\n"), err == nil && err2 == nil
+	dev, ok = parseDevice(f[3], 16)
+	return dev, strings.ReplaceAll(line[i:], `\012`, "\n"), ok
 }
 
 // mountOfFD returns the mount that an open file is on, as a file under fdinfo

@@ -78,7 +78,7 @@ then a check is not made, or a finding has no command.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringSliceVar(&checks, "check", nil, "only these: a `LIST` of "+strings.Join(checkNames(), ", "))
+	f.Var((*wordList)(&checks), "check", "only these: a `LIST` of "+strings.Join(checkNames(), ", "))
 	f.StringVar(&severity, "severity", "note", "only what is as bad as this `WORD` or worse: note, warning or problem")
 	f.StringArrayVar(&o.except, "except", nil, "nothing about this `SUBJECT`: a container, namespace or path, as --json has it")
 	f.StringVar(&o.busy, "busy", "", "say who keeps this mount or file system from going: a `PATH`")
@@ -107,9 +107,6 @@ func checkNames() []string {
 
 // parse understands the words of --check and --severity.
 func (o *doctorOptions) parse(checks []string, severity string) (err error) {
-	if checks != nil && len(checks) == 0 {
-		checks = []string{""} // and not none at all, of which nothing is found
-	}
 	for _, name := range checks {
 		if !slices.Contains(checkNames(), name) {
 			return fmt.Errorf("no check %q; there are: %s", name, strings.Join(checkNames(), ", "))

@@ -81,7 +81,7 @@ process (--as).`,
 		},
 	}
 	waitFlag(cmd.Flags(), &o.wait, "w", "wait for the target to run, `TIME` such as 30s at most, or forever")
-	cmd.Flags().StringSliceVar(&o.addresses, "address", nil, "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
+	cmd.Flags().Var((*wordList)(&o.addresses), "address", "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
 	completeFlag(cmd, "address", cobra.NoFileCompletions)
 	cmd.Flags().StringVar(&o.as, "as", "target", "connect to unix sockets as the `root` of the target's user namespace, or as the process that the target is: root, target")
 	completeFlag(cmd, "as", cobra.FixedCompletions([]string{"root", "target"}, cobra.ShellCompDirectiveNoFileComp))
@@ -97,9 +97,6 @@ func (o *forwardOptions) parse(args []string) (err error) {
 		return fmt.Errorf("bad --as %q: it is root or target", o.as)
 	}
 	o.ref.Shared = true // of a pod the network that its containers share
-	if o.addresses != nil && len(o.addresses) == 0 {
-		o.addresses = []string{""}
-	}
 	var addresses []netip.Addr
 	for _, word := range o.addresses {
 		a, err := forward.ParseAddress(word)

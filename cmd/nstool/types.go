@@ -14,18 +14,28 @@ import (
 // typeFlag gives cmd the flag --type, a list of types of namespace; help ends
 // with what there are.
 func typeFlag(cmd *cobra.Command, names *[]string, help string) {
-	cmd.Flags().StringSliceVarP(names, "type", "t", nil, help+": "+inspect.AllTypes.String())
+	cmd.Flags().VarP((*wordList)(names), "type", "t", help+": "+inspect.AllTypes.String())
 	completeFlag(cmd, "type", listOf(typeNames))
 }
 
 func typeNames() []string { return strings.Split(inspect.AllTypes.String(), ", ") }
 
-// parseTypes reads the words of --type. None is not the same as an empty one, as
-// of a variable that is not set.
+// A wordList is the value of a flag that takes words with commas between them, and can be
+// given again. An empty value is one empty word, so that a shell variable that is not set
+// gives an error. (pflag's own brings encoding/csv into the program.)
+type wordList []string
+
+func (w *wordList) Set(value string) error {
+	*w = append(*w, strings.Split(value, ",")...)
+	return nil
+}
+
+func (w *wordList) String() string { return strings.Join(*w, ",") }
+
+func (w *wordList) Type() string { return "strings" }
+
+// parseTypes reads the words of --type.
 func parseTypes(names []string) (types inspect.Types, err error) {
-	if names != nil && len(names) == 0 {
-		names = []string{""}
-	}
 	for _, name := range names {
 		t, err := inspect.ParseType(name)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
@@ -264,21 +265,16 @@ func readSubRanges(r io.Reader, uid, name string) (list []enter.Range, err error
 // allRanges returns all that is in the caller's own user namespace, each as
 // itself.
 func allRanges(file string) (list []enter.Range, err error) {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
+	ids, err := task.ParseIDMap(string(text))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	for line := range strings.Lines(string(b)) {
-		var inside, outside, count uint32
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil {
-			return nil, fmt.Errorf("%s: %q: %w", file, line, err)
-		}
-		list = append(list, enter.Range{Inside: inside, Outside: inside, Count: count})
+	for _, r := range ids {
+		list = append(list, enter.Range{Inside: r.Inside, Outside: r.Inside, Count: r.Count})
 	}
 	return list, nil
 }
