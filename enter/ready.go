@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -110,13 +110,11 @@ func neverExecuted(p *sys.Process) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const flags = 6 // 9 in proc_pid_stat(5)
-	if len(fields) <= flags {
-		return false, fmt.Errorf("%s: %d fields", p.Path("stat"), len(fields))
+	s, err := procfile.ParseStat(stat)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", p.Path("stat"), err)
 	}
-	n, err := strconv.ParseUint(fields[flags], 10, 64)
-	return n&0x40 != 0, err
+	return s.NeverExecuted(), nil
 }
 
 // isOutside reports whether a directory is the root directory of the caller, of process 1, or

@@ -1,7 +1,6 @@
 package enter
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -338,7 +338,8 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 		}
 		return e
 	}
-	e.Zombie, _ = parseKind(stat)
+	kind, _ := procfile.ParseStat(stat)
+	e.Zombie = kind.Exited()
 	e.UID, _ = p.Owner()
 	e.lookAtCaps(p)
 	return e
@@ -362,22 +363,6 @@ func (e *NamespaceError) lookAtCaps(p *sys.Process) {
 	}
 }
 
-// parseKind reads from /proc/pid/stat whether a process is a zombie, and whether it is a kernel
-// thread (PF_KTHREAD).
-func parseKind(stat []byte) (zombie, kernel bool) {
-	end := bytes.LastIndexByte(stat, ')')
-	if end < 0 {
-		return false, false
-	}
-	fields := strings.Fields(string(stat[end+1:]))
-	const state, flags = 0, 6 // 3 and 9 in proc_pid_stat(5)
-	if len(fields) <= flags {
-		return false, false
-	}
-	n, _ := strconv.ParseUint(fields[flags], 10, 64)
-	return fields[state] == "Z" || fields[state] == "X", n&0x00200000 != 0
-}
-
 // targetError says that the target could not be asked for what it would have if it
 // were another kind of process.
 func (s *situation) targetError(p *sys.Process, what string, err error) error {
@@ -398,10 +383,10 @@ func whyEmpty(p *sys.Process) error {
 	if err != nil {
 		return nil //nolint:nilerr // the reason is another one
 	}
-	switch zombie, kernel := parseKind(stat); {
-	case zombie:
+	switch s, _ := procfile.ParseStat(stat); {
+	case s.Exited():
 		return errors.New("it is a zombie and has none any more")
-	case kernel:
+	case s.IsKernelThread():
 		return errors.New("it is a thread of the kernel and has none")
 	}
 	return nil

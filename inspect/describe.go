@@ -3,13 +3,13 @@ package inspect
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -135,45 +135,13 @@ func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
 	if err != nil {
 		return Detail{}, err
 	}
-	d, err := parseStat(buf[:n])
+	s, err := procfile.ParseStat(buf[:n])
 	if err != nil {
 		return Detail{}, fmt.Errorf("stat of process %d: %w", pid, err)
 	}
-	d.UID = st.UID
+	d := Detail{Comm: s.Comm, State: s.State, PPID: s.PPID, Ticks: s.Start, UID: st.UID}
 	if !boot.IsZero() {
-		if !boot.IsZero() {
-			d.Start = boot.Add(time.Duration(d.Ticks) * (time.Second / ticksPerSecond))
-		}
-	}
-	return d, nil
-}
-
-// ticksPerSecond is USER_HZ, which is 100 for all of Linux's interfaces to
-// programs on amd64 and arm64.
-const ticksPerSecond = 100
-
-// parseStat reads the fields of /proc/pid/stat that a Detail has. The name of
-// the command stands in parentheses and may itself hold parentheses, blanks and
-// newlines: it ends at the last one. See proc_pid_stat(5).
-func parseStat(stat []byte) (Detail, error) {
-	open := bytes.IndexByte(stat, '(')
-	end := bytes.LastIndexByte(stat, ')')
-	if open < 0 || end < open {
-		return Detail{}, errors.New("no command name")
-	}
-	d := Detail{Comm: string(stat[open+1 : end])}
-	fields := bytes.Fields(stat[end+1:])
-	const state, ppid, start = 0, 1, 19 // 3, 4 and 22 in proc_pid_stat(5): from 1, and two are gone
-	if len(fields) <= start || len(fields[state]) != 1 {
-		return Detail{}, errors.New("too few fields")
-	}
-	d.State = fields[state][0]
-	var err error
-	if d.PPID, err = strconv.Atoi(string(fields[ppid])); err != nil {
-		return Detail{}, fmt.Errorf("parent: %w", err)
-	}
-	if d.Ticks, err = strconv.ParseUint(string(fields[start]), 10, 64); err != nil {
-		return Detail{}, fmt.Errorf("start time: %w", err)
+		d.Start = boot.Add(time.Duration(s.Start) * (time.Second / procfile.TicksPerSecond))
 	}
 	return d, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -85,7 +86,7 @@ func (w *watch) climb() bool {
 	w.pid = w.f.first(pids)
 	for range mostClimbed {
 		w.child = w.pid
-		if w.pid, _ = w.f.proc.stat(w.child); w.pid == 0 || !w.f.contains(w.c, w.pid) {
+		if w.pid = w.f.proc.stat(w.child).PPID; w.pid == 0 || !w.f.contains(w.c, w.pid) {
 			break
 		}
 	}
@@ -131,13 +132,13 @@ func (f *identifier) speaks(of int, programs []string) Owner {
 	if err != nil || len(RefsOf(text)) > 0 {
 		return Unknown
 	}
-	before := f.proc.startedNow(of)
+	before := f.proc.statNow(of).Start
 	owner := f.owners.process(of, f.namespace(of, inspect.User), f.namespace(0, inspect.User))
 	if owner == Root && !f.owners.isProgram(of, f.namespace(of, inspect.Mnt), programs) {
 		owner = Unknown
 	}
 	// The command line was read before: it must be that of this process.
-	if start := f.proc.startedNow(of); start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
+	if start := f.proc.statNow(of).Start; start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
 		return Unknown
 	}
 	return owner
@@ -225,7 +226,7 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 	here := f.contains(c, n.init)
 	switch {
 	case n.init != 0 && n.start != 0:
-		return here && f.proc.started(n.init) == n.start
+		return here && f.proc.stat(n.init).Start == n.start
 	case n.init != 0:
 		start, ok := f.proc.startTime(n.init)
 		return here && ok && !start.After(n.changed) && f.groupOf(in, w) == Root
@@ -425,7 +426,7 @@ func (f *identifier) tellImpostors() {
 
 // startTime returns when a process started.
 func (p *procDir) startTime(of int) (time.Time, bool) {
-	ticks := p.started(of)
+	ticks := p.stat(of).Start
 	if ticks == 0 {
 		return time.Time{}, false
 	}
@@ -433,5 +434,5 @@ func (p *procDir) startTime(of int) (time.Time, bool) {
 	if err != nil {
 		return time.Time{}, false
 	}
-	return time.Now().Add(-up).Add(time.Duration(ticks) * (time.Second / ticksPerSecond)), true
+	return time.Now().Add(-up).Add(time.Duration(ticks) * (time.Second / procfile.TicksPerSecond)), true
 }

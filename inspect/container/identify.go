@@ -322,7 +322,7 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 	switch {
 	case first != (inspect.Inodes{}):
 		f.host, f.hostPID = first, 1
-	case kernel != (inspect.Inodes{}) && f.proc.kernelThread(2):
+	case kernel != (inspect.Inodes{}) && f.proc.statNow(2).IsKernelThread():
 		f.host, f.hostPID = kernel, 2
 	default:
 		f.host, f.hostPID = self, f.set.host.self
@@ -487,7 +487,7 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 			found = known
 			break
 		}
-		if ppid, _ = f.proc.stat(pid); ppid <= 1 {
+		if ppid = f.proc.stat(pid).PPID; ppid <= 1 {
 			break
 		}
 		parent := f.member(ppid).group
@@ -591,7 +591,7 @@ func (f *identifier) first(pids []int) int {
 		return best
 	}
 	for _, pid := range pids[:min(len(pids), 8)] {
-		if _, start := f.proc.stat(pid); start != 0 && (bestStart == 0 || start < bestStart) {
+		if start := f.proc.stat(pid).Start; start != 0 && (bestStart == 0 || start < bestStart) {
 			best, bestStart = pid, start
 		}
 	}
@@ -820,8 +820,7 @@ func (f *identifier) attribute() {
 			// namespace of a rootless podman, for one.
 			parent := new(inspect.Inodes)
 			if f.host[inspect.User] != 0 && g.inos[inspect.User] != f.host[inspect.User] {
-				ppid, _ := f.proc.stat(c.Init)
-				parent = f.member(ppid).inos
+				parent = f.member(f.proc.stat(c.Init).PPID).inos
 			}
 			for t, ino := range f.member(c.Init).inos {
 				switch {

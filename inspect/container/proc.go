@@ -6,13 +6,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
 // openProc returns the proc file system at path.
 func openProc(path string) (*procDir, error) {
 	dir, err := sys.OpenKernelDir(path)
-	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]string), asker: asker{most: mostSlow}}, err
+	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]procfile.Stat), asker: asker{most: mostSlow}}, err
 }
 
 func (p *procDir) close() { p.asker.close(p.dir.Close) }
@@ -24,7 +25,7 @@ type procDir struct {
 	buf  [64 << 10]byte
 	argv map[int][]string // command lines that were read
 	// stats are what was read of processes together, by [procDir.readStats].
-	stats map[int]string
+	stats map[int]procfile.Stat
 	asker
 }
 
@@ -63,74 +64,40 @@ const mostStat = 2 << 10
 // is known.
 func (p *procDir) readStats(pids []int) {
 	dir := p.dir
-	texts, err := ask(&p.asker, func() (map[int]string, error) {
-		texts := make(map[int]string, len(pids))
+	stats, err := ask(&p.asker, func() (map[int]procfile.Stat, error) {
+		stats := make(map[int]procfile.Stat, len(pids))
 		buf := make([]byte, mostStat)
 		for _, pid := range pids {
-			if data, err := dir.ReadProc(strconv.Itoa(pid)+"/stat", buf); err == nil {
-				texts[pid] = string(data)
+			if text, err := dir.ReadProc(strconv.Itoa(pid)+"/stat", buf); err == nil {
+				stats[pid], _ = procfile.ParseStat(text)
 			}
 		}
-		return texts, nil
+		return stats, nil
 	})
 	if err == nil {
-		p.stats = texts
+		p.stats = stats
 	}
 }
 
-// stat returns the parent of a process and when it started, in clock ticks
-// since boot. See proc_pid_stat(5).
-func (p *procDir) stat(pid int) (ppid int, start uint64) {
-	text, known := p.stats[pid]
-	if known {
-		return parseStat(fieldsOf(text))
+// stat returns what stat says of a process, zero if it cannot be read.
+func (p *procDir) stat(pid int) procfile.Stat {
+	if s, known := p.stats[pid]; known {
+		return s
 	}
-	return parseStat(p.fields(pid))
+	return p.statNow(pid)
 }
 
-func parseStat(fields []string) (ppid int, start uint64) {
-	if len(fields) < 20 {
-		return 0, 0
+// statNow is stat, read anew.
+func (p *procDir) statNow(pid int) (s procfile.Stat) {
+	if text, err := p.readSlow(pid, "stat"); err == nil {
+		s, _ = procfile.ParseStat([]byte(text))
 	}
-	ppid, _ = strconv.Atoi(fields[1])
-	start, _ = strconv.ParseUint(fields[19], 10, 64)
-	return ppid, start
+	return s
 }
 
 func (p *procDir) readlink(name string) (string, error) {
 	dir := p.dir
 	return ask(&p.asker, func() (string, error) { return dir.Readlink(name) })
-}
-
-// ticksPerSecond is USER_HZ of the kernel, the same on every machine that Go
-// knows.
-const ticksPerSecond = 100
-
-// started returns when a process started, in clock ticks since boot, or 0.
-func (p *procDir) started(pid int) uint64 {
-	_, start := p.stat(pid)
-	return start
-}
-
-// startedNow is started, read anew.
-func (p *procDir) startedNow(pid int) uint64 {
-	_, start := parseStat(p.fields(pid))
-	return start
-}
-
-// fields returns the fields of stat from the third on.
-func (p *procDir) fields(pid int) []string {
-	data, err := p.readSlow(pid, "stat")
-	if err != nil {
-		return nil
-	}
-	return fieldsOf(data)
-}
-
-// fieldsOf returns the fields of stat from the third on. The name in the second
-// may hold anything, also ")".
-func fieldsOf(stat string) []string {
-	return strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 }
 
 // lives reports whether a process still runs: it is no zombie, and its control
@@ -143,23 +110,8 @@ func (p *procDir) lives(pid int) bool {
 	if strings.Contains(text, " (deleted)\n") {
 		return false
 	}
-	fields := p.fields(pid)
-	if len(fields) < 18 || fields[0] != "Z" && fields[0] != "X" {
-		return true
-	}
-	threads, _ := strconv.Atoi(fields[17])
-	return threads > 1 // the first of them is a zombie, the others are not
-}
-
-// kernelThread reports whether a process is a thread of the kernel: PF_KTHREAD
-// in the kernel's include/linux/sched.h.
-func (p *procDir) kernelThread(pid int) bool {
-	fields := p.fields(pid)
-	if len(fields) < 7 {
-		return false
-	}
-	flags, _ := strconv.ParseUint(fields[6], 10, 64)
-	return flags&0x00200000 != 0
+	s := p.statNow(pid)
+	return !s.Exited() || s.Threads > 1 // then the others are no zombies
 }
 
 // cmdline returns the arguments of a process, none if they cannot be read.

@@ -17,7 +17,6 @@
 package task
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +29,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -306,13 +306,12 @@ func readTicks(t *Task, p *sys.Process) error {
 	if err != nil {
 		return err
 	}
-	const start = 19 // 22 in proc_pid_stat(5): from 1, and two are gone
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) <= start {
-		return fmt.Errorf("%s: too few fields", p.Path("stat"))
+	s, err := procfile.ParseStat(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Path("stat"), err)
 	}
-	t.Ticks, err = strconv.ParseUint(fields[start], 10, 64)
-	return err
+	t.Ticks = s.Start
+	return nil
 }
 
 // ProcessOf returns the process that a thread is of: itself, if it is the one

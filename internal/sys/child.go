@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // A Report is a message of a script through its pipe.
@@ -169,6 +171,6 @@ func HasStoppedChild(pid int) bool {
 	}
 	child, _, _ := bytes.Cut(text, []byte(" "))
 	stat, err := os.ReadFile("/proc/" + string(child) + "/stat")
-	end := bytes.LastIndexByte(stat, ')')
-	return err == nil && end >= 0 && bytes.HasPrefix(stat[end:], []byte(") T"))
+	s, bad := procfile.ParseStat(stat)
+	return err == nil && bad == nil && s.State == 'T'
 }

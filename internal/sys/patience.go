@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // A Patience is the time to wait for something that other processes decide. Time in which the
@@ -58,8 +60,8 @@ func runnable(process string) bool {
 	for range 2 {
 		tasks = slices.DeleteFunc(tasks, func(task os.DirEntry) bool {
 			text, _ := os.ReadFile(dir + "/" + task.Name() + "/stat") //nolint:errcheck // then it is empty
-			_, rest, _ := strings.Cut(string(text), ") ")
-			return task.Name() == own || !strings.HasPrefix(rest, "R")
+			s, err := procfile.ParseStat(text)
+			return task.Name() == own || err != nil || s.State != 'R'
 		})
 		if len(tasks) == 0 {
 			return false

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // ErrForeignProc reports that /proc is no proc file system, or that of another PID namespace,
@@ -97,10 +98,10 @@ func Numbers(proc int, dir string) (numbers []int) {
 }
 
 // hasExited reports whether the text of /proc/pid/stat is that of a thread that has exited, or
-// is empty.
-func hasExited(stat []byte, err error) bool {
-	i := bytes.LastIndexByte(stat, ')')
-	return err != nil || i < 0 || i+2 >= len(stat) || stat[i+2] == 'Z' || stat[i+2] == 'X'
+// could not be read.
+func hasExited(text []byte, err error) bool {
+	s, bad := procfile.ParseStat(text)
+	return err != nil || bad != nil || s.Exited()
 }
 
 func (p *Process) open() (err error) {
