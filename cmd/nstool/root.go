@@ -26,7 +26,7 @@ func Main(ctx context.Context, args []string, a *app) status {
 		a.say("nstool "+args[0], err)
 		return statusOf(err)
 	}
-	root := newRoot(a)
+	root := newRoot(a, words...)
 	if err := noSuchCommand(root, words); err != nil {
 		a.say(root.Name(), err)
 		return statusOf(err)
@@ -90,8 +90,27 @@ const (
 	groupDo  = "do"
 )
 
-// newRoot returns the tree of commands.
-func newRoot(a *app) *cobra.Command {
+// newCommand makes each command, by its name.
+var newCommand = map[string]func(*app) *cobra.Command{
+	"containers": newContainers,
+	"cp":         newCp,
+	"diff":       newDiff,
+	"doctor":     newDoctor,
+	"enter":      newEnter,
+	"forward":    newForward,
+	"ls":         newLs,
+	"net":        newNet,
+	"pid":        newPid,
+	"pin":        newPin,
+	"ports":      newPorts,
+	"run":        newRun,
+	"show":       newShow,
+	"version":    newVersion,
+}
+
+// newRoot returns the tree of commands. If words begin with the name of one, the tree has no
+// other: to make them all takes 0.4 ms.
+func newRoot(a *app, words ...string) *cobra.Command {
 	var version bool
 	root := &cobra.Command{
 		Use:           "nstool",
@@ -115,23 +134,15 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupSee, Title: "See:"},
 		&cobra.Group{ID: groupDo, Title: "Enter and keep:"},
 	)
-	root.AddCommand(
-		newContainers(a),
-		newCp(a),
-		newDoctor(a),
-		newDiff(a),
-		newEnter(a),
-		newForward(a),
-		newLs(a),
-		newNet(a),
-		newPorts(a),
-		newRun(a),
-		newPid(a),
-		newPin(a),
-		newShow(a),
-		newVersion(a),
-	)
 	root.SetGlobalNormalizationFunc(longPrefix)
+	if len(words) > 0 && newCommand[words[0]] != nil {
+		root.CompletionOptions.DisableDefaultCmd = true
+		root.AddCommand(newCommand[words[0]](a))
+		return root
+	}
+	for _, command := range newCommand {
+		root.AddCommand(command(a))
+	}
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
 		completion.Args = noArgs // cobra's shows help for a shell that it does not know, and is done
