@@ -27,10 +27,10 @@ var apart = map[string][]string{
 	"output":            {"enter", "pin", "inspect/process", "cmd/nstool"},
 	"enter":             {"inspect/network", "output", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"pin":               {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
-	"internal/target":   {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
+	"target":            {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"internal/entry":    {"inspect/network", "output", "inspect/process", "cmd/nstool", "github.com/spf13/cobra", "github.com/prometheus/procfs"},
 	"internal/doctor":   {"output", "enter", "cmd/nstool"},
-	"internal/sys":      {"inspect", "output", "enter", "pin", "internal/target", "cmd/nstool"},
+	"internal/sys":      {"inspect", "output", "enter", "pin", "target", "cmd/nstool"},
 	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // containersOptions is what the words of nstool-containers(1) say.
@@ -125,7 +125,7 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, set *containe
 	}
 	wanted := make(map[*container.Container]bool)
 	for _, ref := range targets {
-		found, err := target.Resolve(snap, func() *container.Set { return set }, ref)
+		found, err := target.Find(snap, func() *container.Set { return set }, ref)
 		if err != nil && ref.Kind == target.Word {
 			// The name of an interface is a word too.
 			ns, e := behind(ctx, snap, ref.Name)

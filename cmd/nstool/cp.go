@@ -23,8 +23,8 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 type cpOptions struct {

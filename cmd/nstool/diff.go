@@ -9,8 +9,8 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // statusDiffers is what nstool-diff(1) exits with, besides 0 and statusTrouble, as

@@ -22,8 +22,8 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/forward"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 type forwardOptions struct {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nstool/nstool/man"
+	"github.com/nstool/nstool/target"
 )
 
 // newHelp returns the help command, which can also show manual pages: whoever
@@ -17,8 +19,12 @@ func newHelp(a *app) *cobra.Command {
 		Use:   "help [--man] [COMMAND...]",
 		Short: "Show help, or the manual page, of a command",
 		Example: `  nstool help enter
+  nstool help targets                what can stand for a TARGET
   nstool help --man ls | man -l -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "targets" && !manual {
+				return writeTargets(a.out)
+			}
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
 				return noCommand(cmd.Root(), strings.Join(args, " "))
@@ -36,6 +42,9 @@ func newHelp(a *app) *cobra.Command {
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 		o := offers{word: word}
+		if len(args) == 0 {
+			o.add("targets", "What can stand for a TARGET")
+		}
 		if about, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
 			for _, c := range about.Commands() {
 				if c.IsAvailableCommand() {
@@ -57,4 +66,21 @@ func manualOf(cmd *cobra.Command) (string, error) {
 		return manualOf(cmd.Parent())
 	}
 	return page, err
+}
+
+// writeTargets writes the grammar of a TARGET.
+func writeTargets(w io.Writer) error {
+	var b strings.Builder
+	line := func(form, what string) { fmt.Fprintf(&b, "  %-30s %s\n", form, what) }
+	b.WriteString("A TARGET names a process, a namespace, a container or a pin:\n\n")
+	line("PID, PID/TID, self", "process or thread, or nstool itself")
+	line("INODE, TYPE:[INODE]", "namespace by its inode number")
+	line("PATH with a slash", "namespace by a file that leads to it")
+	line("NAME, ID", "container of any engine, by its name or the beginning of its ID")
+	for _, p := range target.Prefixes {
+		line(p.Word+":"+p.Form, p.Help)
+	}
+	b.WriteString("\nA container of another user's engine is ENGINE@USER:NAME. See TARGETS in nstool(1).\n")
+	_, err := io.WriteString(w, b.String())
+	return err
 }

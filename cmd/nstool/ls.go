@@ -19,8 +19,8 @@ import (
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // lsOptions is what the words of nstool-ls(1) say.
@@ -164,7 +164,7 @@ func (l *listing) choose(o lsOptions) error {
 		all = slices.Collect(l.snap.Namespaces())
 	}
 	for i, ref := range o.targets {
-		found, err := target.Resolve(l.snap, l.lookup, ref)
+		found, err := target.Find(l.snap, l.lookup, ref)
 		if err != nil {
 			return err
 		}

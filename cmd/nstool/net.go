@@ -16,8 +16,8 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/shell"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // netOptions is what the words of nstool-net(1) say.
@@ -126,7 +126,7 @@ func chooseInterfaces(l *listing, all []*network.Interface, targets []target.Ref
 	}
 	chosen := make(map[*network.Interface]bool)
 	for _, ref := range targets {
-		found, err := target.Resolve(l.snap, l.lookup, ref)
+		found, err := target.Find(l.snap, l.lookup, ref)
 		missing := errors.Is(err, fs.ErrNotExist)
 		if ref.Kind == target.Word && (err == nil || missing) {
 			named := interfacesNamed(all, ref.Name)

@@ -17,8 +17,8 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // pidOptions is what the words of nstool-pid(1) say.
@@ -201,7 +201,7 @@ type pidsOf struct {
 
 // openPIDs opens the PID namespace of a TARGET.
 func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pidsOf, error) {
-	found, err := target.Resolve(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
+	found, err := target.Find(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // What an older kernel makes us look for is what a newer one says.

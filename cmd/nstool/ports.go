@@ -16,8 +16,8 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/network"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // portsOptions is what the words of nstool-ports(1) say.
@@ -325,7 +325,7 @@ func choosePorts(l *listing, targets []target.Ref) (*wantedSockets, error) {
 	}
 	w := &wantedSockets{spaces: make(map[*inspect.Namespace]bool), pids: make(map[int]bool)}
 	for _, ref := range targets {
-		found, err := target.Resolve(l.snap, l.lookup, ref)
+		found, err := target.Find(l.snap, l.lookup, ref)
 		if err != nil {
 			return nil, err
 		}

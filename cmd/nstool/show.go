@@ -17,8 +17,8 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/output"
+	"github.com/nstool/nstool/target"
 )
 
 // showOptions is what the words of nstool-show(1) say.
@@ -189,7 +189,7 @@ func (e *explanation) missed() output.Missed { return output.MissedBy(e.snap, e.
 // find finds what a TARGET stands for. A process of which the caller may see
 // nothing, or that does not answer, is one with no namespaces.
 func (e *explanation) find(ref target.Ref) (target.Found, error) {
-	found, err := target.Resolve(e.snap, func() *container.Set { return e.view.Containers }, ref)
+	found, err := target.Find(e.snap, func() *container.Set { return e.view.Containers }, ref)
 	if ref.Kind == target.Process && err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p, ok := e.snap.Process(ref.PID)
 		if !ok {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // typeFlag gives cmd the flag --type, a list of types of namespace; help ends

@@ -191,91 +191,28 @@ const (
 	partMonitor            // the group of what watches over one
 )
 
-// units are the names that engines give to the groups of containers, as
-// systemd scopes or without: one prefix, then the ID.
-var units = []struct {
-	prefix string
-	engine Engine
-	kind   partKind
-	ns     string
-	free   bool // the ID is free text, not 64 hexadecimal digits
-}{
-	{prefix: "libpod-conmon-", kind: partMonitor},
-	{prefix: "crio-conmon-", kind: partMonitor},
-	{prefix: "lxc.monitor.", kind: partMonitor, free: true},
-	{prefix: "libpod-payload-", engine: Podman, kind: partContainer},
-	{prefix: "libpod-", engine: Podman, kind: partContainer},
-	{prefix: "docker-", engine: Docker, kind: partContainer},
-	{prefix: "crio-", engine: CRIO, kind: partContainer},
-	{prefix: "cri-containerd-", engine: Containerd, kind: partContainer, ns: "k8s.io"},
-	{prefix: "nerdctl-", engine: Containerd, kind: partContainer},
-	{prefix: "lxc.payload.", engine: LXC, kind: partContainer, free: true},
-}
-
-// scopes are the same where the ID is free text and only ".scope" tells them
-// from the groups of anybody else.
-var scopes = []struct {
-	prefix string
-	engine Engine
-}{
-	{"runc-", Runc},
-	{"crun-", Crun},
-}
-
-// parents are the groups that hold nothing but groups of containers.
-var parents = []struct {
-	name   string
-	engine Engine
-	kind   partKind
-	free   bool
-}{
-	{name: "docker", engine: Docker, kind: partContainer},
-	{name: "buildkit", engine: BuildKit, kind: partContainer},
-	{name: "lxc", engine: LXC, kind: partContainer, free: true},
-	{name: "lxc.payload", engine: LXC, kind: partContainer, free: true},
-	{name: "lxc.monitor", kind: partMonitor, free: true},
-}
-
 // parsePart says what a component of a path is, from itself and the one before.
 func parsePart(before, part string) (Ref, partKind) {
-	for _, p := range parents {
-		if before == p.name && (isHexID(part) || p.free && part != "" || p.engine == BuildKit && isBuildKitID(part)) {
-			return Ref{Engine: p.engine, ID: part}, p.kind
-		}
-	}
-	// A systemd path, "SLICE:PREFIX:ID", that was given to who makes plain groups.
-	if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
-		part = strings.Replace(name, ":", "-", 1)
-	}
-	name, scope := strings.CutSuffix(part, ".scope")
-	for _, u := range units {
-		id, ok := strings.CutPrefix(name, u.prefix)
-		switch {
-		case !ok:
-		case isHexID(id), u.free && id != "":
-			if u.free {
-				id = part[len(u.prefix):] // a name may well end in ".scope"
-			}
-			return Ref{Engine: u.engine, ID: id, Namespace: u.ns}, u.kind
-		case u.engine == Docker && isBuildKitID(id):
-			return Ref{Engine: BuildKit, ID: id}, partContainer
-		}
-	}
-	if scope {
-		for _, s := range scopes {
-			if id, ok := strings.CutPrefix(name, s.prefix); ok && id != "" {
-				return Ref{Engine: s.engine, ID: id}, partContainer
+	for _, parents := range []bool{true, false} {
+		if !parents {
+			// A systemd path, "SLICE:PREFIX:ID", that was given to who makes plain groups.
+			if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
+				part = strings.Replace(name, ":", "-", 1)
 			}
 		}
-		// systemd-machined also keeps virtual machines.
-		if id, ok := strings.CutPrefix(name, "machine-"); ok && id != "" &&
-			!strings.HasPrefix(id, `qemu\x2d`) && !strings.HasPrefix(id, `lxc\x2d`) {
-			return Ref{Engine: Nspawn, ID: unescapeUnit(id)}, partContainer
-		}
-	}
-	if id, ok := strings.CutPrefix(part, "systemd-nspawn@"); ok {
-		if id, ok = strings.CutSuffix(id, ".service"); ok && id != "" {
-			return Ref{Engine: Nspawn, ID: unescapeUnit(id)}, partContainer
+		for i := range engines {
+			for j := range engines[i].forms {
+				f := &engines[i].forms[j]
+				if (f.parent != "") != parents {
+					continue
+				}
+				if id, ok := f.id(before, part); ok {
+					if f.escaped {
+						id = unescapeUnit(id)
+					}
+					return Ref{Engine: engines[i].name, ID: id, Namespace: f.namespace}, max(f.kind, partContainer)
+				}
+			}
 		}
 	}
 	return Ref{}, partOther

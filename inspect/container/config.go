@@ -127,14 +127,19 @@ func (s *Set) find(c *Container, do func(*finder)) error {
 
 // config reads the files of every kind that there are of c.
 func (f *finder) config(c *Container, conf *Config) {
-	switch c.Engine {
-	case LXC, Incus, LXD:
-		f.lxcConfig(c, conf)
+	e := c.Engine.entry()
+	if e.config != nil {
+		e.config(f, c, conf)
 		return
-	case Nspawn:
-		return // which keeps none
 	}
-	bundle, roots := f.bundleOf(c)
+	var bundle string
+	var roots []string
+	if e.bundle != nil {
+		bundle, roots = e.bundle(f, c)
+	}
+	if roots == nil {
+		roots = f.runtimeRoots(c)
+	}
 	for _, root := range roots {
 		if b, ok := f.runtimeState(path.Join(root, c.ID), conf); ok {
 			if b != "" {
@@ -163,31 +168,31 @@ func (f *finder) config(c *Container, conf *Config) {
 	}
 }
 
-// bundleOf returns where the OCI bundle of c is, or "", and in which directories
-// its runtime may keep its state.
-func (f *finder) bundleOf(c *Container) (bundle string, roots []string) {
-	switch c.Engine {
-	case Docker, Containerd:
-		namespace := c.Namespace
-		if c.Engine == Docker {
-			namespace = "moby"
-		}
-		if dir, ok := f.taskOf(namespace, c.ID); ok {
-			bundle = path.Join(dir, c.ID)
-			f.store.parse(func(d *document) {
-				for key := range d.object() {
-					if key == "root" {
-						roots = append(roots, path.Join("/", d.string(), namespace))
-					}
-				}
-			}, bundle, "options.json")
-			return bundle, append(roots, path.Join("/run/containerd/runc", namespace))
-		}
-	case Podman:
-		bundle = path.Join(c.Path, "userdata")
-	case CRIO:
-		bundle = c.Path
+// shimBundle is the bundle of an engine whose containers a shim of containerd watches
+// over.
+func (f *finder) shimBundle(c *Container) (bundle string, roots []string) {
+	namespace := c.Namespace
+	if c.Engine == Docker {
+		namespace = "moby"
 	}
+	dir, ok := f.taskOf(namespace, c.ID)
+	if !ok {
+		return "", nil
+	}
+	bundle = path.Join(dir, c.ID)
+	f.store.parse(func(d *document) {
+		for key := range d.object() {
+			if key == "root" {
+				roots = append(roots, path.Join("/", d.string(), namespace))
+			}
+		}
+	}, bundle, "options.json")
+	return bundle, append(roots, path.Join("/run/containerd/runc", namespace))
+}
+
+// runtimeRoots returns the usual directories in which runc and crun keep state, for root
+// and for users.
+func (f *finder) runtimeRoots(c *Container) (roots []string) {
 	for _, r := range runtimes {
 		roots = append(roots, r.dir)
 	}
@@ -199,7 +204,7 @@ func (f *finder) bundleOf(c *Container) (bundle string, roots []string) {
 			roots = append(roots, path.Join("/run/user", user, path.Base(r.dir)))
 		}
 	}
-	return bundle, roots
+	return roots
 }
 
 // runtimeState reads the state that runc or crun keeps of a container in dir, and

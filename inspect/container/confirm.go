@@ -20,24 +20,6 @@ type userKey struct {
 	mnt   uint64
 }
 
-// watchers returns the programs that watch over a container of an engine; "*"
-// stands for any end of a name.
-func watchers(e Engine) []string {
-	switch e {
-	case Podman:
-		return []string{"conmon"}
-	case CRIO:
-		return []string{"conmon", "conmonrs"}
-	case Docker, Containerd:
-		return []string{"containerd-shim*"}
-	case LXC:
-		return []string{"lxc-start", "lxc-execute", "lxc-autostart", "incusd", "lxd"}
-	case Nspawn:
-		return []string{"systemd-nspawn"}
-	}
-	return nil
-}
-
 // A watch is what the parent of a container's first process says, read once and
 // when it is wanted.
 type watch struct {
@@ -100,7 +82,7 @@ func (w *watch) owner() Owner {
 	}
 	w.know, w.by = true, Unknown
 	if m, ok := w.monitor(); ok {
-		w.by = w.f.speaks(w.pid, watchers(m.Engine))
+		w.by = w.f.speaks(w.pid, m.Engine.entry().watchers)
 	}
 	return w.by
 }
@@ -234,7 +216,7 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 		return false
 	case c.Engine == BuildKit:
 		return f.groupOf(in, w) == Root // there is no file, and no name
-	case c.Engine == LXC, c.Engine == Incus, c.Engine == LXD, c.Engine == Nspawn:
+	case c.Engine.entry().watched:
 		m, ok := w.of(Root)()
 		if !ok || m.ID != c.ID || (m.Engine == Nspawn) != (c.Engine == Nspawn) || f.groupOf(in, w) != Root {
 			return false

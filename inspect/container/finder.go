@@ -43,55 +43,26 @@ func (f *finder) ofHost() bool { return f.store.owner == Root }
 // the container's parent, say of a container. It reports whether they know it.
 type namer func(f *finder, c *Container, mon func() (Monitor, bool)) bool
 
-// namerOf returns the namer of an engine, or nil if there is none.
-func namerOf(e Engine) namer {
-	switch e {
-	case Docker:
-		return (*finder).nameDocker
-	case Containerd:
-		return (*finder).nameContainerd
-	case Podman:
-		return (*finder).namePodman
-	case CRIO:
-		return (*finder).nameCRIO
-	case LXC, Incus, LXD:
-		return (*finder).nameLXC
-	case Nspawn:
-		return (*finder).nameNspawn
-	case Runc, Crun:
-		return (*finder).nameRuntime
-	case BuildKit: // which names none
-		return func(*finder, *Container, func() (Monitor, bool)) bool { return true }
-	}
-	return nil
-}
-
-// guesses are the engines whose containers can have any control group, in the
-// order in which they are asked whether they know one.
-var guesses = []Engine{Docker, Containerd, Podman, CRIO, Runc}
-
-// find names c. Where the engine is not known every one is asked, first
-// by its usual places, then by the container's parent.
+// find names c. If its engine is not known every engine is asked, first by its usual
+// places, then by the container's parent.
 func (f *finder) find(c *Container, mon func() (Monitor, bool)) bool {
 	if !isName(c.ID) {
 		return false
 	}
-	if name := namerOf(c.Engine); name != nil {
+	if name := c.Engine.entry().find; name != nil {
 		return name(f, c, mon)
 	}
-	for _, engine := range guesses {
-		if namerOf(engine)(f, c, nil) {
+	for i := range engines {
+		if engines[i].anywhere && engines[i].find(f, c, nil) {
 			return true
 		}
 	}
 	if mon == nil {
 		return false
 	}
-	if m, ok := mon(); ok {
-		if m.ID == c.ID || m.Many {
-			c.Engine = m.Engine
-			return namerOf(m.Engine)(f, c, func() (Monitor, bool) { return m, true })
-		}
+	if m, ok := mon(); ok && (m.ID == c.ID || m.Many) {
+		c.Engine = m.Engine
+		return m.Engine.entry().find(f, c, func() (Monitor, bool) { return m, true })
 	}
 	return false
 }

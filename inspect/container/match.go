@@ -79,7 +79,7 @@ func (c *Container) account() string {
 // such an engine.
 func SplitEngine(word string) (engine Engine, account string, ok bool) {
 	name, account, at := strings.Cut(word, "@")
-	return Engine(name), account, namerOf(Engine(name)) != nil && (!at || account != "")
+	return Engine(name), account, Engine(name).entry().name != "" && (!at || account != "")
 }
 
 // Match returns what a name stands for, among the containers of an engine, or

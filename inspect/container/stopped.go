@@ -33,8 +33,17 @@ func (s *Set) Stopped() (stopped []*Container) {
 	return stopped
 }
 
-// known returns every container of which the files of an engine tell.
+// known returns every container that the files of an engine have.
 func (f *finder) known() (all []*Container) {
+	for i := range engines {
+		if engines[i].stopped != nil {
+			all = append(all, engines[i].stopped(f)...)
+		}
+	}
+	return all
+}
+
+func (f *finder) knownDocker() (all []*Container) {
 	s := f.store
 	s.docker.asked = true
 	s.docker.roots = append(s.docker.roots, dockerRoots...)
@@ -47,21 +56,34 @@ func (f *finder) known() (all []*Container) {
 			}
 		}
 	}
+	return all
+}
+
+func (f *finder) knownPodman() (all []*Container) {
 	f.namePodman(&Container{}, nil)
-	for id, entry := range s.podman.known {
+	for id, entry := range f.store.podman.known {
 		all = append(all, &Container{Engine: Podman, ID: id, Name: entry.name, Image: entry.image, Path: path.Join(entry.dir, id)})
 	}
+	return all
+}
+
+// knownLXC also returns the containers of Incus and LXD.
+func (f *finder) knownLXC() (all []*Container) {
 	for _, root := range lxcRoots {
-		for _, name := range s.list(root.dir, maxNames) {
+		for _, name := range f.store.list(root.dir, maxNames) {
 			c := &Container{Engine: root.engine, ID: name, Name: name, Path: path.Join(root.dir, name)}
 			lxcProject(c)
-			// Of a directory without a configuration nothing can be started.
-			if root.engine != LXC || s.exists(root.dir, name, "config") {
+			// A directory without a configuration is no container.
+			if root.engine != LXC || f.store.exists(root.dir, name, "config") {
 				all = append(all, c)
 			}
 		}
 	}
-	for _, name := range s.list("/var/lib/machines", maxNames) {
+	return all
+}
+
+func (f *finder) knownNspawn() (all []*Container) {
+	for _, name := range f.store.list("/var/lib/machines", maxNames) {
 		if !strings.HasPrefix(name, ".") {
 			name = strings.TrimSuffix(name, ".raw")
 			all = append(all, &Container{Engine: Nspawn, ID: name, Name: name, Path: "/var/lib/machines/" + name})

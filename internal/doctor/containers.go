@@ -25,14 +25,6 @@ var shared = []struct {
 	{inspect.Mnt, "it is in the host's file systems", "", ""},
 }
 
-// otherwise says how an engine starts a container that does not share the host's
-// network, where others are told by flags to share it.
-var otherwise = map[container.Engine]string{
-	container.Nspawn:     "with --private-network",
-	container.LXC:        "with lxc.net.0.type = veth, or empty",
-	container.Containerd: "without --net-host",
-}
-
 // sharing finds containers that are in a namespace of the host's that engines
 // give them of their own. For user namespaces it is otherwise, so what shares
 // the host's is told in one note.
@@ -57,7 +49,7 @@ func sharing(h *Host) (found []Finding) {
 				flags, specs = append(flags, s.flag), append(specs, s.spec+": true")
 			}
 			if s.typ == inspect.Net {
-				how = otherwise[c.Engine]
+				how = c.Engine.Handling().OwnNet
 			}
 		}
 		if id, ok := p.Namespace(inspect.User); ok && set.IsHost(inspect.User, id) && c.Outer == nil {
@@ -66,7 +58,7 @@ func sharing(h *Host) (found []Finding) {
 		if len(types) == 0 {
 			continue
 		}
-		if c.Engine == container.Docker || c.Engine == container.Podman {
+		if c.Engine.Handling().Restarts {
 			how = "without " + strings.Join(flags, " ")
 		}
 		f := Finding{
@@ -217,15 +209,10 @@ func (h *Host) full(bounding uint64) bool {
 // lesser says how a container is started with less: with which flags, where it is
 // an engine's own to have given it more, or else in a user namespace of its own.
 func lesser(c *container.Container, flags string) string {
-	switch c.Engine {
-	case container.Docker, container.Podman, container.Containerd:
-		return flags
-	case container.Nspawn:
-		return "with --private-users=pick"
-	case container.LXC:
-		return "with lxc.idmap, as an unprivileged one"
+	if h := c.Engine.Handling(); !h.Flags {
+		return h.OwnUsers
 	}
-	return ""
+	return flags
 }
 
 // specOf says what has a pod be so. To delete one makes another like it.

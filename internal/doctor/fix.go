@@ -90,25 +90,18 @@ func (h *Host) stop(c *container.Container) (r remedy) {
 	if c.Pod != nil || c.Outer != nil || !c.Confirmed || c.User != container.Root {
 		return nothing
 	}
-	r.restsOn("%s is %s", c.ID, c)
-	switch c.Engine {
-	case container.Docker, container.Podman:
-		r.do(string(c.Engine), "stop", "--", c.ID)
-	case container.LXC:
-		r.rests = nil
-		words := []string{"lxc-stop", "-t", "10", "-n", c.ID}
-		if dir := path.Dir(c.Path); c.Path != "" && dir != "/var/lib/lxc" {
-			words = append(words, "-P", dir)
-		}
-		r.do(words...)
-	case container.Containerd:
-		if c.Namespace == "" {
-			return nothing
-		}
-		r.do("ctr", "-n", c.Namespace, "task", "kill", "-s", "SIGKILL", c.ID)
-	default:
+	stop := c.Engine.Handling().Stop
+	if stop == nil {
 		return h.kill(c.Init)
 	}
+	words := stop(c)
+	if words == nil {
+		return nothing
+	}
+	if !slices.Contains(words, c.Name) {
+		r.restsOn("%s is %s", c.ID, c)
+	}
+	r.do(words...)
 	return r
 }
 
@@ -124,7 +117,7 @@ func (h *Host) again(c *container.Container, how string) remedy {
 // restart has an engine start a container again, with the namespaces that its
 // partner has by then.
 func (h *Host) restart(c *container.Container) (r remedy) {
-	if c.Engine != container.Docker && c.Engine != container.Podman || h.stop(c).no {
+	if !c.Engine.Handling().Restarts || h.stop(c).no {
 		return h.again(c, "with its partner")
 	}
 	r.restsOn("%s is %s", c.ID, c)

@@ -33,11 +33,17 @@ func TestProposals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stops := map[string]bool{} // the commands of engines
+	for _, e := range container.Engines() {
+		if stop := e.Handling().Stop; stop != nil {
+			stops[stop(&container.Container{Engine: e, ID: "x", Namespace: "y"})[0]] = true
+		}
+	}
 	// The first word of each, as it is written where it is made.
 	for _, p := range proposals {
 		first := strings.Fields(strings.TrimPrefix(p.begins, "while "))[0]
 		if !strings.Contains(string(fix), `do("`+first+`"`) && !strings.Contains(string(fix), `{"`+first+`"`) && !strings.Contains(string(fix), `Command("`+first+`"`) &&
-			first != string(container.Docker) && first != string(container.Podman) {
+			!stops[first] {
 			t.Errorf("%s is not made any more", p.begins)
 		}
 		dir, name, _ := strings.Cut(p.test, " ")

@@ -16,8 +16,8 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
+	"github.com/nstool/nstool/target"
 )
 
 // A Found is what a TARGET turned out to be: a process, or files that lead to

@@ -10,7 +10,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // Locate finds what only a scan can place, reading no more than that takes: a
@@ -24,7 +24,7 @@ func Locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Foun
 	if err != nil {
 		return nil, target.Found{}, err
 	}
-	found, err := target.Resolve(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
+	found, err := target.Find(snap, container.Lookup(ctx, snap, container.WithHidden()), ref)
 	return snap, found, err
 }
 
@@ -147,23 +147,10 @@ func same(t *enter.Target, p *inspect.Process) error {
 // openNamespaces opens what a TARGET stands for if that is a namespace or a set
 // of them, and returns nil otherwise.
 func openNamespaces(ctx context.Context, snap *inspect.Snapshot, found target.Found) (map[inspect.Type]*os.File, error) {
-	all := found.Pinned
-	if found.Namespace != nil {
-		all = []*inspect.Namespace{found.Namespace}
+	if found.Process != nil {
+		return nil, nil
 	}
-	var files map[inspect.Type]*os.File
-	for _, ns := range all {
-		f, err := snap.Open(ctx, ns)
-		if err != nil {
-			CloseFiles(files)
-			return nil, err
-		}
-		if files == nil {
-			files = make(map[inspect.Type]*os.File, len(all))
-		}
-		files[ns.Type] = f
-	}
-	return files, nil
+	return found.Open(ctx, snap)
 }
 
 // fileID returns the identity of the namespace that f is.

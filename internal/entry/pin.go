@@ -10,8 +10,8 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/target"
 	"github.com/nstool/nstool/pin"
+	"github.com/nstool/nstool/target"
 )
 
 // pinEarly carries out the plain forms of `nstool pin add` and `nstool pin rm`,

@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // terms returns what must be true of process p before it is the container that

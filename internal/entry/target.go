@@ -2,7 +2,7 @@ package entry
 
 import (
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // SharedByPod are the namespaces that the containers of a Kubernetes pod share,

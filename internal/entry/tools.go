@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
-	"github.com/nstool/nstool/internal/target"
+	"github.com/nstool/nstool/target"
 )
 
 // StaticTools is where a distribution's packager may put programs that need

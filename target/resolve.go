@@ -1,6 +1,7 @@
 package target
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,6 +57,23 @@ func (f Found) Namespaces(snap *inspect.Snapshot) []*inspect.Namespace {
 	return all
 }
 
+// Open opens the namespaces of a Found. The caller closes them. It needs what
+// [inspect.Snapshot.Open] needs.
+func (f Found) Open(ctx context.Context, snap *inspect.Snapshot) (map[inspect.Type]*os.File, error) {
+	files := make(map[inspect.Type]*os.File)
+	for _, ns := range f.Namespaces(snap) {
+		file, err := snap.Open(ctx, ns)
+		if err != nil {
+			for _, file := range files {
+				file.Close()
+			}
+			return nil, err
+		}
+		files[ns.Type] = file
+	}
+	return files, nil
+}
+
 // of returns the namespace of type t. A thread that has left that of its
 // process is known as its holder.
 func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
@@ -72,10 +90,10 @@ func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
 	return ns
 }
 
-// Resolve finds in a snapshot what ref stands for. Paths and names of pins are looked up
+// Find finds in a snapshot what ref stands for. Paths and names of pins are looked up
 // in the caller's mount namespace. containers is called if ref may name a container, see
 // [container.Lookup]. The error is an [fs.ErrNotExist] if there is no such thing.
-func Resolve(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Found, error) {
+func Find(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Found, error) {
 	switch ref.Kind {
 	case Process:
 		return findProcess(snap, ref)

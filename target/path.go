@@ -2,7 +2,6 @@ package target
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
@@ -53,12 +52,13 @@ func cutTarget(word string) (name, path string, found bool) {
 		return word[:i] + name, path, found
 	}
 	prefix, rest, _ := strings.Cut(word, ":")
+	_, isPrefix := prefixOf(prefix)
 	switch {
 	case prefix == "file":
 		// A path itself: to the next colon.
 	case strings.HasPrefix(rest, "/"):
 		return prefix, rest, true // no name begins so: a container may be called "docker"
-	case isPrefix(prefix):
+	case isPrefix:
 	case isType(prefix) && strings.HasPrefix(rest, "["):
 	case strings.Trim(prefix, "0123456789") == "" && prefix != "":
 		// PID:PIDFDINODE:PATH
@@ -77,10 +77,6 @@ func cutTarget(word string) (name, path string, found bool) {
 		}
 	}
 	return prefix + ":" + middle, path, found
-}
-
-func isPrefix(s string) bool {
-	return slices.Contains([]string{"pid", "file", "container", "pod", "pin", "netns", "nsid"}, s) || isEngine(s)
 }
 
 func isType(s string) bool {

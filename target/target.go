@@ -1,19 +1,27 @@
-// Package target reads the words that name a process, a namespace, a container
-// or a pin: the one grammar of every command, described under TARGETS in
-// nstool(1).
+// Package target parses the words by which users name a process, a namespace, a
+// container or a pin: the grammar of every command, see TARGETS in nstool(1).
 //
-// [Parse] is pure and says what a word can mean. Who can look says what it
-// does mean: [Ref.Kind] Word is a name that only a scan can place.
+// [Parse] looks nothing up. [Find] finds in a snapshot what a word names, and
+// [Found.Open] opens the namespaces:
+//
+//	ref, err := target.Parse("docker:web")
+//	if err != nil {
+//		return err
+//	}
+//	found, err := target.Find(snap, container.Lookup(ctx, snap), ref)
+//	if err != nil {
+//		return err
+//	}
+//	files, err := found.Open(ctx, snap)
 package target
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/pin"
 )
 
 // A Kind says what sort of thing a [Ref] names.
@@ -68,16 +76,6 @@ type Ref struct {
 // (0xF0000000 less the fixed ones, see PROC_DYNAMIC_FIRST in fs/proc/generic.c).
 const MaxPID = 1 << 22
 
-// engines are the prefixes that name an engine.
-var engines = []string{"docker", "podman", "containerd", "crio", "lxc", "incus", "lxd", "nspawn", "buildkit", "runc", "crun"}
-
-// isEngine reports whether a prefix names an engine, or that of a user:
-// "podman@ann".
-func isEngine(prefix string) bool {
-	engine, user, at := strings.Cut(prefix, "@")
-	return slices.Contains(engines, engine) && (!at || user != "")
-}
-
 // isAddress reports whether a word is written as an IPv6 or a link-layer address is:
 // with colons, and no prefix of a TARGET.
 func isAddress(word string) bool {
@@ -98,7 +96,10 @@ func Parse(word string) (Ref, error) {
 	case strings.ContainsRune(word, 0):
 		return bad("it has a zero byte")
 	case word[0] >= '0' && word[0] <= '9' && isProcess(word):
-		return parseProcess(ref, word)
+		if err := parseProcess(&ref, word); err != nil {
+			return bad(err.Error())
+		}
+		return ref, nil
 	case word[0] == '/' || word == "." || word == ".." || strings.HasPrefix(word, "./") || strings.HasPrefix(word, "../"):
 		ref.Kind, ref.Path = File, word
 		return ref, nil
@@ -107,69 +108,24 @@ func Parse(word string) (Ref, error) {
 		ref.Kind, ref.Type, ref.Ino = Namespace, t, ino
 		return ref, nil
 	}
-	prefix, rest, found := strings.Cut(word, ":")
-	if !found || isAddress(word) {
-		ref.Kind, ref.Name = Word, word
+	word, rest, found := strings.Cut(ref.Text, ":")
+	if !found || isAddress(ref.Text) {
+		ref.Kind, ref.Name = Word, ref.Text
 		return ref, nil
 	}
-	if _, err := inspect.ParseType(prefix); err == nil && prefix != "pid" {
-		return bad(fmt.Sprintf("a namespace is written %s:[INODE], %s:[4026531840] for one", prefix, prefix))
+	if t, err := inspect.ParseType(word); err == nil && (t != inspect.PID || strings.HasPrefix(rest, "[")) {
+		return bad(fmt.Sprintf("a namespace is written %s:[INODE], %s:[4026531840] for one", word, word))
 	}
 	if rest == "" {
 		return bad("nothing stands behind the colon")
 	}
-	switch prefix {
-	case "pid":
-		if strings.HasPrefix(rest, "[") {
-			return bad("a namespace is written pid:[INODE], pid:[4026531836] for one")
-		}
-		return parseProcess(ref, rest)
-	case "file":
-		ref.Kind, ref.Path = File, rest
-	case "container":
-		ref.Kind, ref.Name = Container, rest
-	case "pod":
-		parts := strings.Split(rest, "/")
-		if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" || parts[len(parts)-1] == "" {
-			return bad("a pod is written pod:NAMESPACE/POD[/CONTAINER]")
-		}
-		ref.Kind, ref.PodNS, ref.Pod = Pod, parts[0], parts[1]
-		if len(parts) == 3 {
-			ref.Name = parts[2]
-		}
-	case "pin":
-		name, typ, typed := strings.Cut(rest, "/")
-		if err := pin.CheckName(name); err != nil {
-			return bad(err.Error())
-		}
-		ref.Kind, ref.Name = Pin, name
-		if typed {
-			t, err := inspect.ParseType(typ)
-			if err != nil {
-				return bad(err.Error())
-			}
-			ref.Type = t
-		}
-	case "netns":
-		if strings.Contains(rest, "/") {
-			return bad("a name of ip-netns(8) has no slash; write the path as it is")
-		}
-		if rest == "." || rest == ".." {
-			return bad("that is a directory, and no name of ip-netns(8)")
-		}
-		ref.Kind, ref.Name = Netns, rest
-	case "nsid":
-		id, err := parseNumber(rest)
-		if err != nil {
-			return bad("an nsid is a whole number")
-		}
-		ref.Kind, ref.Ino = NSID, id
-	default:
-		if isEngine(prefix) {
-			ref.Kind, ref.Engine, ref.Name = Container, prefix, rest
-			return ref, nil
-		}
-		return bad(fmt.Sprintf("no prefix %q; there are: pid, file, container, %s, pod, pin, netns, nsid", prefix, strings.Join(engines, ", ")))
+	p, ok := prefixOf(word)
+	if !ok {
+		return bad(fmt.Sprintf("no prefix %q; there are: %s", word, strings.Join(PrefixWords(), ", ")))
+	}
+	ref.Kind = p.kind
+	if err := p.parse(&ref, rest); err != nil {
+		return bad(err.Error())
 	}
 	return ref, nil
 }
@@ -197,37 +153,33 @@ func isProcess(word string) bool {
 	return true
 }
 
-// parseProcess reads PID, PID/TID or PID:PIDFDINODE, and a bare inode number.
-func parseProcess(ref Ref, word string) (Ref, error) {
-	bad := func(why string) (Ref, error) { return Ref{}, fmt.Errorf("bad target %q: %s", ref.Text, why) }
-	ref.Kind = Process
+// parseProcess parses PID, PID/TID or PID:PIDFDINODE, and an inode number that is a
+// whole TARGET.
+func parseProcess(ref *Ref, word string) error {
 	pid, tid, thread := strings.Cut(word, "/")
 	pid, ino, held := strings.Cut(pid, ":")
 	n, err := parseNumber(pid)
-	if err != nil {
-		return bad("a process ID is a whole number from 1 to " + strconv.Itoa(MaxPID))
-	}
-	if n > MaxPID && !thread && !held && ref.Text == word {
+	if err == nil && n > MaxPID && !thread && !held && ref.Text == word {
 		ref.Kind, ref.Ino = Namespace, n
-		return ref, nil
+		return nil
 	}
-	if n == 0 || n > MaxPID {
-		return bad("a process ID is a whole number from 1 to " + strconv.Itoa(MaxPID))
+	ref.Kind, ref.PID = Process, int(n)
+	if err != nil || n == 0 || n > MaxPID {
+		return fmt.Errorf("a process ID is a whole number from 1 to %d", MaxPID)
 	}
-	ref.PID = int(n)
 	if held {
 		if ref.PidfdIno, err = parseNumber(ino); err != nil || ref.PidfdIno == 0 {
-			return bad("behind the colon stands the inode number of a pidfd, as getino(1) prints it")
+			return errors.New("behind the colon stands the inode number of a pidfd, as getino(1) prints it")
 		}
 	}
 	if thread {
 		n, err := parseNumber(tid)
 		if err != nil || n == 0 || n > MaxPID {
-			return bad("a thread ID is a whole number from 1 to " + strconv.Itoa(MaxPID))
+			return fmt.Errorf("a thread ID is a whole number from 1 to %d", MaxPID)
 		}
 		ref.TID = int(n)
 	}
-	return ref, nil
+	return nil
 }
 
 // parseNumber reads a decimal number as the kernel writes it: digits alone, no
