@@ -11,6 +11,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -347,11 +348,7 @@ type cgroupMount struct {
 // parseCgroupMounts finds the cgroup file systems in /proc/self/mountinfo.
 func parseCgroupMounts(text []byte) []cgroupMount {
 	var list []cgroupMount
-	for line := range strings.Lines(string(text)) {
-		if !strings.Contains(line, " - cgroup") {
-			continue // there may be many thousands
-		}
-		found, _ := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
+	for found := range procfile.Mounts(text) {
 		m := cgroupMount{root: found.Root, dir: found.Point}
 		switch found.Type {
 		case "cgroup2":

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -63,8 +64,8 @@ func unbindable(from, to string) error {
 
 // outermost returns the mount points below dir, without those below other mount points.
 func outermost(dir string, mountinfo []byte) (points []string) {
-	for line := range strings.Lines(string(mountinfo)) {
-		if m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n")); ok && strings.HasPrefix(m.Point, dir+"/") {
+	for m := range procfile.Mounts(mountinfo) {
+		if strings.HasPrefix(m.Point, dir+"/") {
 			points = append(points, m.Point)
 		}
 	}

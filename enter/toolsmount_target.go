@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -273,9 +273,8 @@ func (b *builder) linkMissing(missing map[string]string) {
 // covers.
 func (b *builder) mountsBelow(dir string) {
 	done := map[string]bool{}
-	for line := range strings.Lines(string(b.mounts)) {
-		m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
-		if b.err != nil || !ok {
+	for m := range procfile.Mounts(b.mounts) {
+		if b.err != nil {
 			return
 		}
 		at := strings.TrimPrefix(m.Point, "/")

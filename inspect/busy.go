@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -422,7 +423,7 @@ func (b *busy) readSwaps() {
 	}
 	for line := range bytes.Lines(text) {
 		name, _, _ := bytes.Cut(line, []byte(" "))
-		if path := unescape(name); filepath.IsAbs(path) {
+		if path := procfile.Unescape(string(name)); filepath.IsAbs(path) {
 			b.swaps[path], _ = b.blockDevice(path)
 		}
 	}

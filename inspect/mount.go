@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -309,33 +310,8 @@ func parseMount(line []byte, f func(t Type, ino uint64, path string)) {
 	if !bytes.Contains(line, nsfsMark) {
 		return
 	}
-	fields := bytes.SplitN(line, []byte(" "), 6)
-	if len(fields) < 6 {
-		return
+	m, _ := procfile.ParseMount(string(line))
+	if t, ino, ok := ParseLink(m.Root); ok && m.Type == "nsfs" {
+		f(t, ino, m.Point)
 	}
-	if t, ino, ok := ParseLink(string(fields[3])); ok {
-		f(t, ino, unescape(fields[4]))
-	}
-}
-
-// unescape undoes the octal escapes of mountinfo: \040 for a blank, \011 for a
-// tab, \012 for a newline, \134 for a backslash, \043 for a hash.
-func unescape(field []byte) string {
-	if !slices.Contains(field, '\\') {
-		return string(field)
-	}
-	out := make([]byte, 0, len(field))
-	for i := 0; i < len(field); i++ {
-		if c := field[i]; c == '\\' && i+3 < len(field) && octal(field[i+1:i+4]) {
-			out = append(out, (field[i+1]-'0')<<6|(field[i+2]-'0')<<3|(field[i+3]-'0'))
-			i += 3
-		} else {
-			out = append(out, c)
-		}
-	}
-	return string(out)
-}
-
-func octal(digits []byte) bool {
-	return digits[0] >= '0' && digits[0] <= '3' && digits[1] >= '0' && digits[1] <= '7' && digits[2] >= '0' && digits[2] <= '7'
 }

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -114,14 +114,11 @@ func readMountTable(path string, in ID) ([]Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	var mounts []Mount
-	for line := range bytes.Lines(text) {
-		if m, ok := ParseMount(string(bytes.TrimSuffix(line, []byte("\n")))); ok {
-			m.In = in
-			mounts = append(mounts, m)
-		}
+	mounts, err := ParseMounts(text)
+	for i := range mounts {
+		mounts[i].In = in
 	}
-	return mounts, nil
+	return mounts, err
 }
 
 // ReadOnly reports whether nothing can be written through the mount.
@@ -135,35 +132,20 @@ func (m Mount) Namespace() (t Type, ino uint64, ok bool) {
 	return ParseLink(m.Root)
 }
 
-// ParseMount reads a line of a mount table, such as
-//
-//	36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-func ParseMount(line string) (m Mount, ok bool) {
-	front, back, ok := strings.Cut(line, " - ")
-	f, b := strings.Split(front, " "), strings.SplitN(back, " ", 3)
-	if !ok || len(f) < 6 || len(b) < 2 {
-		return Mount{}, false
-	}
-	major, minor, _ := strings.Cut(f[2], ":")
-	var errs [4]error
-	var dev [2]uint64
-	m.ID, errs[0] = strconv.Atoi(f[0])
-	m.Parent, errs[1] = strconv.Atoi(f[1])
-	dev[0], errs[2] = strconv.ParseUint(major, 10, 32)
-	dev[1], errs[3] = strconv.ParseUint(minor, 10, 32)
-	for _, err := range errs {
-		if err != nil {
-			return Mount{}, false
+// ParseMounts reads the text of a mount table, without [Mount.In]. It ends at a line that
+// it cannot read.
+func ParseMounts(text []byte) (mounts []Mount, err error) {
+	for line := range strings.Lines(string(text)) {
+		m, ok := procfile.ParseMount(strings.TrimSuffix(line, "\n"))
+		if !ok {
+			return mounts, fmt.Errorf("a line of mountinfo says %q", line)
 		}
+		mounts = append(mounts, Mount{
+			ID: m.ID, Parent: m.Parent, Dev: Device{m.Major, m.Minor}, Root: m.Root, Point: m.Point, Type: m.Type,
+			Source: m.Source, Options: m.Options, Super: m.Super, Shared: m.Shared,
+		})
 	}
-	m.Dev = Device{uint32(dev[0]), uint32(dev[1])}
-	m.Root, m.Point = unescape([]byte(f[3])), unescape([]byte(f[4]))
-	m.Type, m.Source = unescape([]byte(b[0])), unescape([]byte(b[1]))
-	m.Options, m.Shared = f[5], strings.Join(f[6:], " ")
-	if len(b) > 2 {
-		m.Super = unescape([]byte(b[2]))
-	}
-	return m, true
+	return mounts, nil
 }
 
 // A MountTree is the mounts of one mount namespace.

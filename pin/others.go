@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -266,8 +267,8 @@ func parseMount(line string) (mount, bool) {
 	if !strings.Contains(line, " - nsfs ") {
 		return mount{}, false // there may be very many
 	}
-	m, _ := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
-	t, ino, ok := m.Namespace()
-	dev := sys.Makedev(uint64(m.Dev.Major), uint64(m.Dev.Minor))
-	return mount{typ: t, id: inspect.ID{Dev: dev, Ino: ino}, path: strings.TrimSuffix(m.Point, "//deleted")}, ok
+	m, _ := procfile.ParseMount(strings.TrimSuffix(line, "\n"))
+	t, ino, ok := inspect.ParseLink(m.Root)
+	dev := sys.Makedev(uint64(m.Major), uint64(m.Minor))
+	return mount{typ: t, id: inspect.ID{Dev: dev, Ino: ino}, path: strings.TrimSuffix(m.Point, "//deleted")}, ok && m.Type == "nsfs"
 }

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -236,26 +236,15 @@ func (o *owners) findTrees() {
 		return
 	}
 	o.asked = true
-	f, err := os.Open(path.Join(o.proc.path, "self/mountinfo"))
+	text, err := os.ReadFile(path.Join(o.proc.path, "self/mountinfo"))
 	if err != nil {
 		return
 	}
-	defer f.Close()
-	for r := bufio.NewReader(f); ; {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return
-		}
-		before, after, ok := strings.Cut(line, " - cgroup")
-		if !ok {
+	for m := range procfile.Mounts(text) {
+		if m.Root != "/" || m.Type != "cgroup" && m.Type != "cgroup2" {
 			continue
 		}
-		// ID PARENT DEV ROOT POINT ..., and then TYPE SOURCE OPTIONS.
-		where, what := strings.Fields(before), strings.Fields("cgroup"+after)
-		if len(where) < 5 || len(what) < 3 || where[3] != "/" || strings.Contains(where[4], `\`) {
-			continue
-		}
-		dir, err := sys.OpenKernelDir(where[4])
+		dir, err := sys.OpenKernelDir(m.Point)
 		if err != nil {
 			continue
 		}
@@ -263,7 +252,7 @@ func (o *owners) findTrees() {
 			dir.Close()
 			continue
 		}
-		name := treeName(what[0], strings.Split(what[2], ","))
+		name := treeName(m.Type, strings.Split(m.Super, ","))
 		if old, ok := o.trees[name]; ok {
 			old.Close()
 		}

@@ -3,7 +3,6 @@ package inside
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
@@ -50,20 +49,7 @@ func (r *reader) mnt() *Mnt {
 		r.gap("mounts", err)
 		return nil
 	}
-	mounts, err := parseMounts(string(texts[0]))
+	mounts, err := inspect.ParseMounts(texts[0])
 	r.gap("mounts", err)
 	return &Mnt{Mounts: mounts, Whole: whole}
-}
-
-// parseMounts reads the text of a mountinfo file.
-func parseMounts(text string) ([]inspect.Mount, error) {
-	var mounts []inspect.Mount
-	for line := range strings.Lines(text) {
-		m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n"))
-		if !ok {
-			return mounts, fmt.Errorf("a line of mountinfo says %q", line)
-		}
-		mounts = append(mounts, m)
-	}
-	return mounts, nil
 }

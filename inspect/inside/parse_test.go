@@ -6,14 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
 )
 
 func TestParseMounts(t *testing.T) {
-	got, err := parseMounts(`36 35 98:0 /a\040b /mnt\0122 rw,noatime shared:2 master:1 - ext3 /dev/root rw,errors=continue
+	got, err := inspect.ParseMounts([]byte(`36 35 98:0 /a\040b /mnt\0122 rw,noatime shared:2 master:1 - ext3 /dev/root rw,errors=continue
 24 36 0:4 net:[4026532281] /run/netns/blue ro - nsfs nsfs rw
 25 36 0:5 / /x rw - fuse.x  rw
-`)
+`))
 	if err != nil || len(got) != 3 {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -29,7 +30,7 @@ func TestParseMounts(t *testing.T) {
 		t.Errorf("got %+v", got[2])
 	}
 	for _, bad := range []string{"x\n", "1 2 3 4 5 6 - \n", "a b 0:1 / / rw - x y z\n"} {
-		if _, err := parseMounts(bad); err == nil {
+		if _, err := inspect.ParseMounts([]byte(bad)); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -101,7 +102,7 @@ func FuzzParseMounts(f *testing.F) {
 		f.Add(string(text))
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
-		mounts, _ := parseMounts(text)
+		mounts, _ := inspect.ParseMounts([]byte(text))
 		in := &Mnt{Mounts: mounts}
 		_, _ = in.Root()
 		for _, m := range mounts {

@@ -16,7 +16,7 @@ func left(h *Host) (found []Finding) {
 	of := make(map[*container.Container]*Finding)
 	types := make(map[*container.Container][]string)
 	for _, l := range set.Left() {
-		typ := inspect.Type(l.Type) //nolint:gosec // an index into Inodes
+		typ := l.Type
 		f := of[l.Container]
 		if f == nil {
 			f = &Finding{Subject: l.Container.String(), passing: true, Evidence: []string{fmt.Sprintf("its first process is %d", l.Container.Init)}}

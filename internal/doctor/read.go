@@ -143,11 +143,9 @@ func (h *Host) readStacks() {
 		h.gap(0, "mountinfo", err)
 		return
 	}
-	var mounts []inspect.Mount
-	for line := range strings.Lines(string(text)) {
-		if m, ok := inspect.ParseMount(strings.TrimSuffix(line, "\n")); ok {
-			mounts = append(mounts, m)
-		}
+	mounts, err := inspect.ParseMounts(text)
+	if err != nil {
+		h.gap(0, "mountinfo", err)
 	}
 	tree := inspect.NewMountTree(mounts)
 	h.Stacks = make(map[string][]uint64)
@@ -370,9 +368,7 @@ func (h *Host) readConfinements() {
 	if first, err := read(1); err == nil {
 		h.Bounding = first.Bounding
 	}
-	for _, g := range h.Containers.Gaps {
-		h.Gaps = append(h.Gaps, inspect.Gap(g))
-	}
+	h.Gaps = append(h.Gaps, h.Containers.Gaps...)
 }
 
 // parseStatus reads /proc/pid/status. A kernel without seccomp has no filters.

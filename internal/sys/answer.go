@@ -11,13 +11,14 @@ import (
 	"os"
 	"path"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // A file system with a server, such as FUSE and NFS, may never answer. A thread that waits for
@@ -142,27 +143,13 @@ func (t *mountTable) read() {
 		t.far = []farMount{{0, "/"}} // nothing is known, so everything may have a server
 		return
 	}
-	for line := range bytes.Lines(text) {
-		// ID PARENT DEV ROOT POINT ... - TYPE SOURCE OPTIONS, see
-		// proc_pid_mountinfo(5).
-		before, after, _ := bytes.Cut(line, []byte(" - "))
-		fields := bytes.SplitN(before, []byte(" "), 6)
-		kind, _, ok := bytes.Cut(after, []byte(" "))
-		if !ok || len(fields) < 6 {
-			continue
-		}
-		id, _ := strconv.ParseUint(string(fields[0]), 10, 64)
-		point := string(fields[4])
-		switch {
-		case point == "/" || IsNear(string(kind)):
+	for m := range procfile.Mounts(text) {
+		switch id := uint64(m.ID); {
+		case m.Point == "/" || IsNear(m.Type):
 			t.near[id] = true
-			if major, minor, ok := bytes.Cut(fields[2], []byte(":")); ok {
-				a, _ := strconv.ParseUint(string(major), 10, 32)
-				b, _ := strconv.ParseUint(string(minor), 10, 32)
-				t.disks[unix.Mkdev(uint32(a), uint32(b))] = true
-			}
-		case !strings.HasPrefix(point, "/proc/"): // systemd mounts one there, and no engine has state there
-			t.far = append(t.far, farMount{id, point})
+			t.disks[unix.Mkdev(m.Major, m.Minor)] = true
+		case !strings.HasPrefix(m.Point, "/proc/"): // systemd mounts one there, and no engine has state there
+			t.far = append(t.far, farMount{id, m.Point})
 		}
 	}
 }
