@@ -495,11 +495,15 @@ var errTwice = errors.New("two have the same number: one has a name that looks l
 // addSockets reads the text of /proc/net/unix.
 func (b *busy) addSockets(text []byte) {
 	for line := range bytes.Lines(text) {
-		inode, path, ok := parseUnix(string(bytes.TrimSuffix(line, []byte("\n"))))
+		s, ok := procfile.ParseUnixSocket(string(line))
 		if !ok {
 			continue
 		}
-		link := "socket:[" + inode + "]"
+		path := s.Path
+		if strings.HasPrefix(path, "@") { // an abstract name, of no file
+			path = ""
+		}
+		link := fmt.Sprintf("socket:[%d]", s.Inode)
 		if _, twice := b.sockets[link]; twice {
 			path = ""
 			if !slices.ContainsFunc(b.Gaps, func(g Gap) bool { return errors.Is(g.Err, errTwice) }) {
@@ -508,26 +512,6 @@ func (b *busy) addSockets(text []byte) {
 		}
 		b.sockets[link] = path
 	}
-}
-
-// parseUnix reads a line of /proc/net/unix. The path is "" if the socket has not the
-// name of a file:
-//
-//	Num RefCount Protocol Flags Type St Inode Path
-func parseUnix(line string) (inode, path string, ok bool) {
-	for range 6 {
-		if _, line, ok = strings.Cut(strings.TrimLeft(line, " "), " "); !ok {
-			return "", "", false
-		}
-	}
-	inode, path, _ = strings.Cut(strings.TrimLeft(line, " "), " ")
-	if _, err := strconv.ParseUint(inode, 10, 64); err != nil {
-		return "", "", false
-	}
-	if strings.HasPrefix(path, "@") {
-		path = ""
-	}
-	return inode, path, true
 }
 
 // findProcesses finds the processes that use the file system.

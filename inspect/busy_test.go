@@ -3,7 +3,6 @@ package inspect
 import (
 	"errors"
 	"maps"
-	"strings"
 	"testing"
 )
 
@@ -39,30 +38,6 @@ func TestBelow(t *testing.T) {
 			t.Errorf("below(%q, %q)", c.path, c.dir)
 		}
 	}
-}
-
-func TestParseUnix(t *testing.T) {
-	for line, want := range map[string][2]string{
-		"ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b":           {"123", "/run/a b"},
-		"0000000000000000: 00000002 00000000 00010000 0001 01 123 sock":      {"123", "sock"},
-		"0000000000000000: 00000002 00000000 00010000 0001 01 123 @abstract": {"123", ""},
-		"0000000000000000: 00000002 00000000 00010000 0001 01 123":           {"123", ""},
-		"Num       RefCount Protocol Flags    Type St Inode Path":            {},
-		"": {},
-	} {
-		if inode, path, _ := parseUnix(line); inode != want[0] || path != want[1] {
-			t.Errorf("%q: %q %q", line, inode, path)
-		}
-	}
-}
-
-func FuzzParseUnix(f *testing.F) {
-	f.Add("ffff9: 00000002 00000000 00010000 0001 01   123 /run/a b")
-	f.Fuzz(func(t *testing.T, line string) {
-		if inode, path, ok := parseUnix(line); ok != (inode != "") || strings.HasPrefix(path, "@") {
-			t.Errorf("%q %q %v", inode, path, ok)
-		}
-	})
 }
 
 // Who names a socket as the kernel writes the line of another has nobody taken for

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -270,9 +271,7 @@ func (p *procFS) innermost() bool {
 	if err != nil {
 		return true
 	}
-	_, rest, ok := bytes.Cut(buf[:n], []byte("\nNSpid:"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	return !ok || len(bytes.Fields(line)) == 1
+	return len(strings.Fields(procfile.Field(buf[:n], "NSpid"))) <= 1
 }
 
 // hides returns an error if the mount hides processes from the caller, as

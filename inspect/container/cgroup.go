@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // A Ref is what the name of a control group, or the command line of a
@@ -54,19 +56,15 @@ func parseCgroup(text string) (paths []treePath) {
 func allCgroups(text string) []treePath {
 	var named, unified, others []treePath
 	for line := range strings.Lines(text) {
-		number, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, ok := procfile.ParseCgroup(line)
 		if !ok {
-			continue
-		}
-		controllers, path, ok := strings.Cut(rest, ":")
-		if !ok || !strings.HasPrefix(path, "/") {
 			continue
 		}
 		path = strings.TrimSuffix(path, " (deleted)")
 		switch {
 		case controllers == "name=systemd":
 			named = append(named, treePath{controllers, path})
-		case number == "0" && controllers == "":
+		case controllers == "":
 			unified = append(unified, treePath{"", path})
 		default:
 			others = append(others, treePath{sortWords(strings.Split(controllers, ",")), path})

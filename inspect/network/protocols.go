@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -121,24 +122,12 @@ func (c *Conn) readProcUnix() (all []Socket, err error) {
 // whether others can come to the socket.
 func parseProcUnix(line string) (s Socket, waits bool) {
 	const acceptsConnections = 1 << 16 // __SO_ACCEPTCON
-	f := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 8)
-	// The inode number stands to the right in its field.
-	for len(f) == 8 && f[6] == "" {
-		f = append(f[:6], strings.SplitN(f[7], " ", 2)...)
-	}
-	if len(f) < 7 {
+	const unconnected = 1              // SS_UNCONNECTED
+	u, ok := procfile.ParseUnixSocket(line)
+	if !ok {
 		return s, false
 	}
-	flags, err1 := strconv.ParseUint(f[3], 16, 32)
-	typ, err2 := strconv.ParseUint(f[4], 16, 8)
-	inode, err3 := strconv.ParseUint(f[6], 10, 64)
-	if errors.Join(err1, err2, err3) != nil {
-		return s, false
-	}
-	s = Socket{Protocol: unixProtocol(byte(typ)), Inode: inode, UID: -1}
-	if len(f) > 7 {
-		s.Name, s.Abstract = strings.CutPrefix(f[7], "@")
-	}
-	const unconnected = "01"
-	return s, flags&acceptsConnections != 0 || typ == sockDgram && len(f) > 7 && f[5] == unconnected
+	s = Socket{Protocol: unixProtocol(byte(u.Type)), Inode: u.Inode, UID: -1}
+	s.Name, s.Abstract = strings.CutPrefix(u.Path, "@")
+	return s, u.Flags&acceptsConnections != 0 || u.Type == sockDgram && u.Path != "" && u.State == unconnected
 }

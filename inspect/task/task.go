@@ -331,12 +331,7 @@ func ProcessOf(tid int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(buf[:n])) {
-		if value, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			return strconv.Atoi(strings.TrimSpace(value))
-		}
-	}
-	return 0, errors.New("status has no Tgid")
+	return strconv.Atoi(procfile.Field(buf[:n], "Tgid"))
 }
 
 // Threads returns the threads of a process.
@@ -386,9 +381,8 @@ func gone(pid, tid int) error {
 func ParseCgroups(text string) ([]Cgroup, error) {
 	var list []Cgroup
 	for line := range strings.Lines(text) {
-		_, rest, ok1 := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		controllers, path, ok2 := strings.Cut(rest, ":")
-		if !ok1 || !ok2 || !strings.HasPrefix(path, "/") {
+		controllers, path, ok := procfile.ParseCgroup(line)
+		if !ok {
 			return nil, fmt.Errorf("a line says %q", line)
 		}
 		list = append(list, Cgroup{controllers, path})
