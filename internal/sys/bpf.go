@@ -63,6 +63,7 @@ type assembler struct {
 	err  error
 }
 
+//go:noinline
 func (a *assembler) emit(op uint8, dst, src bpfReg, off int, imm int32) {
 	a.code = append(a.code, bpfInsn{op, uint8(src<<4 | dst), int16(off), imm})
 }

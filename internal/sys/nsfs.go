@@ -238,6 +238,7 @@ func reopen(probe int) (int, error) {
 	return openat(unix.AT_FDCWD, FDPath(probe), unix.O_RDONLY|unix.O_CLOEXEC)
 }
 
+//go:noinline
 func openat(dirfd int, path string, flags int) (fd int, err error) {
 	err = retry(func() error {
 		fd, err = unix.Openat(dirfd, path, flags, 0)

@@ -359,6 +359,8 @@ func OpenDirectory(path string) (int, error) {
 }
 
 // CloseAll closes descriptors.
+//
+//go:noinline
 func CloseAll(fds ...int) {
 	for _, fd := range fds {
 		if fd >= 0 {

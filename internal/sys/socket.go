@@ -109,6 +109,8 @@ func SocketCookie(fd int) (uint64, error) {
 }
 
 // CloseFD closes a descriptor that a function of this package returned.
+//
+//go:noinline
 func CloseFD(fd int) { _ = unix.Close(fd) }
 
 // ProbeSocketCookie reports by its error whether [SocketCookie] works here.
