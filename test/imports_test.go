@@ -29,6 +29,7 @@ var apart = map[string][]string{
 	"pin":               {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"target":            {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"internal/entry":    {"inspect/network", "output", "inspect/process", "cmd/nstool", "github.com/spf13/cobra", "github.com/prometheus/procfs"},
+	"internal/busy":     {"output", "enter", "cmd/nstool"},
 	"internal/doctor":   {"output", "enter", "cmd/nstool"},
 	"internal/sys":      {"inspect", "output", "enter", "pin", "target", "cmd/nstool"},
 	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},

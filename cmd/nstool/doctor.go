@@ -15,10 +15,14 @@ import (
 
 // doctorOptions is what the words of nstool-doctor(1) say.
 type doctorOptions struct {
-	checks   []doctor.Check
+	checks []doctor.Check
+	findingOptions
+}
+
+// findingOptions are the options of commands that report findings.
+type findingOptions struct {
 	severity doctor.Severity
 	except   []string
-	busy     string
 	json     bool
 	strict   bool
 	proc     string
@@ -33,9 +37,9 @@ const (
 func newDoctor(a *app) *cobra.Command {
 	var o doctorOptions
 	var checks []string
-	var severity string
+	var severity, path string
 	cmd := &cobra.Command{
-		Use:     "doctor [flags] [--busy PATH]",
+		Use:     "doctor [flags]",
 		Short:   "Find leaks, dead names, limits, and containers that are not kept apart",
 		GroupID: groupSee,
 		Long: `Find what is wrong with the namespaces of the host: names that lead nowhere,
@@ -43,8 +47,6 @@ namespaces without a process and what keeps them, users near their limit, and
 containers that share namespaces with the host or run privileged.
 
 Each finding has the command that would put it right. Nothing is changed.
-With --busy, say who keeps a mount point, a block device or a directory from
-going: processes, loop devices, and mounts in every mount namespace.
 
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2
 if that could not be found out. What rests on what could not be seen is not told:
@@ -52,40 +54,40 @@ then a check is not made, or a finding has no command.`,
 		Example: `  nstool doctor
   nstool doctor --check names,leaks      those alone
   nstool doctor --severity problem       what does not work
-  nstool doctor --except docker:agent    that one is meant to be so
-  nstool doctor --busy /mnt/disk         why it cannot be unmounted
-  nstool doctor --busy /dev/sdb1         who uses it, in any mount namespace`,
+  nstool doctor --except docker:agent    that one is meant to be so`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.parse(checks, severity); err != nil {
 				return usageError{Err: err}
 			}
-			switch busy := cmd.Flags().Changed("busy"); {
-			case busy && checks != nil:
-				return usagef("--busy and --check exclude each other")
-			case busy && o.busy == "":
-				return usagef("--busy needs a path")
-			}
-			if err := runDoctor(cmd.Context(), a, o); err != nil {
-				if _, ok := err.(statusError); ok { //nolint:errorlint // our own, not one inside
-					return err
+			if cmd.Flags().Changed("busy") {
+				if checks != nil {
+					return usagef("--busy and --check exclude each other")
 				}
-				return statusError{statusTrouble, err}
+				return runBusy(cmd.Context(), a, o.findingOptions, path)
 			}
-			return nil
+			return asTrouble(runDoctor(cmd.Context(), a, o))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.Var((*wordList)(&checks), "check", "only these: a `LIST` of "+strings.Join(checkNames(), ", "))
-	f.StringVar(&severity, "severity", "note", "only what is as bad as this `WORD` or worse: note, warning or problem")
+	findingFlags(cmd, &o.findingOptions, &severity)
+	f.StringVar(&path, "busy", "", "the same as nstool busy `PATH`")
+	f.Lookup("busy").Hidden = true
+	completeFlag(cmd, "check", listOf(checkNames))
+	return cmd
+}
+
+// findingFlags gives cmd the flags of o; that of the severity is parsed later.
+func findingFlags(cmd *cobra.Command, o *findingOptions, severity *string) {
+	f := cmd.Flags()
+	f.StringVar(severity, "severity", "note", "only what is as bad as this `WORD` or worse: note, warning or problem")
 	f.StringArrayVar(&o.except, "except", nil, "nothing about this `SUBJECT`: a container, namespace or path, as --json has it")
-	f.StringVar(&o.busy, "busy", "", "say who keeps this mount or file system from going: a `PATH`")
 	f.BoolVarP(&o.json, "json", "J", false, "write JSON")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 also if something could not be read")
 	f.StringVar(&o.proc, "proc", "/proc", "read the proc file system at `DIR`")
-	completeFlag(cmd, "check", listOf(checkNames))
 	completeFlag(cmd, "severity", oneOf(func() (names []string) {
 		for s := doctor.Note; s <= doctor.Problem; s++ {
 			names = append(names, s.String())
@@ -94,7 +96,14 @@ then a check is not made, or a finding has no command.`,
 	}))
 	completeFlag(cmd, "except", completeContainers)
 	completeFlag(cmd, "proc", directories)
-	return cmd
+}
+
+// asTrouble makes a failure one of status 2, since 1 says that there are findings.
+func asTrouble(err error) error {
+	if _, ok := err.(statusError); ok || err == nil { //nolint:errorlint // our own, not one inside
+		return err
+	}
+	return statusError{statusTrouble, err}
 }
 
 func checkNames() []string {
@@ -121,19 +130,21 @@ func (o *doctorOptions) parse(checks []string, severity string) (err error) {
 	return err
 }
 
-// runDoctor looks at the host and tells what is wrong. A failure is trouble.
+// runDoctor looks at the host and reports what is wrong.
 func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	stop := a.progress("still looking at " + o.proc)
-	host, found, err := o.look(ctx, a)
+	host, found, err := doctor.Look(ctx, o.checks, inspect.WithProc(o.proc))
 	stop()
 	if err != nil {
 		return err
 	}
-	var unchecked []inspect.Gap
-	if o.busy == "" {
-		unchecked = host.Unchecked(o.checks)
-	}
-	if err := a.tellFindings(host, o, slices.Clone(found), output.MissedBy(host.Snapshot, append(unchecked, host.Gaps...))); err != nil {
+	return a.report(host, o.findingOptions, found, host.Unchecked(o.checks), nil)
+}
+
+// report writes findings, and what could not be read or checked. The error is the exit
+// status. unseen is what to add if there are none.
+func (a *app) report(host *doctor.Host, o findingOptions, found []doctor.Finding, unchecked []inspect.Gap, unseen []string) error {
+	if err := a.writeFindings(o, slices.Clone(found), unseen, output.MissedBy(host.Snapshot, append(slices.Clone(unchecked), host.Gaps...))); err != nil {
 		return err
 	}
 	for _, g := range unchecked {
@@ -148,41 +159,14 @@ func runDoctor(ctx context.Context, a *app, o doctorOptions) error {
 	return nil
 }
 
-// look finds what the options ask for.
-func (o *doctorOptions) look(ctx context.Context, a *app) (*doctor.Host, []doctor.Finding, error) {
-	opts := []inspect.Option{inspect.WithProc(o.proc)}
-	if o.busy == "" {
-		return doctor.Look(ctx, o.checks, opts...)
-	}
-	host, busy, found, err := doctor.LookBusy(ctx, o.busy, opts...)
-	if err == nil {
-		fmt.Fprintf(a.err, "nstool: %s\n", output.Clean(busyWords(busy)))
-	}
-	return host, found, err
-}
-
-// busyWords says what is looked at.
-func busyWords(b *inspect.Busy) string {
-	fs := fmt.Sprintf("%s of %s (%s)", b.On.Type, b.On.Source, b.On.Dev)
-	switch {
-	case b.Mount.ID != 0:
-		return fmt.Sprintf("%s is a mount point: %s", b.Path, fs)
-	case b.Dev != b.On.Dev || b.On.ID == 0:
-		return fmt.Sprintf("%s is a block device (%s), and not mounted here", b.Path, b.Dev)
-	case b.Device:
-		return fmt.Sprintf("%s is a block device: %s, mounted at %s", b.Path, fs, b.On.Point)
-	}
-	return fmt.Sprintf("%s is no mount point: what is at or below it counts, on %s, mounted at %s", b.Path, fs, b.On.Point)
-}
-
 // wants reports whether a finding is asked for.
-func (o *doctorOptions) wants(f doctor.Finding) bool {
+func (o *findingOptions) wants(f doctor.Finding) bool {
 	return f.Severity >= o.severity && !slices.Contains(o.except, f.Subject)
 }
 
-// tellFindings writes the findings that are asked for, and on standard error how
+// writeFindings writes the findings that are asked for, and on standard error how
 // many there are.
-func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Finding, missed output.Missed) error {
+func (a *app) writeFindings(o findingOptions, found []doctor.Finding, unseen []string, missed output.Missed) error {
 	counts := make(map[doctor.Severity]int)
 	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !o.wants(f) })
 	for _, f := range found {
@@ -219,10 +203,8 @@ func (a *app) tellFindings(host *doctor.Host, o doctorOptions, found []doctor.Fi
 		if len(missed.Gaps) > 0 {
 			words[0] += " in what could be looked at"
 		}
-		if o.busy != "" {
-			if why := host.Snapshot.Unseen(inspect.AllFacts); len(why) > 0 {
-				words[0] += "; not looked at: " + strings.Join(why, "; ")
-			}
+		if len(unseen) > 0 {
+			words[0] += "; not looked at: " + strings.Join(unseen, "; ")
 		}
 	}
 	fmt.Fprintf(a.err, "nstool: %s\n", strings.Join(words, ", "))

@@ -92,6 +92,7 @@ const (
 
 // newCommand makes each command, by its name.
 var newCommand = map[string]func(*app) *cobra.Command{
+	"busy":       newBusy,
 	"containers": newContainers,
 	"cp":         newCp,
 	"diff":       newDiff,

@@ -18,7 +18,7 @@ func otherWords() map[string]string {
 		"attach": "enter", "debug": "enter", "exec": "enter", "nsenter": "enter", "shell": "enter",
 		"list": "ls", "lsns": "ls", "namespaces": "ls", "netns": "pin", "unshare": "run",
 		"inspect": "show", "top": "pid", "port-forward": "forward", "port": "ports", "ss": "ports", "listen": "ports",
-		"ip": "net", "link": "net", "interfaces": "net", "copy": "cp", "check": "doctor", "container": "containers",
+		"ip": "net", "link": "net", "interfaces": "net", "copy": "cp", "check": "doctor", "fuser": "busy", "lsof": "busy", "container": "containers",
 	}
 }
 

@@ -70,7 +70,7 @@ func sharing(h *Host) (found []Finding) {
 			f.Evidence = append(f.Evidence, specOf(c, specs))
 		}
 		if how != "" {
-			f.by(h.again(c, how))
+			f.By(h.again(c, how))
 		}
 		found = append(found, f)
 	}
@@ -169,13 +169,13 @@ func privileges(h *Host) (found []Finding) {
 		switch {
 		case full && have.Seccomp == 0:
 			f.What = fmt.Sprintf("%s runs privileged: it has the capabilities of the host, and no seccomp filter", c)
-			f.by(h.again(c, lesser(c, "without --privileged")))
+			f.By(h.again(c, lesser(c, "without --privileged")))
 		case full:
 			f.What = fmt.Sprintf("%s has the capabilities of the host", c)
-			f.by(h.again(c, lesser(c, "without --cap-add=ALL")))
+			f.By(h.again(c, lesser(c, "without --cap-add=ALL")))
 		default:
 			f.What = fmt.Sprintf("%s may do what it takes to be root of the host: %s", c, strings.Join(names, ", "))
-			f.by(h.again(c, lesser(c, "without "+strings.Join(names, ", "))))
+			f.By(h.again(c, lesser(c, "without "+strings.Join(names, ", "))))
 		}
 		if c.Pod != nil && full {
 			f.Evidence = append(f.Evidence, specOf(c, []string{"privileged: true"}))

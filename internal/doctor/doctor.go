@@ -2,7 +2,7 @@
 // lead nowhere, namespaces that nobody uses and something keeps, limits that are
 // nearly reached, and containers that are not kept apart from the host.
 //
-//	host, err := doctor.Read(ctx)
+//	host, err := doctor.Read(ctx, doctor.Checks)
 //	if err != nil {
 //		return err
 //	}
@@ -132,21 +132,37 @@ type Check struct {
 	Name string
 	Help string
 	find func(*Host) []Finding
-	// needs are the facts without all of which it finds what is not so: nothing
+	// needs are the facts without all of which it would report what is not so: nothing
 	// is concluded from what could not be seen.
 	needs inspect.Facts
+	// reads are the parts of a Host that it looks at, besides the snapshot.
+	reads part
+	// members: of the snapshot it looks at member processes alone.
+	members bool
 }
+
+// A part is something of a [Host] that takes reading beyond a scan.
+type part uint8
+
+const (
+	readNames part = 1 << iota // and what is mounted on them, and the daemons that keep them
+	readHolders
+	readCleaner
+	readLimits
+	readConfinements
+	readAll = readNames | readHolders | readCleaner | readLimits | readConfinements
+)
 
 // Checks are all there are, in the order of their findings.
 var Checks = []Check{
-	{"names", "names of namespaces that are dead", names, 0},
-	{"leaks", "namespaces without a process that something keeps", leaks, inspect.Occupants},
-	{"held", "descriptors of networks in programs that have no use for them", held, 0},
-	{"cleanup", "network namespaces that the kernel cannot take apart", cleanup, 0},
-	{"limits", "numbers of namespaces near their limit", limits, 0},
-	{"sharing", "containers in namespaces of the host", sharing, 0},
-	{"left", "containers left behind in a namespace of another one", left, 0},
-	{"privileges", "containers that could take over the host", privileges, 0},
+	{Name: "names", Help: "names of namespaces that are dead", find: names, reads: readNames},
+	{Name: "leaks", Help: "namespaces without a process that something keeps", find: leaks, needs: inspect.Occupants, reads: readNames | readHolders | readConfinements},
+	{Name: "held", Help: "descriptors of networks in programs that have no use for them", find: held, reads: readHolders | readConfinements},
+	{Name: "cleanup", Help: "network namespaces that the kernel cannot take apart", find: cleanup, reads: readCleaner, members: true},
+	{Name: "limits", Help: "numbers of namespaces near their limit", find: limits, reads: readLimits},
+	{Name: "sharing", Help: "containers in namespaces of the host", find: sharing, reads: readConfinements, members: true},
+	{Name: "left", Help: "containers left behind in a namespace of another one", find: left, reads: readConfinements, members: true},
+	{Name: "privileges", Help: "containers that could take over the host", find: privileges, reads: readConfinements, members: true},
 }
 
 // A Host is all that is known of one. It may be made up.

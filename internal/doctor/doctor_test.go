@@ -86,7 +86,7 @@ Seccomp:	2
 func read(t *testing.T, text string) *Host {
 	t.Helper()
 	made := nstest.MakeHost(t, text)
-	h, err := Read(context.Background(), inspect.WithProc(made.Proc))
+	h, err := Read(context.Background(), Checks, inspect.WithProc(made.Proc))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,8 +225,8 @@ func TestFold(t *testing.T) {
 			t.Errorf("%s %q", brief(f), f.Evidence[:1])
 		}
 	}
-	if few := found[:9]; len(Fold(few)) != len(few) {
-		t.Errorf("a few: %d", len(Fold(few)))
+	if Few := found[:9]; len(Fold(Few)) != len(Few) {
+		t.Errorf("a Few: %d", len(Fold(Few)))
 	}
 }
 
@@ -335,7 +335,7 @@ func TestNames(t *testing.T) {
 func TestLimitsReal(t *testing.T) {
 	nstest.Need(t, "userns")
 	nstest.Sandbox(t, "user")
-	h, err := Read(context.Background())
+	h, err := Read(context.Background(), Checks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +391,7 @@ func TestInnerLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := Read(context.Background())
+	h, err := Read(context.Background(), Checks)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ var proposals = []struct{ begins, test string }{
 	{"podman restart -- ", "test/engine TestLeftBehind"},
 	{"ctr -n ", "test/engine TestDoctorStop"},
 	{"lxc-stop ", "test/engine TestDoctorStop"},
-	{"umount -- ", "test/script doctor_busy"},
+	{"umount -- ", "test/script busy"},
 	{"while umount -- ", "test/script doctor_leaks"},
 	{"losetup -d ", "test/script doctor_devices"},
 	{"swapoff -- ", "test/script doctor_devices"},
@@ -37,8 +37,8 @@ var proposals = []struct{ begins, test string }{
 	{"nstool enter -p ", "internal/doctor TestInnerLimits"},
 }
 
-// A remedy is commands that put something right, one after the other.
-type remedy struct {
+// A Remedy is commands that put something right, one after the other.
+type Remedy struct {
 	commands []string
 	rests    []string // what was seen, on which they rest
 	then     string   // what no command can do
@@ -46,24 +46,24 @@ type remedy struct {
 }
 
 // nothing puts right what it is a remedy for.
-var nothing = remedy{no: true}
+var nothing = Remedy{no: true}
 
 // do adds a command.
-func (r *remedy) do(words ...string) {
+func (r *Remedy) do(words ...string) {
 	if c := shell.Command(words...); !slices.Contains(r.commands, c) {
 		r.commands = append(r.commands, c)
 	}
 }
 
 // restsOn adds what was seen.
-func (r *remedy) restsOn(format string, args ...any) {
+func (r *Remedy) restsOn(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(r.rests, s) {
 		r.rests = append(r.rests, s)
 	}
 }
 
 // with is r and then o.
-func (r remedy) with(o remedy) remedy {
+func (r Remedy) with(o Remedy) Remedy {
 	r.no = r.no || o.no
 	for _, c := range o.commands {
 		if !slices.Contains(r.commands, c) {
@@ -76,17 +76,17 @@ func (r remedy) with(o remedy) remedy {
 	return r
 }
 
-// by has a finding say how it is put right.
-func (f *Finding) by(r remedy) {
+// By has a finding say how it is put right.
+func (f *Finding) By(r Remedy) {
 	if len(r.commands) == 0 || r.no {
 		return
 	}
 	f.Fix, f.Rests, f.Then = strings.Join(r.commands, " && "), strings.Join(r.rests, "; "), r.then
 }
 
-// stop ends a container. There is nothing to be done for one whose engine would
+// Stop ends a container. There is nothing to be done for one whose engine would
 // start it again, and for one of whom the engine that is asked need not know.
-func (h *Host) stop(c *container.Container) (r remedy) {
+func (h *Host) Stop(c *container.Container) (r Remedy) {
 	if c.Pod != nil || c.Outer != nil || !c.Confirmed || c.User != container.Root {
 		return nothing
 	}
@@ -105,9 +105,9 @@ func (h *Host) stop(c *container.Container) (r remedy) {
 	return r
 }
 
-// again is stop, and says how the container should be started after it.
-func (h *Host) again(c *container.Container, how string) remedy {
-	r := h.stop(c)
+// again is Stop, and says how the container should be started after it.
+func (h *Host) again(c *container.Container, how string) Remedy {
+	r := h.Stop(c)
 	if r.then = "start it again"; how != "" {
 		r.then += " " + how
 	}
@@ -116,8 +116,8 @@ func (h *Host) again(c *container.Container, how string) remedy {
 
 // restart has an engine start a container again, with the namespaces that its
 // partner has by then.
-func (h *Host) restart(c *container.Container) (r remedy) {
-	if !c.Engine.Handling().Restarts || h.stop(c).no {
+func (h *Host) restart(c *container.Container) (r Remedy) {
+	if !c.Engine.Handling().Restarts || h.Stop(c).no {
 		return h.again(c, "with its partner")
 	}
 	r.restsOn("%s is %s", c.ID, c)
@@ -137,15 +137,15 @@ func (who Holder) livesByIt() bool {
 	return slices.ContainsFunc(daemons, func(d string) bool { return strings.HasPrefix(who.Comm, d) })
 }
 
-// end makes processes let go of what they hold: their containers and they
+// End makes processes let go of what they hold: their containers and they
 // themselves are ended. What is of a unit of systemd's is for who looks after that.
-func (h *Host) end(pids ...int) (r remedy) {
+func (h *Host) End(pids ...int) (r Remedy) {
 	var kill []int
 	for _, pid := range pids {
 		who := h.Holders[pid]
 		switch {
-		case who.Container != nil && !h.stop(who.Container).no:
-			r = r.with(h.stop(who.Container))
+		case who.Container != nil && !h.Stop(who.Container).no:
+			r = r.with(h.Stop(who.Container))
 		case who.Unit != "" || who.livesByIt():
 			return nothing
 		default:
@@ -156,7 +156,7 @@ func (h *Host) end(pids ...int) (r remedy) {
 }
 
 // kill ends processes. Not every one ends by the signal that kill(1) sends.
-func (h *Host) kill(pids ...int) (r remedy) {
+func (h *Host) kill(pids ...int) (r Remedy) {
 	mild, hard := []string{"kill"}, []string{"kill", "-KILL"}
 	for _, pid := range pids {
 		who, known := h.Holders[pid]
@@ -178,10 +178,10 @@ func (h *Host) kill(pids ...int) (r remedy) {
 			if ns, ok := h.Snapshot.Of(p, inspect.PID); ok {
 				others = len(ns.Members) - 1
 			}
-			r.restsOn("%s is the first of its PID namespace, and all in there end with it, %d others%s", h.process(pid), others, seen)
+			r.restsOn("%s is the first of its PID namespace, and all in there end with it, %d others%s", h.Process(pid), others, seen)
 		case who.Immune:
 			hard = append(hard, n)
-			r.restsOn("%s ignores SIGTERM", h.process(pid))
+			r.restsOn("%s ignores SIGTERM", h.Process(pid))
 		default:
 			mild = append(mild, n)
 		}
@@ -195,39 +195,39 @@ func (h *Host) kill(pids ...int) (r remedy) {
 	return r
 }
 
-// few is how many processes are ended to have a mount namespace go.
-const few = 8
+// Few is how many processes are ended to have a mount namespace go.
+const Few = 8
 
-// leave makes a mount namespace go, which is not the caller's. To unmount something
+// Leave makes a mount namespace go, which is not the caller's. To unmount something
 // in there would take running a program of somebody else's with all privileges.
-func (h *Host) leave(in inspect.ID) remedy {
+func (h *Host) Leave(in inspect.ID) Remedy {
 	ns, ok := h.Snapshot.Namespace(in)
 	if !ok {
 		return nothing
 	}
 	if c := h.Containers.With(ns); c != nil {
-		return h.stop(c)
+		return h.Stop(c)
 	}
-	if len(ns.Members) > few || len(ns.Members) == 0 {
+	if len(ns.Members) > Few || len(ns.Members) == 0 {
 		return nothing
 	}
 	var pids []int
 	for _, p := range ns.Members {
 		pids = append(pids, p.PID)
 	}
-	return h.end(pids...)
+	return h.End(pids...)
 }
 
-// unmount takes away a mount that a path of the caller's leads to.
-func unmount(m inspect.Mount) (r remedy) {
+// Unmount takes away a mount that a path of the caller's leads to.
+func Unmount(m inspect.Mount) (r Remedy) {
 	r.do("umount", "--", m.Point)
 	return r
 }
 
 // unpin takes a namespace off a name, and the name away.
-func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r remedy) {
+func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r Remedy) {
 	if holder.In != h.Mounts {
-		return h.leave(holder.In)
+		return h.Leave(holder.In)
 	}
 	dir, name := path.Split(holder.Path)
 	if k.keeps {
@@ -248,7 +248,7 @@ func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r remedy) 
 // the file, if there is nothing below. How many of these go at once is for the
 // kernel to say, where mounts are shared. Where something else is on top there is
 // nothing to be done, as that would be taken off.
-func strip(path string, ns inspect.ID, stack []uint64) (r remedy) {
+func strip(path string, ns inspect.ID, stack []uint64) (r Remedy) {
 	umount, rm := shell.Command("umount", "--", path), shell.Command("rm", "--", path)
 	n := 0
 	for n < len(stack) && stack[n] == ns.Ino {
@@ -278,7 +278,7 @@ func (h *Host) stack(path string, ns inspect.ID) []uint64 {
 
 // forget takes a dead name away. That is safe where it is done: the kernel does not
 // unlink what something is mounted on in the caller's mount namespace.
-func (h *Host) forget(n Name) (r remedy) {
+func (h *Host) forget(n Name) (r Remedy) {
 	switch ours := n.By == "nstool" && n.Set != ""; {
 	case ours:
 		r.do("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
@@ -293,13 +293,13 @@ func (h *Host) forget(n Name) (r remedy) {
 }
 
 // raise doubles a limit of the caller's user namespace.
-func raise(t inspect.Type, limit uint64) (r remedy) {
+func raise(t inspect.Type, limit uint64) (r Remedy) {
 	r.do("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
 	return r
 }
 
 // raiseInside doubles one of a user namespace.
-func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r remedy) {
+func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r Remedy) {
 	if l := user.Leader(); l != nil {
 		r.do("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
 		r.restsOn("process %d is in %s", l.PID, user)
@@ -307,9 +307,9 @@ func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r remedy) 
 	return r
 }
 
-// release takes a block device apart that is made of another, or of a file. It is
+// Release takes a block device apart that is made of another, or of a file. It is
 // not in use itself.
-func release(u inspect.Use) (r remedy) {
+func Release(u inspect.Use) (r Remedy) {
 	switch {
 	case u.InUse:
 	case u.Kind == inspect.ByLoop:

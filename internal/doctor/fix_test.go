@@ -94,7 +94,7 @@ func TestStop(t *testing.T) {
 		{container.Container{Engine: container.Docker, ID: "0a", Outer: &container.Container{}}, ""},
 	} {
 		c.Confirmed = true
-		r := h.stop(&c.Container)
+		r := h.Stop(&c.Container)
 		got := strings.Join(r.commands, " && ")
 		if r.no {
 			got = ""
@@ -130,7 +130,7 @@ func TestMortality(t *testing.T) {
 		t.Errorf("the first process of the host: %+v", r)
 	}
 	h.Holders[300] = Holder{Detail: inspect.Detail{Comm: "dockerd"}, Unit: "docker.service"}
-	if r := h.end(310, 300); !r.no {
+	if r := h.End(310, 300); !r.no {
 		t.Errorf("a daemon of containers: %+v", r)
 	}
 }

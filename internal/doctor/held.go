@@ -26,10 +26,10 @@ func held(h *Host) (found []Finding) {
 			if c := h.Containers.With(ns); c != nil {
 				of = " of " + c.String()
 			}
-			f.What = fmt.Sprintf("%s of %s has %s%s open, which is there as long as it is", h.process(holder.PID), who.Unit, ns, of)
+			f.What = fmt.Sprintf("%s of %s has %s%s open, which is there as long as it is", h.Process(holder.PID), who.Unit, ns, of)
 			if proxy {
 				f.Severity = Warning
-				f.What = fmt.Sprintf("%s carries a port, and has inherited %s%s, which will stay when its processes go", h.process(holder.PID), ns, of)
+				f.What = fmt.Sprintf("%s carries a port, and has inherited %s%s, which will stay when its processes go", h.Process(holder.PID), ns, of)
 			} else {
 				f.kin = kin{"process", "networks of others are open in programs of units, and are there as long as these are"}
 			}

@@ -32,7 +32,7 @@ func leaks(h *Host) (found []Finding) {
 // best reason for it is.
 func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, bool) {
 	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
-	var r remedy
+	var r Remedy
 	var pids []int
 	mounts, copies := 0, 0
 	kept := "" // who keeps it on purpose, and why
@@ -105,9 +105,9 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 		r.no = true
 		f.Evidence = append(f.Evidence, "what else keeps it is not known: "+strings.Join(why, "; "))
 	}
-	r = r.with(h.end(pids...))
+	r = r.with(h.End(pids...))
 	r.rests = append([]string{"no process is in " + ns.String()}, r.rests...)
-	f.by(r)
+	f.By(r)
 	return f, true
 }
 
@@ -144,7 +144,7 @@ func (h *Host) byDescriptor(f *Finding, holder inspect.Holder) string {
 	case inspect.ByProcFile:
 		what = "file of /proc/PID/net,"
 	}
-	s := fmt.Sprintf("%s %d of %s", what, holder.FD, h.process(holder.PID))
+	s := fmt.Sprintf("%s %d of %s", what, holder.FD, h.Process(holder.PID))
 	if who := h.Holders[holder.PID]; !who.Start.IsZero() {
 		s += ", which was started " + h.ago(who.Start) + " ago"
 	}
@@ -157,8 +157,8 @@ func (h *Host) byDescriptor(f *Finding, holder inspect.Holder) string {
 	return s
 }
 
-// process names a process: "dockerd (812)".
-func (h *Host) process(pid int) string {
+// Process names a process: "dockerd (812)".
+func (h *Host) Process(pid int) string {
 	if who, ok := h.Holders[pid]; ok && who.Comm != "" {
 		return fmt.Sprintf("%s (%d)", who.Comm, pid)
 	}
@@ -174,7 +174,7 @@ func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper, name *Name) 
 			case c != nil:
 				s += " of " + c.String()
 			case holder.PID != 0:
-				s += " of " + h.process(holder.PID)
+				s += " of " + h.Process(holder.PID)
 			}
 		}
 	} else if name != nil {

@@ -28,7 +28,7 @@ func left(h *Host) (found []Finding) {
 				f.Severity, f.What = Note, "the container that they came with was not seen in them"
 			default:
 				f.Severity, f.What = Warning, fmt.Sprintf("%s has others since it was started anew", partner)
-				f.by(h.restart(l.Container))
+				f.By(h.restart(l.Container))
 			}
 		}
 		types[l.Container] = append(types[l.Container], typ.String())

@@ -46,7 +46,7 @@ func limits(h *Host) (found []Finding) {
 				What:     fmt.Sprintf("uid %d has %d of %d %s namespaces", uid, n, limit, t),
 				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d", t, limit)},
 			}
-			f.by(raise(t, limit))
+			f.By(raise(t, limit))
 			if n >= limit {
 				f.Severity = Problem
 				f.What += ": another one cannot be made (no space left on device)"
@@ -70,7 +70,7 @@ func limits(h *Host) (found []Finding) {
 			if c := h.Containers.With(user); c != nil {
 				f.Evidence = append(f.Evidence, "it came with "+c.String())
 			}
-			f.by(raiseInside(user, t, limit))
+			f.By(raiseInside(user, t, limit))
 			found = append(found, f)
 		}
 	}

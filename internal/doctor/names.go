@@ -44,17 +44,17 @@ func names(h *Host) (found []Finding) {
 		default:
 			f.What = n.Path + " is a name without a namespace"
 			if in, ok := mounted[place{n.Type, filepath.Base(n.Path)}]; ok {
-				f.Severity, r = Note, remedy{}
+				f.Severity, r = Note, Remedy{}
 				f.What += " here"
 				f.Evidence = append(f.Evidence, fmt.Sprintf("a file of that name has one in mnt:[%d]; to remove the name would take it from there", in.Ino))
 			} else if n.By == "docker" && swarm(n.Set) {
-				f.Severity, r = Note, remedy{}
+				f.Severity, r = Note, Remedy{}
 				f.What += ", which Docker will use again"
 			} else if n.By == "docker" && h.Docker.Silent {
 				r.no = true
 				f.Evidence = append(f.Evidence, "whether Docker is about to remove it is not known: its state could not be read")
 			} else if h.dockerSweeps(n) {
-				f.Severity, r = Note, remedy{}
+				f.Severity, r = Note, Remedy{}
 				f.What += ", which Docker removes within a minute"
 				f.Evidence = append(f.Evidence, "Docker last changed a container "+h.ago(h.Docker.Changed)+" ago")
 				f.kin = kin{"/run/docker/netns", "names without a namespace are Docker's, which removes them within a minute"}
@@ -68,7 +68,7 @@ func names(h *Host) (found []Finding) {
 			r.no = true
 			f.Evidence = append(f.Evidence, "whether a namespace is mounted on it elsewhere is not known: "+strings.Join(why, "; "))
 		}
-		f.by(r)
+		f.By(r)
 		found = append(found, f)
 	}
 	return found

@@ -35,7 +35,7 @@ func Look(ctx context.Context, checks []Check, opts ...inspect.Option) (*Host, [
 
 // look is Look, which calls wait before it looks again.
 func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Option) (*Host, []Finding, error) {
-	h, err := Read(ctx, opts...)
+	h, err := Read(ctx, checks, opts...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,7 +48,7 @@ func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Opti
 		before[f.key()] = true
 	}
 	wait()
-	if h, err = Read(ctx, opts...); err != nil {
+	if h, err = Read(ctx, checks, opts...); err != nil {
 		return nil, nil, err
 	}
 	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.passing && !before[f.key()] || !f.still() })
@@ -65,28 +65,45 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Read gathers what is known of the host: a scan, with the given options, and
-// then what the scan alone does not tell. It needs what [inspect.Scan] needs, and
-// fails only if that does; what else could not be read is in [Host.Gaps].
-func Read(ctx context.Context, opts ...inspect.Option) (*Host, error) {
-	h, err := readHost(ctx, opts...)
+// Read gathers what the checks look at: a scan, with the given options, and then what
+// the scan alone does not have. It needs what [inspect.Scan] needs, and fails only if that
+// does; what else could not be read is in [Host.Gaps].
+func Read(ctx context.Context, checks []Check, opts ...inspect.Option) (*Host, error) {
+	var reads part
+	members := true
+	for _, c := range checks {
+		reads |= c.reads
+		members = members && c.members
+	}
+	if members {
+		opts = append(opts, inspect.WithoutTasks(), inspect.WithoutFDs(), inspect.WithoutMounts())
+	}
+	h, err := Scan(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
-	if h.Snapshot.Proc() == "/proc" {
+	if reads&readNames != 0 && h.Snapshot.Proc() == "/proc" {
 		h.readStacks()
 		h.readNames(ctx) // of this system, and not of that which another proc file system shows
+		h.readDaemons(ctx)
 	}
-	h.readCleaner()
-	h.readHolders(ctx)
-	h.readDaemons(ctx)
-	h.readLimits(ctx)
-	h.readConfinements()
+	if reads&readCleaner != 0 {
+		h.readCleaner()
+	}
+	if reads&readHolders != 0 {
+		h.readHolders(ctx)
+	}
+	if reads&readLimits != 0 {
+		h.readLimits(ctx)
+	}
+	if reads&readConfinements != 0 {
+		h.readConfinements()
+	}
 	return h, ctx.Err()
 }
 
-// readHost scans the host.
-func readHost(ctx context.Context, opts ...inspect.Option) (*Host, error) {
+// Scan scans the host and finds its containers.
+func Scan(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 	snap, err := inspect.Scan(ctx, opts...)
 	if err != nil {
 		return nil, err
@@ -180,15 +197,15 @@ func (h *Host) readHolders(ctx context.Context) {
 				procs = append(procs, p)
 			}
 			if mnt, ok := h.Snapshot.Namespace(holder.In); ok && holder.In != h.Mounts {
-				procs = append(procs, mnt.Members[:min(len(mnt.Members), few)]...)
+				procs = append(procs, mnt.Members[:min(len(mnt.Members), Few)]...)
 			}
 		}
 	}
-	h.describe(ctx, slices.Values(procs))
+	h.Describe(ctx, slices.Values(procs))
 }
 
-// describe says who processes are.
-func (h *Host) describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
+// Describe reads into [Host.Holders] who processes are.
+func (h *Host) Describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
 	for pid, d := range h.Snapshot.Describe(ctx, procs, false) {
 		who := Holder{Detail: d}
 		p, _ := h.Snapshot.Process(pid)

@@ -44,7 +44,7 @@ func TestDoctorBusyDead(t *testing.T) {
 		defer cancel()
 		for _, path := range []string{dir, filepath.Join(dir, "file")} {
 			began := time.Now()
-			out, err := exec.CommandContext(ctx, bin, "doctor", "--busy", path).CombinedOutput()
+			out, err := exec.CommandContext(ctx, bin, "busy", path).CombinedOutput()
 			text := string(out)
 			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("%s: %v after %v: %s", path, err, took, text)

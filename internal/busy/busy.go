@@ -1,4 +1,8 @@
-package doctor
+// Package busy finds what keeps a mount point, a block device, a directory or a file in
+// use, in any mount namespace, and how to free it.
+//
+//	host, busy, findings, err := busy.Look(ctx, "/mnt/disk")
+package busy
 
 import (
 	"context"
@@ -9,15 +13,18 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/doctor"
 )
 
-// busyCheck is the name of what [Host.Busy] finds.
-const busyCheck = "busy"
+// check is the name of the check in findings.
+const check = "busy"
 
-// LookBusy finds out who keeps path from going: a mount point, a block device, or
-// any directory or file. See [inspect.Snapshot.Busy].
-func LookBusy(ctx context.Context, path string, opts ...inspect.Option) (*Host, *inspect.Busy, []Finding, error) {
-	h, err := readHost(ctx, opts...)
+// A host is a host with the methods of this package.
+type host struct{ *doctor.Host }
+
+// Look finds what keeps path in use. See [inspect.Snapshot.Busy].
+func Look(ctx context.Context, path string, opts ...inspect.Option) (*doctor.Host, *inspect.Busy, []doctor.Finding, error) {
+	h, err := doctor.Scan(ctx, opts...)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -30,26 +37,27 @@ func LookBusy(ctx context.Context, path string, opts ...inspect.Option) (*Host, 
 	for _, u := range busy.Uses {
 		users[u.PID] = true
 		if mnt, ok := h.Snapshot.Namespace(u.Mount.In); ok {
-			for _, p := range mnt.Members[:min(len(mnt.Members), few)] {
+			for _, p := range mnt.Members[:min(len(mnt.Members), doctor.Few)] {
 				users[p.PID] = true
 			}
 		}
 	}
-	h.describe(ctx, func(yield func(*inspect.Process) bool) {
+	h.Describe(ctx, func(yield func(*inspect.Process) bool) {
 		for p := range h.Snapshot.Processes() {
 			if users[p.PID] && !yield(p) {
 				return
 			}
 		}
 	})
-	return h, busy, h.Busy(busy), nil
+	return h, busy, Judge(h, busy), nil
 }
 
-// Busy judges what keeps a mount or a file system: a [Problem] is what makes
-// umount(2) fail, a [Warning] what only keeps the file system.
-func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
+// Judge returns what keeps a mount or a file system in use: a [doctor.Problem] makes
+// umount(2) fail, a [doctor.Warning] only keeps the file system.
+func Judge(known *doctor.Host, busy *inspect.Busy) (found []doctor.Finding) {
+	h := host{known}
 	lives := h.lives(busy)
-	var last *Finding // that of the process before
+	var last *doctor.Finding // that of the process before
 	for _, u := range busy.Uses {
 		if u.Kind < inspect.ByCwd {
 			found = append(found, h.busyMount(busy, u, lives))
@@ -57,27 +65,27 @@ func (h *Host) Busy(busy *inspect.Busy) (found []Finding) {
 			continue
 		}
 		if last == nil || last.Subject != strconv.Itoa(u.PID) {
-			found = append(found, Finding{Severity: Warning, Subject: strconv.Itoa(u.PID), What: h.process(u.PID) + " uses it"})
+			found = append(found, doctor.Finding{Severity: doctor.Warning, Subject: strconv.Itoa(u.PID), What: h.Process(u.PID) + " uses it"})
 			last = &found[len(found)-1]
 			who := h.Holders[u.PID]
 			if who.Container != nil {
-				last.What = fmt.Sprintf("%s of %s uses it", h.process(u.PID), who.Container)
+				last.What = fmt.Sprintf("%s of %s uses it", h.Process(u.PID), who.Container)
 			}
 			if who.Unit != "" {
 				last.Evidence = []string{"it is of " + who.Unit}
 			}
 			if !who.Start.IsZero() {
-				last.Since, last.SinceIs = who.Start, SinceHolder
+				last.Since, last.SinceIs = who.Start, doctor.SinceHolder
 			}
-			last.by(h.end(u.PID))
+			last.By(h.End(u.PID))
 		}
 		if u.Same || busy.Mount.ID == 0 {
-			last.Severity = Problem
+			last.Severity = doctor.Problem
 		}
 		last.Evidence = append(last.Evidence, h.use(busy, u))
 	}
 	for i := range found {
-		found[i].Check = busyCheck
+		found[i].Check = check
 	}
 	sort.SliceStable(found, func(i, j int) bool { return found[i].Severity > found[j].Severity })
 	return found
@@ -88,7 +96,7 @@ var useWords = map[inspect.UseKind]string{
 	inspect.ByCwd: "working directory", inspect.ByRoot: "root directory", inspect.ByExe: "program", inspect.ByMapped: "mapped", inspect.ByBound: "socket",
 }
 
-func (h *Host) use(busy *inspect.Busy, u inspect.Use) string {
+func (h host) use(busy *inspect.Busy, u inspect.Use) string {
 	s := useWords[u.Kind]
 	switch u.Kind {
 	case inspect.ByOpen:
@@ -110,25 +118,25 @@ func (h *Host) use(busy *inspect.Busy, u inspect.Use) string {
 }
 
 // busyMount judges a use that is not a process's.
-func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*container.Container) Finding {
-	f := Finding{Severity: Warning, Subject: u.Path}
+func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*container.Container) doctor.Finding {
+	f := doctor.Finding{Severity: doctor.Warning, Subject: u.Path}
 	switch u.Kind {
 	case inspect.ByMountBelow:
-		f.Severity = Problem
+		f.Severity = doctor.Problem
 		f.What = "mounted below it: " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s", u.Mount.Type, u.Mount.Source)}
 		if u.Reached {
-			f.by(unmount(u.Mount))
+			f.By(doctor.Unmount(u.Mount))
 		}
 	case inspect.ByLoop, inspect.BySwap, inspect.ByDevice:
-		f.Severity = Problem
+		f.Severity = doctor.Problem
 		f.What = u.Path + map[inspect.UseKind]string{
 			inspect.ByLoop: " is a loop device of it", inspect.BySwap: " is swapped to", inspect.ByDevice: " is made of it",
 		}[u.Kind]
 		if u.InUse {
-			f.Evidence = []string{"it is in use itself: nstool doctor --busy " + u.Path}
+			f.Evidence = []string{"it is in use itself: nstool busy " + u.Path}
 		}
-		f.by(release(u))
+		f.By(doctor.Release(u))
 	default:
 		f.What = "also mounted at " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s, device %s, from its %s", u.Mount.Type, u.Mount.Source, u.Mount.Dev, u.Mount.Root)}
@@ -140,10 +148,10 @@ func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*cont
 			switch c := lives[rootOf(u.Mount)]; {
 			case c != nil:
 				f.Evidence = append(f.Evidence, fmt.Sprintf("%s lives in it", c))
-				f.by(h.stop(c))
+				f.By(h.Stop(c))
 			case busy.Root != "": // it does no harm to the mount, and others may go by that name
 			case u.Reached:
-				f.by(unmount(u.Mount))
+				f.By(doctor.Unmount(u.Mount))
 			default:
 				f.Evidence = append(f.Evidence, "another mount covers it")
 			}
@@ -159,14 +167,14 @@ func (h *Host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*cont
 			return f
 		}
 		if busy.Root == "" {
-			f.by(h.leave(u.Mount.In))
+			f.By(h.Leave(u.Mount.In))
 		}
 		if c := h.Containers.With(ns); c != nil {
 			f.What += ", of " + c.String()
 		}
 		switch l := ns.Leader(); {
 		case l != nil:
-			f.Evidence = append(f.Evidence, fmt.Sprintf("in that mount namespace is %s", h.process(l.PID)))
+			f.Evidence = append(f.Evidence, fmt.Sprintf("in that mount namespace is %s", h.Process(l.PID)))
 			if n := len(ns.Members); n > 1 {
 				f.Evidence[len(f.Evidence)-1] += fmt.Sprintf(", and %d more", n-1)
 			}
@@ -189,7 +197,7 @@ func rootOf(m inspect.Mount) root { return root{m.Dev, m.Root} }
 
 // lives returns the containers that have such a root directory: to take it from
 // below them is no way to put anything right.
-func (h *Host) lives(busy *inspect.Busy) map[root]*container.Container {
+func (h host) lives(busy *inspect.Busy) map[root]*container.Container {
 	in := make(map[root]*container.Container)
 	for _, u := range busy.Uses {
 		ns, ok := h.Snapshot.Namespace(u.Mount.In)
