@@ -14,13 +14,16 @@ import (
 
 // Schema names the form of what [JSON] writes. It changes when a program that
 // reads the old form could not read the new one; new keys do not change it.
-const Schema = "nstool/ls/2"
+const Schema = "nstool/ls/3"
 
 // A Listing is what [JSON] writes.
 type Listing struct {
 	View       *View
 	Namespaces []*inspect.Namespace
 	Columns    []Column[*inspect.Namespace]
+
+	// Members gives each namespace the PIDs of its members, under the key "members".
+	Members bool
 
 	Missed Missed
 
@@ -49,7 +52,7 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 
 // JSON writes one object:
 //
-//	{"schema": "nstool/ls/2", "complete": true, "reasons": [], "namespaces": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "namespaces": [{...}, ...], "gaps": [{...}, ...]}
 //
 // It is complete if all could be read; else there are reasons. Lists are flat. The
 // keys of a namespace are the names of its columns in lower case. None is null,
@@ -60,6 +63,9 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 // behind the name, has the bytes themselves.
 func JSON(w io.Writer, l Listing) error {
 	e := newEncoder(w, Schema, l.Missed)
+	if l.Members {
+		l.Columns = append(slices.Clip(l.Columns), members)
+	}
 	e.raw(`,"namespaces":[`)
 	encodeRows(e, l.View, l.Namespaces, l.Columns)
 	e.raw(`]`)
@@ -179,6 +185,8 @@ func (e *encoder) value(view *View, key string, v Value, k Kind) {
 		e.strings(key, v.list)
 	case k == Holders:
 		e.holders(view, v.holders)
+	case k == pids:
+		e.pids(v.holders)
 	default:
 		e.text(key, v.text)
 	}
@@ -236,6 +244,19 @@ func (e *encoder) holders(v *View, list iter.Seq[inspect.Holder]) {
 		}
 		first = false
 		e.holder(v, h)
+	}
+	e.raw("]")
+}
+
+func (e *encoder) pids(list iter.Seq[inspect.Holder]) {
+	e.raw("[")
+	first := true
+	for h := range list {
+		if !first {
+			e.raw(",")
+		}
+		first = false
+		e.buf = strconv.AppendInt(e.buf, int64(h.PID), 10)
 	}
 	e.raw("]")
 }

@@ -47,7 +47,7 @@ var Namespaces = []Column[*inspect.Namespace]{
 	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(inspect.User, ns.Owner) }},
 	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return parentOf(ns) }},
 	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return creatorOf(ns) }},
-	{"HOLDERS", "all that keeps the namespace alive", Holders, HolderDetail, holdersOf},
+	{"HOLDERS", "all that keeps the namespace alive, with the number of its members", Holders, HolderDetail, holdersOf},
 	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
 	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return started(d) })},
 }
@@ -231,9 +231,24 @@ func commandOf(v *View, ns *inspect.Namespace) Value {
 	return textValue("[" + first + "]")
 }
 
+// holdersOf returns the holders of a namespace. Of its members it has the number: each member
+// holds eight namespaces, and would be named eight times.
 func holdersOf(v *View, ns *inspect.Namespace) Value {
-	return v.holdersBut(ns, func(inspect.Holder) bool { return false })
+	return v.holdersBut(ns, func(h inspect.Holder) bool { return h.Kind == inspect.ByProcess })
 }
+
+// members is the column of the PIDs of the members.
+var members = Column[*inspect.Namespace]{"MEMBERS", "PIDs of the members", pids, 0, func(v *View, ns *inspect.Namespace) Value {
+	val := v.membersOf(ns)
+	val.holders = func(yield func(inspect.Holder) bool) {
+		for _, p := range ns.Members {
+			if !yield(inspect.Holder{Kind: inspect.ByProcess, PID: p.PID}) {
+				return
+			}
+		}
+	}
+	return val
+}}
 
 // holdersBut returns the holders of a namespace but those that leave says, which
 // are none of its members and nothing nested. There may be very many, so they

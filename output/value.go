@@ -23,6 +23,7 @@ const (
 	Age                      // a time span: in JSON a number of seconds
 	Share                    // whose namespace a container is in: in JSON an object
 	Flag                     // yes or no: in JSON true or false
+	pids                     // the PIDs of holders: in JSON an array of numbers
 )
 
 var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders", Age: "seconds", Share: "sharing", Flag: "boolean"}

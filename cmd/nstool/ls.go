@@ -30,6 +30,7 @@ type lsOptions struct {
 	types      inspect.Types
 	tree       output.TreeKind
 	persistent bool
+	pids       bool
 }
 
 func newLs(a *app) *cobra.Command {
@@ -74,6 +75,9 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 			if o.tree != "" && (o.json || o.raw) {
 				return usagef("a tree is for people: --tree excludes --json and --raw, which have owner and parent as columns")
 			}
+			if o.pids && !o.json {
+				return usagef("--members is for --json; with a namespace as TARGET its members are listed")
+			}
 			if o.tree != "" && o.sort != "" {
 				return usagef("--tree and --sort exclude each other")
 			}
@@ -92,6 +96,7 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 	f.StringVarP(&tree, "tree", "T", "", "draw a tree by `owner`, parent or process")
 	f.Lookup("tree").NoOptDefVal = string(output.ByOwner)
 	rowFlags(cmd, &o.rowOptions, output.Namespaces)
+	f.BoolVar(&o.pids, "members", false, "give the PIDs of all members, in JSON")
 	completeFlag(cmd, "task", completePIDs)
 	completeFlag(cmd, "tree", oneOf(output.TreeNames))
 	return cmd
@@ -202,7 +207,7 @@ func (l *listing) choose(o lsOptions) error {
 // write shows the chosen rows.
 func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 	if l.o.json {
-		return l.writeJSON(ctx, a)
+		return l.writeJSON(ctx, a, o.pids)
 	}
 	if l.members && len(l.processes) > 0 {
 		cols, err := arrange(ctx, l, &l.processes, output.Processes, output.ProcessDefaults(l.containers(), l.guests()))
@@ -224,8 +229,8 @@ func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 	return draw(a, l, l.namespaces, cols, output.NamespaceSpare, (*inspect.Namespace).Initial)
 }
 
-func (l *listing) writeJSON(ctx context.Context, a *app) error {
-	out := output.Listing{View: l.view}
+func (l *listing) writeJSON(ctx context.Context, a *app, members bool) error {
+	out := output.Listing{View: l.view, Members: members}
 	var err error
 	if l.members {
 		// The options are about the processes; the namespaces are told whole.
