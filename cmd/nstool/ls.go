@@ -351,10 +351,10 @@ func (l *listing) read(ctx context.Context, procs iter.Seq[*inspect.Process], ar
 func (l *listing) readStatus() {
 	l.view.Status = make(map[int]output.Status, len(l.processes))
 	for _, p := range l.processes {
-		s, err := process.Read(l.o.proc, p.PID)
+		t, err := process.Read(l.o.proc, p.PID)
 		switch {
 		case err == nil:
-			l.view.Status[p.PID] = output.Status{NSpid: s.NSpid, Cgroup: s.Group()}
+			l.view.Status[p.PID] = output.Status{NSpid: t.NSpid, Cgroup: t.Cgroup()}
 		case !errors.Is(err, fs.ErrNotExist): // that is: it has not exited meanwhile
 			l.gaps = append(l.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -19,7 +20,7 @@ func TestReadSelf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.NSpid) == 0 || s.NSpid[0] != os.Getpid() || s.UID[1] != uint32(os.Geteuid()) || s.GID[1] != uint32(os.Getegid()) {
+	if len(s.NSpid) == 0 || s.NSpid[0] != os.Getpid() || s.UID.Effective != uint32(os.Geteuid()) || s.GID.Effective != uint32(os.Getegid()) {
 		t.Errorf("%+v", s)
 	}
 	text, err := os.ReadFile("/proc/self/cgroup")
@@ -32,8 +33,11 @@ func TestReadNested(t *testing.T) {
 	nstest.Need(t, "userns")
 	box := nstest.Sandbox(t, "user", "pid")
 	s, err := Read("/proc", box.PID)
-	if diff := cmp.Diff([]int{box.PID, 1}, s.NSpid); diff != "" || err != nil {
-		t.Errorf("%v %s", err, diff)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{box.PID, 1}, s.NSpid); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -51,18 +55,18 @@ NSpid:	7	42	1
 0::/
 `)
 	s, err := Read(dir, 7)
-	want := Status{
-		NSpid: []int{7, 42, 1}, UID: [4]uint32{1, 2, 3, 4}, GID: [4]uint32{5, 6, 7, 8},
-		Cgroups: []Cgroup{
-			{5, []string{"name=systemd"}, "/system.slice/docker-1.scope"},
-			{3, []string{"cpu", "cpuacct"}, "/docker/1"},
-			{0, nil, "/"},
+	want := &task.Task{
+		PID: 7, NSpid: []int{7, 42, 1}, UID: task.IDs{Real: 1, Effective: 2, Saved: 3, FS: 4}, GID: task.IDs{Real: 5, Effective: 6, Saved: 7, FS: 8},
+		Cgroups: []task.Cgroup{
+			{Controllers: "name=systemd", Path: "/system.slice/docker-1.scope"},
+			{Controllers: "cpu,cpuacct", Path: "/docker/1"},
+			{Path: "/"},
 		},
 	}
 	if diff := cmp.Diff(want, s); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
-	if g := s.Group(); g != "/system.slice/docker-1.scope" {
+	if g := s.Cgroup(); g != "/system.slice/docker-1.scope" {
 		t.Errorf("group %q", g)
 	}
 	if _, err := Read(dir, 8); !errors.Is(err, fs.ErrNotExist) {

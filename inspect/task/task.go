@@ -128,6 +128,28 @@ type Cgroup struct {
 	Path string
 }
 
+// Cgroup returns the path of the control group that says most about the task: that of
+// version 2, else of systemd's hierarchy, else of any hierarchy in which it is not in the
+// root group.
+func (t *Task) Cgroup() string {
+	best, rank := "", 0
+	for _, g := range t.Cgroups {
+		r := 2
+		switch {
+		case g.Path == "/":
+			r = 1
+		case g.Controllers == "":
+			r = 4
+		case slices.Contains(strings.Split(g.Controllers, ","), "name=systemd"):
+			r = 3
+		}
+		if r > rank {
+			best, rank = g.Path, r
+		}
+	}
+	return best
+}
+
 // patience is how long a process may take to answer. A thousandth of that is
 // plenty, but some files of procfs wait for an execve(2) that does not end.
 const patience = time.Second

@@ -8,14 +8,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/procfile"
 )
 
 // A Cleaner is a thread of the kernel that takes network namespaces apart. There is
 // one at a time: while it waits, no other network namespace goes.
 type Cleaner struct {
 	PID      int
-	State    byte   // as in proc_pid_stat(5)
+	Sleeps   bool   // in the kernel, uninterruptibly
 	Switches uint64 // how often it gave up its processor so far
 	// Waits are the functions of the kernel that it is in, the innermost first, as
 	// far as the caller may know them.
@@ -41,14 +41,8 @@ func (h *Host) readCleaner() {
 		pid, _ := strconv.Atoi(word)
 		c := &Cleaner{PID: pid}
 		text, _ := os.ReadFile(dir + "/status")
-		if t, err := task.ParseStatus(string(text)); err == nil {
-			c.State = t.State
-		}
-		for line := range strings.Lines(string(text)) {
-			if n, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
-				c.Switches, _ = strconv.ParseUint(strings.TrimSpace(n), 10, 64)
-			}
-		}
+		c.Sleeps = strings.HasPrefix(procfile.Field(text, "State"), "D")
+		c.Switches, _ = strconv.ParseUint(procfile.Field(text, "voluntary_ctxt_switches"), 10, 64)
 		stack, _ := os.ReadFile(dir + "/stack") // takes CAP_SYS_ADMIN
 		for line := range strings.Lines(string(stack)) {
 			if _, f, ok := strings.Cut(line, "] "); ok {
@@ -70,7 +64,7 @@ const waitsForDevice = "netdev_wait_allrefs"
 // time to time whether a device is free by now.
 func cleanup(h *Host) []Finding {
 	c := h.Cleaner
-	if c == nil || c.State != 'D' {
+	if c == nil || !c.Sleeps {
 		return nil
 	}
 	f := Finding{

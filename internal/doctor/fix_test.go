@@ -116,7 +116,7 @@ func TestMortality(t *testing.T) {
 		"State:\tT (stopped)\nNSpid:\t7\n":                                                                                   {Immune: true},
 		"NSpid:\nSigBlk:\tx\n":                                                                                               {},
 	} {
-		if got := parseMortality(text); got != want {
+		if got := parseMortality([]byte(text)); got != want {
 			t.Errorf("%q: %+v, not %+v", text, got, want)
 		}
 	}

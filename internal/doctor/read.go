@@ -19,6 +19,7 @@ import (
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/process"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/pin"
 )
@@ -212,11 +213,11 @@ func (h *Host) Describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
 		if m := h.Containers.Of(p); !m.Guest {
 			who.Container = m.Container
 		}
-		if s, err := process.Read(h.Snapshot.Proc(), pid); err == nil {
-			who.Unit = unit(s.Group())
+		if t, err := process.Read(h.Snapshot.Proc(), pid); err == nil {
+			who.Unit = unit(t.Cgroup())
 		}
 		if text, err := os.ReadFile(filepath.Join(h.Snapshot.Proc(), strconv.Itoa(pid), "status")); err == nil {
-			who.Mortality = parseMortality(string(text))
+			who.Mortality = parseMortality(text)
 		}
 		h.Holders[pid] = who
 	}
@@ -394,24 +395,18 @@ func parseStatus(text []byte) (Confinement, error) {
 	if err != nil {
 		return Confinement{}, err
 	}
-	return Confinement{Bounding: uint64(t.Caps.Bounding), Seccomp: max(int(t.Seccomp), 0), Mortality: parseMortality(string(text))}, nil
+	return Confinement{Bounding: uint64(t.Caps.Bounding), Seccomp: max(int(t.Seccomp), 0), Mortality: parseMortality(text)}, nil
 }
 
-// parseMortality reads /proc/pid/status.
-func parseMortality(text string) (m Mortality) {
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(line, ":")
-		words := strings.Fields(value)
-		switch {
-		case len(words) == 0:
-		case key == "State":
-			m.Immune = m.Immune || words[0] == "T"
-		case key == "NSpid":
-			m.First = len(words) > 1 && words[len(words)-1] == "1"
-		case key == "SigBlk" || key == "SigIgn":
-			set, err := strconv.ParseUint(words[0], 16, 64)
-			m.Immune = m.Immune || err == nil && set>>(syscall.SIGTERM-1)&1 != 0
-		}
+// parseMortality reads the text of /proc/pid/status.
+func parseMortality(status []byte) Mortality {
+	resists := func(signals string) bool {
+		set, err := strconv.ParseUint(procfile.Field(status, signals), 16, 64)
+		return err == nil && set>>(syscall.SIGTERM-1)&1 != 0
 	}
-	return m
+	pids := strings.Fields(procfile.Field(status, "NSpid"))
+	return Mortality{
+		First:  len(pids) > 1 && pids[len(pids)-1] == "1",
+		Immune: strings.HasPrefix(procfile.Field(status, "State"), "T") || resists("SigBlk") || resists("SigIgn"),
+	}
 }
