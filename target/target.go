@@ -108,20 +108,20 @@ func Parse(word string) (Ref, error) {
 		ref.Kind, ref.Type, ref.Ino = Namespace, t, ino
 		return ref, nil
 	}
-	word, rest, found := strings.Cut(ref.Text, ":")
-	if !found || isAddress(ref.Text) {
-		ref.Kind, ref.Name = Word, ref.Text
+	prefix, rest, found := strings.Cut(word, ":")
+	if !found || isAddress(word) {
+		ref.Kind, ref.Name = Word, word
 		return ref, nil
 	}
-	if t, err := inspect.ParseType(word); err == nil && (t != inspect.PID || strings.HasPrefix(rest, "[")) {
-		return bad(fmt.Sprintf("a namespace is written %s:[INODE], %s:[4026531840] for one", word, word))
+	if t, err := inspect.ParseType(prefix); err == nil && (t != inspect.PID || strings.HasPrefix(rest, "[")) {
+		return bad(fmt.Sprintf("a namespace is written %s:[INODE], %s:[4026531840] for one", prefix, prefix))
 	}
 	if rest == "" {
 		return bad("nothing stands behind the colon")
 	}
-	p, ok := prefixOf(word)
+	p, ok := prefixOf(prefix)
 	if !ok {
-		return bad(fmt.Sprintf("no prefix %q; there are: %s", word, strings.Join(PrefixWords(), ", ")))
+		return bad(fmt.Sprintf("no prefix %q; there are: %s", prefix, strings.Join(PrefixWords(), ", ")))
 	}
 	ref.Kind = p.kind
 	if err := p.parse(&ref, rest); err != nil {
