@@ -304,6 +304,32 @@ type PodContainer struct {
 // Stop ends and removes the pod. It is done at the end of the test too.
 func (p *Pod) Stop() { p.stop() }
 
+var lent sync.Mutex
+
+// lendImage gives our image the name of the one that holds pods, which containerd would
+// otherwise pull from a registry, until the function that it returns is called.
+func lendImage(t testing.TB, client, img string) (giveBack func()) {
+	t.Helper()
+	lent.Lock()
+	name, err := output(client, "missing")
+	if err == nil && name != "" {
+		err = run("ctr", "-n", "k8s.io", "images", "tag", img, name)
+	}
+	if err != nil {
+		lent.Unlock()
+		t.Fatal(err)
+	}
+	return func() {
+		defer lent.Unlock()
+		if name == "" {
+			return
+		}
+		if err := run("ctr", "-n", "k8s.io", "images", "rm", "--sync", name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // StartPod starts a pod with these containers, which sleep. With hostNetwork it
 // shares the network of the host; otherwise it has one of its own, from CNI.
 // The pod is removed at the end of the test.
@@ -320,6 +346,7 @@ func StartPod(t testing.TB, hostNetwork bool, containers ...string) *Pod {
 		network = "node"
 	}
 	client := cri(t)
+	defer lendImage(t, client, img)()
 	out, err := output(client, append([]string{"start", p.Namespace, p.Name, uid, network, img}, containers...)...)
 	if err != nil {
 		t.Fatalf("start pod %s: %v", p.Name, err)

@@ -4,10 +4,12 @@
 //
 //	cri start NAMESPACE NAME UID pod|node IMAGE CONTAINER...
 //	cri stop ID
+//	cri missing
 //
 // Start prints a JSON object with the pod's and its containers' IDs and PIDs;
 // with "node" the pod shares the network of the host. Each container is named
-// and sleeps.
+// and sleeps. Missing prints the name of the image that holds a pod if containerd
+// does not have it and would have to pull it.
 package main
 
 import (
@@ -66,8 +68,10 @@ func run(args []string) error {
 		return json.NewEncoder(os.Stdout).Encode(p)
 	case len(args) == 2 && args[0] == "stop":
 		return stop(ctx, client, args[1])
+	case len(args) == 1 && args[0] == "missing":
+		return missing(ctx, client, runtime.NewImageServiceClient(conn))
 	}
-	return errors.New("usage: cri start NAMESPACE NAME UID pod|node IMAGE CONTAINER... | cri stop ID")
+	return errors.New("usage: cri start NAMESPACE NAME UID pod|node IMAGE CONTAINER... | cri stop ID | cri missing")
 }
 
 func start(ctx context.Context, c runtime.RuntimeServiceClient, namespace, name, uid string, node bool, image string, containers []string) (p pod, err error) {
@@ -153,6 +157,25 @@ func pidOf(info map[string]string) (int, error) {
 		return 0, fmt.Errorf("status without a PID: %s", info["info"])
 	}
 	return v.PID, nil
+}
+
+func missing(ctx context.Context, c runtime.RuntimeServiceClient, images runtime.ImageServiceClient) error {
+	status, err := c.Status(ctx, &runtime.StatusRequest{Verbose: true})
+	if err != nil {
+		return fmt.Errorf("Status: %w", err)
+	}
+	var config struct{ SandboxImage string }
+	if err := json.Unmarshal([]byte(status.Info["config"]), &config); err != nil || config.SandboxImage == "" {
+		return err
+	}
+	image, err := images.ImageStatus(ctx, &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: config.SandboxImage}})
+	if err != nil {
+		return fmt.Errorf("ImageStatus: %w", err)
+	}
+	if image.Image == nil {
+		fmt.Println(config.SandboxImage)
+	}
+	return nil
 }
 
 // stop ends a pod with all its containers, and removes them.
