@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // signals are the signals to pass on to the program.
@@ -205,12 +206,12 @@ func (ch *child) interruptible(ctx context.Context) (stuck *atomic.Bool, stop fu
 	pid, done := ch.pid, ctx.Done() // ch.pid changes later
 	go func() {
 		var came []syscall.Signal
-		var patience *sys.Patience
+		var patience *wait.Patience
 		var out <-chan time.Time // when the patience may be over
 		end := func() {
 			_ = sys.Kill(pid, syscall.SIGKILL) //nolint:errcheck // then it has ended
 			if patience == nil {
-				patience = sys.NewPatience(time.Second, pid)
+				patience = wait.NewPatience(time.Second, pid)
 				out = time.After(time.Second)
 			}
 		}

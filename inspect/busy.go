@@ -18,6 +18,7 @@ import (
 
 	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // Busy is what keeps a mount, or the file system that it shows, from going.
@@ -111,7 +112,7 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 		return nil, err
 	}
 	b := &busy{Busy: Busy{Path: path}, snap: s, byID: make(map[int]Mount), points: make(map[ID][]Mount)}
-	defer b.left.close(func() {})
+	defer b.left.Close(func() {})
 	b.Gaps = s.mountTables(ctx, &b.left, func(m Mount) {
 		b.byID[m.ID] = m
 		b.points[m.In] = append(b.points[m.In], m)
@@ -156,7 +157,7 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 type busy struct {
 	Busy
 	snap    *Snapshot
-	left    leftBehind
+	left    wait.Stuck
 	here    ID                // the caller's mount namespace
 	tree    *MountTree        // of its mounts
 	devs    map[Device]bool   // Dev, and the partitions of a disk
@@ -522,7 +523,7 @@ func (b *busy) findProcesses(ctx context.Context) {
 		err   error
 	}
 	ask := func(what string, f func(p *Process) ([]Use, error)) (silent []int) {
-		silent = patient(ctx, &b.left, len(procs),
+		silent = wait.Many(ctx, &b.left, len(procs),
 			func() func(int) answer {
 				return func(i int) answer {
 					users, err := f(procs[i])

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // A Detail is what a process says of itself.
@@ -81,11 +82,11 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 		}
 		return details
 	}
-	var left leftBehind
-	defer func() { left.close(func() { dir.Close() }) }()
+	var left wait.Stuck
+	defer func() { left.Close(func() { dir.Close() }) }()
 	proc := procFS{path: s.proc.path, dir: dir}
 	boot := proc.boot()
-	silent := patient(ctx, &left, len(pids),
+	silent := wait.Many(ctx, &left, len(pids),
 		func() func(int) Detail {
 			buf := make([]byte, argsMost)
 			return func(i int) Detail {
@@ -163,13 +164,13 @@ func (p *procFS) boot() time.Time {
 }
 
 // readArgs reads the command lines of processes, and calls f for one at a time.
-func (p *procFS) readArgs(ctx context.Context, left *leftBehind, pids []int, f func(pid int, args []string, err error)) {
+func (p *procFS) readArgs(ctx context.Context, left *wait.Stuck, pids []int, f func(pid int, args []string, err error)) {
 	type answer struct {
 		args []string
 		err  error
 	}
 	dir := p.dir
-	silent := patient(ctx, left, len(pids),
+	silent := wait.Many(ctx, left, len(pids),
 		func() func(int) answer {
 			buf := make([]byte, argsMost)
 			return func(i int) answer {

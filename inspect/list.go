@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // errUnlisted is said of a namespace that has members, and that the kernel does
@@ -118,7 +119,7 @@ func (s *scanner) nameAll(ctx context.Context) {
 			todo = append(todo, f)
 		}
 	}
-	patient(ctx, &s.left, len(todo),
+	wait.Many(ctx, &s.left, len(todo),
 		func() func(int) sys.Handle {
 			return func(i int) sys.Handle {
 				h, err := s.kernel.handle(todo[i].way)

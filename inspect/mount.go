@@ -12,6 +12,7 @@ import (
 
 	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // readMounts finds the bind mounts of namespaces, in every mount namespace:
@@ -37,7 +38,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 		err   error
 	}
 	part := make(map[uint64][]pin) // what members see of a namespace that none sees whole
-	silent := patient(ctx, &s.left, len(todo),
+	silent := wait.Many(ctx, &s.left, len(todo),
 		func() func(int) answer {
 			buf := make([]byte, 64<<10)
 			return func(i int) answer {
@@ -155,7 +156,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 			return
 		}
 		slices.SortFunc(todo, func(a, b *found) int { return cmp.Compare(a.ns.ID.Ino, b.ns.ID.Ino) })
-		silent := patient(ctx, &s.left, len(todo),
+		silent := wait.Many(ctx, &s.left, len(todo),
 			func() func(int) opened { return func(i int) opened { return s.openAny(todo[i]) } },
 			func(i int, o opened) {
 				err, gone := o.err, sys.Gone(o.err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // A Mount is a line of a mount table; see proc_pid_mountinfo(5).
@@ -37,7 +38,7 @@ func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) 
 
 // mountTables reads the mount tables of all mount namespaces of the snapshot.
 // f is called with one mount at a time.
-func (s *Snapshot) mountTables(ctx context.Context, left *leftBehind, f func(Mount)) (gaps []Gap) {
+func (s *Snapshot) mountTables(ctx context.Context, left *wait.Stuck, f func(Mount)) (gaps []Gap) {
 	var all []*Namespace
 	for ns := range s.Namespaces(Mnt) {
 		all = append(all, ns)
@@ -46,7 +47,7 @@ func (s *Snapshot) mountTables(ctx context.Context, left *leftBehind, f func(Mou
 		mounts []Mount
 		err    error
 	}
-	silent := patient(ctx, left, len(all),
+	silent := wait.Many(ctx, left, len(all),
 		func() func(int) answer {
 			return func(i int) answer {
 				mounts, err := s.mountTable(ctx, all[i])

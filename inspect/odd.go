@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // Most descriptors that hold a namespace say so in their link, "net:[4026531840]"
@@ -183,7 +184,7 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 		}
 	}
 	var unknown []oddRef // what only the kernel itself can tell
-	silent := patient(ctx, &s.left, len(procs),
+	silent := wait.Many(ctx, &s.left, len(procs),
 		func() func(int) []oddAnswer {
 			buf := make([]byte, 4<<10)
 			return func(i int) []oddAnswer {

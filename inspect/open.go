@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // Open opens a namespace of the snapshot, by whatever was seen to hold it: a
@@ -19,9 +20,9 @@ import (
 // by whoever joins it. It needs what finding the holder needed: see [Scan].
 // When ctx is done, or nothing answers in time, Open does not wait any longer.
 func (s *Snapshot) Open(ctx context.Context, ns *Namespace) (*os.File, error) {
-	var left leftBehind
+	var left wait.Stuck
 	answer := opened{err: context.Canceled}
-	silent := patient(ctx, &left, 1,
+	silent := wait.Many(ctx, &left, 1,
 		func() func(int) opened { return func(int) opened { return s.openNow(ns) } },
 		func(_ int, o opened) { answer = o }, opened.close)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // relate asks the kernel who owns and who encloses what was found, and finds
@@ -19,7 +20,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 			all = append(all, f)
 		}
 	}
-	silent := patient(ctx, &s.left, len(all),
+	silent := wait.Many(ctx, &s.left, len(all),
 		func() func(int) related {
 			more := make(map[uint64]bool) // what this asker has come upon
 			return func(i int) related {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // An Option narrows a [Scan], or turns it to another proc file system.
@@ -89,7 +90,7 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	s.gap(proc.blind...)
 
 	if proc.ours {
-		s.left.patience = s.patienceHere()
+		s.left.Limit = s.timeLimit()
 	}
 	pids, err := proc.pids()
 	if err != nil {
@@ -136,13 +137,28 @@ type scanner struct {
 	pinned map[uint64]bool
 	all    list
 	owners map[uint64]ID // by the identifier of what is owned, as far as the kernel listed it
-	left   leftBehind
+	left   wait.Stuck
+}
+
+// timeLimit returns how long to wait for an answer: longer on a slow or busy machine, by the
+// time that reading the caller's own links takes, which nothing can block.
+func (s *scanner) timeLimit() time.Duration {
+	const longest, reads = time.Second, 200
+	took := longest
+	for range 2 { // the first time may be slower
+		start := time.Now()
+		if _, err := s.ownLinks(); err != nil {
+			return wait.Short
+		}
+		took = min(took, time.Since(start))
+	}
+	return min(reads*took, longest)
 }
 
 // close lets go of what the scan has open, of /proc when nobody reads there.
 func (s *scanner) close() {
 	s.kernel.close()
-	s.left.close(func() { s.proc.dir.Close() })
+	s.left.Close(func() { s.proc.dir.Close() })
 }
 
 // A found is a namespace that the scan has come upon, and the ways that lead

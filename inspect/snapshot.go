@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // Errors found in a [Relation] or a [Gap]. Test for them with [errors.Is].
@@ -29,7 +30,7 @@ var (
 
 	// ErrSlow means that something did not answer in time, as the command
 	// line of a process does whose memory map is locked.
-	ErrSlow = errors.New("no answer in time")
+	ErrSlow = wait.ErrSlow
 )
 
 // A Relation says which namespace owns or encloses another.

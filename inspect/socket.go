@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // askSockets finds the network namespaces of the sockets that were seen, and
@@ -39,7 +40,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 	}
 	netns := make(map[uint64]uint64, len(first)) // socket -> network namespace
 	kept := make(map[uint64]bool)                // network namespaces of which a descriptor is kept
-	silent := patient(ctx, &s.left, len(procs),
+	silent := wait.Many(ctx, &s.left, len(procs),
 		func() func(int) socketAnswers {
 			cookies := make(map[uint64]uint64)
 			return func(i int) socketAnswers { return askProcess(procs[i], cookies) }

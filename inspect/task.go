@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // A part is what one goroutine of readProcesses found.
@@ -85,7 +86,7 @@ func (s *scanner) join(p *part) {
 // with one that does not answer.
 func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size int) (slow []int) {
 	chunks := slices.Collect(slices.Chunk(pids, size))
-	silent := patient(ctx, &s.left, len(chunks),
+	silent := wait.Many(ctx, &s.left, len(chunks),
 		func() func(int) *part {
 			p := &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
 			return func(i int) *part {

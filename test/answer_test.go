@@ -39,6 +39,7 @@ var allowed = map[string]string{
 	"internal/entry/pin.go":        "procfs",
 	"internal/kernels/kernels.go":  "procfs",
 	"target/resolve.go":            "procfs",
+	"internal/wait/patience.go":    "procfs",
 	"pin/others.go":                "procfs",
 	"cmd/nstool/cp.go":             "cp runs in a process apart",
 	"internal/copy/far.go":         "cp runs in a process apart",

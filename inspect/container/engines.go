@@ -113,8 +113,11 @@ var engines = []engine{
 		name: LXC, find: (*finder).nameLXC, watchers: []string{"lxc-start", "lxc-execute", "lxc-autostart", "incusd", "lxd"}, watched: true,
 		stopped: (*finder).knownLXC, config: (*finder).lxcConfig,
 		forms: []form{
-			{prefix: "lxc.monitor.", text: true, kind: partMonitor}, {prefix: "lxc.payload.", text: true},
-			{parent: "lxc", text: true}, {parent: "lxc.payload", text: true}, {parent: "lxc.monitor", text: true, kind: partMonitor},
+			{prefix: "lxc.monitor.", text: true, kind: partMonitor},
+			{prefix: "lxc.payload.", text: true},
+			{parent: "lxc", text: true},
+			{parent: "lxc.payload", text: true},
+			{parent: "lxc.monitor", text: true, kind: partMonitor},
 		},
 		Handling: Handling{OwnNet: "with lxc.net.0.type = veth, or empty", OwnUsers: "with lxc.idmap, as an unprivileged one", Stop: stopLXC},
 	},

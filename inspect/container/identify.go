@@ -177,8 +177,8 @@ func identify(ctx context.Context, host host, procs iter.Seq2[int, *inspect.Inod
 		}
 		stage()
 	}
-	if f.proc.slow > 0 {
-		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.slow, inspect.ErrSlow))
+	if f.proc.stuck.Count > 0 {
+		f.gap(0, "containers", fmt.Errorf("%d or more processes: %w", f.proc.stuck.Count, inspect.ErrSlow))
 	}
 	names := make(map[*Container]string, len(f.set.Containers))
 	for _, c := range f.set.Containers {

@@ -1,22 +1,25 @@
 package container
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strconv"
 	"strings"
 
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/procfile"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // openProc returns the proc file system at path.
 func openProc(path string) (*procDir, error) {
 	dir, err := sys.OpenKernelDir(path)
-	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]procfile.Stat), asker: asker{most: mostSlow}}, err
+	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]procfile.Stat)}, err
 }
 
-func (p *procDir) close() { p.asker.close(p.dir.Close) }
+func (p *procDir) close() { p.stuck.Close(p.dir.Close) }
 
 // A procDir is the proc file system in which processes are looked up.
 type procDir struct {
@@ -26,7 +29,7 @@ type procDir struct {
 	argv map[int][]string // command lines that were read
 	// stats are what was read of processes together, by [procDir.readStats].
 	stats map[int]procfile.Stat
-	asker
+	stuck wait.Stuck
 }
 
 func (p *procDir) read(pid int, name string) ([]byte, error) {
@@ -37,15 +40,22 @@ func (p *procDir) read(pid int, name string) ([]byte, error) {
 	return data, nil
 }
 
-// mostSlow is how many processes may not answer before no more are asked: what a
-// process says of itself, other than its control group, waits for locks that it
-// holds, maybe for ever.
-const mostSlow = 8
+// maxSlow is how many processes may not answer before no more are asked. The files of a process,
+// other than its control group, wait for locks that it holds, maybe for ever.
+const maxSlow = 8
+
+// ask asks a question that may never be answered. f must touch nothing that others change.
+func ask[T any](p *procDir, f func() (T, error)) (answer T, err error) {
+	if p.stuck.Count >= maxSlow {
+		return answer, inspect.ErrSlow
+	}
+	return wait.One(context.Background(), &p.stuck, wait.Short, f)
+}
 
 // readSlow is read for what may be long in coming.
 func (p *procDir) readSlow(pid int, name string) (string, error) {
 	dir := p.dir
-	return ask(&p.asker, func() (string, error) {
+	return ask(p, func() (string, error) {
 		data, err := dir.ReadProc(strconv.Itoa(pid)+"/"+name, make([]byte, 16<<10))
 		return string(data), err
 	})
@@ -64,7 +74,7 @@ const mostStat = 2 << 10
 // is known.
 func (p *procDir) readStats(pids []int) {
 	dir := p.dir
-	stats, err := ask(&p.asker, func() (map[int]procfile.Stat, error) {
+	stats, err := ask(p, func() (map[int]procfile.Stat, error) {
 		stats := make(map[int]procfile.Stat, len(pids))
 		buf := make([]byte, mostStat)
 		for _, pid := range pids {
@@ -97,7 +107,7 @@ func (p *procDir) statNow(pid int) (s procfile.Stat) {
 
 func (p *procDir) readlink(name string) (string, error) {
 	dir := p.dir
-	return ask(&p.asker, func() (string, error) { return dir.Readlink(name) })
+	return ask(p, func() (string, error) { return dir.Readlink(name) })
 }
 
 // lives reports whether a process still runs: it is no zombie, and its control

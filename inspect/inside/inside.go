@@ -32,6 +32,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // Contents is what is inside a namespace. Only that of its own type is set, and
@@ -49,8 +50,8 @@ type Contents struct {
 	Gaps []inspect.Gap
 }
 
-// patience is how long it may take to read one namespace.
-const patience = 2 * time.Second
+// limit is the longest time to read one namespace.
+const limit = 2 * time.Second
 
 // Read reads what is inside ns, a namespace of snap, which must be of the proc
 // file system at /proc. It takes the right to join ns (CAP_SYS_ADMIN in the user
@@ -58,20 +59,11 @@ const patience = 2 * time.Second
 // control group namespaces that to look into a member. What could not be read is
 // a gap that answers [fs.ErrPermission], for instance, and never an error.
 func Read(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) *Contents {
-	answers := make(chan *Contents, 1)
-	go func() { answers <- read(ctx, snap, ns) }()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	var err error
-	select {
-	case in := <-answers:
-		return in
-	case <-timer.C:
-		err = inspect.ErrSlow
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	in, err := wait.One(ctx, new(wait.Stuck), limit, func() (*Contents, error) { return read(ctx, snap, ns), nil })
+	if err != nil {
+		return &Contents{Gaps: []inspect.Gap{{What: "inside of " + ns.String(), Err: err}}}
 	}
-	return &Contents{Gaps: []inspect.Gap{{What: "inside of " + ns.String(), Err: err}}}
+	return in
 }
 
 func read(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) *Contents {
@@ -194,24 +186,8 @@ var errElsewhere = errors.New("not in the namespace by now")
 // accept, if not nil, says that it will do. One that does not answer soon is left
 // behind: there are other ways.
 func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
-	type answer struct {
-		texts [][]byte
-		err   error
-	}
-	answers := make(chan answer, 1)
 	want := r.ns.String()
-	go func() {
-		texts, err := readOf(pid, link, want, accept, names)
-		answers <- answer{texts, err}
-	}()
-	timer := time.NewTimer(patience / 10)
-	defer timer.Stop()
-	select {
-	case a := <-answers:
-		return a.texts, a.err
-	case <-timer.C:
-		return nil, inspect.ErrSlow
-	}
+	return wait.One(r.ctx, new(wait.Stuck), limit/10, func() ([][]byte, error) { return readOf(pid, link, want, accept, names) })
 }
 
 func readOf(pid int, link, want string, accept func(*sys.Process) bool, names []string) ([][]byte, error) {

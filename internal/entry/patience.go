@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
 )
 
 // patience is how long a target may take to tell what is asked of it.
@@ -42,7 +43,7 @@ func Impatient(command, target string, status int) (answered func()) {
 		mu    sync.Mutex // guards what follows
 		timer *time.Timer
 		over  bool
-		p     *sys.Patience
+		p     *wait.Patience
 		began = time.Now()
 	)
 	mu.Lock()
@@ -51,7 +52,7 @@ func Impatient(command, target string, status int) (answered func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		if p == nil {
-			p = sys.NewPatience(patience-unnoticed, 0)
+			p = wait.NewPatience(patience-unnoticed, 0)
 		}
 		if over {
 			return

@@ -1,4 +1,4 @@
-package sys
+package wait
 
 import (
 	"os/exec"

@@ -1,13 +1,12 @@
-package sys
+package wait
 
 import (
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nstool/nstool/internal/procfile"
 )
@@ -56,7 +55,7 @@ func runnable(process string) bool {
 	if err != nil {
 		return false
 	}
-	own := strconv.Itoa(unix.Gettid())
+	own := strconv.Itoa(syscall.Gettid())
 	for range 2 {
 		tasks = slices.DeleteFunc(tasks, func(task os.DirEntry) bool {
 			text, _ := os.ReadFile(dir + "/" + task.Name() + "/stat") //nolint:errcheck // then it is empty
@@ -71,11 +70,9 @@ func runnable(process string) bool {
 	return true
 }
 
-// Scheduled returns the total time that the threads of this process have run or waited for a
+// scheduled returns the total time that the threads of a process have run or waited for a
 // processor. It does not grow while all of them wait for something else. It is 0 if the kernel
 // does not count it: see Documentation/scheduler/sched-stats.rst of the kernel.
-func Scheduled() time.Duration { return scheduled("self") }
-
 func scheduled(process string) (all time.Duration) {
 	dir := "/proc/" + process + "/task"
 	tasks, err := os.ReadDir(dir)

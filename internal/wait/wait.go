@@ -1,0 +1,163 @@
+// Package wait asks questions that may never be answered.
+//
+// The command line of a process is in its memory, whose map may be locked; a mount point may be
+// below a file system that does not answer. A thread that waits for such a thing cannot be
+// called back: the goroutine is left behind, and must touch nothing that others change.
+package wait
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrSlow reports that something did not answer in time.
+var ErrSlow = errors.New("no answer in time")
+
+// Short is the least time to wait for an answer.
+const Short = 100 * time.Millisecond
+
+// A Stuck counts the goroutines that are left behind. The zero value has none.
+type Stuck struct {
+	Limit   time.Duration // the time to wait in [Many], if it is longer than Short
+	Count   int           // about as many; the same number may get stuck again
+	running sync.WaitGroup
+}
+
+// Close calls f when no goroutine is left behind any more: at once if there is none.
+func (s *Stuck) Close(f func()) {
+	if s.Count == 0 {
+		f()
+		return
+	}
+	go func() {
+		s.running.Wait()
+		f()
+	}()
+}
+
+// One asks one question, and waits for the answer no longer than limit: then the error is
+// [ErrSlow], or the cause if ctx is done.
+func One[T any](ctx context.Context, s *Stuck, limit time.Duration, ask func() (T, error)) (answer T, err error) {
+	type reply struct {
+		answer T
+		err    error
+	}
+	replies := make(chan reply, 1) // a late reply must not block
+	s.running.Go(func() {
+		answer, err := ask()
+		replies <- reply{answer, err}
+	})
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case r := <-replies:
+		return r.answer, r.err
+	case <-timer.C:
+		err = ErrSlow
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	s.Count++
+	return answer, err
+}
+
+const (
+	// maxRunning is the largest number of goroutines for one call of Many.
+	maxRunning = 512
+	// maxIdle is how often in a row no answer may come within the limit: once may be a
+	// machine with much else to do.
+	maxIdle = 2
+	// maxLate is how often in a row this process may itself be late, because it was not run
+	// or had much to do for an answer. Then it cannot know whether others would have answered.
+	maxLate = 20
+)
+
+// Many asks n questions, and returns those that were not answered. Each goroutine asks with
+// what asker made for it. got is called with one answer at a time, and tooLate, if not nil,
+// with an answer that comes after the end.
+//
+// A few goroutines start. If none has answered for a while all of them may be stuck, so as
+// many again are started while there is something left to ask.
+func Many[T any](ctx context.Context, s *Stuck, n int, asker func() func(i int) T, got func(i int, answer T), tooLate func(T)) (silent []int) {
+	type reply struct {
+		i      int
+		answer T
+	}
+	var (
+		next    atomic.Int64
+		replies = make(chan reply)
+		over    = make(chan struct{})
+		running int
+	)
+	defer close(over)
+	start := func(more int) {
+		for ; more > 0 && running < maxRunning; more-- {
+			running++
+			s.running.Go(func() {
+				ask := asker()
+				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+					r := reply{i, ask(i)}
+					select {
+					case replies <- r:
+					case <-over:
+						if tooLate != nil {
+							tooLate(r.answer)
+						}
+						return
+					}
+				}
+			})
+		}
+	}
+	start(min(max(runtime.GOMAXPROCS(0), 2)+s.Count, n))
+	limit := max(s.Limit, Short)
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	answered := make([]bool, n)
+	late, worked := 0, time.Duration(0)
+	for open, idle := n, 0; open > 0; timer.Reset(limit) {
+		due := time.Now().Add(limit)
+		select {
+		case r := <-replies:
+			answered[r.i] = true
+			got(r.i, r.answer)
+			open, idle, late = open-1, 0, 0
+			continue
+		case <-timer.C:
+			if time.Since(due) > limit/4 && late < maxLate {
+				late++
+				continue
+			}
+		case <-ctx.Done():
+		}
+		switch {
+		case ctx.Err() != nil:
+			idle = maxIdle
+		case int(next.Load()) < n && running < maxRunning:
+			start(running)
+		default:
+			// A goroutine blocked in the kernel uses no CPU. If this process did use CPU, we
+			// were slow, not they: wait again.
+			before := worked
+			if worked = scheduled("self"); idle > 0 && worked-before > limit/4 && late < maxLate {
+				late++
+				continue
+			}
+			idle++
+		}
+		if idle == maxIdle {
+			break
+		}
+	}
+	for i, ok := range answered {
+		if !ok {
+			silent = append(silent, i)
+		}
+	}
+	s.Count += len(silent)
+	return silent
+}
