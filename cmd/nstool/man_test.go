@@ -68,8 +68,19 @@ func TestManualHasAllPrefixes(t *testing.T) {
 	}
 }
 
-// Every flag stands in the manual page of its command, with its short name, and
-// every flag in the page is one of the command, or of one of its parts.
+// listOptions returns the section of nstool(1) about the options of all lists.
+func listOptions(t *testing.T) string {
+	page, err := man.Page("nstool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page, _ = strings.Cut(page, "\n.Sh LISTS\n")
+	page, _, _ = strings.Cut(page, "\n.Sh ")
+	return page
+}
+
+// Every flag stands in the manual page of its command, with its short name. The flags
+// of all lists stand in nstool(1).
 func TestManualHasAllFlags(t *testing.T) {
 	for _, c := range commands() {
 		page, err := manualOf(c)
@@ -80,6 +91,12 @@ func TestManualHasAllFlags(t *testing.T) {
 			continue
 		}
 		items := itemWithFlag.FindAllString(page, -1)
+		if c.Flags().Lookup("list-columns") != nil {
+			if !strings.Contains(page, "LISTS") {
+				t.Errorf("%s: the page does not refer to LISTS in nstool(1)", c.CommandPath())
+			}
+			items = append(items, itemWithFlag.FindAllString(listOptions(t), -1)...)
+		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Hidden || f.Name == "help" {
 				return
@@ -112,6 +129,14 @@ func TestManualHasNoOtherFlags(t *testing.T) {
 			known[page] = map[string]bool{"help": true}
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) { known[page][f.Name] = true })
+	}
+	for _, m := range longFlag.FindAllStringSubmatch(listOptions(t), -1) {
+		known["nstool"][m[1]] = true
+		for _, c := range commands() {
+			if c.Flags().Lookup("list-columns") != nil && c.Flags().Lookup(m[1]) == nil {
+				t.Errorf("%s lacks --%s, which LISTS in nstool(1) gives to all lists", c.CommandPath(), m[1])
+			}
+		}
 	}
 	for _, page := range man.Names() {
 		text, err := man.Page(page)
