@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/nstool/nstool/test/engine"
@@ -14,16 +15,13 @@ type listing struct {
 	Namespaces []struct {
 		NS      uint64
 		Type    string
-		Holders []struct {
-			Kind string
-			PID  int
-		}
+		Members []int
 	}
 }
 
 func ls(t *testing.T, args ...string) (l listing) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), append([]string{"ls", "--json"}, args...)...).Output()
+	out, err := exec.Command(engine.Nstool(t), append([]string{"ls", "--json", "--members"}, args...)...).Output()
 	if err != nil {
 		t.Fatalf("nstool ls: %v", err)
 	}
@@ -44,9 +42,7 @@ func wantAll(t *testing.T, l listing, what string, pid int) {
 				continue
 			}
 			found = true
-			for _, h := range ns.Holders {
-				held = held || h.Kind == "process" && h.PID == pid
-			}
+			held = slices.Contains(ns.Members, pid)
 		}
 		if !found || !held {
 			t.Errorf("%s: the %s namespace %s of process %d: listed %v, with the process %v", what, typ, link, pid, found, held)
