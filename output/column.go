@@ -43,7 +43,7 @@ type View struct {
 
 	// What is found out when it is needed, once.
 	counts map[*container.Container]int  // processes
-	places map[*inspect.Namespace]string // see [View.place]
+	places map[*inspect.Namespace]string // see [View.Place]
 }
 
 // A Status is what a process says of itself at length; package inspect/process

@@ -23,7 +23,7 @@ var (
 	containerName = containerField{"container, with its engine or its pod: docker:web, shop/cart/app", (*container.Container).String}
 
 	containerEngine = containerField{"engine of the container: docker, podman, containerd, crio, lxc, incus, lxd, nspawn ...", func(c *container.Container) string { return string(c.Engine) }}
-	containerUser   = containerField{"user whose engine says what the container is: root, or one who runs his own", userOf}
+	containerUser   = containerField{"user whose engine says what the container is: root, or one who runs his own", (*container.Container).EngineUser}
 	containerID     = containerField{"ID of the container", func(c *container.Container) string { return c.ID }}
 	containerImage  = containerField{"image of the container", func(c *container.Container) string { return c.Image }}
 	containerPod    = containerField{"Kubernetes pod of the container: namespace/pod", func(c *container.Container) string {

@@ -48,7 +48,7 @@ var Containers = append([]Column[*container.Container]{
 		}
 		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
 	})},
-	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", Text, Detail, ofInit(func(v *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })},
+	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", Text, Detail, ofInit(func(v *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })},
 	{"COMMAND", "command line of the first process", Text, Detail | Args, ofInit(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
 }, shares()...)
 

@@ -55,7 +55,7 @@ var Interfaces = []Column[*network.Interface]{
 		case i.Far.NS == nil && name == "?":
 			return Value{state: hidden}
 		}
-		return textValue(name + "@" + v.place(i.Far.NS))
+		return textValue(name + "@" + v.Place(i.Far.NS))
 	}},
 	{"PEERNAME", "name of that interface", Text, 0, func(_ *View, i *network.Interface) Value {
 		if i.Far != nil && i.Far.Name == "" && i.Lower != 0 {
@@ -81,7 +81,7 @@ var Interfaces = []Column[*network.Interface]{
 		for _, u := range i.Uppers {
 			name := u.Link.Name
 			if u.NS != i.NS {
-				name += "@" + v.place(u.NS)
+				name += "@" + v.Place(u.NS)
 			}
 			names = append(names, name)
 		}
@@ -94,7 +94,7 @@ var Interfaces = []Column[*network.Interface]{
 	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(v *View, i *network.Interface) Value { return v.leaderOf(i.NS) }},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, func(v *View, i *network.Interface) Value { return commandOf(v, i.NS) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, i *network.Interface) Value { return v.nsfs(i.NS) }},
-	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, i *network.Interface) Value { return textValue(v.place(i.NS)) }},
+	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, i *network.Interface) Value { return textValue(v.Place(i.NS)) }},
 	ofInterface("CONTAINER", containerName),
 	ofInterface("ENGINE", containerEngine),
 	ofInterface("CID", containerID),
@@ -131,8 +131,8 @@ func ofFarNS(i *network.Interface, f func(*inspect.Namespace) Value) Value {
 	})
 }
 
-// place says in words which network namespace ns is.
-func (v *View) place(ns *inspect.Namespace) string {
+// Place says in words which network namespace ns is.
+func (v *View) Place(ns *inspect.Namespace) string {
 	if ns == nil {
 		return "?"
 	}

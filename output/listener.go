@@ -60,7 +60,7 @@ var Listeners = []Column[*network.Listener]{
 	})},
 	{"USER", "user that it runs as; of a socket without a process, who made it", Text, Detail, func(v *View, l *network.Listener) Value {
 		if h, ok := first(l); ok {
-			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })
+			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })
 		}
 		return v.makerOf(l)
 	}},
@@ -70,7 +70,7 @@ var Listeners = []Column[*network.Listener]{
 	{"SENDQ", "connections that may wait, or bytes to be sent", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Send) }},
 	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.Inode, 1) }},
 	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.NS.ID.Ino) }},
-	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.place(l.NS)) }},
+	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.Place(l.NS)) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return v.nsfs(l.NS) }},
 	ofListener("CONTAINER", containerName),
 	ofListener("ENGINE", containerEngine),
@@ -138,7 +138,7 @@ func (v *View) makerOf(l *network.Listener) Value {
 	if l.UID < 0 {
 		return Value{state: hidden}
 	}
-	return textValue(v.userName(uint32(l.UID)))
+	return textValue(v.UserName(uint32(l.UID)))
 }
 
 // nobodyHas says of a socket that no process has it open.

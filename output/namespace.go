@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // Namespaces is the table of columns that say something of a namespace. Those
@@ -27,7 +28,7 @@ var Namespaces = []Column[*inspect.Namespace]{
 		return uidOf(v, ns, numberValue[uint32])
 	}},
 	{"USER", "name of that user, or the number where there is none", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
-		return uidOf(v, ns, func(uid uint32) Value { return textValue(v.userName(uid)) })
+		return uidOf(v, ns, func(uid uint32) Value { return textValue(v.UserName(uid)) })
 	}},
 	ofContainer("CONTAINER", containerName),
 	ofContainer("ENGINE", containerEngine),
@@ -153,7 +154,8 @@ func uidOf(v *View, ns *inspect.Namespace, value func(uint32) Value) Value {
 	return Value{}
 }
 
-func (v *View) userName(uid uint32) string {
+// UserName returns the name of a user, or its number where there is none.
+func (v *View) UserName(uid uint32) string {
 	if v.User != nil {
 		if name := v.User(uid); name != "" {
 			return name
@@ -167,7 +169,7 @@ func (v *View) nsfs(ns *inspect.Namespace) Value {
 	if paths := v.ownMounts(ns); len(paths) > 0 {
 		return listValue(paths)
 	}
-	if own, ok := v.own(inspect.Mnt); !ok || !v.Snapshot.MountsKnown(own) {
+	if own, ok := v.Own(inspect.Mnt); !ok || !v.Snapshot.MountsKnown(own) {
 		return Value{state: hidden}
 	}
 	return Value{}
@@ -175,7 +177,7 @@ func (v *View) nsfs(ns *inspect.Namespace) Value {
 
 // ownMounts returns where ns is mounted in the mount namespace of the caller.
 func (v *View) ownMounts(ns *inspect.Namespace) []string {
-	own, ok := v.own(inspect.Mnt)
+	own, ok := v.Own(inspect.Mnt)
 	if !ok {
 		return nil
 	}
@@ -188,8 +190,8 @@ func (v *View) ownMounts(ns *inspect.Namespace) []string {
 	return paths
 }
 
-// own returns which namespace of type t the caller is in, if that is known.
-func (v *View) own(t inspect.Type) (inspect.ID, bool) {
+// Own returns which namespace of type t the caller is in, if that is known.
+func (v *View) Own(t inspect.Type) (inspect.ID, bool) {
 	self, ok := v.Snapshot.Process(v.Snapshot.Self())
 	if !ok {
 		return inspect.ID{}, false
@@ -218,7 +220,7 @@ func commandOf(v *View, ns *inspect.Namespace) Value {
 	first, more := "", -1
 	for h := range v.Snapshot.Holders(ns) {
 		if first == "" {
-			first = v.describe(h)
+			first = v.Holder(h)
 		}
 		more++
 	}
@@ -262,15 +264,15 @@ func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool
 		}
 	}}
 	if n := len(ns.Members); n > 0 {
-		val.list = append(val.list, count(n, "process", "processes"))
+		val.list = append(val.list, text.Count(n, "process", "processes"))
 	}
 	for _, h := range ns.Others() {
 		if !leave(h) {
-			val.list = append(val.list, v.describe(h))
+			val.list = append(val.list, v.Holder(h))
 		}
 	}
 	if n := v.Snapshot.Nested(ns); n > 0 {
-		val.list = append(val.list, count(n, "owned or child namespace", "owned or child namespaces"))
+		val.list = append(val.list, text.Count(n, "owned or child namespace", "owned or child namespaces"))
 	}
 	if len(val.list) == 0 {
 		return v.absent(inspect.AllFacts)
@@ -278,40 +280,33 @@ func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool
 	return val
 }
 
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
-// describe says how h holds a namespace, in words.
-func (v *View) describe(h inspect.Holder) string {
+// Holder says in words how h holds a namespace.
+func (v *View) Holder(h inspect.Holder) string {
 	switch h.Kind {
 	case inspect.ByProcess:
-		return v.process(h.PID)
+		return v.Process(h.PID)
 	case inspect.ByTask:
-		return fmt.Sprintf("thread %d of %s", h.TID, v.process(h.PID))
+		return fmt.Sprintf("thread %d of %s", h.TID, v.Process(h.PID))
 	case inspect.ByChildren:
 		if h.TID != 0 {
-			return fmt.Sprintf("for children of thread %d of %s", h.TID, v.process(h.PID))
+			return fmt.Sprintf("for children of thread %d of %s", h.TID, v.Process(h.PID))
 		}
-		return "for children of " + v.process(h.PID)
+		return "for children of " + v.Process(h.PID)
 	case inspect.ByFD:
-		return fmt.Sprintf("fd %d of %s", h.FD, v.process(h.PID))
+		return fmt.Sprintf("fd %d of %s", h.FD, v.Process(h.PID))
 	case inspect.ByNetDevice:
-		return fmt.Sprintf("device %d of %s", h.FD, v.process(h.PID))
+		return fmt.Sprintf("device %d of %s", h.FD, v.Process(h.PID))
 	case inspect.ByProcFile:
-		return fmt.Sprintf("file %d of %s, of /proc/PID/net", h.FD, v.process(h.PID))
+		return fmt.Sprintf("file %d of %s, of /proc/PID/net", h.FD, v.Process(h.PID))
 	case inspect.BySocket:
-		return fmt.Sprintf("socket %d of %s", h.FD, v.process(h.PID))
+		return fmt.Sprintf("socket %d of %s", h.FD, v.Process(h.PID))
 	case inspect.ByMount:
-		own, _ := v.own(inspect.Mnt)
+		own, _ := v.Own(inspect.Mnt)
 		switch {
 		case h.In == own:
 			return "mounted at " + h.Path
 		case h.PID != 0:
-			return fmt.Sprintf("mounted at %s in the mount namespace of %s", h.Path, v.process(h.PID))
+			return fmt.Sprintf("mounted at %s in the mount namespace of %s", h.Path, v.Process(h.PID))
 		}
 		return fmt.Sprintf("mounted at %s in mnt:[%d]", h.Path, h.In.Ino)
 	case inspect.ByNested:
@@ -323,8 +318,8 @@ func (v *View) describe(h inspect.Holder) string {
 	return "the kernel"
 }
 
-// process returns the name and the number of a process: "dockerd (812)".
-func (v *View) process(pid int) string {
+// Process returns the name and the number of a process: "dockerd (812)".
+func (v *View) Process(pid int) string {
 	if d, ok := v.Details[pid]; ok && d.Comm != "" {
 		return fmt.Sprintf("%s (%d)", d.Comm, pid)
 	}

@@ -3,6 +3,7 @@ package output
 import (
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/nstool/nstool/inspect"
 )
@@ -13,7 +14,7 @@ type Object []Pair
 // A Pair is a key and its value: nil, [Unknown], a bool, a string, an int, int64,
 // uint32 or uint64, an [Object], an [inspect.Relation], or a slice of strings, ints
 // or Objects.
-type Pair struct {
+type Pair = struct {
 	Key   string
 	Value any
 }
@@ -126,4 +127,33 @@ func (e *encoder) pair(p Pair, top bool) {
 func isUnknown(v any) bool {
 	_, ok := v.(unknown)
 	return ok
+}
+
+// Field returns what a column of that name says of a row, as a value of an [Object].
+func Field[R any](v *View, table []Column[R], name string, row R) any {
+	c := Pick(table, name)[0]
+	val := c.value(v, row)
+	switch val.state {
+	case none:
+		return nil
+	case hidden:
+		return Unknown
+	}
+	return encoded(func(e *encoder) { e.value(v, strings.ToLower(c.Name), val, c.Kind) })
+}
+
+// Cell returns what a column of that name says of a row, as the text of a table: "-" is
+// none, and "?" is not known. It is not clean.
+func Cell[R any](v *View, table []Column[R], name string, row R) string {
+	c := Pick(table, name)[0]
+	return c.value(v, row).cell(c.Kind)
+}
+
+// Rows returns rows as a value of an [Object]: a list, as in the JSON of a list.
+func Rows[R any](v *View, rows []R, cols []Column[R]) any {
+	return encoded(func(e *encoder) {
+		e.raw("[")
+		encodeRows(e, v, rows, cols)
+		e.raw("]")
+	})
 }

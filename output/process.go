@@ -10,7 +10,7 @@ import (
 var Processes = []Column[*inspect.Process]{
 	{"PID", "process ID", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.PID) }},
 	{"PPID", "parent process", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
-	{"USER", "name of the effective user, or the number where there is none", Text, Detail, ofProcess(func(v *View, d inspect.Detail) Value { return textValue(v.userName(d.UID)) })},
+	{"USER", "name of the effective user, or the number where there is none", Text, Detail, ofProcess(func(v *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })},
 	{"UID", "effective user ID", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.UID) })},
 	{"NTHREADS", "number of threads", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.Threads) }},
 	{"NSPID", "PID in each PID namespace that the process is in, the outermost first", List, StatusNeed, func(v *View, p *inspect.Process) Value {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
+	"github.com/nstool/nstool/internal/text"
 	"github.com/olekukonko/tablewriter"
 )
 
@@ -23,9 +23,6 @@ type Style struct {
 	// Color allows colours and the like: faint for what Faint says.
 	Color bool
 }
-
-// gap stands between two columns.
-const gap = "  "
 
 // Table writes one line for each row, the columns aligned. Cells are cleaned,
 // see [Clean]. Of a row for which faint is true the line is drawn faint, if the
@@ -105,7 +102,7 @@ func draw(w io.Writer, grid [][]string, right []bool) {
 	t.SetColumnSeparator("")
 	t.SetAutoWrapText(false)
 	t.SetColumnAlignment(aligns)
-	t.SetTablePadding(gap)
+	t.SetTablePadding(text.Gap)
 	t.SetNoWhiteSpace(true) // but for that padding
 	t.AppendBulk(grid)
 	t.Render()
@@ -118,25 +115,18 @@ func align(w io.Writer, grid [][]string, right []bool) {
 	for _, cells := range grid {
 		line = line[:0]
 		for i, cell := range cells {
-			pad := widths[i] - width(cell)
+			pad := widths[i] - text.Width(cell)
 			if right[i] {
-				line = appendBlanks(line, pad)
+				line = append(line, strings.Repeat(" ", max(0, pad))...)
 			}
 			line = append(line, cell...)
 			if !right[i] {
-				line = appendBlanks(line, pad)
+				line = append(line, strings.Repeat(" ", max(0, pad))...)
 			}
-			line = append(line, gap...)
+			line = append(line, text.Gap...)
 		}
 		_, _ = w.Write(append(line, '\n'))
 	}
-}
-
-func appendBlanks(b []byte, n int) []byte {
-	for ; n > 0; n-- {
-		b = append(b, ' ')
-	}
-	return b
 }
 
 func columnWidths(grid [][]string) []int {
@@ -146,20 +136,10 @@ func columnWidths(grid [][]string) []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], width(cell))
+			widths[i] = max(widths[i], text.Width(cell))
 		}
 	}
 	return widths
-}
-
-// width returns how many columns of a terminal s takes.
-func width(s string) int {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return runewidth.StringWidth(s)
-		}
-	}
-	return len(s)
 }
 
 // leaveOut takes spare columns away as long as the others do not fit into the width
@@ -208,7 +188,7 @@ func leastWidths(widths []int, right []bool, to int) []int {
 
 // sum returns the width of a line with columns of these widths.
 func sum(widths []int) int {
-	total := max(0, len(widths)-1) * len(gap)
+	total := max(0, len(widths)-1) * len(text.Gap)
 	for _, w := range widths {
 		total += w
 	}
@@ -238,7 +218,7 @@ func cut(grid [][]string, right []bool, to int) {
 	for _, cells := range grid {
 		for i, cell := range cells {
 			switch {
-			case width(cell) <= widths[i]:
+			case text.Width(cell) <= widths[i]:
 			case strings.HasPrefix(cell, "/"):
 				cells[i] = "…" + suffix(cell, widths[i]-1)
 			default:
@@ -251,7 +231,7 @@ func cut(grid [][]string, right []bool, to int) {
 // suffix returns the end of s, as much as is not wider than to.
 func suffix(s string, to int) string {
 	for i := range s {
-		if width(s[i:]) <= to {
+		if text.Width(s[i:]) <= to {
 			return s[i:]
 		}
 	}
@@ -262,7 +242,7 @@ func suffix(s string, to int) string {
 func prefix(s string, to int) string {
 	w := 0
 	for i, r := range s {
-		if w += width(string(r)); w > to {
+		if w += text.Width(string(r)); w > to {
 			return s[:i]
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nstool/nstool/internal/text"
 )
 
 // The rows of these tests are what the columns show.
@@ -195,7 +197,7 @@ func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 119 * time.Second: "119s", 2 * time.Minute: "2m", 47 * time.Hour: "47h", 48 * time.Hour: "2d",
 	} {
-		if got := span(int64(d / time.Second)); got != want {
+		if got := text.Span(int64(d / time.Second)); got != want {
 			t.Errorf("span of %s is %s, want %s", d, got, want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // A Kind is what a column holds: its type in JSON and in filters.
@@ -137,7 +138,7 @@ func (v Value) cell(k Kind) string {
 	case List:
 		return strings.Join(v.list, ",")
 	case Age:
-		return span(v.num)
+		return text.Span(v.num)
 	case When:
 		return v.when.Format("2006-01-02 15:04:05")
 	case Holders:
@@ -166,18 +167,4 @@ func (v Value) compare(w Value, k Kind) int {
 		return strings.Compare(strings.Join(v.list, ","), strings.Join(w.list, ","))
 	}
 	return strings.Compare(v.text, w.text)
-}
-
-// span returns a number of seconds in the largest unit of which there are two,
-// so that it is short and says enough: "90s", "5m", "47h", "12d".
-func span(seconds int64) string {
-	for _, unit := range []struct {
-		seconds int64
-		name    string
-	}{{24 * 60 * 60, "d"}, {60 * 60, "h"}, {60, "m"}} {
-		if n := seconds / unit.seconds; n >= 2 {
-			return strconv.FormatInt(n, 10) + unit.name
-		}
-	}
-	return strconv.FormatInt(seconds, 10) + "s"
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/shell"
 	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/text"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/target"
 )
@@ -423,7 +424,7 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 		return err
 	}
 	stop := o.progressOf(func() string {
-		return fmt.Sprintf("copied %s in %d files", output.Size(uint64(c.copier.Bytes.Load())), c.copier.Files.Load())
+		return fmt.Sprintf("copied %s in %d files", text.Size(uint64(c.copier.Bytes.Load())), c.copier.Files.Load())
 	})
 	defer stop()
 	src, dst := from.place(path), to.place(o.to.Path)

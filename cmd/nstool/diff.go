@@ -9,6 +9,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/report"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/target"
 )
@@ -86,9 +87,9 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.DiffJSON(a.out, o.a.Text, o.b.Text, list, e.missed())
+		err = report.DiffJSON(a.out, o.a.Text, o.b.Text, list, e.missed())
 	} else {
-		err = output.Diff(a.out, o.a.Text, o.b.Text, list, output.Style{Width: width(a.out), Color: a.color()})
+		err = report.Diff(a.out, o.a.Text, o.b.Text, list, output.Style{Width: width(a.out), Color: a.color()})
 	}
 	if err != nil {
 		return err
@@ -97,9 +98,9 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 		return err
 	}
 	switch {
-	case slices.ContainsFunc(list, func(c output.Comparison) bool { return c.Err != nil }):
+	case slices.ContainsFunc(list, func(c report.Comparison) bool { return c.Err != nil }):
 		return statusError{status: statusTrouble}
-	case slices.ContainsFunc(list, func(c output.Comparison) bool { return !c.Same() }):
+	case slices.ContainsFunc(list, func(c report.Comparison) bool { return !c.Same() }):
 		return statusError{status: statusDiffers}
 	}
 	return nil
@@ -107,7 +108,7 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 
 // compare compares what two targets have. Of a namespace, or a pin, only the
 // types are compared that it has.
-func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comparison, error) {
+func (e *explanation) compare(ctx context.Context, o diffOptions) ([]report.Comparison, error) {
 	var sides [2]map[inspect.Type]*inspect.Namespace
 	common := inspect.AllTypes
 	for i, ref := range []target.Ref{o.a, o.b} {
@@ -132,9 +133,9 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comp
 	if common.Len() == 0 {
 		return nil, fmt.Errorf("%s and %s have no namespaces of a type in common to be compared", o.a.Text, o.b.Text)
 	}
-	var list []output.Comparison
+	var list []report.Comparison
 	for t := range common.All() {
-		c := output.Comparison{Type: t, A: sides[0][t], B: sides[1][t]}
+		c := report.Comparison{Type: t, A: sides[0][t], B: sides[1][t]}
 		switch {
 		case c.A == nil || c.B == nil:
 			c.Err = inspect.ErrHidden
@@ -145,13 +146,13 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]output.Comp
 		list = append(list, c)
 	}
 	e.describe(ctx)
-	report := func(ns *inspect.Namespace) output.NamespaceReport {
-		i := slices.IndexFunc(e.namespaces, func(r output.NamespaceReport) bool { return r.NS == ns })
+	read := func(ns *inspect.Namespace) report.NamespaceReport {
+		i := slices.IndexFunc(e.namespaces, func(r report.NamespaceReport) bool { return r.NS == ns })
 		return e.namespaces[i]
 	}
 	for i, c := range list {
 		if c.Err == nil && c.A != c.B {
-			list[i].Differs = output.Differences(e.view, report(c.A), report(c.B))
+			list[i].Differs = report.Differences(e.view, read(c.A), read(c.B))
 		}
 	}
 	return list, nil

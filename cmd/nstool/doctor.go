@@ -10,6 +10,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/internal/doctor"
+	"github.com/nstool/nstool/internal/report"
 	"github.com/nstool/nstool/output"
 )
 
@@ -175,17 +176,10 @@ func (a *app) writeFindings(o findingOptions, found []doctor.Finding, unseen []s
 	if !o.json {
 		found = doctor.Fold(found)
 	}
-	findings := make([]output.Finding, len(found))
-	for i, f := range found {
-		findings[i] = output.Finding{
-			Severity: f.Severity.String(), Check: f.Check, Subject: f.Subject, What: f.What,
-			Evidence: f.Evidence, Since: f.Since, SinceIs: f.SinceIs, Fix: f.Fix, Rests: f.Rests, Then: f.Then,
-		}
-	}
 	if o.json {
-		return output.FindingList.JSON(a.out, nil, findings, output.FindingList.Columns, missed)
+		return report.FindingsJSON(a.out, found, missed)
 	}
-	if err := output.Findings(a.out, findings, output.Style{Color: a.color()}); err != nil {
+	if err := report.Findings(a.out, found, output.Style{Color: a.color()}); err != nil {
 		return err
 	}
 	var words []string

@@ -16,6 +16,7 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/entry"
+	"github.com/nstool/nstool/internal/report"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/target"
@@ -112,7 +113,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 		look = inner.find
 	}
 	e := newExplanation(ctx, snap)
-	var reports []output.TaskReport
+	var reports []report.TaskReport
 	var missing []error
 	for _, ref := range o.tasks {
 		t, err := look(ctx, ref)
@@ -124,20 +125,20 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 		}
 		if err != nil {
 			missing = append(missing, err)
-			reports = append(reports, output.TaskReport{Asked: ref.Text, Err: err})
+			reports = append(reports, report.TaskReport{Asked: ref.Text, Err: err})
 			continue
 		}
 		inner, _ := snap.Find(t.Namespaces[inspect.PID])
-		reports = append(reports, output.TaskReport{Asked: ref.Text, Task: t, Levels: output.Levels(snap, t.NSpid, inner)})
+		reports = append(reports, report.TaskReport{Asked: ref.Text, Task: t, Levels: report.Levels(snap, t.NSpid, inner)})
 	}
 	e.ofLevels(ctx, reports)
 	switch {
 	case o.json:
-		err = output.PidJSON(a.out, e.view, reports, e.missed())
+		err = report.PidJSON(a.out, e.view, reports, e.missed())
 	case o.quiet:
-		err = output.PidNumbers(a.out, reports, o.in == nil)
+		err = report.PidNumbers(a.out, reports, o.in == nil)
 	default:
-		err = output.Sheets(a.out, output.PidSheets(e.view, reports), output.Style{Width: width(a.out), Color: a.color()})
+		err = report.Sheets(a.out, report.PidSheets(e.view, reports), output.Style{Width: width(a.out), Color: a.color()})
 	}
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 
 // ofLevels reads the names of the processes that the namespaces of levels are
 // called after.
-func (e *explanation) ofLevels(ctx context.Context, reports []output.TaskReport) {
+func (e *explanation) ofLevels(ctx context.Context, reports []report.TaskReport) {
 	var procs iter.Seq[*inspect.Process] = func(yield func(*inspect.Process) bool) {
 		for _, r := range reports {
 			for _, l := range r.Levels {
@@ -295,7 +296,7 @@ func (in *pidsOf) level(t *task.Task, pids []int) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	for _, l := range output.Levels(in.snap, pids, inner) {
+	for _, l := range report.Levels(in.snap, pids, inner) {
 		if l.NS == in.ns {
 			return l.PID, true
 		}

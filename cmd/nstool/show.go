@@ -17,6 +17,7 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
+	"github.com/nstool/nstool/internal/report"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/target"
 )
@@ -95,9 +96,9 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	}
 	stop()
 	if o.json {
-		err = output.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.missed())
+		err = report.ShowJSON(a.out, e.view, e.namespaces, e.processes, e.missed())
 	} else {
-		err = output.Sheets(a.out, e.sheets(), output.Style{Width: width(a.out), Color: a.color()})
+		err = report.Sheets(a.out, e.sheets(), output.Style{Width: width(a.out), Color: a.color()})
 	}
 	if err != nil {
 		return err
@@ -150,10 +151,10 @@ var errChanged = errors.New("it changed while it was looked at")
 // once, in the order of subjects.
 type explanation struct {
 	snap       *inspect.Snapshot
-	view       *output.View
+	view       report.View
 	subjects   []subject
-	namespaces []output.NamespaceReport
-	processes  []output.ProcessReport
+	namespaces []report.NamespaceReport
+	processes  []report.ProcessReport
 	gaps       []inspect.Gap
 	last       bool // what changes meanwhile is taken as it is
 
@@ -179,7 +180,7 @@ func newExplanation(ctx context.Context, snap *inspect.Snapshot) *explanation {
 	set := container.Find(ctx, snap, container.WithHidden())
 	return &explanation{
 		snap: snap, gaps: slices.Clone(set.Gaps),
-		view: &output.View{Snapshot: snap, Containers: set, User: passwd.Names(), Now: now(), Details: make(map[int]inspect.Detail)},
+		view: report.View{View: &output.View{Snapshot: snap, Containers: set, User: passwd.Names(), Now: now(), Details: make(map[int]inspect.Detail)}},
 	}
 }
 
@@ -251,10 +252,10 @@ func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.
 }
 
 func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
-	if slices.ContainsFunc(e.namespaces, func(r output.NamespaceReport) bool { return r.NS == ns }) {
+	if slices.ContainsFunc(e.namespaces, func(r report.NamespaceReport) bool { return r.NS == ns }) {
 		return
 	}
-	r := output.NamespaceReport{NS: ns}
+	r := report.NamespaceReport{NS: ns}
 	if ns.Type == inspect.Net {
 		r.Net = e.network(ctx, ns)
 	} else {
@@ -266,8 +267,8 @@ func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
 }
 
 // network reads what is inside a network namespace; nil if that cannot be read.
-func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *output.Network {
-	n := &output.Network{}
+func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *report.Network {
+	n := &report.Network{}
 	var gaps []inspect.Gap
 	n.Interfaces, gaps = e.interfacesOf(ctx, ns)
 	e.gaps = append(e.gaps, gaps...)
@@ -327,7 +328,7 @@ func routes(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) 
 
 func (e *explanation) process(ctx context.Context, found target.Found, c *container.Container) error {
 	p := found.Process
-	r := output.ProcessReport{
+	r := report.ProcessReport{
 		Process: p, TID: found.TID, Container: c, AllCaps: task.AllCaps(),
 		Namespaces: make(map[inspect.Type]*inspect.Namespace),
 	}
@@ -384,7 +385,7 @@ func (e *explanation) describe(ctx context.Context) {
 		}
 	}
 	ofNamespace := func(ns *inspect.Namespace) {
-		for _, p := range ns.Members[:min(len(ns.Members), output.MostLines)] {
+		for _, p := range ns.Members[:min(len(ns.Members), report.MostLines)] {
 			wanted[p] = true
 		}
 		for _, h := range ns.Others() {
@@ -407,7 +408,7 @@ func (e *explanation) describe(ctx context.Context) {
 		for h := range e.snap.Holders(ns) {
 			if h.Kind == inspect.ByNested {
 				named(h.Nested)
-				if n++; n == output.MostLines {
+				if n++; n == report.MostLines {
 					break
 				}
 			}
@@ -469,16 +470,16 @@ func (e *explanation) describe(ctx context.Context) {
 }
 
 // sheets draws all.
-func (e *explanation) sheets() []output.Sheet {
-	var sheets []output.Sheet
+func (e *explanation) sheets() []report.Sheet {
+	var sheets []report.Sheet
 	for _, s := range e.subjects {
 		switch {
 		case s.pin != nil:
-			sheets = append(sheets, output.PinSheet(e.view, s.pin.name, s.pin.namespaces))
+			sheets = append(sheets, report.PinSheet(e.view, s.pin.name, s.pin.namespaces))
 		case s.process >= 0:
-			sheets = append(sheets, output.ProcessSheet(e.view, e.processes[s.process]))
+			sheets = append(sheets, report.ProcessSheet(e.view, e.processes[s.process]))
 		default:
-			sheets = append(sheets, output.NamespaceSheet(e.view, e.namespaces[s.namespace]))
+			sheets = append(sheets, report.NamespaceSheet(e.view, e.namespaces[s.namespace]))
 		}
 	}
 	return sheets

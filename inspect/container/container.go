@@ -184,3 +184,12 @@ func (c *Container) In(outer *Container) bool {
 	}
 	return false
 }
+
+// EngineUser returns the user whose engine says what the container is: "root", or
+// Account, or "" if it is not known.
+func (c *Container) EngineUser() string {
+	if c.User == Root {
+		return "root"
+	}
+	return c.Account
+}

@@ -1,9 +1,12 @@
-package output
+package report
 
 import (
 	"bufio"
 	"io"
 	"strings"
+
+	"github.com/nstool/nstool/internal/text"
+	"github.com/nstool/nstool/output"
 )
 
 // A Sheet is what there is to say about one thing, for people: a title, and
@@ -14,7 +17,7 @@ type Sheet struct {
 }
 
 // A Fact is a word and what is to be said of it, in one line or several. Lines
-// are cleaned when they are drawn; see [Clean].
+// are cleaned when they are drawn; see [output.Clean].
 type Fact struct {
 	Key   string
 	Lines []string
@@ -30,7 +33,7 @@ func (s *Sheet) Add(key string, lines ...string) {
 // Sheets draws sheets, with an empty line between them: the title of each, and
 // its facts with their words aligned. On a terminal, lines that are wider are
 // broken at a blank.
-func Sheets(w io.Writer, sheets []Sheet, style Style) error {
+func Sheets(w io.Writer, sheets []Sheet, style output.Style) error {
 	out := bufio.NewWriter(w)
 	for i, s := range sheets {
 		if i > 0 {
@@ -41,12 +44,12 @@ func Sheets(w io.Writer, sheets []Sheet, style Style) error {
 	return out.Flush() // which says again what went wrong before
 }
 
-func (s Sheet) draw(out *bufio.Writer, style Style) {
+func (s Sheet) draw(out *bufio.Writer, style output.Style) {
 	indent := 0
 	for _, f := range s.Facts {
-		indent = max(indent, width(f.Key)+len(gap))
+		indent = max(indent, text.Width(f.Key)+len(text.Gap))
 	}
-	title := Clean(s.Title)
+	title := output.Clean(s.Title)
 	if style.Color {
 		title = "\x1b[1m" + title + "\x1b[0m"
 	}
@@ -54,9 +57,9 @@ func (s Sheet) draw(out *bufio.Writer, style Style) {
 	for _, f := range s.Facts {
 		key := f.Key
 		for _, line := range f.Lines {
-			for _, part := range broken(Clean(line), style.Width-indent) {
-				text := key + strings.Repeat(" ", indent-width(key)) + part
-				_, _ = out.WriteString(strings.TrimRight(text, " ") + "\n")
+			for _, part := range broken(output.Clean(line), style.Width-indent) {
+				part = key + strings.Repeat(" ", indent-text.Width(key)) + part
+				_, _ = out.WriteString(strings.TrimRight(part, " ") + "\n")
 				key = ""
 			}
 		}
@@ -67,7 +70,7 @@ func (s Sheet) draw(out *bufio.Writer, style Style) {
 // What follows the first part is indented.
 func broken(line string, to int) []string {
 	const least, more = 20, "  "
-	if to < least || width(line) <= to {
+	if to < least || text.Width(line) <= to {
 		return []string{line}
 	}
 	var parts []string
@@ -76,7 +79,7 @@ func broken(line string, to int) []string {
 		switch {
 		case part == "":
 			part = word
-		case width(part)+1+width(word) <= room:
+		case text.Width(part)+1+text.Width(word) <= room:
 			part += " " + word
 		default:
 			parts = append(parts, part)

@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"cmp"
@@ -13,10 +13,11 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // InsideFacts says what is inside a namespace.
-func (v *View) InsideFacts(r NamespaceReport) []Fact {
+func (v View) InsideFacts(r NamespaceReport) []Fact {
 	var s Sheet
 	in := r.Inside
 	if in == nil {
@@ -71,20 +72,20 @@ func cutLines(lines []string) []string {
 	return lines
 }
 
-func (v *View) addIPC(s *Sheet, in *inside.IPC) {
+func (v View) addIPC(s *Sheet, in *inside.IPC) {
 	var lines []string
 	for _, q := range in.Queues {
-		lines = append(lines, fmt.Sprintf("%d   %s, %s, of %s", q.ID, Size(q.Bytes), count(int(q.Messages), "message", "messages"), v.user(q.UID)))
+		lines = append(lines, fmt.Sprintf("%d   %s, %s, of %s", q.ID, text.Size(q.Bytes), text.Count(int(q.Messages), "message", "messages"), v.user(q.UID)))
 	}
 	s.Add("queues", orNone(lines)...)
 	lines = nil
 	for _, set := range in.Semaphores {
-		lines = append(lines, fmt.Sprintf("%d   %s, of %s", set.ID, count(int(set.Count), "semaphore", "semaphores"), v.user(set.UID)))
+		lines = append(lines, fmt.Sprintf("%d   %s, of %s", set.ID, text.Count(int(set.Count), "semaphore", "semaphores"), v.user(set.UID)))
 	}
 	s.Add("semaphores", orNone(lines)...)
 	lines = nil
 	for _, m := range in.Segments {
-		line := fmt.Sprintf("%d   %s, attached %s, of %s", m.ID, Size(m.Bytes), count(int(m.Attached), "time", "times"), v.user(m.UID))
+		line := fmt.Sprintf("%d   %s, attached %s, of %s", m.ID, text.Size(m.Bytes), text.Count(int(m.Attached), "time", "times"), v.user(m.UID))
 		if m.Creator != 0 {
 			line += fmt.Sprintf(", made by process %d", m.Creator)
 		}
@@ -93,25 +94,12 @@ func (v *View) addIPC(s *Sheet, in *inside.IPC) {
 	s.Add("shared memory", orNone(lines)...)
 	lines = nil
 	for _, q := range in.Posix {
-		lines = append(lines, fmt.Sprintf("%s   %s, of %s", q.Name, Size(q.Bytes), v.user(q.UID)))
+		lines = append(lines, fmt.Sprintf("%s   %s, of %s", q.Name, text.Size(q.Bytes), v.user(q.UID)))
 	}
 	if in.PosixErr != nil {
 		lines = []string{"?   " + reason(in.PosixErr)}
 	}
 	s.Add("POSIX queues", orNone(lines)...)
-}
-
-// Size returns a number of bytes in the largest unit of which there is one.
-func Size(n uint64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return count(int(n), "byte", "bytes")
-	}
-	f, u := float64(n)/1024, 0
-	for ; f >= 1024; u++ {
-		f /= 1024
-	}
-	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + " " + units[u:u+1] + "iB"
 }
 
 // kernelFS are the file systems that the kernel makes up: what they hold is in
@@ -123,14 +111,14 @@ var kernelFS = map[string]bool{
 	"tracefs": true, "nsfs": true, "ramfs": true, "rpc_pipefs": true, "selinuxfs": true,
 }
 
-func (v *View) addMounts(s *Sheet, in *inside.Mnt) {
+func (v View) addMounts(s *Sheet, in *inside.Mnt) {
 	if m, ok := in.Root(); ok {
 		s.Add("root", mountWords(m))
 	} else {
 		s.Add("root", "?")
 	}
 	counts := mountCounts(in)
-	line := count(len(in.Mounts), "mount", "mounts")
+	line := text.Count(len(in.Mounts), "mount", "mounts")
 	if len(counts) > 0 {
 		line += ": " + strings.Join(counts, ", ")
 	}
@@ -187,10 +175,10 @@ func mountWords(m inspect.Mount) string {
 	return line
 }
 
-func (v *View) addPIDs(s *Sheet, ns *inspect.Namespace, in *inside.PID) {
+func (v View) addPIDs(s *Sheet, ns *inspect.Namespace, in *inside.PID) {
 	switch {
 	case in.Init != 0:
-		s.Add("init", v.process(in.Init))
+		s.Add("init", v.Process(in.Init))
 	case in.Dead:
 		s.Add("init", "none: nothing can be started in it any more")
 	default:
@@ -214,7 +202,7 @@ func (v *View) addPIDs(s *Sheet, ns *inspect.Namespace, in *inside.PID) {
 	s.Add("nesting", nesting)
 }
 
-func (v *View) addUser(s *Sheet, in *inside.User) {
+func (v View) addUser(s *Sheet, in *inside.User) {
 	of := ""
 	switch {
 	case in.Outside.Known():

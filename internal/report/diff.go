@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"bufio"
@@ -11,6 +11,8 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/text"
+	"github.com/nstool/nstool/output"
 )
 
 // DiffSchema names the form of what nstool-diff(1) writes as JSON.
@@ -49,7 +51,7 @@ func (c Comparison) verdict() string {
 
 // Differences says what is different inside two namespaces of one type. Of lists
 // it says what only one has.
-func Differences(v *View, a, b NamespaceReport) []Difference {
+func Differences(v View, a, b NamespaceReport) []Difference {
 	fa, fb := v.comparable(a), v.comparable(b)
 	var differs []Difference
 	for i := range min(len(fa), len(fb)) {
@@ -97,7 +99,7 @@ const indented = "  "
 
 // comparable says in short what is inside a namespace, always the same facts for
 // a type, one line each.
-func (v *View) comparable(r NamespaceReport) []Fact {
+func (v View) comparable(r NamespaceReport) []Fact {
 	var s Sheet
 	in := r.Inside
 	if in == nil {
@@ -127,7 +129,7 @@ func (v *View) comparable(r NamespaceReport) []Fact {
 			return strconv.Itoa(len(m.Mounts)) + " (" + strings.Join(mountCounts(m), ", ") + ")"
 		}))
 	case inspect.PID:
-		s.Add("init", orUnread(in.PID != nil && in.PID.Init != 0, func() string { return v.process(in.PID.Init) }))
+		s.Add("init", orUnread(in.PID != nil && in.PID.Init != 0, func() string { return v.Process(in.PID.Init) }))
 		s.Add("processes", orUnread(v.Snapshot.Whole(inspect.Members), func() string { return strconv.Itoa(len(r.NS.Members)) }))
 		s.Add("depth", orUnread(in.PID != nil && in.PID.Level >= 0, func() string { return strconv.Itoa(in.PID.Level) }))
 	case inspect.User:
@@ -174,8 +176,8 @@ func orUnread(ok bool, f func() string) string {
 
 // Diff writes a line for each type of namespace, and below those that differ
 // what is different inside. a and b are what the user calls the two.
-func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
-	grid := [][4]string{{"", Clean(a), Clean(b), ""}}
+func Diff(w io.Writer, a, b string, list []Comparison, style output.Style) error {
+	grid := [][4]string{{"", output.Clean(a), output.Clean(b), ""}}
 	for _, c := range list {
 		row := [4]string{c.Type.String(), inode(c, c.A), inode(c, c.B), c.verdict()}
 		if c.Same() {
@@ -186,7 +188,7 @@ func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
 	var widths [4]int
 	for _, row := range grid {
 		for i, cell := range row {
-			widths[i] = max(widths[i], width(cell))
+			widths[i] = max(widths[i], text.Width(cell))
 		}
 	}
 	out := bufio.NewWriter(w)
@@ -194,20 +196,20 @@ func Diff(w io.Writer, a, b string, list []Comparison, style Style) error {
 		var line []byte
 		for i, cell := range row {
 			line = append(line, cell...)
-			line = appendBlanks(line, widths[i]-width(cell)+len(gap))
+			line = append(line, strings.Repeat(" ", max(0, widths[i]-text.Width(cell)+len(text.Gap)))...)
 		}
-		text := strings.TrimRight(string(line), " ")
+		shown := strings.TrimRight(string(line), " ")
 		if style.Color && n == 0 {
-			text = "\x1b[1m" + text + "\x1b[0m"
+			shown = "\x1b[1m" + shown + "\x1b[0m"
 		}
-		_, _ = out.WriteString(text + "\n")
+		_, _ = out.WriteString(shown + "\n")
 		if n == 0 {
 			continue
 		}
-		indent := widths[0] + len(gap)
+		indent := widths[0] + len(text.Gap)
 		for _, d := range list[n-1].Differs {
 			for _, line := range d.lines(a, b) {
-				for _, part := range broken(Clean(line), style.Width-indent) {
+				for _, part := range broken(output.Clean(line), style.Width-indent) {
 					_, _ = out.WriteString(strings.Repeat(" ", indent) + part + "\n")
 				}
 			}
@@ -231,29 +233,29 @@ func inode(c Comparison, ns *inspect.Namespace) string {
 //	{"schema": "nstool/diff/2", "complete": true, "reasons": [], "same": false, "a": "web", "b": "db",
 //	 "types": [{"type": "net", "a": 4026532184, "b": 4026532284, "verdict": "different",
 //	            "differs": [{"what": "host name", "a": ["web"], "b": ["db"]}]}], "gaps": []}
-func DiffJSON(w io.Writer, a, b string, list []Comparison, missed Missed) error {
+func DiffJSON(w io.Writer, a, b string, list []Comparison, missed output.Missed) error {
 	same := !slices.ContainsFunc(list, func(c Comparison) bool { return !c.Same() })
-	types := []Object{}
+	types := []output.Object{}
 	number := func(ns *inspect.Namespace) any {
 		if ns == nil {
-			return Unknown
+			return output.Unknown
 		}
 		return ns.ID.Ino
 	}
 	for _, c := range list {
-		differs := []Object{}
+		differs := []output.Object{}
 		for _, d := range c.Differs {
-			differs = append(differs, Object{{"what", d.What}, {"a", unlessUnknown(d.A)}, {"b", unlessUnknown(d.B)}})
+			differs = append(differs, output.Object{{"what", d.What}, {"a", unlessUnknown(d.A)}, {"b", unlessUnknown(d.B)}})
 		}
-		types = append(types, Object{{"type", c.Type.String()}, {"a", number(c.A)}, {"b", number(c.B)}, {"verdict", c.verdict()}, {"differs", differs}})
+		types = append(types, output.Object{{"type", c.Type.String()}, {"a", number(c.A)}, {"b", number(c.B)}, {"verdict", c.verdict()}, {"differs", differs}})
 	}
-	return Objects(w, DiffSchema, Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, missed)
+	return output.Objects(w, DiffSchema, output.Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, missed)
 }
 
 // unlessUnknown is list, or that it is not known.
 func unlessUnknown(list []string) any {
 	if slices.Equal(list, []string{"?"}) {
-		return Unknown
+		return output.Unknown
 	}
 	return append([]string{}, list...)
 }

@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/inspect/network"
+	"github.com/nstool/nstool/output"
 )
 
 // A Network is what is inside a network namespace.
@@ -17,11 +18,13 @@ type Network struct {
 }
 
 // interfaceLines says of interfaces their state, addresses and what they lead to.
-func (v *View) interfaceLines(n *Network) []string {
+func (v View) interfaceLines(n *Network) []string {
 	var lines []string
 	for _, i := range n.Interfaces {
 		words := []string{i.Link.Name, i.State()}
-		words = append(words, addresses(i)...)
+		if list := output.Cell(v.View, output.Interfaces, "ADDRESSES", i); list != "-" {
+			words = append(words, strings.Split(list, ",")...)
+		}
 		if i.Kind != "" && i.Kind != "loopback" && i.Kind != "ether" && i.Kind != "veth" {
 			words = append(words, "("+i.Kind+")")
 		}
@@ -31,7 +34,7 @@ func (v *View) interfaceLines(n *Network) []string {
 				name = "?"
 			}
 			if i.Far.NS != i.NS && (i.Far.NS != nil || i.Far.Name != "") {
-				name += "@" + v.place(i.Far.NS)
+				name += "@" + v.Place(i.Far.NS)
 			}
 			word := "on"
 			if i.Paired() {
@@ -84,22 +87,22 @@ func routeLines(n *Network) []string {
 }
 
 // listenerLines says who waits where.
-func (v *View) listenerLines(n *Network) []string {
+func (v View) listenerLines(n *Network) []string {
 	var lines []string
 	for _, l := range n.Listeners {
-		line := string(l.Protocol) + " " + localOf(l) + " of "
+		line := string(l.Protocol) + " " + output.Cell(v.View, output.Listeners, "LOCAL", l) + " of "
 		seen := make(map[int]bool)
 		var who []string
 		for _, h := range l.Holders {
 			if !seen[h.PID] {
 				seen[h.PID] = true
-				who = append(who, v.process(h.PID))
+				who = append(who, v.Process(h.PID))
 			}
 		}
 		const few = 3
 		switch {
 		case len(who) == 0:
-			if line += nobodyHas; v.noHolder(l).state == hidden {
+			if line += "no process"; output.Cell(v.View, output.Listeners, "PID", l) == "?" {
 				line += " that can be seen"
 			}
 		case len(who) > few:
@@ -112,25 +115,25 @@ func (v *View) listenerLines(n *Network) []string {
 	return lines
 }
 
-func (v *View) networkObject(n *Network) Object {
-	routes := []Object{}
+func (v View) networkObject(n *Network) output.Object {
+	routes := []output.Object{}
 	for _, r := range n.Routes {
-		o := Object{{"dst", r.Dst.String()}, {"gateway", nil}, {"link", numberOr(r.Link, 1)}, {"metric", r.Metric}, {"type", r.Type}, {"hops", r.Hops}}
+		o := output.Object{{"dst", r.Dst.String()}, {"gateway", nil}, {"link", numberOr(r.Link, 1)}, {"metric", r.Metric}, {"type", r.Type}, {"hops", r.Hops}}
 		if r.Gateway.IsValid() {
 			o[1].Value = r.Gateway.String()
 		}
 		routes = append(routes, o)
 	}
-	return Object{
-		{"interfaces", rowsValue(v, n.Interfaces, ofItself(Interfaces))},
+	return output.Object{
+		{"interfaces", output.Rows(v.View, n.Interfaces, ofItself(output.Interfaces))},
 		{"routes", routes},
-		{"sockets", rowsValue(v, n.Listeners, ofItself(Listeners))},
+		{"sockets", output.Rows(v.View, n.Listeners, ofItself(output.Listeners))},
 	}
 }
 
 // ofItself returns the columns that are not about the namespace that a row is in,
 // of which all is said elsewhere, and take no more reading.
-func ofItself[R any](cols []Column[R]) []Column[R] {
-	at := slices.IndexFunc(cols, func(c Column[R]) bool { return c.Name == "NS" })
-	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c Column[R]) bool { return c.Needs&Args != 0 })
+func ofItself[R any](cols []output.Column[R]) []output.Column[R] {
+	at := slices.IndexFunc(cols, func(c output.Column[R]) bool { return c.Name == "NS" })
+	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c output.Column[R]) bool { return c.Needs&output.Args != 0 })
 }

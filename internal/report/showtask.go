@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // A ProcessReport is what there is to say about one process, or a thread of it.
@@ -25,7 +26,7 @@ type ProcessReport struct {
 }
 
 // ProcessSheet says everything about a process, for people.
-func ProcessSheet(v *View, r ProcessReport) Sheet {
+func ProcessSheet(v View, r ProcessReport) Sheet {
 	p := r.Process
 	s := Sheet{Title: fmt.Sprintf("process %d", p.PID)}
 	if r.TID != 0 && r.TID != p.PID {
@@ -36,7 +37,7 @@ func ProcessSheet(v *View, r ProcessReport) Sheet {
 	}
 	d := v.Details[p.PID]
 	if r.Container != nil {
-		s.Add("process", v.process(p.PID)+"   "+d.Command())
+		s.Add("process", v.Process(p.PID)+"   "+d.Command())
 	} else if d.Known() {
 		s.Title += "   " + d.Command()
 	}
@@ -56,7 +57,7 @@ func ProcessSheet(v *View, r ProcessReport) Sheet {
 	return s
 }
 
-func (v *View) addContainer(s *Sheet, r ProcessReport) {
+func (v View) addContainer(s *Sheet, r ProcessReport) {
 	c := v.containerOf(r)
 	if c == nil {
 		s.Add("container", "none")
@@ -92,7 +93,7 @@ var states = map[byte]string{
 	'Z': "a zombie", 'X': "dead", 'x': "dead", 'I': "idle", 'P': "parked",
 }
 
-func (v *View) addState(s *Sheet, r ProcessReport, d inspect.Detail) {
+func (v View) addState(s *Sheet, r ProcessReport, d inspect.Detail) {
 	state := d.State
 	if r.Task != nil {
 		state = r.Task.State
@@ -106,16 +107,16 @@ func (v *View) addState(s *Sheet, r ProcessReport, d inspect.Detail) {
 		parts = append(parts, fmt.Sprintf("its first thread a zombie, as thread %d sees it", tid))
 	}
 	if !d.Start.IsZero() {
-		parts = append(parts, "started "+span(max(0, int64(v.Now.Sub(d.Start).Seconds())))+" ago")
+		parts = append(parts, "started "+text.Span(max(0, int64(v.Now.Sub(d.Start).Seconds())))+" ago")
 	}
 	if n := r.Process.Threads; n > 0 {
-		parts = append(parts, count(n, "thread", "threads"))
+		parts = append(parts, text.Count(n, "thread", "threads"))
 	}
 	if d.PPID != 0 {
-		parts = append(parts, "child of "+v.process(d.PPID))
+		parts = append(parts, "child of "+v.Process(d.PPID))
 	}
 	if t := r.Task; t != nil && t.Tracer != 0 {
-		parts = append(parts, "traced by "+v.process(t.Tracer))
+		parts = append(parts, "traced by "+v.Process(t.Tracer))
 	}
 	s.Add("state", strings.Join(parts, ", "))
 }
@@ -144,7 +145,7 @@ func Levels(snap *inspect.Snapshot, pids []int, inner *inspect.Namespace) []Leve
 	return levels
 }
 
-func (v *View) addNSpid(s *Sheet, r ProcessReport) {
+func (v View) addNSpid(s *Sheet, r ProcessReport) {
 	var pids []int
 	if r.Task != nil {
 		pids = r.Task.NSpid
@@ -159,7 +160,7 @@ func (v *View) addNSpid(s *Sheet, r ProcessReport) {
 	s.Add("PIDs", lines...)
 }
 
-func (v *View) level(l Level) string {
+func (v View) level(l Level) string {
 	line := strconv.Itoa(l.PID) + " in "
 	if l.NS == nil {
 		return line + "?"
@@ -178,7 +179,7 @@ type Sharing struct {
 
 // SharingOf says whose ns is for a process that is in it, and in container c,
 // which may be nil.
-func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.Namespace) Sharing {
+func SharingOf(v View, p *inspect.Process, c *container.Container, ns *inspect.Namespace) Sharing {
 	set := v.Containers
 	if set.IsHost(ns.Type, ns.ID) {
 		return Sharing{Of: "host"} // with whoever is not kept apart
@@ -213,7 +214,7 @@ func SharingOf(v *View, p *inspect.Process, c *container.Container, ns *inspect.
 }
 
 // containerOf returns the container that r is about.
-func (v *View) containerOf(r ProcessReport) *container.Container {
+func (v View) containerOf(r ProcessReport) *container.Container {
 	if r.Container != nil {
 		return r.Container
 	}
@@ -221,7 +222,7 @@ func (v *View) containerOf(r ProcessReport) *container.Container {
 }
 
 // shareLine is the line of one type among the namespaces of a process.
-func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
+func (v View) shareLine(r ProcessReport, t inspect.Type) string {
 	ns := r.Namespaces[t]
 	if ns == nil {
 		return fmt.Sprintf("%-6s  ?", t)
@@ -238,7 +239,7 @@ func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 	case s.Of == "own" && with != "":
 		return line + "own, shared with " + with
 	case s.Of == "own" && s.Processes > 0:
-		return line + "own, and " + count(s.Processes, "process", "processes") + " of others: " + v.process(s.First)
+		return line + "own, and " + text.Count(s.Processes, "process", "processes") + " of others: " + v.Process(s.First)
 	case s.Unsure:
 		return line + "?   own, " + asFar(v.Snapshot.Unseen(inspect.Members))
 	case s.Of == "own":
@@ -250,12 +251,12 @@ func (v *View) shareLine(r ProcessReport, t inspect.Type) string {
 	case with != "":
 		return line + "shared with " + with
 	case s.Processes == 1:
-		return line + "shared with " + v.process(s.First)
+		return line + "shared with " + v.Process(s.First)
 	}
-	return line + fmt.Sprintf("shared with %d processes: %s ...", s.Processes, v.process(s.First))
+	return line + fmt.Sprintf("shared with %d processes: %s ...", s.Processes, v.Process(s.First))
 }
 
-func (v *View) addTask(s *Sheet, r ProcessReport) {
+func (v View) addTask(s *Sheet, r ProcessReport) {
 	t := r.Task
 	link := func(l task.Link) string {
 		if l.Err != nil {
@@ -281,7 +282,7 @@ func (v *View) addTask(s *Sheet, r ProcessReport) {
 	s.Add("no_new_privs", yes(t.NoNewPrivs))
 	mode := t.Seccomp.String()
 	if t.Seccomp == task.SeccompFilter && t.Filters > 0 {
-		mode += ", " + count(t.Filters, "filter", "filters")
+		mode += ", " + text.Count(t.Filters, "filter", "filters")
 	}
 	s.Add("seccomp", mode)
 	s.Add("label", labelText(t)...)

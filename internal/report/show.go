@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // ShowSchema names the form of what nstool-show(1) writes as JSON.
@@ -26,7 +27,7 @@ type NamespaceReport struct {
 const MostLines = 12
 
 // NamespaceSheet says everything about a namespace, for people.
-func NamespaceSheet(v *View, r NamespaceReport) Sheet {
+func NamespaceSheet(v View, r NamespaceReport) Sheet {
 	ns := r.NS
 	s := Sheet{Title: fmt.Sprintf("%s namespace %d", ns.Type, ns.ID.Ino)}
 	var numbers []string
@@ -62,7 +63,7 @@ func NamespaceSheet(v *View, r NamespaceReport) Sheet {
 }
 
 // PinSheet says what is in a set of pinned namespaces.
-func PinSheet(v *View, name string, list []*inspect.Namespace) Sheet {
+func PinSheet(v View, name string, list []*inspect.Namespace) Sheet {
 	s := Sheet{Title: "pin " + name}
 	for _, ns := range list {
 		s.Add(ns.Type.String(), fmt.Sprintf("%d   %s", ns.ID.Ino, v.whose(ns)))
@@ -71,7 +72,7 @@ func PinSheet(v *View, name string, list []*inspect.Namespace) Sheet {
 }
 
 // relation says which namespace r leads to, and whose that is.
-func (v *View) relation(r inspect.Relation, of *inspect.Namespace, none string) string {
+func (v View) relation(r inspect.Relation, of *inspect.Namespace, none string) string {
 	switch {
 	case r.None():
 		return "none: " + none
@@ -91,34 +92,34 @@ func reason(err error) string {
 }
 
 // namespace returns the link of a namespace, and whose it is.
-func (v *View) namespace(ns *inspect.Namespace) string {
+func (v View) namespace(ns *inspect.Namespace) string {
 	return ns.String() + "   " + v.whose(ns)
 }
 
 // whose says in words which namespace it is.
-func (v *View) whose(ns *inspect.Namespace) string {
+func (v View) whose(ns *inspect.Namespace) string {
 	if ns.Initial() {
 		return "the initial " + ns.Type.String() + " namespace"
 	}
 	if c := v.Containers.With(ns); c != nil {
 		return c.String()
 	}
-	if own, ok := v.own(ns.Type); ok && own == ns.ID {
+	if own, ok := v.Own(ns.Type); ok && own == ns.ID {
 		return "the caller's"
 	}
 	if v.Containers.IsHost(ns.Type, ns.ID) {
 		return "the host's"
 	}
 	if l := ns.Leader(); l != nil {
-		return v.process(l.PID)
+		return v.Process(l.PID)
 	}
 	for h := range v.Snapshot.Holders(ns) {
-		return "[" + v.describe(h) + "]"
+		return "[" + v.Holder(h) + "]"
 	}
 	return "nothing that can be seen holds it"
 }
 
-func (v *View) namespaces(list []*inspect.Namespace, none string) []string {
+func (v View) namespaces(list []*inspect.Namespace, none string) []string {
 	if len(list) == 0 {
 		return []string{none}
 	}
@@ -136,7 +137,7 @@ func (v *View) namespaces(list []*inspect.Namespace, none string) []string {
 func more(n int) string { return fmt.Sprintf("and %d more; --json lists all", n) }
 
 // owned counts what a user namespace owns, by type.
-func (v *View) owned(user *inspect.Namespace) string {
+func (v View) owned(user *inspect.Namespace) string {
 	by := make(map[inspect.Type]int)
 	total := 0
 	for ns := range v.Snapshot.Owned(user.ID) {
@@ -152,11 +153,11 @@ func (v *View) owned(user *inspect.Namespace) string {
 			words = append(words, fmt.Sprintf("%d %s", by[t], t))
 		}
 	}
-	return count(total, "namespace", "namespaces") + ": " + strings.Join(words, ", ")
+	return text.Count(total, "namespace", "namespaces") + ": " + strings.Join(words, ", ")
 }
 
 // noNested says that a namespace owns or encloses none, as far as that is known.
-func (v *View) noNested() string {
+func (v View) noNested() string {
 	if v.Snapshot.NestedKnown() {
 		return "none"
 	}
@@ -165,14 +166,14 @@ func (v *View) noNested() string {
 
 // nobody says that nobody does something, if all of these facts are known, and
 // else why that is not.
-func (v *View) nobody(word string, facts inspect.Facts) string {
+func (v View) nobody(word string, facts inspect.Facts) string {
 	if why := v.Snapshot.Unseen(facts); why != nil {
 		return "?   " + why[0]
 	}
 	return word
 }
 
-func (v *View) creator(ns *inspect.Namespace) string {
+func (v View) creator(ns *inspect.Namespace) string {
 	switch {
 	case ns.Creator >= 0:
 		return v.user(uint32(ns.Creator))
@@ -183,8 +184,8 @@ func (v *View) creator(ns *inspect.Namespace) string {
 }
 
 // user returns the name and the number of a user: "root (0)".
-func (v *View) user(uid uint32) string {
-	name := v.userName(uid)
+func (v View) user(uid uint32) string {
+	name := v.UserName(uid)
 	if n := strconv.FormatUint(uint64(uid), 10); n != name {
 		return fmt.Sprintf("%s (%s)", name, n)
 	}
@@ -192,21 +193,21 @@ func (v *View) user(uid uint32) string {
 }
 
 // memberLines lists the members of a namespace, with what it calls them if it is one of PIDs.
-func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
+func (v View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
 	if len(ns.Members) == 0 {
 		return []string{v.nobody("none", inspect.Members)}
 	}
 	whole := v.Containers.With(ns)
 	var lines []string
 	if len(ns.Members) > 1 {
-		lines = append(lines, count(len(ns.Members), "process", "processes"))
+		lines = append(lines, text.Count(len(ns.Members), "process", "processes"))
 	}
 	for i, p := range ns.Members {
 		if i == MostLines {
 			lines = append(lines, more(len(ns.Members)-i))
 			break
 		}
-		line := v.process(p.PID)
+		line := v.Process(p.PID)
 		if in != nil && in.PID != nil && !ns.Initial() {
 			if n, ok := in.PID.PIDs[p.PID]; ok && n != p.PID {
 				line += fmt.Sprintf(", PID %d inside", n)
@@ -221,7 +222,7 @@ func (v *View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string 
 }
 
 // otherHolders lists what holds a namespace besides its members.
-func (v *View) otherHolders(ns *inspect.Namespace) []string {
+func (v View) otherHolders(ns *inspect.Namespace) []string {
 	var lines []string
 	n := 0
 	for h := range v.Snapshot.Holders(ns) {
@@ -247,9 +248,9 @@ func (v *View) otherHolders(ns *inspect.Namespace) []string {
 }
 
 // hold is describe, with whose a nested namespace is.
-func (v *View) hold(h inspect.Holder, ns *inspect.Namespace) string {
+func (v View) hold(h inspect.Holder, ns *inspect.Namespace) string {
 	if h.Kind != inspect.ByNested {
-		return v.describe(h)
+		return v.Holder(h)
 	}
 	word := "encloses "
 	if h.Nested.Owner.ID == ns.ID {
@@ -266,7 +267,7 @@ const (
 
 // freedWhen returns what has to happen before the kernel frees a namespace: all that
 // holds it has to let go. The words say what to do for each.
-func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
+func (v View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	if ns.Initial() {
 		return []string{freedNever}
 	}
@@ -275,11 +276,11 @@ func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	switch n := len(ns.Members); {
 	case n == 0:
 	case ns.Type == inspect.PID && in != nil && in.PID != nil && in.PID.Init != 0 && n > 1:
-		add("its first process, %s, has exited, which ends the other %d", v.process(in.PID.Init), n-1)
+		add("its first process, %s, has exited, which ends the other %d", v.Process(in.PID.Init), n-1)
 	case n == 1 && ns.Type == inspect.PID:
-		add("%s has exited", v.process(ns.Members[0].PID))
+		add("%s has exited", v.Process(ns.Members[0].PID))
 	case n == 1:
-		add("%s has exited or left it", v.process(ns.Members[0].PID))
+		add("%s has exited or left it", v.Process(ns.Members[0].PID))
 	case ns.Type == inspect.PID:
 		add("its %d processes have exited", n)
 	default:
@@ -291,9 +292,9 @@ func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	for _, h := range ns.Others() {
 		switch h.Kind {
 		case inspect.ByTask:
-			add("thread %d of %s has exited or left it", h.TID, v.process(h.PID))
+			add("thread %d of %s has exited or left it", h.TID, v.Process(h.PID))
 		case inspect.ByChildren:
-			add("%s has exited, or makes its children elsewhere", strings.TrimPrefix(v.describe(h), "for children of "))
+			add("%s has exited, or makes its children elsewhere", strings.TrimPrefix(v.Holder(h), "for children of "))
 		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			key := [3]int{int(h.Kind), h.PID, h.TID}
 			if fds[key] == nil {
@@ -301,7 +302,7 @@ func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 			}
 			fds[key] = append(fds[key], strconv.Itoa(h.FD))
 		case inspect.ByMount:
-			add("%s", strings.Replace(v.describe(h), "mounted at "+h.Path, h.Path+" is unmounted", 1))
+			add("%s", strings.Replace(v.Holder(h), "mounted at "+h.Path, h.Path+" is unmounted", 1))
 		case inspect.ByKernel:
 			add("what only the kernel knows of has let go, such as a descriptor in a message")
 		}
@@ -321,9 +322,9 @@ func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 			word, is = strings.TrimSpace(word)+"s ", " are closed"
 		}
 		if len(list) > MostLines {
-			list = []string{count(len(list), "", "of them")}
+			list = []string{text.Count(len(list), "", "of them")}
 		}
-		who := v.process(key[1])
+		who := v.Process(key[1])
 		if key[2] != 0 {
 			who = fmt.Sprintf("thread %d of %s", key[2], who)
 		}
@@ -342,7 +343,7 @@ func (v *View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 		}
 	}
 	if owned > 0 {
-		add("%s that it owns %s gone", count(owned, "namespace", "namespaces"), has(owned))
+		add("%s that it owns %s gone", text.Count(owned, "namespace", "namespaces"), has(owned))
 	}
 	switch {
 	case children == 1:
@@ -388,7 +389,7 @@ func has(n int) string {
 	return "have"
 }
 
-func (v *View) containerLine(c *container.Container) string {
+func (v View) containerLine(c *container.Container) string {
 	line := c.String()
 	for _, more := range []string{c.Image, c.ShortID()} {
 		if more != "" && more != c.Name {

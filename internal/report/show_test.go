@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/internal/nstest"
+	"github.com/nstool/nstool/internal/text"
+	"github.com/nstool/nstool/output"
 )
 
 func TestSheets(t *testing.T) {
@@ -20,7 +22,7 @@ func TestSheets(t *testing.T) {
 	s.Add("nothing")
 	s.Add("longer key", "x")
 	var b strings.Builder
-	if err := Sheets(&b, []Sheet{s, {Title: "next"}}, Style{}); err != nil {
+	if err := Sheets(&b, []Sheet{s, {Title: "next"}}, output.Style{}); err != nil {
 		t.Fatal(err)
 	}
 	want := `a\x1b[31mb
@@ -87,7 +89,7 @@ func TestGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &View{Snapshot: snap, Containers: container.Find(t.Context(), snap)}
+	v := View{&output.View{Snapshot: snap, Containers: container.Find(t.Context(), snap)}}
 	check := func(ino uint64, want string) {
 		t.Helper()
 		ns, ok := snap.Find(ino)
@@ -109,7 +111,7 @@ func TestGoes(t *testing.T) {
 
 func TestObjects(t *testing.T) {
 	var b bytes.Buffer
-	o := Object{
+	o := output.Object{
 		{"none", nil},
 		{"yes", true},
 		{"text", "a\xff"},
@@ -117,12 +119,12 @@ func TestObjects(t *testing.T) {
 		{"big", uint64(1) << 63},
 		{"list", []string{"x", "\xfe"}},
 		{"ints", []int{1, 2}},
-		{"objects", []Object{{{"k", uint32(1)}}, {{"more", Unknown}}}},
-		{"object", Object{{"long", Unknown}, {"short", int64(7)}}},
+		{"objects", []output.Object{{{"k", uint32(1)}}, {{"more", output.Unknown}}}},
+		{"object", output.Object{{"long", output.Unknown}, {"short", int64(7)}}},
 		{"relation", inspect.Relation{ID: inspect.ID{Ino: 5}}},
 		{"hidden", inspect.Relation{Err: inspect.ErrHidden}},
 	}
-	if err := Objects(&b, "test/1", o, Missed{}); err != nil {
+	if err := output.Objects(&b, "test/1", o, output.Missed{}); err != nil {
 		t.Fatal(err)
 	}
 	want := `{"schema":"test/1","complete":true,"reasons":[],"none":null,"yes":true,"text":"a` + "\ufffd" + `","text_base64":"Yf8=","n":-5,"big":9223372036854775808,` +
@@ -140,7 +142,7 @@ func TestObjects(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0 bytes", 1: "1 byte", 1023: "1023 bytes", 1024: "1 KiB", 1536: "1.5 KiB", 1 << 30: "1 GiB", 1<<64 - 1: "16 EiB"} {
-		if got := Size(n); got != want {
+		if got := text.Size(n); got != want {
 			t.Errorf("%d: %q; want %q", n, got, want)
 		}
 	}

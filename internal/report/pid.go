@@ -1,4 +1,4 @@
-package output
+package report
 
 import (
 	"bufio"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/nstool/nstool/inspect/task"
+	"github.com/nstool/nstool/output"
 )
 
 // PidSchema names the form of what nstool-pid(1) writes as JSON.
@@ -22,7 +23,7 @@ type TaskReport struct {
 }
 
 // PidSheets says what tasks are called, for people.
-func PidSheets(v *View, reports []TaskReport) []Sheet {
+func PidSheets(v View, reports []TaskReport) []Sheet {
 	var sheets []Sheet
 	for _, r := range reports {
 		if r.Err != nil {
@@ -65,10 +66,10 @@ func PidNumbers(w io.Writer, reports []TaskReport, innermost bool) error {
 //
 //	{"schema": "nstool/pid/2", "complete": true, "reasons": [], "tasks": [{"asked": "1", "pid": 3932, "tid": null, "comm": "nginx",
 //	  "levels": [{"pid": 3932, "ns": 4026531836, "container": null}, ...], "error": null}], "gaps": []}
-func PidJSON(w io.Writer, v *View, reports []TaskReport, missed Missed) error {
-	tasks := []Object{}
+func PidJSON(w io.Writer, v View, reports []TaskReport, missed output.Missed) error {
+	tasks := []output.Object{}
 	for _, r := range reports {
-		o := Object{{"asked", r.Asked}, {"pid", nil}, {"tid", nil}, {"comm", nil}, {"levels", []Object{}}, {"error", nil}}
+		o := output.Object{{"asked", r.Asked}, {"pid", nil}, {"tid", nil}, {"comm", nil}, {"levels", []output.Object{}}, {"error", nil}}
 		if r.Err != nil {
 			o[5].Value = r.Err.Error()
 			tasks = append(tasks, o)
@@ -78,9 +79,9 @@ func PidJSON(w io.Writer, v *View, reports []TaskReport, missed Missed) error {
 		if r.Task.TID != 0 && r.Task.TID != r.Task.PID {
 			o[2].Value = r.Task.TID
 		}
-		levels := []Object{}
+		levels := []output.Object{}
 		for _, l := range r.Levels {
-			level := Object{{"pid", l.PID}, {"ns", Unknown}, {"container", Unknown}}
+			level := output.Object{{"pid", l.PID}, {"ns", output.Unknown}, {"container", output.Unknown}}
 			if l.NS != nil {
 				level[1].Value = l.NS.ID.Ino
 				level[2].Value = textOr(v.Containers.With(l.NS).String())
@@ -90,5 +91,5 @@ func PidJSON(w io.Writer, v *View, reports []TaskReport, missed Missed) error {
 		o[4].Value = levels
 		tasks = append(tasks, o)
 	}
-	return Objects(w, PidSchema, Object{{"tasks", tasks}}, missed)
+	return output.Objects(w, PidSchema, output.Object{{"tasks", tasks}}, missed)
 }

@@ -1,0 +1,9 @@
+package report
+
+import (
+	"testing"
+
+	"github.com/nstool/nstool/internal/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
