@@ -59,7 +59,7 @@ type Column[R any] struct {
 	Help  string
 	Kind  Kind
 	Needs Need
-	value func(*View, R) Value
+	value func(*View, R) cellValue
 }
 
 // A Need is what has to be put into a [View] for a column.
@@ -67,26 +67,26 @@ type Need uint8
 
 // What columns need.
 const (
-	// Detail of the process itself, or of the leader of the namespace.
-	Detail Need = 1 << iota
-	// Args are the arguments of the same.
-	Args
-	// HolderDetail is the Detail of the processes that hold the namespace
+	// NeedDetail of the process itself, or of the leader of the namespace.
+	NeedDetail Need = 1 << iota
+	// NeedArgs are the arguments of the same.
+	NeedArgs
+	// NeedHolders is the Detail of the processes that hold the namespace
 	// without being members.
-	HolderDetail
-	// Identity is whose processes and namespaces are: the containers.
-	Identity
-	// Guests says which processes are guests in their container.
-	Guests
-	// StatusNeed is the Status of the process itself.
-	StatusNeed
+	NeedHolders
+	// NeedContainers is whose processes and namespaces are: the containers.
+	NeedContainers
+	// NeedGuests says which processes are guests in their container.
+	NeedGuests
+	// NeedStatus is the Status of the process itself.
+	NeedStatus
 )
 
 // JSONName returns the name of the column in JSON and in filters.
 func (c Column[R]) JSONName() string { return strings.ToLower(c.Name) }
 
 // right reports whether the cells of the column stand to the right.
-func (c Column[R]) right() bool { return c.Kind == Number || c.Kind == Age }
+func (c Column[R]) right() bool { return c.Kind == kindNumber || c.Kind == kindAge }
 
 // NeedsOf returns what the columns need together.
 func NeedsOf[R any](cols []Column[R]) Need {
@@ -159,7 +159,7 @@ func Sort[R any](v *View, rows []R, table []Column[R], by string) error {
 	}
 	type keyed struct {
 		row R
-		key Value
+		key cellValue
 	}
 	keys := make([]keyed, len(rows))
 	for i, r := range rows {

@@ -12,9 +12,9 @@ type containerField struct {
 }
 
 // value returns the field as a cell; of no container it is none.
-func (f containerField) value(c *container.Container) Value {
+func (f containerField) value(c *container.Container) cellValue {
 	if c == nil {
-		return Value{}
+		return cellValue{}
 	}
 	return textValue(f.text(c))
 }

@@ -8,67 +8,57 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// Containers is the table of columns that say something of a container. Those
+// containerColumns is the table of columns that say something of a container. Those
 // that stand in lower case are one for each type of namespace.
-var Containers = append([]Column[*container.Container]{
+var containerColumns = append([]Column[*container.Container]{
 	containerColumn("CONTAINER", containerName),
 	containerColumn("ENGINE", containerEngine),
-	{"ENGINEUSER", containerUser.help, Text, 0, func(_ *View, c *container.Container) Value {
+	{"ENGINEUSER", containerUser.help, kindText, 0, func(_ *View, c *container.Container) cellValue {
 		if !c.User.Known() {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return containerUser.value(c)
 	}},
-	{"CONFIRMED", "whether the name is that user's word, and not one that anybody can have given: of a container in another it never is", Flag, 0, func(_ *View, c *container.Container) Value { return flagValue(c.Confirmed) }},
-	{"NAME", "name of the container; in a pod, the name in the pod", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Name) }},
+	{"CONFIRMED", "whether the name is that user's word, and not one that anybody can have given: of a container in another it never is", kindFlag, 0, func(_ *View, c *container.Container) cellValue { return flagValue(c.Confirmed) }},
+	{"NAME", "name of the container; in a pod, the name in the pod", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Name) }},
 	containerColumn("CID", containerID),
 	containerColumn("IMAGE", containerImage),
 	containerColumn("POD", containerPod),
-	{"PODUID", "UID of the Kubernetes pod", Text, 0, func(_ *View, c *container.Container) Value {
+	{"PODUID", "UID of the Kubernetes pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
 		if c.Pod == nil {
-			return Value{}
+			return cellValue{}
 		}
 		return textValue(c.Pod.UID)
 	}},
-	{"ROLE", "\"sandbox\" for the container that only keeps the namespaces of a pod", Text, 0, func(_ *View, c *container.Container) Value {
+	{"ROLE", "\"sandbox\" for the container that only keeps the namespaces of a pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
 		if c.Sandbox {
 			return textValue("sandbox")
 		}
-		return Value{}
+		return cellValue{}
 	}},
-	{"GROUP", "namespace of containerd, or project of Incus, that the container is in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Namespace) }},
-	{"IN", "container that the engine of this one runs in", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Outer.String()) }},
-	{"PATH", "directory of the container: its state, its bundle or its root", Text, 0, func(_ *View, c *container.Container) Value { return textValue(c.Path) }},
-	{"INIT", "PID of the container's first process", Number, 0, func(_ *View, c *container.Container) Value { return numberFrom(c.Init, 1) }},
-	{"PROCS", "number of processes in the container, guests not counted", Number, 0, func(v *View, c *container.Container) Value { return v.countOf(v.members(c), inspect.Members) }},
-	{"STARTED", "when the first process started", When, Detail, ofInit(func(_ *View, d inspect.Detail) Value { return started(d) })},
-	{"AGE", "how long ago that was", Age, Detail, ofInit(func(v *View, d inspect.Detail) Value {
+	{"GROUP", "namespace of containerd, or project of Incus, that the container is in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Namespace) }},
+	{"IN", "container that the engine of this one runs in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Outer.String()) }},
+	{"PATH", "directory of the container: its state, its bundle or its root", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Path) }},
+	{"INIT", "PID of the container's first process", kindNumber, 0, func(_ *View, c *container.Container) cellValue { return numberFrom(c.Init, 1) }},
+	{"PROCS", "number of processes in the container, guests not counted", kindNumber, 0, func(v *View, c *container.Container) cellValue { return v.countOf(v.members(c), inspect.Members) }},
+	{"STARTED", "when the first process started", kindTime, NeedDetail, ofInit(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+	{"AGE", "how long ago that was", kindAge, NeedDetail, ofInit(func(v *View, d inspect.Detail) cellValue {
 		if d.Start.IsZero() {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
 	})},
-	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", Text, Detail, ofInit(func(v *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })},
-	{"COMMAND", "command line of the first process", Text, Detail | Args, ofInit(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
+	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", kindText, NeedDetail, ofInit(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
+	{"COMMAND", "command line of the first process", kindText, NeedDetail | NeedArgs, ofInit(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
 }, shares()...)
 
-// ContainerDefaults returns the columns of containers that are shown when none
-// are asked for.
-func ContainerDefaults() []Column[*container.Container] {
-	names := []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE"}
-	for t := range inspect.AllTypes.All() {
-		names = append(names, t.String())
-	}
-	return Pick(Containers, names...)
-}
-
 func containerColumn(name string, f containerField) Column[*container.Container] {
-	return Column[*container.Container]{name, f.help, Text, 0, func(_ *View, c *container.Container) Value { return f.value(c) }}
+	return Column[*container.Container]{name, f.help, kindText, 0, func(_ *View, c *container.Container) cellValue { return f.value(c) }}
 }
 
 // ofInit makes a column of what the first process of a container says.
-func ofInit(f func(*View, inspect.Detail) Value) func(*View, *container.Container) Value {
-	return func(v *View, c *container.Container) Value {
+func ofInit(f func(*View, inspect.Detail) cellValue) func(*View, *container.Container) cellValue {
+	return func(v *View, c *container.Container) cellValue {
 		return ofDetail(v, c.Init, f)
 	}
 }
@@ -90,9 +80,9 @@ func (v *View) members(c *container.Container) int {
 func shares() (cols []Column[*container.Container]) {
 	for t := range inspect.AllTypes.All() {
 		cols = append(cols, Column[*container.Container]{
-			Name: t.String(), Kind: Share,
+			Name: t.String(), Kind: kindShare,
 			Help:  "whose " + t.String() + " namespace it is in: own, host, =NAME of another container, or other",
-			value: func(v *View, c *container.Container) Value { return v.share(c, t) },
+			value: func(v *View, c *container.Container) cellValue { return v.share(c, t) },
 		})
 	}
 	return cols
@@ -104,18 +94,18 @@ var apart = inspect.TypesOf(inspect.IPC, inspect.Mnt, inspect.Net, inspect.PID, 
 
 // share says whose namespace of type t a container is in. The list of the value
 // has that in words: "own", "host", "other" or the container's name.
-func (v *View) share(c *container.Container, t inspect.Type) Value {
+func (v *View) share(c *container.Container, t inspect.Type) cellValue {
 	p, ok := v.Snapshot.Process(c.Init)
 	if !ok {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	id, ok := p.Namespace(t)
 	if !ok {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	set := v.Containers
-	val := Value{state: known, num: int64(id.Ino)}
-	word := func(text, of string) Value {
+	val := cellValue{state: known, num: int64(id.Ino)}
+	word := func(text, of string) cellValue {
 		val.text, val.list = text, []string{of}
 		return val
 	}
@@ -127,7 +117,7 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 	case owner == nil:
 		return word("other", "other")
 	case owner == c && v.Containers.Strangers(c):
-		return Value{state: hidden} // others may be in it
+		return cellValue{state: hidden} // others may be in it
 	case owner == c:
 		return word("own", "own")
 	case owner.Sandbox && owner.Pod != nil && owner.Pod == c.Pod:
@@ -139,12 +129,15 @@ func (v *View) share(c *container.Container, t inspect.Type) Value {
 	}
 }
 
-// ContainerList is the list of containers. A type of namespace is an object in JSON:
-// {"ns": 4026532184, "of": "own"}, where of is "own", "host", "other" or the name of
-// a container.
-var ContainerList = ListOf[*container.Container]{
-	Schema: "nstool/containers/2", Key: "containers", Columns: Containers,
-	Spare: []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
+// ContainerList is the list of containers. A type of namespace is an object in
+// JSON: {"ns": 4026532184, "of": "own"}, where of is "own", "host", "other" or
+// the name of a container.
+func ContainerList() ListOf[*container.Container] {
+	return ListOf[*container.Container]{
+		Schema: "nstool/containers/2", Key: "containers", Columns: containerColumns,
+		Default: []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE", "cgroup", "ipc", "net", "mnt", "pid", "time", "user", "uts"},
+		Spare:   []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
+	}
 }
 
 // ContainerTree writes a table of containers below their engine, their pod and
@@ -164,7 +157,7 @@ func ContainerTree(w io.Writer, v *View, rows []*container.Container, cols []Col
 		t.add(n, "", "")
 	}
 	first := cols[0]
-	first.Kind = Text // a tree grows from the left
+	first.Kind = kindText // a tree grows from the left
 	return drawTable(w, t.grid, t.rows, append([]Column[*container.Container]{first}, cols[1:]...), style, nil)
 }
 

@@ -1,13 +1,13 @@
 // Package output writes what package inspect saw, for people and for programs.
 //
-// It reads nothing but what it is given: a [View] is a snapshot together with
-// what else a cell may want to say. What can be shown stands in one table of
-// columns for namespaces ([Namespaces]) and one for processes ([Processes]);
-// header, selection, JSON names and types, filters and the manual page are made
+// It reads nothing but its arguments: a [View] is a snapshot together with other things
+// that a cell may show. Everything that can be shown of a row is a [Column] of a
+// [ListOf]: header, selection, JSON names and types, filters and the manual page are made
 // from these.
 //
 //	view := &output.View{Snapshot: snap, Details: snap.Describe(ctx, snap.Processes(), true)}
-//	cols, err := output.Select(output.Namespaces, "+HOLDERS", output.Defaults(0, false))
+//	list := output.NamespaceList()
+//	cols, err := output.Select(list.Columns, "+HOLDERS", list.Defaults())
 //	if err != nil {
 //		return err
 //	}

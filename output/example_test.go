@@ -17,7 +17,7 @@ func ExampleTable() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cols, err := output.Select(output.Namespaces, "ns,nthreads,pid,command", nil)
+	cols, err := output.Select(output.NamespaceList().Columns, "ns,nthreads,pid,command", nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,14 +34,14 @@ func ExampleFilter() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	filter, err := output.NewFilter(output.Namespaces, `nprocs == 0 and type in ["net", "mnt"]`)
+	filter, err := output.NewFilter(output.NamespaceList().Columns, `nprocs == 0 and type in ["net", "mnt"]`)
 	if err != nil {
 		log.Fatal(err)
 	}
 	view := &output.View{Snapshot: snap}
 	rows := filter.Keep(view, slices.Collect(snap.Namespaces()))
-	cols := output.Pick(output.Namespaces, "NS", "TYPE", "HOLDERS")
-	if err := output.Raw(os.Stdout, view, rows, cols, true); err != nil {
+	cols := output.Pick(output.NamespaceList().Columns, "NS", "TYPE", "HOLDERS")
+	if err := output.Raw(os.Stdout, view, rows, cols, output.Style{NoHeader: true}); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -66,22 +66,22 @@ func (f *Filter[R]) Keep(v *View, rows []R) []R {
 // class returns what can be compared with a column of that kind.
 func (k Kind) class() filter.Class {
 	switch k {
-	case Number, Relation, Age:
+	case kindNumber, kindRelation, kindAge:
 		return filter.Number
-	case List, Holders:
+	case kindList, kindHolders:
 		return filter.List
-	case Flag:
+	case kindFlag:
 		return filter.Flag
 	}
 	return filter.Text
 }
 
 // filterCell returns v as the filter language has it.
-func (v Value) filterCell(k Kind) filter.Cell {
+func (v cellValue) filterCell(k Kind) filter.Cell {
 	c := filter.Cell{Known: v.state != hidden, Num: v.num, List: v.list}
 	switch {
 	case v.state != known || k.class() == filter.List:
-	case k == Share:
+	case k == kindShare:
 		c.Text = strings.Join(v.list, "")
 	default:
 		c.Text = v.cell(k)

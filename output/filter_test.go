@@ -5,8 +5,8 @@ import "testing"
 // What is not known satisfies neither a comparison nor its contrary; what is known
 // decides where it can.
 func TestFilterUnknown(t *testing.T) {
-	row := [][]Value{{{state: hidden}, textValue("web"), {state: hidden}}}
-	known := [][]Value{{numberValue(0), textValue("web"), listValue([]string{"a"})}}
+	row := [][]cellValue{{{state: hidden}, textValue("web"), {state: hidden}}}
+	known := [][]cellValue{{numberValue(0), textValue("web"), listValue([]string{"a"})}}
 	for expr, wants := range map[string]struct{ unknown, known bool }{
 		`id == 0`:                                    {false, true},
 		`id != 0`:                                    {false, false},
@@ -57,7 +57,7 @@ func TestFilterUnknown(t *testing.T) {
 		}
 		for _, c := range []struct {
 			what string
-			rows [][]Value
+			rows [][]cellValue
 			want bool
 		}{{"unknown", row, wants.unknown}, {"known", known, wants.known}} {
 			if kept := f.Keep(&View{}, c.rows); (len(kept) == 1) != c.want {

@@ -22,8 +22,8 @@ func seeds(f *testing.F) {
 func FuzzTable(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		rows := [][]Value{{numberValue(len(a)), textValue(a), textValue(b)}, {{state: hidden}, textValue(c), listValue([]string{a, c})}, {{}, {}, {}}}
-		cols := []Column[[]Value]{testColumns[0], testColumns[1], testColumns[2]}
+		rows := [][]cellValue{{numberValue(len(a)), textValue(a), textValue(b)}, {{state: hidden}, textValue(c), listValue([]string{a, c})}, {{}, {}, {}}}
+		cols := []Column[[]cellValue]{testColumns[0], testColumns[1], testColumns[2]}
 		for _, width := range []int{0, 40} {
 			var out strings.Builder
 			if err := Table(&out, &View{}, rows, cols, Style{Width: width}, nil); err != nil {
@@ -59,9 +59,9 @@ func FuzzTable(f *testing.F) {
 func FuzzRaw(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		rows := [][]Value{{numberValue(1), textValue(a), listValue([]string{b, c})}, {{}, textValue(b), listValue([]string{a})}}
+		rows := [][]cellValue{{numberValue(1), textValue(a), listValue([]string{b, c})}, {{}, textValue(b), listValue([]string{a})}}
 		var out strings.Builder
-		if err := Raw(&out, &View{}, rows, testColumns, true); err != nil {
+		if err := Raw(&out, &View{}, rows, testColumns, Style{NoHeader: true}); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(out.String(), "\n")
@@ -82,7 +82,7 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b, c string) {
 		var out strings.Builder
 		e := &encoder{w: &out}
-		encodeRows(e, &View{}, [][]Value{{numberValue(1), textValue(a), listValue([]string{b, c})}}, testColumns)
+		encodeRows(e, &View{}, [][]cellValue{{numberValue(1), textValue(a), listValue([]string{b, c})}}, testColumns)
 		if err := e.flush(); err != nil {
 			t.Fatal(err)
 		}

@@ -27,37 +27,43 @@ func TestGolden(t *testing.T) {
 	}
 	w.Compare(t, map[string]func(*bytes.Buffer) error{
 		"ls.txt": func(b *bytes.Buffer) error {
-			return output.Table(b, w.View, namespaces, output.Namespaces, output.Style{}, nil)
+			return output.Table(b, w.View, namespaces, output.NamespaceList().Columns, output.Style{}, nil)
 		},
-		"ls.raw": func(b *bytes.Buffer) error { return output.Raw(b, w.View, namespaces, output.Namespaces, false) },
+		"ls.raw": func(b *bytes.Buffer) error {
+			return output.Raw(b, w.View, namespaces, output.NamespaceList().Columns, output.Style{})
+		},
 		"ls.json": func(b *bytes.Buffer) error {
-			return output.JSON(b, output.Listing{View: w.View, Namespaces: namespaces, Columns: output.Namespaces, Missed: madeup.Missed, Processes: slices.Collect(w.Snapshot.Processes()), ProcessColumns: output.Processes})
+			return output.JSON(b, output.Listing{View: w.View, Namespaces: namespaces, Columns: output.NamespaceList().Columns, Missed: madeup.Missed, Processes: slices.Collect(w.Snapshot.Processes()), ProcessColumns: output.ProcessList().Columns})
 		},
 		"tree.txt": func(b *bytes.Buffer) error {
-			return output.Tree(b, w.View, namespaces, output.ByProcess, output.Defaults(0, true), style, nil)
+			return output.Tree(b, w.View, namespaces, output.ByProcess, output.NamespaceList().Defaults("CONTAINER"), style, nil)
 		},
 		"containers.txt": func(b *bytes.Buffer) error {
-			return output.Table(b, w.View, w.View.Containers.Containers, output.Containers, output.Style{}, nil)
+			return output.Table(b, w.View, w.View.Containers.Containers, output.ContainerList().Columns, output.Style{}, nil)
 		},
 		"containers.json": func(b *bytes.Buffer) error {
-			return output.ContainerList.JSON(b, w.View, w.View.Containers.Containers, output.Containers, madeup.Missed)
+			return output.ContainerList().JSON(b, w.View, w.View.Containers.Containers, output.ContainerList().Columns, madeup.Missed)
 		},
 		"containers_tree.txt": func(b *bytes.Buffer) error {
-			return output.ContainerTree(b, w.View, w.View.Containers.Containers, output.ContainerDefaults(), style)
+			return output.ContainerTree(b, w.View, w.View.Containers.Containers, output.ContainerList().Defaults(), style)
 		},
 		"net.txt": func(b *bytes.Buffer) error {
-			return output.Table(b, w.View, w.Interfaces(t), output.Interfaces, output.Style{}, nil)
+			return output.Table(b, w.View, w.Interfaces(t), output.InterfaceList().Columns, output.Style{}, nil)
 		},
 		"net.json": func(b *bytes.Buffer) error {
-			return output.InterfaceList.JSON(b, w.View, w.Interfaces(t), output.Interfaces, madeup.Missed)
+			return output.InterfaceList().JSON(b, w.View, w.Interfaces(t), output.InterfaceList().Columns, madeup.Missed)
 		},
 		"ports.txt": func(b *bytes.Buffer) error {
-			return output.Table(b, w.View, w.Listeners(t), output.Listeners, output.Style{}, nil)
+			return output.Table(b, w.View, w.Listeners(t), output.ListenerList().Columns, output.Style{}, nil)
 		},
 		"ports.json": func(b *bytes.Buffer) error {
-			return output.ListenerList.JSON(b, w.View, w.Listeners(t), output.Listeners, madeup.Missed)
+			return output.ListenerList().JSON(b, w.View, w.Listeners(t), output.ListenerList().Columns, madeup.Missed)
 		},
-		"pins.txt":  func(b *bytes.Buffer) error { return output.Table(b, w.View, pins, output.Pins, output.Style{}, nil) },
-		"pins.json": func(b *bytes.Buffer) error { return output.PinList.JSON(b, w.View, pins, output.Pins, madeup.Missed) },
+		"pins.txt": func(b *bytes.Buffer) error {
+			return output.Table(b, w.View, pins, output.PinList().Columns, output.Style{}, nil)
+		},
+		"pins.json": func(b *bytes.Buffer) error {
+			return output.PinList().JSON(b, w.View, pins, output.PinList().Columns, madeup.Missed)
+		},
 	})
 }

@@ -10,40 +10,40 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 )
 
-// Interfaces is the table of columns that say something of a network interface.
-var Interfaces = []Column[*network.Interface]{
-	{"NAME", "name of the interface", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.Link.Name) }},
-	{"INDEX", "its number in its namespace", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.Index) }},
-	{"KIND", "kind of a virtual interface: veth, bridge, macvlan, vlan, tun ...; of others the hardware: loopback, ether ...", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.Kind) }},
-	{"STATE", "up, down (switched off), no-carrier (on, but nothing is at the other end) or dormant", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.State()) }},
-	{"OPERSTATE", "operational state, as ip-link(8) has it, in lower case", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.OperState) }},
-	{"ADDRESSES", "its addresses, with the length of the prefix", List, 0, func(_ *View, i *network.Interface) Value { return listValue(addresses(i)) }},
-	{"MAC", "hardware address", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(hardware(i.Hardware)) }},
-	{"MTU", "largest packet it takes, in bytes", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.MTU) }},
-	{"ALTNAMES", "alternative names", List, 0, func(_ *View, i *network.Interface) Value { return listValue(i.AltNames) }},
-	{"ALIAS", "what somebody wrote about it", Text, 0, func(_ *View, i *network.Interface) Value { return textValue(i.Alias) }},
-	{"VLAN", "identifier of a vlan", Number, 0, func(_ *View, i *network.Interface) Value { return numberFrom(i.VLAN, 1) }},
-	{"MASTER", "bridge, bond or the like that it is a port of", Text, 0, func(_ *View, i *network.Interface) Value {
+// interfaceColumns is the table of columns that say something of a network interface.
+var interfaceColumns = []Column[*network.Interface]{
+	{"NAME", "name of the interface", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.Link.Name) }},
+	{"INDEX", "its number in its namespace", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberValue(i.Index) }},
+	{"KIND", "kind of a virtual interface: veth, bridge, macvlan, vlan, tun ...; of others the hardware: loopback, ether ...", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.Kind) }},
+	{"STATE", "up, down (switched off), no-carrier (on, but nothing is at the other end) or dormant", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.State()) }},
+	{"OPERSTATE", "operational state, as ip-link(8) has it, in lower case", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.OperState) }},
+	{"ADDRESSES", "its addresses, with the length of the prefix", kindList, 0, func(_ *View, i *network.Interface) cellValue { return listValue(addresses(i)) }},
+	{"MAC", "hardware address", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(hardware(i.Hardware)) }},
+	{"MTU", "largest packet it takes, in bytes", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberValue(i.MTU) }},
+	{"ALTNAMES", "alternative names", kindList, 0, func(_ *View, i *network.Interface) cellValue { return listValue(i.AltNames) }},
+	{"ALIAS", "what somebody wrote about it", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.Alias) }},
+	{"VLAN", "identifier of a vlan", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberFrom(i.VLAN, 1) }},
+	{"MASTER", "bridge, bond or the like that it is a port of", kindText, 0, func(_ *View, i *network.Interface) cellValue {
 		switch {
 		case i.Master != nil:
 			return textValue(i.Master.Link.Name)
 		case i.Link.Master != 0:
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
-		return Value{}
+		return cellValue{}
 	}},
-	{"LINK", "what PEER is: \"pair\" for the other end of one, \"on\" for the interface that this one is on top of", Text, 0, func(_ *View, i *network.Interface) Value {
+	{"LINK", "what PEER is: \"pair\" for the other end of one, \"on\" for the interface that this one is on top of", kindText, 0, func(_ *View, i *network.Interface) cellValue {
 		switch {
 		case i.Far == nil:
-			return Value{}
+			return cellValue{}
 		case i.Paired():
 			return textValue("pair")
 		}
 		return textValue("on")
 	}},
-	{"PEER", "interface at the other end, or that this one is on top of, and where that is: eth0@docker:web", Text, Identity, func(v *View, i *network.Interface) Value {
+	{"PEER", "interface at the other end, or that this one is on top of, and where that is: eth0@docker:web", kindText, NeedContainers, func(v *View, i *network.Interface) cellValue {
 		if i.Far == nil {
-			return Value{}
+			return cellValue{}
 		}
 		name := i.Far.Name
 		if name == "" && i.Lower != 0 {
@@ -53,30 +53,30 @@ var Interfaces = []Column[*network.Interface]{
 		case i.Far.NS == i.NS:
 			return textValue(name)
 		case i.Far.NS == nil && name == "?":
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return textValue(name + "@" + v.Place(i.Far.NS))
 	}},
-	{"PEERNAME", "name of that interface", Text, 0, func(_ *View, i *network.Interface) Value {
+	{"PEERNAME", "name of that interface", kindText, 0, func(_ *View, i *network.Interface) cellValue {
 		if i.Far != nil && i.Far.Name == "" && i.Lower != 0 {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
-		return ofFar(i, func(e *network.End) Value { return textValue(e.Name) })
+		return ofFar(i, func(e *network.End) cellValue { return textValue(e.Name) })
 	}},
-	{"PEERINDEX", "its number in its namespace", Number, 0, func(_ *View, i *network.Interface) Value {
+	{"PEERINDEX", "its number in its namespace", kindNumber, 0, func(_ *View, i *network.Interface) cellValue {
 		if i.Lower == 0 || i.Far == nil {
-			return Value{}
+			return cellValue{}
 		}
 		return numberValue(i.Lower)
 	}},
-	{"PEERNS", "inode number of the network namespace that it is in", Number, 0, func(_ *View, i *network.Interface) Value {
-		return ofFarNS(i, func(ns *inspect.Namespace) Value { return numberValue(ns.ID.Ino) })
+	{"PEERNS", "inode number of the network namespace that it is in", kindNumber, 0, func(_ *View, i *network.Interface) cellValue {
+		return ofFarNS(i, func(ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) })
 	}},
-	{"PEERCONTAINER", "container that that namespace belongs to", Text, Identity, func(v *View, i *network.Interface) Value {
-		return ofFarNS(i, func(ns *inspect.Namespace) Value { return containerName.value(v.Containers.With(ns)) })
+	{"PEERCONTAINER", "container that that namespace belongs to", kindText, NeedContainers, func(v *View, i *network.Interface) cellValue {
+		return ofFarNS(i, func(ns *inspect.Namespace) cellValue { return containerName.value(v.Containers.With(ns)) })
 	}},
-	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", Number, 0, func(_ *View, i *network.Interface) Value { return numberFrom(i.NetNSID, 0) }},
-	{"UPPERS", "interfaces on top of this one, and the ports of a bridge, with where they are if that is elsewhere", List, Identity, func(v *View, i *network.Interface) Value {
+	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberFrom(i.NetNSID, 0) }},
+	{"UPPERS", "interfaces on top of this one, and the ports of a bridge, with where they are if that is elsewhere", kindList, NeedContainers, func(v *View, i *network.Interface) cellValue {
 		var names []string
 		for _, u := range i.Uppers {
 			name := u.Link.Name
@@ -86,15 +86,15 @@ var Interfaces = []Column[*network.Interface]{
 			names = append(names, name)
 		}
 		if names == nil && v.PartNetworks {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return listValue(names)
 	}},
-	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, i *network.Interface) Value { return numberValue(i.NS.ID.Ino) }},
-	{"PID", "leader of the network namespace: the member with the lowest PID", Number, 0, func(v *View, i *network.Interface) Value { return v.leaderOf(i.NS) }},
-	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, func(v *View, i *network.Interface) Value { return commandOf(v, i.NS) }},
-	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, i *network.Interface) Value { return v.nsfs(i.NS) }},
-	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, i *network.Interface) Value { return textValue(v.Place(i.NS)) }},
+	{"NS", "inode number of the network namespace", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberValue(i.NS.ID.Ino) }},
+	{"PID", "leader of the network namespace: the member with the lowest PID", kindNumber, 0, func(v *View, i *network.Interface) cellValue { return v.leaderOf(i.NS) }},
+	{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, func(v *View, i *network.Interface) cellValue { return commandOf(v, i.NS) }},
+	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, i *network.Interface) cellValue { return v.nsfs(i.NS) }},
+	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return textValue(v.Place(i.NS)) }},
 	ofInterface("CONTAINER", containerName),
 	ofInterface("ENGINE", containerEngine),
 	ofInterface("CID", containerID),
@@ -102,30 +102,24 @@ var Interfaces = []Column[*network.Interface]{
 	ofInterface("POD", containerPod),
 }
 
-// InterfaceDefaults returns the columns of interfaces that are shown when none are
-// asked for.
-func InterfaceDefaults() []Column[*network.Interface] {
-	return Pick(Interfaces, "NS", "WHERE", "NAME", "KIND", "STATE", "MASTER", "PEER", "ADDRESSES")
-}
-
 // ofInterface makes a column of what there is to say of the container that the
 // namespace of an interface belongs to.
 func ofInterface(name string, f containerField) Column[*network.Interface] {
-	return Column[*network.Interface]{name, f.help, Text, Identity, func(v *View, i *network.Interface) Value { return f.value(v.Containers.With(i.NS)) }}
+	return Column[*network.Interface]{name, f.help, kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return f.value(v.Containers.With(i.NS)) }}
 }
 
-func ofFar(i *network.Interface, f func(*network.End) Value) Value {
+func ofFar(i *network.Interface, f func(*network.End) cellValue) cellValue {
 	if i.Far == nil {
-		return Value{}
+		return cellValue{}
 	}
 	return f(i.Far)
 }
 
 // ofFarNS makes a value of the namespace in which the other end is.
-func ofFarNS(i *network.Interface, f func(*inspect.Namespace) Value) Value {
-	return ofFar(i, func(e *network.End) Value {
+func ofFarNS(i *network.Interface, f func(*inspect.Namespace) cellValue) cellValue {
+	return ofFar(i, func(e *network.End) cellValue {
 		if e.NS == nil {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return f(e.NS)
 	})
@@ -190,4 +184,10 @@ func hardware(b []byte) string {
 }
 
 // InterfaceList is the list of network interfaces.
-var InterfaceList = ListOf[*network.Interface]{Schema: "nstool/net/2", Key: "interfaces", Columns: Interfaces, Spare: []string{"NS", "MASTER", "KIND", "STATE", "PEER"}}
+func InterfaceList() ListOf[*network.Interface] {
+	return ListOf[*network.Interface]{
+		Schema: "nstool/net/2", Key: "interfaces", Columns: interfaceColumns,
+		Default: []string{"NS", "WHERE", "NAME", "KIND", "STATE", "MASTER", "PEER", "ADDRESSES"},
+		Spare:   []string{"NS", "MASTER", "KIND", "STATE", "PEER"},
+	}
+}

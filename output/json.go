@@ -12,9 +12,9 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// Schema names the form of what [JSON] writes. It changes when a program that
+// schema names the form of what [JSON] writes. It changes when a program that
 // reads the old form could not read the new one; new keys do not change it.
-const Schema = "nstool/ls/3"
+const schema = "nstool/ls/3"
 
 // A Listing is what [JSON] writes.
 type Listing struct {
@@ -62,7 +62,7 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 // cannot hold, are replaced by U+FFFD, and then a second key, with "_base64"
 // behind the name, has the bytes themselves.
 func JSON(w io.Writer, l Listing) error {
-	e := newEncoder(w, Schema, l.Missed)
+	e := newEncoder(w, schema, l.Missed)
 	if l.Members {
 		l.Columns = append(slices.Clip(l.Columns), members)
 	}
@@ -99,7 +99,7 @@ func (e *encoder) gaps(gaps []inspect.Gap) {
 }
 
 func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
-	keys := Lower(cols)
+	keys := lower(cols)
 	var unknown []string
 	for i, r := range rows {
 		if i > 0 {
@@ -159,31 +159,31 @@ func (e *encoder) flush() error {
 }
 
 // value writes v, and a second key behind it where the string cannot say all.
-func (e *encoder) value(view *View, key string, v Value, k Kind) {
+func (e *encoder) value(view *View, key string, v cellValue, k Kind) {
 	switch {
-	case v.state == none && (k == List || k == Holders):
+	case v.state == none && (k == kindList || k == kindHolders):
 		e.raw("[]")
 	case v.state != known:
 		e.raw("null")
-	case k == Relation:
+	case k == kindRelation:
 		e.raw(`{"ns":`)
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
 		e.raw("}")
-	case k == Number, k == Age:
+	case k == kindNumber, k == kindAge:
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
-	case k == Flag:
+	case k == kindFlag:
 		e.raw(strconv.FormatBool(v.num != 0))
-	case k == Share:
+	case k == kindShare:
 		e.raw(`{"ns":`)
 		e.buf = strconv.AppendInt(e.buf, v.num, 10)
 		e.raw(`,"of":`)
 		e.text("of", v.list[0])
 		e.raw("}")
-	case k == When:
+	case k == kindTime:
 		e.string(v.when.Format(time.RFC3339))
-	case k == List:
+	case k == kindList:
 		e.strings(key, v.list)
-	case k == Holders:
+	case k == kindHolders:
 		e.holders(view, v.holders)
 	case k == pids:
 		e.pids(v.holders)

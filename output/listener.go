@@ -12,66 +12,66 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 )
 
-// Listeners is the table of columns that say something of a socket that waits for
+// listenerColumns is the table of columns that say something of a socket that waits for
 // others.
-var Listeners = []Column[*network.Listener]{
-	{"PROTO", "protocol: tcp, sctp, udp, udplite, raw, packet, unix-stream, unix-seqpacket or unix-dgram", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(string(l.Protocol)) }},
-	{"LOCAL", "where it waits: address and port, with the interface it is bound to; of a unix socket its path, or @ and its abstract name", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(localOf(l)) }},
-	{"ADDRESS", "address", Text, 0, func(_ *View, l *network.Listener) Value {
+var listenerColumns = []Column[*network.Listener]{
+	{"PROTO", "protocol: tcp, sctp, udp, udplite, raw, packet, unix-stream, unix-seqpacket or unix-dgram", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(string(l.Protocol)) }},
+	{"LOCAL", "where it waits: address and port, with the interface it is bound to; of a unix socket its path, or @ and its abstract name", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(localOf(l)) }},
+	{"ADDRESS", "address", kindText, 0, func(_ *View, l *network.Listener) cellValue {
 		if !l.Local.IsValid() {
-			return Value{}
+			return cellValue{}
 		}
 		return textValue(l.Local.Addr().String())
 	}},
-	{"PORT", "port", Number, 0, func(_ *View, l *network.Listener) Value {
+	{"PORT", "port", kindNumber, 0, func(_ *View, l *network.Listener) cellValue {
 		if !l.HasPort() {
-			return Value{}
+			return cellValue{}
 		}
 		return numberValue(int(l.Local.Port()))
 	}},
-	{"FAMILY", "ipv4, ipv6, unix or packet; \"both\" for a socket of IPv6 that takes IPv4 as well", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(familyOf(l)) }},
-	{"MPTCP", "\"mptcp\" for a socket of TCP that takes connections of MPTCP as well", Text, 0, func(_ *View, l *network.Listener) Value {
+	{"FAMILY", "ipv4, ipv6, unix or packet; \"both\" for a socket of IPv6 that takes IPv4 as well", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(familyOf(l)) }},
+	{"MPTCP", "\"mptcp\" for a socket of TCP that takes connections of MPTCP as well", kindText, 0, func(_ *View, l *network.Listener) cellValue {
 		if l.MPTCP {
 			return textValue("mptcp")
 		}
-		return Value{}
+		return cellValue{}
 	}},
-	{"LINK", "interface that it is bound to", Text, 0, func(_ *View, l *network.Listener) Value {
+	{"LINK", "interface that it is bound to", kindText, 0, func(_ *View, l *network.Listener) cellValue {
 		if l.Link != 0 && l.LinkName == "" {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return textValue(l.LinkName)
 	}},
-	{"PATH", "name of a unix socket, as the process gave it; an abstract one without @", Text, 0, func(_ *View, l *network.Listener) Value { return textValue(l.Name) }},
-	{"ABSTRACT", "\"abstract\" for a unix socket whose name is no path", Text, 0, func(_ *View, l *network.Listener) Value {
+	{"PATH", "name of a unix socket, as the process gave it; an abstract one without @", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(l.Name) }},
+	{"ABSTRACT", "\"abstract\" for a unix socket whose name is no path", kindText, 0, func(_ *View, l *network.Listener) cellValue {
 		if l.Abstract {
 			return textValue("abstract")
 		}
-		return Value{}
+		return cellValue{}
 	}},
-	{"PROCESSES", "all processes that have it open, and as which descriptor", Holders, Detail, holdersOfListener},
-	{"PID", "the one with the lowest PID", Number, 0, ofFirst(func(_ *View, h inspect.Holder) Value { return numberValue(h.PID) })},
-	{"FD", "its descriptor", Number, 0, ofFirst(func(_ *View, h inspect.Holder) Value { return numberValue(h.FD) })},
-	{"COMM", "name of its command, as the kernel cuts it", Text, Detail, ofFirst(func(v *View, h inspect.Holder) Value {
-		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Comm) })
+	{"PROCESSES", "all processes that have it open, and as which descriptor", kindHolders, NeedDetail, holdersOfListener},
+	{"PID", "the one with the lowest PID", kindNumber, 0, ofFirst(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.PID) })},
+	{"FD", "its descriptor", kindNumber, 0, ofFirst(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.FD) })},
+	{"COMM", "name of its command, as the kernel cuts it", kindText, NeedDetail, ofFirst(func(v *View, h inspect.Holder) cellValue {
+		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Comm) })
 	})},
-	{"COMMAND", "its command line", Text, Detail | Args, ofFirst(func(v *View, h inspect.Holder) Value {
-		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })
+	{"COMMAND", "its command line", kindText, NeedDetail | NeedArgs, ofFirst(func(v *View, h inspect.Holder) cellValue {
+		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
 	})},
-	{"USER", "user that it runs as; of a socket without a process, who made it", Text, Detail, func(v *View, l *network.Listener) Value {
+	{"USER", "user that it runs as; of a socket without a process, who made it", kindText, NeedDetail, func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {
-			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })
+			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })
 		}
 		return v.makerOf(l)
 	}},
-	{"OWNER", "user that made the socket", Text, 0, func(v *View, l *network.Listener) Value { return v.makerOf(l) }},
-	{"UID", "its number", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.UID, 0) }},
-	{"RECVQ", "connections that wait to be accepted, or bytes to be read", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Recv) }},
-	{"SENDQ", "connections that may wait, or bytes to be sent", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.Send) }},
-	{"INODE", "inode number of the socket", Number, 0, func(_ *View, l *network.Listener) Value { return numberFrom(l.Inode, 1) }},
-	{"NS", "inode number of the network namespace", Number, 0, func(_ *View, l *network.Listener) Value { return numberValue(l.NS.ID.Ino) }},
-	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", Text, Identity, func(v *View, l *network.Listener) Value { return textValue(v.Place(l.NS)) }},
-	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", List, 0, func(v *View, l *network.Listener) Value { return v.nsfs(l.NS) }},
+	{"OWNER", "user that made the socket", kindText, 0, func(v *View, l *network.Listener) cellValue { return v.makerOf(l) }},
+	{"UID", "its number", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberFrom(l.UID, 0) }},
+	{"RECVQ", "connections that wait to be accepted, or bytes to be read", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberValue(l.Recv) }},
+	{"SENDQ", "connections that may wait, or bytes to be sent", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberValue(l.Send) }},
+	{"INODE", "inode number of the socket", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberFrom(l.Inode, 1) }},
+	{"NS", "inode number of the network namespace", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberValue(l.NS.ID.Ino) }},
+	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return textValue(v.Place(l.NS)) }},
+	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, l *network.Listener) cellValue { return v.nsfs(l.NS) }},
 	ofListener("CONTAINER", containerName),
 	ofListener("ENGINE", containerEngine),
 	ofListener("CID", containerID),
@@ -79,20 +79,10 @@ var Listeners = []Column[*network.Listener]{
 	ofListener("POD", containerPod),
 }
 
-// ListenerDefaults returns the columns of sockets that are shown when none are
-// asked for.
-func ListenerDefaults(containers bool) []Column[*network.Listener] {
-	names := []string{"PROTO", "LOCAL", "NS", "WHERE"}
-	if containers {
-		names = append(names, "CONTAINER")
-	}
-	return Pick(Listeners, append(names, "USER", "PROCESSES")...)
-}
-
 // ofListener makes a column of what there is to say of the container of a socket:
 // that of its process, or where there is none that of its namespace.
 func ofListener(name string, f containerField) Column[*network.Listener] {
-	return Column[*network.Listener]{name, f.help, Text, Identity, func(v *View, l *network.Listener) Value { return f.value(v.containerOfListener(l)) }}
+	return Column[*network.Listener]{name, f.help, kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return f.value(v.containerOfListener(l)) }}
 }
 
 func (v *View) containerOfListener(l *network.Listener) *container.Container {
@@ -116,8 +106,8 @@ func first(l *network.Listener) (inspect.Holder, bool) {
 }
 
 // ofFirst makes a column of the first process that has a socket open.
-func ofFirst(f func(*View, inspect.Holder) Value) func(*View, *network.Listener) Value {
-	return func(v *View, l *network.Listener) Value {
+func ofFirst(f func(*View, inspect.Holder) cellValue) func(*View, *network.Listener) cellValue {
+	return func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {
 			return f(v, h)
 		}
@@ -127,16 +117,16 @@ func ofFirst(f func(*View, inspect.Holder) Value) func(*View, *network.Listener)
 
 // noHolder is the value of a socket of which no process was found: there is none, or
 // it is one whose descriptors could not be read.
-func (v *View) noHolder(l *network.Listener) Value {
+func (v *View) noHolder(l *network.Listener) cellValue {
 	if l.Inode == 0 {
-		return Value{}
+		return cellValue{}
 	}
 	return v.absent(inspect.FDs)
 }
 
-func (v *View) makerOf(l *network.Listener) Value {
+func (v *View) makerOf(l *network.Listener) cellValue {
 	if l.UID < 0 {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return textValue(v.UserName(uint32(l.UID)))
 }
@@ -146,14 +136,14 @@ const nobodyHas = "no process"
 
 // holdersOfListener lists who has a socket open: "nginx (812 fd 6)". That nobody
 // has is said in words.
-func holdersOfListener(v *View, l *network.Listener) Value {
+func holdersOfListener(v *View, l *network.Listener) cellValue {
 	if len(l.Holders) == 0 {
 		if n := v.noHolder(l); n.state == hidden {
 			return n
 		}
-		return Value{state: known, list: []string{nobodyHas}, holders: slices.Values(l.Holders)}
+		return cellValue{state: known, list: []string{nobodyHas}, holders: slices.Values(l.Holders)}
 	}
-	val := Value{state: known, holders: slices.Values(l.Holders)}
+	val := cellValue{state: known, holders: slices.Values(l.Holders)}
 	for _, h := range l.Holders {
 		comm := "process"
 		if d, ok := v.Details[h.PID]; ok && d.Comm != "" {
@@ -214,4 +204,10 @@ func familyOf(l *network.Listener) string {
 }
 
 // ListenerList is the list of sockets.
-var ListenerList = ListOf[*network.Listener]{Schema: "nstool/ports/2", Key: "sockets", Columns: Listeners, Spare: []string{"NS", "USER", "WHERE", "CONTAINER"}}
+func ListenerList() ListOf[*network.Listener] {
+	return ListOf[*network.Listener]{
+		Schema: "nstool/ports/2", Key: "sockets", Columns: listenerColumns,
+		Default: []string{"PROTO", "LOCAL", "NS", "WHERE", "CONTAINER?", "USER", "PROCESSES"},
+		Spare:   []string{"NS", "USER", "WHERE", "CONTAINER"},
+	}
+}

@@ -11,54 +11,54 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// Namespaces is the table of columns that say something of a namespace. Those
+// namespaceColumns is the table of columns that say something of a namespace. Those
 // that lsns(8) has too mean the same as there.
-var Namespaces = []Column[*inspect.Namespace]{
-	{"NS", "inode number of the namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return numberValue(ns.ID.Ino) }},
-	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", Text, 0, func(_ *View, ns *inspect.Namespace) Value { return textValue(ns.Type.String()) }},
-	{"PATH", "a file that leads to the namespace", Text, 0, pathOf},
-	{"NPROCS", "number of member processes", Number, 0, func(v *View, ns *inspect.Namespace) Value { return v.membersOf(ns) }},
-	{"NTHREADS", "number of threads in the namespace", Number, 0, func(v *View, ns *inspect.Namespace) Value {
+var namespaceColumns = []Column[*inspect.Namespace]{
+	{"NS", "inode number of the namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) }},
+	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", kindText, 0, func(_ *View, ns *inspect.Namespace) cellValue { return textValue(ns.Type.String()) }},
+	{"PATH", "a file that leads to the namespace", kindText, 0, pathOf},
+	{"NPROCS", "number of member processes", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.membersOf(ns) }},
+	{"NTHREADS", "number of threads in the namespace", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue {
 		return v.countOf(ns.Threads, inspect.Members|inspect.Threads)
 	}},
-	{"PID", "the member with the lowest PID: the leader", Number, 0, func(v *View, ns *inspect.Namespace) Value { return v.leaderOf(ns) }},
-	{"PPID", "parent process of the leader", Number, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
-	{"COMMAND", "command line of the leader; without one, what holds the namespace", Text, Detail | Args | HolderDetail, commandOf},
-	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", Number, Detail, func(v *View, ns *inspect.Namespace) Value {
+	{"PID", "the member with the lowest PID: the leader", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.leaderOf(ns) }},
+	{"PPID", "parent process of the leader", kindNumber, NeedDetail, ofLeader(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
+	{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, commandOf},
+	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", kindNumber, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
 		return uidOf(v, ns, numberValue[uint32])
 	}},
-	{"USER", "name of that user, or the number where there is none", Text, Detail, func(v *View, ns *inspect.Namespace) Value {
-		return uidOf(v, ns, func(uid uint32) Value { return textValue(v.UserName(uid)) })
+	{"USER", "name of that user, or the number where there is none", kindText, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
+		return uidOf(v, ns, func(uid uint32) cellValue { return textValue(v.UserName(uid)) })
 	}},
 	ofContainer("CONTAINER", containerName),
 	ofContainer("ENGINE", containerEngine),
 	ofContainer("CID", containerID),
 	ofContainer("IMAGE", containerImage),
 	ofContainer("POD", containerPod),
-	{"NETNSID", "number that the caller's network namespace has for a network namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
-	{"NSFS", "where the namespace is mounted in the caller's mount namespace", List, 0, func(v *View, ns *inspect.Namespace) Value {
+	{"NETNSID", "number that the caller's network namespace has for a network namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
+	{"NSFS", "where the namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, ns *inspect.Namespace) cellValue {
 		return v.nsfs(ns)
 	}},
-	{"PNS", "inode number of the parent, of PID and user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
+	{"PNS", "inode number of the parent, of PID and user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
 		return parentOf(ns)
 	}},
-	{"ONS", "inode number of the owning user namespace", Number, 0, func(_ *View, ns *inspect.Namespace) Value {
-		return Value{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
+	{"ONS", "inode number of the owning user namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
+		return cellValue{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
 	}},
-	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return relationValue(inspect.User, ns.Owner) }},
-	{"PARENT", "parent, of PID and user namespaces", Relation, 0, func(_ *View, ns *inspect.Namespace) Value { return parentOf(ns) }},
-	{"CREATOR", "effective user ID of the creator, of user namespaces", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return creatorOf(ns) }},
-	{"HOLDERS", "all that keeps the namespace alive, with the number of its members", Holders, HolderDetail, holdersOf},
-	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, ns *inspect.Namespace) Value { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
-	{"STARTED", "when the leader started", When, Detail, ofLeader(func(_ *View, d inspect.Detail) Value { return started(d) })},
+	{"OWNER", "owning user namespace", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return relationValue(inspect.User, ns.Owner) }},
+	{"PARENT", "parent, of PID and user namespaces", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return parentOf(ns) }},
+	{"CREATOR", "effective user ID of the creator, of user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return creatorOf(ns) }},
+	{"HOLDERS", "all that keeps the namespace alive, with the number of its members", kindHolders, NeedHolders, holdersOf},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
+	{"STARTED", "when the leader started", kindTime, NeedDetail, ofLeader(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
 }
 
 // ofContainer makes a column of what there is to say of the container that a
 // namespace belongs to.
 func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
-	return Column[*inspect.Namespace]{name, f.help, Text, Identity, func(v *View, ns *inspect.Namespace) Value {
+	return Column[*inspect.Namespace]{name, f.help, kindText, NeedContainers, func(v *View, ns *inspect.Namespace) cellValue {
 		if v.Containers == nil {
-			return Value{}
+			return cellValue{}
 		}
 		c := v.Containers.With(ns)
 		if c == nil && len(ns.Members) == 0 {
@@ -69,7 +69,7 @@ func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 }
 
 // leaderOf returns the PID of the leader of a namespace.
-func (v *View) leaderOf(ns *inspect.Namespace) Value {
+func (v *View) leaderOf(ns *inspect.Namespace) cellValue {
 	if l := ns.Leader(); l != nil {
 		return numberValue(l.PID)
 	}
@@ -78,46 +78,46 @@ func (v *View) leaderOf(ns *inspect.Namespace) Value {
 
 // membersOf returns how many members of a namespace were seen. That there are
 // none is known only if every process was.
-func (v *View) membersOf(ns *inspect.Namespace) Value {
+func (v *View) membersOf(ns *inspect.Namespace) cellValue {
 	return v.countOf(len(ns.Members), inspect.Members)
 }
 
 // countOf is n, of which 0 means something only if all of these facts are known.
-func (v *View) countOf(n int, facts inspect.Facts) Value {
+func (v *View) countOf(n int, facts inspect.Facts) cellValue {
 	if n == 0 && !v.Snapshot.Whole(facts) {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return numberValue(n)
 }
 
 // ifAsked is val, or where that is none and the kernel could not be asked about
 // ns, not known.
-func ifAsked(ns *inspect.Namespace, val Value) Value {
+func ifAsked(ns *inspect.Namespace, val cellValue) cellValue {
 	if val.state == none && ns.Owner.Err != nil && !errors.Is(ns.Owner.Err, inspect.ErrHidden) {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return val
 }
 
-func creatorOf(ns *inspect.Namespace) Value {
+func creatorOf(ns *inspect.Namespace) cellValue {
 	if ns.Creator < 0 && ns.Type == inspect.User && !ns.Owner.None() {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return numberFrom(ns.Creator, 0)
 }
 
 // parentOf returns the parent of a namespace. That only some types have one is
 // known of all.
-func parentOf(ns *inspect.Namespace) Value {
+func parentOf(ns *inspect.Namespace) cellValue {
 	if !ns.Type.Hierarchical() {
-		return Value{}
+		return cellValue{}
 	}
 	return relationValue(ns.Type, ns.Parent)
 }
 
 // ofLeader makes a column of what the leader of a namespace says.
-func ofLeader(f func(*View, inspect.Detail) Value) func(*View, *inspect.Namespace) Value {
-	return func(v *View, ns *inspect.Namespace) Value {
+func ofLeader(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Namespace) cellValue {
+	return func(v *View, ns *inspect.Namespace) cellValue {
 		if l := ns.Leader(); l != nil {
 			return ofDetail(v, l.PID, f)
 		}
@@ -127,31 +127,31 @@ func ofLeader(f func(*View, inspect.Detail) Value) func(*View, *inspect.Namespac
 
 // ofDetail makes a value of what a process says. Of one that has gone there is
 // none, of one that could not be asked it is hidden.
-func ofDetail(v *View, pid int, f func(*View, inspect.Detail) Value) Value {
+func ofDetail(v *View, pid int, f func(*View, inspect.Detail) cellValue) cellValue {
 	d, ok := v.Details[pid]
 	switch {
 	case !ok:
-		return Value{}
+		return cellValue{}
 	case !d.Known():
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return f(v, d)
 }
 
-func relationValue(t inspect.Type, r inspect.Relation) Value {
-	return Value{state: relationState(r), typ: t, rel: r, num: int64(r.ID.Ino)}
+func relationValue(t inspect.Type, r inspect.Relation) cellValue {
+	return cellValue{state: relationState(r), typ: t, rel: r, num: int64(r.ID.Ino)}
 }
 
-func uidOf(v *View, ns *inspect.Namespace, value func(uint32) Value) Value {
+func uidOf(v *View, ns *inspect.Namespace, value func(uint32) cellValue) cellValue {
 	switch l := ns.Leader(); {
 	case l != nil:
-		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) Value { return value(d.UID) })
+		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return value(d.UID) })
 	case !v.Snapshot.Whole(inspect.Members):
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	case ns.Creator >= 0:
 		return value(uint32(ns.Creator))
 	}
-	return Value{}
+	return cellValue{}
 }
 
 // UserName returns the name of a user, or its number where there is none.
@@ -165,14 +165,14 @@ func (v *View) UserName(uid uint32) string {
 }
 
 // nsfs returns where ns is mounted in the mount namespace of the caller.
-func (v *View) nsfs(ns *inspect.Namespace) Value {
+func (v *View) nsfs(ns *inspect.Namespace) cellValue {
 	if paths := v.ownMounts(ns); len(paths) > 0 {
 		return listValue(paths)
 	}
 	if own, ok := v.Own(inspect.Mnt); !ok || !v.Snapshot.MountsKnown(own) {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
-	return Value{}
+	return cellValue{}
 }
 
 // ownMounts returns where ns is mounted in the mount namespace of the caller.
@@ -201,7 +201,7 @@ func (v *View) Own(t inspect.Type) (inspect.ID, bool) {
 
 // pathOf returns a file that leads to the namespace: for one without members
 // it goes through what else holds it.
-func pathOf(v *View, ns *inspect.Namespace) Value {
+func pathOf(v *View, ns *inspect.Namespace) cellValue {
 	if l := ns.Leader(); l != nil {
 		return textValue(fmt.Sprintf("/proc/%d/ns/%s", l.PID, ns.Type))
 	}
@@ -213,9 +213,9 @@ func pathOf(v *View, ns *inspect.Namespace) Value {
 	return v.absent(inspect.AllFacts)
 }
 
-func commandOf(v *View, ns *inspect.Namespace) Value {
+func commandOf(v *View, ns *inspect.Namespace) cellValue {
 	if l := ns.Leader(); l != nil {
-		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })
+		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
 	}
 	first, more := "", -1
 	for h := range v.Snapshot.Holders(ns) {
@@ -235,12 +235,12 @@ func commandOf(v *View, ns *inspect.Namespace) Value {
 
 // holdersOf returns the holders of a namespace. Of its members it has the number: each member
 // holds eight namespaces, and would be named eight times.
-func holdersOf(v *View, ns *inspect.Namespace) Value {
+func holdersOf(v *View, ns *inspect.Namespace) cellValue {
 	return v.holdersBut(ns, func(h inspect.Holder) bool { return h.Kind == inspect.ByProcess })
 }
 
 // members is the column of the PIDs of the members.
-var members = Column[*inspect.Namespace]{"MEMBERS", "PIDs of the members", pids, 0, func(v *View, ns *inspect.Namespace) Value {
+var members = Column[*inspect.Namespace]{"MEMBERS", "PIDs of the members", pids, 0, func(v *View, ns *inspect.Namespace) cellValue {
 	val := v.membersOf(ns)
 	val.holders = func(yield func(inspect.Holder) bool) {
 		for _, p := range ns.Members {
@@ -255,8 +255,8 @@ var members = Column[*inspect.Namespace]{"MEMBERS", "PIDs of the members", pids,
 // holdersBut returns the holders of a namespace but those that leave says, which
 // are none of its members and nothing nested. There may be very many, so they
 // are not put into a list.
-func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool) Value {
-	val := Value{state: known, holders: func(yield func(inspect.Holder) bool) {
+func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool) cellValue {
+	val := cellValue{state: known, holders: func(yield func(inspect.Holder) bool) {
 		for h := range v.Snapshot.Holders(ns) {
 			if !leave(h) && !yield(h) {
 				return
@@ -326,23 +326,6 @@ func (v *View) Process(pid int) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// Defaults returns the columns that are shown when none are asked for. Of
-// network namespaces alone there is more to be said, as lsns(8) does.
-func Defaults(types inspect.Types, containers bool) []Column[*inspect.Namespace] {
-	names := []string{"NS", "TYPE", "NPROCS", "PID", "USER"}
-	if types == inspect.TypesOf(inspect.Net) {
-		names = append(names, "NETNSID", "NSFS")
-	}
-	if containers {
-		names = append(names, "CONTAINER")
-	}
-	return Pick(Namespaces, append(names, "COMMAND")...)
-}
-
-// NamespaceSpare are the default columns that are left out on a terminal that is too
-// narrow for them.
-var NamespaceSpare = []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"}
-
 // Group orders namespaces for reading: the initial ones first, then together
 // what has the same leader, and what has no members last.
 func Group(rows []*inspect.Namespace) {
@@ -363,11 +346,22 @@ func Group(rows []*inspect.Namespace) {
 	})
 }
 
-// Lower returns the JSON names of columns, for messages and completion.
-func Lower[R any](cols []Column[R]) []string {
+// lower returns the JSON names of columns, for messages and completion.
+func lower[R any](cols []Column[R]) []string {
 	names := make([]string, len(cols))
 	for i, c := range cols {
 		names[i] = strings.ToLower(c.Name)
 	}
 	return names
+}
+
+// NamespaceList is the list of namespaces. Its JSON is that of [JSON], which has
+// processes too. Initial namespaces are faint.
+func NamespaceList() ListOf[*inspect.Namespace] {
+	return ListOf[*inspect.Namespace]{
+		Schema: schema, Key: "namespaces", Columns: namespaceColumns,
+		Default: []string{"NS", "TYPE", "NPROCS", "PID", "USER", "NETNSID?", "NSFS?", "CONTAINER?", "COMMAND"},
+		Spare:   []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"},
+		Faint:   (*inspect.Namespace).Initial,
+	}
 }

@@ -91,7 +91,7 @@ func (e *encoder) pair(p Pair, top bool) {
 	case uint64:
 		e.buf = strconv.AppendUint(e.buf, v, 10)
 	case inspect.Relation:
-		e.value(nil, p.Key, relationValue(0, v), Relation)
+		e.value(nil, p.Key, relationValue(0, v), kindRelation)
 	case encoded:
 		v(e)
 	case Object:
@@ -156,4 +156,14 @@ func Rows[R any](v *View, rows []R, cols []Column[R]) any {
 		encodeRows(e, v, rows, cols)
 		e.raw("]")
 	})
+}
+
+// Holders returns everything that keeps a namespace alive, its members too, as a value of
+// an [Object].
+func Holders(v *View, ns *inspect.Namespace) any {
+	val := v.holdersBut(ns, func(inspect.Holder) bool { return false })
+	if val.state == hidden {
+		return Unknown
+	}
+	return encoded(func(e *encoder) { e.holders(v, val.holders) })
 }

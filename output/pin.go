@@ -24,55 +24,55 @@ type Pin struct {
 	Namespace *inspect.Namespace
 }
 
-// Pins is the table of columns that say something of a pin.
-var Pins = []Column[*Pin]{
-	{"NAME", "name of the set, or of the file", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Name) }},
-	{"TYPE", "type of the namespace", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Type.String()) }},
-	{"NS", "inode number of the namespace", Number, 0, func(_ *View, p *Pin) Value { return numberFrom(p.Ino, 1) }},
-	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", Number, 0, func(_ *View, p *Pin) Value {
+// pinColumns is the table of columns that say something of a pin.
+var pinColumns = []Column[*Pin]{
+	{"NAME", "name of the set, or of the file", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.Name) }},
+	{"TYPE", "type of the namespace", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.Type.String()) }},
+	{"NS", "inode number of the namespace", kindNumber, 0, func(_ *View, p *Pin) cellValue { return numberFrom(p.Ino, 1) }},
+	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", kindNumber, 0, func(_ *View, p *Pin) cellValue {
 		if p.Namespace == nil {
 			return p.unfound()
 		}
 		return ifAsked(p.Namespace, numberFrom(p.Namespace.NSID, 1))
 	}},
-	{"STATE", "alive, or dead: the namespace cannot be entered any more", Text, 0, func(_ *View, p *Pin) Value {
+	{"STATE", "alive, or dead: the namespace cannot be entered any more", kindText, 0, func(_ *View, p *Pin) cellValue {
 		switch {
 		case p.Why != "":
 			return textValue("dead")
 		case p.Unsure:
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return textValue("alive")
 	}},
-	{"NPROCS", "number of member processes", Number, 0, func(v *View, p *Pin) Value {
+	{"NPROCS", "number of member processes", kindNumber, 0, func(v *View, p *Pin) cellValue {
 		if p.Namespace == nil {
 			return p.unfound()
 		}
 		return v.membersOf(p.Namespace)
 	}},
-	{"AGE", "how long ago it was made", Age, 0, func(v *View, p *Pin) Value {
+	{"AGE", "how long ago it was made", kindAge, 0, func(v *View, p *Pin) cellValue {
 		if p.Made.IsZero() {
-			return Value{}
+			return cellValue{}
 		}
 		return numberValue(max(0, int64(v.Now.Sub(p.Made)/time.Second)))
 	}},
-	{"MADE", "when it was made", When, 0, func(_ *View, p *Pin) Value { return whenValue(p.Made) }},
-	{"OWNER", "owning user namespace", Relation, 0, func(_ *View, p *Pin) Value {
+	{"MADE", "when it was made", kindTime, 0, func(_ *View, p *Pin) cellValue { return whenValue(p.Made) }},
+	{"OWNER", "owning user namespace", kindRelation, 0, func(_ *View, p *Pin) cellValue {
 		if p.Namespace == nil {
 			return p.unfound()
 		}
 		return relationValue(inspect.User, p.Namespace.Owner)
 	}},
-	{"UID", "owner of the file", Number, 0, func(_ *View, p *Pin) Value { return numberValue(p.UID) }},
-	{"BY", "who made it: nstool, ip-netns, docker, cni, crio or snapd", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.By) }},
-	{"PATH", "file that the namespace is mounted on", Text, 0, func(_ *View, p *Pin) Value { return textValue(p.Path) }},
-	{"WHY", "why it is dead", Text, 0, func(_ *View, p *Pin) Value {
+	{"UID", "owner of the file", kindNumber, 0, func(_ *View, p *Pin) cellValue { return numberValue(p.UID) }},
+	{"BY", "who made it: nstool, ip-netns, docker, cni, crio or snapd", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.By) }},
+	{"PATH", "file that the namespace is mounted on", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.Path) }},
+	{"WHY", "why it is dead", kindText, 0, func(_ *View, p *Pin) cellValue {
 		if p.Unsure && p.Why == "" {
-			return Value{state: hidden}
+			return cellValue{state: hidden}
 		}
 		return textValue(p.Why)
 	}},
-	{"HOLDERS", "what keeps the namespace alive besides this pin", Holders, HolderDetail, func(v *View, p *Pin) Value {
+	{"HOLDERS", "what keeps the namespace alive besides this pin", kindHolders, NeedHolders, func(v *View, p *Pin) cellValue {
 		if p.Namespace == nil {
 			return p.unfound()
 		}
@@ -83,22 +83,19 @@ var Pins = []Column[*Pin]{
 
 // unfound is the value of what only the namespace tells, of one that is not there,
 // or that the scan did not come by.
-func (p *Pin) unfound() Value {
+func (p *Pin) unfound() cellValue {
 	if p.Why != "" {
-		return Value{}
+		return cellValue{}
 	}
-	return Value{state: hidden}
+	return cellValue{state: hidden}
 }
 
-// PinDefaults returns the columns that are shown when none are asked for; dead
-// says that there are dead ones.
-func PinDefaults(dead bool) []Column[*Pin] {
-	names := []string{"NAME", "TYPE", "NS", "STATE", "NPROCS", "AGE", "BY", "PATH"}
-	if dead {
-		names = append(names, "WHY")
+// PinList is the list of pins. Pins of other programs are faint.
+func PinList() ListOf[*Pin] {
+	return ListOf[*Pin]{
+		Schema: "nstool/pins/2", Key: "pins", Columns: pinColumns,
+		Default: []string{"NAME", "TYPE", "NS", "STATE", "NPROCS", "AGE", "BY", "PATH", "WHY?", "HOLDERS"},
+		Spare:   []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"},
+		Faint:   func(p *Pin) bool { return p.By != "nstool" },
 	}
-	return Pick(Pins, append(names, "HOLDERS")...)
 }
-
-// PinList is the list of pins. Those of others are faint.
-var PinList = ListOf[*Pin]{Schema: "nstool/pins/2", Key: "pins", Columns: Pins, Spare: []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"}, Faint: func(p *Pin) bool { return p.By != "nstool" }}

@@ -6,66 +6,61 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// Processes is the table of columns that say something of a process.
-var Processes = []Column[*inspect.Process]{
-	{"PID", "process ID", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.PID) }},
-	{"PPID", "parent process", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.PPID) })},
-	{"USER", "name of the effective user, or the number where there is none", Text, Detail, ofProcess(func(v *View, d inspect.Detail) Value { return textValue(v.UserName(d.UID)) })},
-	{"UID", "effective user ID", Number, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return numberValue(d.UID) })},
-	{"NTHREADS", "number of threads", Number, 0, func(_ *View, p *inspect.Process) Value { return numberValue(p.Threads) }},
-	{"NSPID", "PID in each PID namespace that the process is in, the outermost first", List, StatusNeed, func(v *View, p *inspect.Process) Value {
+// processColumns is the table of columns that say something of a process.
+var processColumns = []Column[*inspect.Process]{
+	{"PID", "process ID", kindNumber, 0, func(_ *View, p *inspect.Process) cellValue { return numberValue(p.PID) }},
+	{"PPID", "parent process", kindNumber, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
+	{"USER", "name of the effective user, or the number where there is none", kindText, NeedDetail, ofProcess(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
+	{"UID", "effective user ID", kindNumber, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.UID) })},
+	{"NTHREADS", "number of threads", kindNumber, 0, func(_ *View, p *inspect.Process) cellValue { return numberValue(p.Threads) }},
+	{"NSPID", "PID in each PID namespace that the process is in, the outermost first", kindList, NeedStatus, func(v *View, p *inspect.Process) cellValue {
 		var pids []string
 		for _, n := range v.Status[p.PID].NSpid {
 			pids = append(pids, strconv.Itoa(n))
 		}
 		return listValue(pids)
 	}},
-	{"CGROUP", "control group, of version 2 or of the hierarchy that tells most", Text, StatusNeed, func(v *View, p *inspect.Process) Value {
+	{"CGROUP", "control group, of version 2 or of the hierarchy that tells most", kindText, NeedStatus, func(v *View, p *inspect.Process) cellValue {
 		return textValue(v.Status[p.PID].Cgroup)
 	}},
-	{"STATE", "state, as in proc_pid_stat(5)", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(string(rune(d.State))) })},
-	{"STARTED", "when the process started", When, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return started(d) })},
+	{"STATE", "state, as in proc_pid_stat(5)", kindText, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return textValue(string(rune(d.State))) })},
+	{"STARTED", "when the process started", kindTime, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
 	ofOwnContainer("CONTAINER", containerName),
 	ofOwnContainer("ENGINE", containerEngine),
 	ofOwnContainer("CID", containerID),
 	ofOwnContainer("IMAGE", containerImage),
 	ofOwnContainer("POD", containerPod),
-	{"GUEST", "\"guest\" if the process came into the container's namespaces from outside", Text, Identity | Guests, func(v *View, p *inspect.Process) Value {
+	{"GUEST", "\"guest\" if the process came into the container's namespaces from outside", kindText, NeedContainers | NeedGuests, func(v *View, p *inspect.Process) cellValue {
 		if v.Guests[p.PID] {
 			return textValue("guest")
 		}
-		return Value{}
+		return cellValue{}
 	}},
-	{"COMM", "name of the command, as the kernel cuts it", Text, Detail, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Comm) })},
-	{"COMMAND", "command line, or the name of the command in brackets", Text, Detail | Args, ofProcess(func(_ *View, d inspect.Detail) Value { return textValue(d.Command()) })},
+	{"COMM", "name of the command, as the kernel cuts it", kindText, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Comm) })},
+	{"COMMAND", "command line, or the name of the command in brackets", kindText, NeedDetail | NeedArgs, ofProcess(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
 }
 
 // ofOwnContainer makes a column of what there is to say of the container that a
 // process is in.
 func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
-	return Column[*inspect.Process]{name, f.help, Text, Identity, func(v *View, p *inspect.Process) Value {
+	return Column[*inspect.Process]{name, f.help, kindText, NeedContainers, func(v *View, p *inspect.Process) cellValue {
 		if v.Containers == nil {
-			return Value{}
+			return cellValue{}
 		}
 		return f.value(v.Containers.Of(p).Container)
 	}}
 }
 
-func ofProcess(f func(*View, inspect.Detail) Value) func(*View, *inspect.Process) Value {
-	return func(v *View, p *inspect.Process) Value {
+func ofProcess(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Process) cellValue {
+	return func(v *View, p *inspect.Process) cellValue {
 		return ofDetail(v, p.PID, f)
 	}
 }
 
-// ProcessDefaults returns the columns of processes that are shown when none
-// are asked for.
-func ProcessDefaults(containers, guests bool) []Column[*inspect.Process] {
-	names := []string{"PID", "PPID", "USER"}
-	if containers {
-		names = append(names, "CONTAINER")
+// ProcessList is the list of member processes of namespaces.
+func ProcessList() ListOf[*inspect.Process] {
+	return ListOf[*inspect.Process]{
+		Schema: schema, Key: "processes", Columns: processColumns,
+		Default: []string{"PID", "PPID", "USER", "CONTAINER?", "GUEST?", "COMMAND"},
 	}
-	if guests {
-		names = append(names, "GUEST")
-	}
-	return Pick(Processes, append(names, "COMMAND")...)
 }

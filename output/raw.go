@@ -11,9 +11,9 @@ import (
 // hidden), and what is not a printable character, a blank or a backslash in it
 // is written as \xNN. A cell that would read "-" or "?" itself is written \x2d
 // or \x3f.
-func Raw[R any](w io.Writer, v *View, rows []R, cols []Column[R], noHeader bool) error {
+func Raw[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style) error {
 	out := bufio.NewWriterSize(w, 32<<10)
-	if !noHeader {
+	if !style.NoHeader {
 		_, _ = out.WriteString(strings.Join(Names(cols), " ") + "\n")
 	}
 	for _, r := range rows {

@@ -13,24 +13,24 @@ import (
 )
 
 // The rows of these tests are what the columns show.
-var testColumns = []Column[[]Value]{
-	{Name: "ID", Kind: Number, value: func(_ *View, r []Value) Value { return r[0] }},
-	{Name: "NAME", Kind: Text, value: func(_ *View, r []Value) Value { return r[1] }},
-	{Name: "WORDS", Kind: List, value: func(_ *View, r []Value) Value { return r[2] }},
+var testColumns = []Column[[]cellValue]{
+	{Name: "ID", Kind: kindNumber, value: func(_ *View, r []cellValue) cellValue { return r[0] }},
+	{Name: "NAME", Kind: kindText, value: func(_ *View, r []cellValue) cellValue { return r[1] }},
+	{Name: "WORDS", Kind: kindList, value: func(_ *View, r []cellValue) cellValue { return r[2] }},
 }
 
-func table(t *testing.T, rows [][]Value, style Style) string {
+func table(t *testing.T, rows [][]cellValue, style Style) string {
 	t.Helper()
 	var b strings.Builder
-	if err := Table(&b, &View{}, rows, testColumns, style, func(r []Value) bool { return r[0].num == 1 }); err != nil {
+	if err := Table(&b, &View{}, rows, testColumns, style, func(r []cellValue) bool { return r[0].num == 1 }); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
 }
 
-var testRows = [][]Value{
+var testRows = [][]cellValue{
 	{numberValue(1), textValue("web"), listValue([]string{"a", "b"})},
-	{numberValue(4026531840), textValue("größe\x1b[31m"), Value{}},
+	{numberValue(4026531840), textValue("größe\x1b[31m"), cellValue{}},
 	{{state: hidden}, textValue("日本"), listValue([]string{"long enough to be cut"})},
 }
 
@@ -101,8 +101,8 @@ func trimEnds(s string) string {
 
 func TestRaw(t *testing.T) {
 	var b strings.Builder
-	rows := append(testRows, []Value{numberValue(2), textValue("-"), listValue([]string{"?"})})
-	if err := Raw(&b, &View{}, rows, testColumns, false); err != nil {
+	rows := append(testRows, []cellValue{numberValue(2), textValue("-"), listValue([]string{"?"})})
+	if err := Raw(&b, &View{}, rows, testColumns, Style{}); err != nil {
 		t.Fatal(err)
 	}
 	want := `ID NAME WORDS
@@ -121,7 +121,7 @@ func TestJSONKeepsTheTruth(t *testing.T) {
 	e := &encoder{}
 	var b strings.Builder
 	e.w = &b
-	rows := [][]Value{{numberValue(1), textValue("a\x1b\"\\\n\u2028\xff"), listValue([]string{"ok", "\xfe"})}, {{state: hidden}, {}, {}}}
+	rows := [][]cellValue{{numberValue(1), textValue("a\x1b\"\\\n\u2028\xff"), listValue([]string{"ok", "\xfe"})}, {{state: hidden}, {}, {}}}
 	e.raw("[")
 	encodeRows(e, &View{}, rows, testColumns)
 	e.raw("]")
@@ -154,15 +154,15 @@ func TestJSONKeepsTheTruth(t *testing.T) {
 
 // Whatever is written to, and wherever it fails, the failure is told.
 func TestWriteErrors(t *testing.T) {
-	rows := make([][]Value, 3000)
+	rows := make([][]cellValue, 3000)
 	for i := range rows {
-		rows[i] = []Value{numberValue(i), textValue("some text that fills buffers"), {}}
+		rows[i] = []cellValue{numberValue(i), textValue("some text that fills buffers"), {}}
 	}
 	for _, after := range []int{0, 1, 40 << 10} {
 		for name, write := range map[string]func(w *failing) error{
 			"table": func(w *failing) error { return Table(w, &View{}, rows, testColumns, Style{}, nil) },
 			"short": func(w *failing) error { return Table(w, &View{}, rows[:2], testColumns, Style{}, nil) },
-			"raw":   func(w *failing) error { return Raw(w, &View{}, rows, testColumns, false) },
+			"raw":   func(w *failing) error { return Raw(w, &View{}, rows, testColumns, Style{}) },
 			"json":  func(w *failing) error { return JSON(w, Listing{View: &View{}}) },
 		} {
 			w := &failing{after: after}

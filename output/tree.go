@@ -19,13 +19,13 @@ const (
 	ByProcess TreeKind = "process" // below the namespace, of the same type, of the leader's parent
 )
 
-// TreeKinds are the kinds of tree, in the order of the manual page.
-var TreeKinds = []TreeKind{ByOwner, ByParent, ByProcess}
+// treeKinds are the kinds of tree, in the order of the manual page.
+var treeKinds = []TreeKind{ByOwner, ByParent, ByProcess}
 
 // TreeNames returns their names.
 func TreeNames() []string {
-	names := make([]string, len(TreeKinds))
-	for i, k := range TreeKinds {
+	names := make([]string, len(treeKinds))
+	for i, k := range treeKinds {
 		names[i] = string(k)
 	}
 	return names
@@ -33,7 +33,7 @@ func TreeNames() []string {
 
 // ParseTreeKind returns the kind of tree with the given name.
 func ParseTreeKind(s string) (TreeKind, error) {
-	if k := TreeKind(s); slices.Contains(TreeKinds, k) {
+	if k := TreeKind(s); slices.Contains(treeKinds, k) {
 		return k, nil
 	}
 	return "", fmt.Errorf("no tree by %q; there are: %s", s, strings.Join(TreeNames(), ", "))
@@ -82,7 +82,7 @@ func Tree(w io.Writer, v *View, rows []*inspect.Namespace, kind TreeKind, cols [
 		grid = append(grid, line)
 	}
 	first := cols[0]
-	first.Kind = Text // a tree grows from the left
+	first.Kind = kindText // a tree grows from the left
 	return drawTable(w, grid, t.rows, append([]Column[*inspect.Namespace]{first}, cols[1:]...), style, faint)
 }
 

@@ -15,26 +15,26 @@ type Kind uint8
 
 // The kinds of column.
 const (
-	Text     Kind = iota + 1 // a string
-	Number                   // a whole number
-	List                     // an array of strings
-	When                     // a time: in JSON a string as RFC 3339 has it
-	Relation                 // a namespace that owns or encloses: in JSON an object
-	Holders                  // what keeps a namespace alive: in JSON an array of objects
-	Age                      // a time span: in JSON a number of seconds
-	Share                    // whose namespace a container is in: in JSON an object
-	Flag                     // yes or no: in JSON true or false
-	pids                     // the PIDs of holders: in JSON an array of numbers
+	kindText     Kind = iota + 1 // a string
+	kindNumber                   // a whole number
+	kindList                     // an array of strings
+	kindTime                     // a time: in JSON a string as RFC 3339 has it
+	kindRelation                 // a namespace that owns or encloses: in JSON an object
+	kindHolders                  // what keeps a namespace alive: in JSON an array of objects
+	kindAge                      // a time span: in JSON a number of seconds
+	kindShare                    // whose namespace a container is in: in JSON an object
+	kindFlag                     // yes or no: in JSON true or false
+	pids                         // the PIDs of holders: in JSON an array of numbers
 )
 
-var kindNames = [...]string{Text: "string", Number: "number", List: "array", When: "time", Relation: "namespace", Holders: "holders", Age: "seconds", Share: "sharing", Flag: "boolean"}
+var kindNames = [...]string{kindText: "string", kindNumber: "number", kindList: "array", kindTime: "time", kindRelation: "namespace", kindHolders: "holders", kindAge: "seconds", kindShare: "sharing", kindFlag: "boolean"}
 
 // String returns a word for k: "string", "number", "array", "time",
 // "namespace", "holders", "seconds", "sharing" or "boolean".
 func (k Kind) String() string { return kindNames[k] }
 
-// A Value is what stands in a cell. Its zero value is "none", shown as "-".
-type Value struct {
+// A cellValue is what stands in a cell. Its zero value is "none", shown as "-".
+type cellValue struct {
 	state   state
 	num     int64
 	text    string
@@ -53,62 +53,62 @@ const (
 	known
 )
 
-func textValue(s string) Value {
+func textValue(s string) cellValue {
 	if s == "" {
-		return Value{}
+		return cellValue{}
 	}
-	return Value{state: known, text: s}
+	return cellValue{state: known, text: s}
 }
 
-func numberValue[N int | int64 | uint32 | uint64](n N) Value {
-	return Value{state: known, num: int64(n)}
+func numberValue[N int | int64 | uint32 | uint64](n N) cellValue {
+	return cellValue{state: known, num: int64(n)}
 }
 
 // numberFrom is numberValue of n, or none where it is less than least.
-func numberFrom[N int | int64 | uint32 | uint64](n, least N) Value {
+func numberFrom[N int | int64 | uint32 | uint64](n, least N) cellValue {
 	if n < least {
-		return Value{}
+		return cellValue{}
 	}
 	return numberValue(n)
 }
 
-func flagValue(yes bool) Value {
+func flagValue(yes bool) cellValue {
 	if yes {
-		return Value{state: known, num: 1, text: "yes"}
+		return cellValue{state: known, num: 1, text: "yes"}
 	}
-	return Value{state: known, text: "no"}
+	return cellValue{state: known, text: "no"}
 }
 
-func listValue(l []string) Value {
+func listValue(l []string) cellValue {
 	if len(l) == 0 {
-		return Value{}
+		return cellValue{}
 	}
-	return Value{state: known, list: l}
+	return cellValue{state: known, list: l}
 }
 
 // absent is the value of what was not found: none, where all of these facts are
 // known, and else not known.
-func (v *View) absent(facts inspect.Facts) Value {
+func (v *View) absent(facts inspect.Facts) cellValue {
 	if v.Snapshot.Whole(facts) {
-		return Value{}
+		return cellValue{}
 	}
-	return Value{state: hidden}
+	return cellValue{state: hidden}
 }
 
 // started is the time at which a process started. That of the system may not be
 // known, to which its own is relative.
-func started(d inspect.Detail) Value {
+func started(d inspect.Detail) cellValue {
 	if d.Start.IsZero() {
-		return Value{state: hidden}
+		return cellValue{state: hidden}
 	}
 	return whenValue(d.Start)
 }
 
-func whenValue(t time.Time) Value {
+func whenValue(t time.Time) cellValue {
 	if t.IsZero() {
-		return Value{}
+		return cellValue{}
 	}
-	return Value{state: known, when: t}
+	return cellValue{state: known, when: t}
 }
 
 // relationState says whether a relation is known, none or hidden.
@@ -123,7 +123,7 @@ func relationState(r inspect.Relation) state {
 }
 
 // cell returns the text of v in a table, not yet cleaned.
-func (v Value) cell(k Kind) string {
+func (v cellValue) cell(k Kind) string {
 	switch v.state {
 	case none:
 		return "-"
@@ -131,29 +131,29 @@ func (v Value) cell(k Kind) string {
 		return "?"
 	}
 	switch k {
-	case Number:
+	case kindNumber:
 		return strconv.FormatInt(v.num, 10)
-	case Relation:
+	case kindRelation:
 		return inspect.FormatLink(v.typ, uint64(v.num))
-	case List:
+	case kindList:
 		return strings.Join(v.list, ",")
-	case Age:
+	case kindAge:
 		return text.Span(v.num)
-	case When:
+	case kindTime:
 		return v.when.Format("2006-01-02 15:04:05")
-	case Holders:
+	case kindHolders:
 		return strings.Join(v.list, ", ")
 	}
 	return v.text
 }
 
 // compare orders values of kind k: none first, then hidden.
-func (v Value) compare(w Value, k Kind) int {
+func (v cellValue) compare(w cellValue, k Kind) int {
 	if v.state != known || w.state != known {
 		return int(v.state) - int(w.state)
 	}
 	switch k {
-	case Number, Relation, Age:
+	case kindNumber, kindRelation, kindAge:
 		switch {
 		case v.num < w.num:
 			return -1
@@ -161,9 +161,9 @@ func (v Value) compare(w Value, k Kind) int {
 			return 1
 		}
 		return 0
-	case When:
+	case kindTime:
 		return v.when.Compare(w.when)
-	case List, Holders:
+	case kindList, kindHolders:
 		return strings.Compare(strings.Join(v.list, ","), strings.Join(w.list, ","))
 	}
 	return strings.Compare(v.text, w.text)

@@ -52,7 +52,7 @@ containers that it belongs to.`,
 			if o.tree && (o.json || o.raw || o.sort != "") {
 				return usagef("a tree is for people: --tree excludes --json, --raw and --sort")
 			}
-			if err := checkRows(o.rowOptions, output.Containers); err != nil {
+			if err := checkRows(o.rowOptions, output.ContainerList().Columns); err != nil {
 				return err
 			}
 			return runContainers(cmd.Context(), a, o)
@@ -62,13 +62,13 @@ containers that it belongs to.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVarP(&o.tree, "tree", "T", false, "draw a tree by engine, pod and container")
-	rowFlags(cmd, &o.rowOptions, output.Containers)
+	rowFlags(cmd, &o.rowOptions, output.ContainerList().Columns)
 	return cmd
 }
 
 func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if o.list {
-		return writeColumns(a, output.Containers)
+		return writeColumns(a, output.ContainerList().Columns)
 	}
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	if !slices.ContainsFunc(o.targets, hardToFind) {
@@ -91,12 +91,12 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 		}
 	}
 	l.view.Guests = set.Guests(snap.Processes())
-	defaults := output.ContainerDefaults()
+	defaults := output.ContainerList().Defaults()
 	switch {
 	case o.tree:
 		var cols []output.Column[*container.Container]
-		if cols, err = arrange(ctx, l, &rows, output.Containers, defaults); err == nil {
-			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList.Spare))
+		if cols, err = arrange(ctx, l, &rows, output.ContainerList().Columns, defaults); err == nil {
+			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList().Spare))
 		}
 	case len(rows) == 0 && len(o.targets) == 0 && !o.raw && !o.json:
 		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {
@@ -105,7 +105,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 			fmt.Fprintln(a.err, "nstool: no containers that can be seen")
 		}
 	default:
-		_, err = writeList(ctx, a, l, output.ContainerList, rows, defaults)
+		_, err = writeList(ctx, a, l, output.ContainerList(), rows, defaults)
 	}
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 	f.BoolVarP(&o.persistent, "persistent", "P", false, "only namespaces that no process is in")
 	f.StringVarP(&tree, "tree", "T", "", "draw a tree by `owner`, parent or process")
 	f.Lookup("tree").NoOptDefVal = string(output.ByOwner)
-	rowFlags(cmd, &o.rowOptions, output.Namespaces)
+	rowFlags(cmd, &o.rowOptions, output.NamespaceList().Columns)
 	f.BoolVar(&o.pids, "members", false, "give the PIDs of all members, in JSON")
 	completeFlag(cmd, "task", completePIDs)
 	completeFlag(cmd, "tree", oneOf(output.TreeNames))
@@ -109,13 +109,13 @@ func (o lsOptions) check() error {
 	if len(o.targets) > 0 {
 		rows.columns, rows.sort, rows.filter = "", "", ""
 	}
-	return checkRows(rows, output.Namespaces)
+	return checkRows(rows, output.NamespaceList().Columns)
 }
 
 // runLs lists what the options say.
 func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if o.list {
-		return writeColumns(a, output.Namespaces)
+		return writeColumns(a, output.NamespaceList().Columns)
 	}
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	var options []container.Option
@@ -210,23 +210,24 @@ func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 		return l.writeJSON(ctx, a, o.pids)
 	}
 	if l.members && len(l.processes) > 0 {
-		cols, err := arrange(ctx, l, &l.processes, output.Processes, output.ProcessDefaults(l.containers(), l.guests()))
+		cols, err := arrange(ctx, l, &l.processes, output.ProcessList().Columns, output.ProcessList().Defaults(when(l.containers(), "CONTAINER"), when(l.guests(), "GUEST")))
 		if err != nil {
 			return err
 		}
-		return draw(a, l, l.processes, cols, nil, nil)
+		return draw(a, l, output.ProcessList(), l.processes, cols)
 	}
 	if o.tree == output.ByProcess {
 		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
 	}
-	cols, err := arrange(ctx, l, &l.namespaces, output.Namespaces, output.Defaults(o.types, l.containers()))
+	list, net := output.NamespaceList(), o.types == inspect.TypesOf(inspect.Net)
+	cols, err := arrange(ctx, l, &l.namespaces, list.Columns, list.Defaults(when(l.containers(), "CONTAINER"), when(net, "NETNSID"), when(net, "NSFS")))
 	if err != nil {
 		return err
 	}
 	if o.tree != "" {
-		return output.Tree(a.out, l.view, l.namespaces, o.tree, cols, a.styleOf(l.o, output.NamespaceSpare), (*inspect.Namespace).Initial)
+		return output.Tree(a.out, l.view, l.namespaces, o.tree, cols, a.styleOf(l.o, list.Spare), list.Faint)
 	}
-	return draw(a, l, l.namespaces, cols, output.NamespaceSpare, (*inspect.Namespace).Initial)
+	return draw(a, l, list, l.namespaces, cols)
 }
 
 func (l *listing) writeJSON(ctx context.Context, a *app, members bool) error {
@@ -234,14 +235,14 @@ func (l *listing) writeJSON(ctx context.Context, a *app, members bool) error {
 	var err error
 	if l.members {
 		// The options are about the processes; the namespaces are told whole.
-		out.ProcessColumns, err = arrange(ctx, l, &l.processes, output.Processes, output.Processes)
+		out.ProcessColumns, err = arrange(ctx, l, &l.processes, output.ProcessList().Columns, output.ProcessList().Columns)
 		if err != nil {
 			return err
 		}
 		out.Processes = append([]*inspect.Process{}, l.processes...)
 		l.o.columns, l.o.filter, l.o.sort = "", "", ""
 	}
-	if out.Columns, err = arrange(ctx, l, &l.namespaces, output.Namespaces, output.Namespaces); err != nil {
+	if out.Columns, err = arrange(ctx, l, &l.namespaces, output.NamespaceList().Columns, output.NamespaceList().Columns); err != nil {
 		return err
 	}
 	out.Namespaces, out.Missed = l.namespaces, output.MissedBy(l.snap, l.gaps)
@@ -297,19 +298,19 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 	if l.view.Details == nil {
 		l.view.Details = make(map[int]inspect.Detail)
 	}
-	if needs&output.Identity != 0 {
+	if needs&output.NeedContainers != 0 {
 		l.containers()
 	}
-	if needs&output.Guests != 0 {
+	if needs&output.NeedGuests != 0 {
 		l.guests()
 	}
-	if needs&(output.Detail|output.Args) != 0 {
-		l.read(ctx, l.subjects(), needs&output.Args != 0)
+	if needs&(output.NeedDetail|output.NeedArgs) != 0 {
+		l.read(ctx, l.subjects(), needs&output.NeedArgs != 0)
 	}
-	if needs&output.StatusNeed != 0 {
+	if needs&output.NeedStatus != 0 {
 		l.readStatus()
 	}
-	if needs&output.HolderDetail != 0 {
+	if needs&output.NeedHolders != 0 {
 		l.read(ctx, l.holders(), false)
 	}
 }
@@ -391,11 +392,11 @@ func (l *listing) holders() iter.Seq[*inspect.Process] {
 }
 
 // draw writes rows for people, or raw.
-func draw[R any](a *app, l *listing, rows []R, cols []output.Column[R], spare []string, faint func(R) bool) error {
+func draw[R any](a *app, l *listing, list output.ListOf[R], rows []R, cols []output.Column[R]) error {
 	if l.o.raw {
-		return output.Raw(a.out, l.view, rows, cols, l.o.noHeader)
+		return output.Raw(a.out, l.view, rows, cols, output.Style{NoHeader: l.o.noHeader})
 	}
-	return output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, spare), faint)
+	return output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, list.Spare), list.Faint)
 }
 
 // styleOf says how to draw a list on standard output, of which columns can be left
@@ -455,4 +456,12 @@ func (a *app) progress(what string) (stop func()) {
 	}
 	timer := time.AfterFunc(time.Second, func() { fmt.Fprintf(a.err, "nstool: %s ...\n", what) })
 	return func() { timer.Stop() }
+}
+
+// when is a name, or "" unless it is wanted.
+func when(wanted bool, name string) string {
+	if !wanted {
+		return ""
+	}
+	return name
 }

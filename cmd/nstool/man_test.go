@@ -195,11 +195,11 @@ func TestManualHasAllStatuses(t *testing.T) {
 // The columns in the manual are those of the table. With -update they are
 // written there.
 func TestManualHasAllColumns(t *testing.T) {
-	columns(t, "nstool-ls", "columns", output.Namespaces)
-	columns(t, "nstool-ls", "process columns", output.Processes)
-	columns(t, "nstool-containers", "columns", output.Containers)
-	columns(t, "nstool-net", "columns", output.Interfaces)
-	columns(t, "nstool-ports", "columns", output.Listeners)
+	columns(t, "nstool-ls", "columns", output.NamespaceList().Columns)
+	columns(t, "nstool-ls", "process columns", output.ProcessList().Columns)
+	columns(t, "nstool-containers", "columns", output.ContainerList().Columns)
+	columns(t, "nstool-net", "columns", output.InterfaceList().Columns)
+	columns(t, "nstool-ports", "columns", output.ListenerList().Columns)
 }
 
 func columns[R any](t *testing.T, name, mark string, table []output.Column[R]) {

@@ -49,7 +49,7 @@ to; with a namespace, process, container or pod, the interfaces that are there.`
 			if o.targets, err = parseTargets(args); err != nil {
 				return err
 			}
-			if err := checkRows(o.rowOptions, output.Interfaces); err != nil {
+			if err := checkRows(o.rowOptions, output.InterfaceList().Columns); err != nil {
 				return err
 			}
 			return runNet(cmd.Context(), a, o)
@@ -57,7 +57,7 @@ to; with a namespace, process, container or pod, the interfaces that are there.`
 		ValidArgsFunction: completeInterfaces,
 	}
 	cmd.Flags().SortFlags = false
-	rowFlags(cmd, &o.rowOptions, output.Interfaces)
+	rowFlags(cmd, &o.rowOptions, output.InterfaceList().Columns)
 	return cmd
 }
 
@@ -87,7 +87,7 @@ func networks(snap *inspect.Snapshot) []*inspect.Namespace {
 
 func runNet(ctx context.Context, a *app, o netOptions) error {
 	if o.list {
-		return writeColumns(a, output.Interfaces)
+		return writeColumns(a, output.InterfaceList().Columns)
 	}
 	stop := a.progress("still reading network namespaces")
 	defer stop()
@@ -111,7 +111,7 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 		}
 	}
 	stop()
-	if _, err := writeList(ctx, a, l, output.InterfaceList, rows, output.InterfaceDefaults()); err != nil {
+	if _, err := writeList(ctx, a, l, output.InterfaceList(), rows, output.InterfaceList().Defaults()); err != nil {
 		return err
 	}
 	return a.reportGaps(snap, l.gaps, o.strict)

@@ -353,7 +353,7 @@ be entered any more is dead, and it is said why.`,
 			for _, name := range args {
 				o.names = append(o.names, strings.TrimPrefix(name, "pin:"))
 			}
-			if err := checkRows(o.rowOptions, output.Pins); err != nil {
+			if err := checkRows(o.rowOptions, output.PinList().Columns); err != nil {
 				return err
 			}
 			return run(cmd.Context(), o)
@@ -361,13 +361,13 @@ be entered any more is dead, and it is said why.`,
 		ValidArgsFunction: completePins,
 	}
 	cmd.Flags().SortFlags = false
-	rowFlags(cmd, &o.rowOptions, output.Pins)
+	rowFlags(cmd, &o.rowOptions, output.PinList().Columns)
 	return cmd
 }
 
 func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	if o.list {
-		return writeColumns(o.app, output.Pins)
+		return writeColumns(o.app, output.PinList().Columns)
 	}
 	// What a killed pin add left holds namespaces that nobody sees.
 	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // that is: there is no place for any
@@ -383,7 +383,7 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	}
 	if len(rows) > 0 || o.json {
 		dead := slices.ContainsFunc(rows, func(p *output.Pin) bool { return p.Why != "" })
-		cols, err := writeList(ctx, o.app, l, output.PinList, rows, output.PinDefaults(dead))
+		cols, err := writeList(ctx, o.app, l, output.PinList(), rows, output.PinList().Defaults(when(dead, "WHY")))
 		if err != nil {
 			return err
 		}

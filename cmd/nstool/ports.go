@@ -75,7 +75,7 @@ namespace, those that are there.`,
 			if o.targets, err = parseTargets(words); err != nil {
 				return err
 			}
-			if err := checkRows(o.rowOptions, output.Listeners); err != nil {
+			if err := checkRows(o.rowOptions, output.ListenerList().Columns); err != nil {
 				return err
 			}
 			return runPorts(cmd.Context(), a, o)
@@ -86,7 +86,7 @@ namespace, those that are there.`,
 	f.SortFlags = false
 	f.BoolVarP(&o.unix, "unix", "x", false, "list unix sockets too")
 	f.BoolVarP(&o.rawIP, "raw-sockets", "w", false, "list raw and packet sockets too")
-	rowFlags(cmd, &o.rowOptions, output.Listeners)
+	rowFlags(cmd, &o.rowOptions, output.ListenerList().Columns)
 	return cmd
 }
 
@@ -189,9 +189,9 @@ func (p portRange) has(l *network.Listener) bool {
 }
 
 func (o portsOptions) which() network.Which {
-	which := network.Internet
+	which := network.InternetSockets
 	if o.unix {
-		which |= network.Unix
+		which |= network.UnixSockets
 	}
 	if o.rawIP {
 		which |= network.RawSockets
@@ -201,7 +201,7 @@ func (o portsOptions) which() network.Which {
 
 func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	if o.list {
-		return writeColumns(a, output.Listeners)
+		return writeColumns(a, output.ListenerList().Columns)
 	}
 	stop := a.progress("still reading network namespaces")
 	defer stop()
@@ -235,7 +235,7 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 	}
 	stop()
 	if o.json || len(rows) > 0 || len(unheard) == 0 {
-		if _, err := writeList(ctx, a, l, output.ListenerList, rows, output.ListenerDefaults(l.containers())); err != nil {
+		if _, err := writeList(ctx, a, l, output.ListenerList(), rows, output.ListenerList().Defaults(when(l.containers(), "CONTAINER"))); err != nil {
 			return err
 		}
 	}

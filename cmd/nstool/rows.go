@@ -79,7 +79,7 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 	case l.o.json:
 		return cols, list.JSON(a.out, l.view, rows, cols, output.MissedBy(l.snap, l.gaps))
 	}
-	return cols, draw(a, l, rows, cols, list.Spare, list.Faint)
+	return cols, draw(a, l, list, rows, cols)
 }
 
 // newListing returns a listing of rows about a snapshot. options are for its containers.

@@ -275,7 +275,7 @@ func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *repor
 	if len(gaps) > 0 {
 		return nil
 	}
-	n.Listeners, gaps = network.Sockets(ctx, e.snap, []*inspect.Namespace{ns}, network.Internet)
+	n.Listeners, gaps = network.Sockets(ctx, e.snap, []*inspect.Namespace{ns}, network.InternetSockets)
 	e.gaps = append(e.gaps, gaps...)
 	var err error
 	if n.Routes, err = routes(ctx, e.snap, ns); err != nil {

@@ -33,12 +33,12 @@ type Which uint8
 
 // Sockets to list, to be added up.
 const (
-	// Internet sockets: those of TCP, MPTCP and SCTP that listen, and those of
+	// InternetSockets sockets: those of TCP, MPTCP and SCTP that listen, and those of
 	// UDP and UDP-Lite that are bound and not connected.
-	Internet Which = 1 << iota
-	// Unix sockets that listen, and those for datagrams that have a name and
+	InternetSockets Which = 1 << iota
+	// UnixSockets sockets that listen, and those for datagrams that have a name and
 	// are not connected.
-	Unix
+	UnixSockets
 	// RawSockets are those of raw(7), and of packet(7).
 	RawSockets
 )
@@ -125,11 +125,11 @@ const (
 // inet are the protocols of internet sockets, and the states in which these wait
 // for others.
 var inet = []inetProtocol{
-	{TCP, ipprotoTCP, tcpListen, Internet, "TCP", "TCPv6", "tcp", false},
-	{MPTCP, ipprotoMPTCP, tcpListen, Internet, "MPTCP", "MPTCPv6", "", true},
-	{SCTP, ipprotoSCTP, tcpListen, Internet, "SCTP", "SCTPv6", "", true},
-	{UDP, ipprotoUDP, tcpClose, Internet, "UDP", "UDPv6", "udp", false},
-	{UDPLite, ipprotoUDPLite, tcpClose, Internet, "UDP-Lite", "UDPLITEv6", "udplite", true},
+	{TCP, ipprotoTCP, tcpListen, InternetSockets, "TCP", "TCPv6", "tcp", false},
+	{MPTCP, ipprotoMPTCP, tcpListen, InternetSockets, "MPTCP", "MPTCPv6", "", true},
+	{SCTP, ipprotoSCTP, tcpListen, InternetSockets, "SCTP", "SCTPv6", "", true},
+	{UDP, ipprotoUDP, tcpClose, InternetSockets, "UDP", "UDPv6", "udp", false},
+	{UDPLite, ipprotoUDPLite, tcpClose, InternetSockets, "UDP-Lite", "UDPLITEv6", "udplite", true},
 	{Raw, ipprotoRaw, anyState, RawSockets, "RAW", "RAWv6", "raw", false},
 }
 
@@ -191,7 +191,7 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 			all = append(all, found...)
 		}
 	}
-	if li.which&Unix != 0 && !none(false, "UNIX", "UNIX-STREAM") {
+	if li.which&UnixSockets != 0 && !none(false, "UNIX", "UNIX-STREAM") {
 		var found []Socket
 		err := dump(c.diag, sockDiagByFamily, unixRequest(), func() { found = found[:0] }, func(b []byte) error {
 			s, waits, err := parseUnix(b)

@@ -248,7 +248,7 @@ func TestSocketsHaveTheirProcesses(t *testing.T) {
 	if !ok {
 		t.Fatal("no network namespace")
 	}
-	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{own}, Internet|Unix|RawSockets)
+	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{own}, InternetSockets|UnixSockets|RawSockets)
 	if len(gaps) > 0 {
 		t.Errorf("%v", gaps)
 	}
@@ -297,7 +297,7 @@ func TestSocketsOfOthersAndOfNobody(t *testing.T) {
 	if !ok {
 		t.Fatal("the sandbox is not there")
 	}
-	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{space}, Internet)
+	all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{space}, InternetSockets)
 	if len(all) != 2 || len(gaps) > 0 {
 		t.Fatalf("%+v, %v", all, gaps)
 	}
@@ -328,7 +328,7 @@ func TestSurveyLosesWhatItCannotRead(t *testing.T) {
 	if !slices.ContainsFunc(all, func(i *Interface) bool { return i.Link.Name == "lo" && i.NS == own }) {
 		t.Errorf("without lo: %v", all)
 	}
-	if _, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{gone}, Internet); len(gaps) != 1 {
+	if _, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{gone}, InternetSockets); len(gaps) != 1 {
 		t.Errorf("gaps of sockets: %v", gaps)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -398,7 +398,7 @@ func TestOrdinaryUserReadsHisOwn(t *testing.T) {
 	if _, err := c.Routes(); err != nil {
 		t.Error(err)
 	}
-	if _, err := List(Internet | Unix | RawSockets).Sockets(c); err != nil {
+	if _, err := List(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
 		t.Error(err)
 	}
 	own, err := os.Open("/proc/self/ns/net")
@@ -492,7 +492,7 @@ func TestOwnUserNamespace(t *testing.T) {
 	if routes, err := c.Routes(); err != nil {
 		t.Errorf("routes %v, %v", routes, err)
 	}
-	if _, err := List(Internet | Unix | RawSockets).Sockets(c); err != nil {
+	if _, err := List(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
 		t.Error(err)
 	}
 	snap, err := inspect.Scan(t.Context())
@@ -507,7 +507,7 @@ func TestOwnUserNamespace(t *testing.T) {
 	if len(all) == 0 || len(gaps) > 0 {
 		t.Errorf("interfaces %v, gaps %v", all, gaps)
 	}
-	if all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{ns}, Internet|Unix|RawSockets); len(gaps) > 0 {
+	if all, gaps := Sockets(t.Context(), snap, []*inspect.Namespace{ns}, InternetSockets|UnixSockets|RawSockets); len(gaps) > 0 {
 		t.Errorf("sockets %v, gaps %v", all, gaps)
 	}
 }

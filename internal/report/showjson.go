@@ -53,7 +53,7 @@ func textOr(s string) any {
 
 func (v View) namespaceObject(r NamespaceReport) output.Object {
 	ns := r.NS
-	field := func(name string) any { return output.Field(v.View, output.Namespaces, name, ns) }
+	field := func(name string) any { return output.Field(v.View, output.NamespaceList().Columns, name, ns) }
 	o := output.Object{
 		{"ns", ns.ID.Ino},
 		{"type", ns.Type.String()},
@@ -92,7 +92,7 @@ func (v View) namespaceObject(r NamespaceReport) output.Object {
 	if why := v.Snapshot.Unseen(inspect.AllFacts); why != nil && !ns.Initial() {
 		freed = append(freed, asFar(why))
 	}
-	o = append(o, output.Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, output.Pair{"holders", field("HOLDERS")}, output.Pair{"freed_when", freed})
+	o = append(o, output.Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, output.Pair{"holders", output.Holders(v.View, ns)}, output.Pair{"freed_when", freed})
 	return append(o, output.Pair{"inside", v.insideObject(r)})
 }
 

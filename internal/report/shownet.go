@@ -22,7 +22,7 @@ func (v View) interfaceLines(n *Network) []string {
 	var lines []string
 	for _, i := range n.Interfaces {
 		words := []string{i.Link.Name, i.State()}
-		if list := output.Cell(v.View, output.Interfaces, "ADDRESSES", i); list != "-" {
+		if list := output.Cell(v.View, output.InterfaceList().Columns, "ADDRESSES", i); list != "-" {
 			words = append(words, strings.Split(list, ",")...)
 		}
 		if i.Kind != "" && i.Kind != "loopback" && i.Kind != "ether" && i.Kind != "veth" {
@@ -90,7 +90,7 @@ func routeLines(n *Network) []string {
 func (v View) listenerLines(n *Network) []string {
 	var lines []string
 	for _, l := range n.Listeners {
-		line := string(l.Protocol) + " " + output.Cell(v.View, output.Listeners, "LOCAL", l) + " of "
+		line := string(l.Protocol) + " " + output.Cell(v.View, output.ListenerList().Columns, "LOCAL", l) + " of "
 		seen := make(map[int]bool)
 		var who []string
 		for _, h := range l.Holders {
@@ -102,7 +102,7 @@ func (v View) listenerLines(n *Network) []string {
 		const few = 3
 		switch {
 		case len(who) == 0:
-			if line += "no process"; output.Cell(v.View, output.Listeners, "PID", l) == "?" {
+			if line += "no process"; output.Cell(v.View, output.ListenerList().Columns, "PID", l) == "?" {
 				line += " that can be seen"
 			}
 		case len(who) > few:
@@ -125,9 +125,9 @@ func (v View) networkObject(n *Network) output.Object {
 		routes = append(routes, o)
 	}
 	return output.Object{
-		{"interfaces", output.Rows(v.View, n.Interfaces, ofItself(output.Interfaces))},
+		{"interfaces", output.Rows(v.View, n.Interfaces, ofItself(output.InterfaceList().Columns))},
 		{"routes", routes},
-		{"sockets", output.Rows(v.View, n.Listeners, ofItself(output.Listeners))},
+		{"sockets", output.Rows(v.View, n.Listeners, ofItself(output.ListenerList().Columns))},
 	}
 }
 
@@ -135,5 +135,5 @@ func (v View) networkObject(n *Network) output.Object {
 // of which all is said elsewhere, and take no more reading.
 func ofItself[R any](cols []output.Column[R]) []output.Column[R] {
 	at := slices.IndexFunc(cols, func(c output.Column[R]) bool { return c.Name == "NS" })
-	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c output.Column[R]) bool { return c.Needs&output.Args != 0 })
+	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c output.Column[R]) bool { return c.Needs&output.NeedArgs != 0 })
 }
