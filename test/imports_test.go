@@ -25,7 +25,7 @@ var apart = map[string][]string{
 	"inspect/process":   {"output", "enter", "pin", "cmd/nstool"},
 	"inspect/network":   {"output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"output":            {"enter", "pin", "inspect/process", "cmd/nstool"},
-	"internal/report":   {"enter", "pin", "cmd/nstool"},
+	"internal/report":   {"enter", "cmd/nstool"},
 	"enter":             {"inspect/network", "output", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"pin":               {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"target":            {"inspect/network", "output", "enter", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
