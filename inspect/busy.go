@@ -112,8 +112,8 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 		return nil, err
 	}
 	b := &busy{Busy: Busy{Path: path}, snap: s, byID: make(map[int]Mount), points: make(map[ID][]Mount)}
-	defer b.left.Close(func() {})
-	b.Gaps = s.mountTables(ctx, &b.left, func(m Mount) {
+	defer b.stuck.Close(func() {})
+	b.Gaps = s.mountTables(ctx, &b.stuck, func(m Mount) {
 		b.byID[m.ID] = m
 		b.points[m.In] = append(b.points[m.In], m)
 	})
@@ -157,7 +157,7 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 type busy struct {
 	Busy
 	snap    *Snapshot
-	left    wait.Stuck
+	stuck   wait.Stuck
 	here    ID                // the caller's mount namespace
 	tree    *MountTree        // of its mounts
 	devs    map[Device]bool   // Dev, and the partitions of a disk
@@ -171,7 +171,7 @@ type busy struct {
 // locate finds out what the path is. A mount point is known by its name alone:
 // what is mounted there may not answer.
 func (b *busy) locate() error {
-	named := func(path string) bool {
+	openByID := func(path string) bool {
 		for _, m := range b.points[b.here] {
 			if m.Point == path {
 				b.Mount, b.On = m, m // of several the last one is on top
@@ -180,7 +180,7 @@ func (b *busy) locate() error {
 		b.Dev = b.Mount.Dev
 		return b.Mount.ID != 0
 	}
-	if named(b.Path) {
+	if openByID(b.Path) {
 		return nil
 	}
 	path, err := b.resolve(b.Path)
@@ -188,7 +188,7 @@ func (b *busy) locate() error {
 		return err
 	}
 	b.Path = path
-	if named(b.Path) {
+	if openByID(b.Path) {
 		return nil
 	}
 	b.On = b.mountOf(b.here, b.Path)
@@ -523,7 +523,7 @@ func (b *busy) findProcesses(ctx context.Context) {
 		err   error
 	}
 	ask := func(what string, f func(p *Process) ([]Use, error)) (silent []int) {
-		silent = wait.Many(ctx, &b.left, len(procs),
+		silent = wait.Many(ctx, &b.stuck, len(procs),
 			func() func(int) answer {
 				return func(i int) answer {
 					users, err := f(procs[i])

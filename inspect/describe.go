@@ -82,13 +82,13 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 		}
 		return details
 	}
-	var left wait.Stuck
-	defer func() { left.Close(func() { dir.Close() }) }()
+	var stuck wait.Stuck
+	defer func() { stuck.Close(func() { dir.Close() }) }()
 	proc := procFS{path: s.proc.path, dir: dir}
 	boot := proc.boot()
-	silent := wait.Many(ctx, &left, len(pids),
+	silent := wait.Many(ctx, &stuck, len(pids),
 		func() func(int) Detail {
-			buf := make([]byte, argsMost)
+			buf := make([]byte, maxArgs)
 			return func(i int) Detail {
 				d, err := proc.stat(pids[i], boot, buf)
 				d.Err = err
@@ -112,7 +112,7 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 		d, ok := details[pid]
 		return !ok || d.Err != nil
 	})
-	proc.readArgs(ctx, &left, pids, func(pid int, args []string, err error) {
+	proc.readArgs(ctx, &stuck, pids, func(pid int, args []string, err error) {
 		d := details[pid]
 		d.Args = args
 		if !proc.gone(pid, err) {
@@ -123,8 +123,8 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 	return details
 }
 
-// argsMost is how much of a command line is read.
-const argsMost = 4096
+// maxArgs is how much of a command line is read.
+const maxArgs = 4096
 
 // stat reads what a process says without being asked twice.
 func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
@@ -164,15 +164,15 @@ func (p *procFS) boot() time.Time {
 }
 
 // readArgs reads the command lines of processes, and calls f for one at a time.
-func (p *procFS) readArgs(ctx context.Context, left *wait.Stuck, pids []int, f func(pid int, args []string, err error)) {
+func (p *procFS) readArgs(ctx context.Context, stuck *wait.Stuck, pids []int, f func(pid int, args []string, err error)) {
 	type answer struct {
 		args []string
 		err  error
 	}
 	dir := p.dir
-	silent := wait.Many(ctx, left, len(pids),
+	silent := wait.Many(ctx, stuck, len(pids),
 		func() func(int) answer {
-			buf := make([]byte, argsMost)
+			buf := make([]byte, maxArgs)
 			return func(i int) answer {
 				n, err := dir.ReadFile(sys.AppendName(nil, pids[i], "/cmdline"), buf)
 				return answer{parseArgs(buf[:n]), err}

@@ -14,9 +14,9 @@ import (
 type kernel interface {
 	// open opens the namespace with the given inode number, to which w leads.
 	// An ino of 0 stands for any.
-	open(w way, ino uint64) (nsFile, error)
+	open(w opener, ino uint64) (nsFile, error)
 	// handle returns the handle of the namespace that w leads to.
-	handle(w way) (sys.Handle, error)
+	handle(w opener) (sys.Handle, error)
 	// list returns the identifiers of the namespaces of these types, in order:
 	// of all, or of those that a user namespace owns.
 	list(types Types, owner uint64) ([]uint64, error)
@@ -53,8 +53,8 @@ func (p *procFS) kernel() kernel {
 // noKernel knows nothing.
 type noKernel struct{}
 
-func (noKernel) open(way, uint64) (nsFile, error)                { return nil, ErrNotAsked }
-func (noKernel) handle(way) (sys.Handle, error)                  { return sys.Handle{}, ErrNotAsked }
+func (noKernel) open(opener, uint64) (nsFile, error)             { return nil, ErrNotAsked }
+func (noKernel) handle(opener) (sys.Handle, error)               { return sys.Handle{}, ErrNotAsked }
 func (noKernel) list(Types, uint64) ([]uint64, error)            { return nil, ErrNotAsked }
 func (noKernel) listsAll() bool                                  { return false }
 func (noKernel) mountNamespaces(func(uint64, int) bool) []uint64 { return nil }
@@ -63,20 +63,20 @@ func (noKernel) close()                                          {}
 // realKernel asks the kernel that runs.
 type realKernel struct {
 	proc  sys.ProcDir
-	taken []int // descriptors that were taken for a takenWay
+	owned []int // descriptors that were taken for an ownOpener
 	route sys.Route
 }
 
 func (k *realKernel) close() {
 	k.route.Close()
-	for _, fd := range k.taken {
+	for _, fd := range k.owned {
 		sys.CloseFD(fd)
 	}
 }
 
-func (k *realKernel) open(w way, ino uint64) (nsFile, error) {
+func (k *realKernel) open(w opener, ino uint64) (nsFile, error) {
 	fd, err := k.openFD(w)
-	return k.opened(fd, err, ino, w.kind == byTaken)
+	return k.opened(fd, err, ino, w.kind == byOwn)
 }
 
 // opened returns the namespace that fd is open on, if its inode number is ino, or
@@ -100,9 +100,9 @@ func (k *realKernel) opened(fd int, err error, ino uint64, kept bool) (nsFile, e
 	return file, nil
 }
 
-func (k *realKernel) openFD(w way) (int, error) {
+func (k *realKernel) openFD(w opener) (int, error) {
 	switch w.kind {
-	case byTaken:
+	case byOwn:
 		return w.fd, nil
 	case byHandle:
 		return sys.OpenHandle(w.handle)
@@ -126,7 +126,7 @@ func (k *realKernel) openFD(w way) (int, error) {
 	return -1, ErrNotAsked
 }
 
-func (k *realKernel) handle(w way) (sys.Handle, error) {
+func (k *realKernel) handle(w opener) (sys.Handle, error) {
 	return sys.HandleOf(k.proc, sys.NewName(w.path()))
 }
 
@@ -137,7 +137,7 @@ func (k *realKernel) list(types Types, owner uint64) ([]uint64, error) {
 func (k *realKernel) listsAll() bool {
 	for _, t := range [...]Type{PID, User} {
 		ino, _ := t.InitialIno()
-		file, err := k.open(taskWay(os.Getpid(), 0, t.String()), ino)
+		file, err := k.open(linkOpener(os.Getpid(), 0, t.String()), ino)
 		if err != nil {
 			return false
 		}
@@ -168,7 +168,7 @@ func (k *realKernel) mountNamespaces(take func(ino uint64, fd int) bool) (inos [
 				keep = take != nil && take(id.Ino, next)
 			}
 			if keep {
-				k.taken = append(k.taken, next)
+				k.owned = append(k.owned, next)
 			}
 		}
 	}
@@ -176,7 +176,7 @@ func (k *realKernel) mountNamespaces(take func(ino uint64, fd int) bool) (inos [
 }
 
 // openSocket opens the network namespace of a socket of a process.
-func openSocket(w way) (int, error) {
+func openSocket(w opener) (int, error) {
 	open, id := sys.OpenPidfd, w.pid
 	if w.tid != 0 {
 		open, id = sys.OpenThreadPidfd, w.tid // it has a table of its own

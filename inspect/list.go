@@ -24,9 +24,9 @@ type list struct {
 	mnts  []uint64 // else inode numbers of mount namespaces, if it tells those
 }
 
-// takeList asks the kernel which namespaces there are. Only a scan that looks
+// readList asks the kernel which namespaces there are. Only a scan that looks
 // everywhere can say that nothing else holds what is on the list.
-func (s *scanner) takeList(context.Context, []int) {
+func (s *scanner) readList(context.Context, []int) {
 	if !s.proc.ours && s.proc.real || !s.list || !s.tasks || !s.fds || !s.mounts {
 		return
 	}
@@ -56,16 +56,16 @@ func (s *scanner) compareIDs(ctx context.Context) {
 	if !s.all.whole && s.ownOnly() {
 		return
 	}
-	s.nameAll(ctx)
-	named := make(map[uint64]bool, len(s.known))
+	s.identifyAll(ctx)
+	openByID := make(map[uint64]bool, len(s.known))
 	for _, f := range s.known {
-		named[f.ns.NSID] = true
+		openByID[f.ns.NSID] = true
 	}
 	for _, id := range s.all.ids {
-		if named[id] {
+		if openByID[id] {
 			continue
 		}
-		file, err := s.kernel.open(handleWay(sys.Handle{ID: id}), 0)
+		file, err := s.kernel.open(handleOpener(sys.Handle{ID: id}), 0)
 		if err != nil {
 			if !sys.Gone(err) && !errors.Is(err, errors.ErrUnsupported) {
 				s.gap(Gap{What: fmt.Sprintf("nsid:%d", id), Err: err})
@@ -80,11 +80,11 @@ func (s *scanner) compareIDs(ctx context.Context) {
 		}
 		f := s.find(t, ino)
 		f.ns.NSID, f.listed = id, true
-		if f.way.kind == noWay {
-			f.way = handleWay(sys.Handle{ID: id, Typ: uint32(t.Flag()), Ino: uint32(ino)}) //nolint:gosec // inode numbers of nsfs have 32 bits
+		if f.opener.kind == noOpener {
+			f.opener = handleOpener(sys.Handle{ID: id, Typ: uint32(t.Flag()), Ino: uint32(ino)}) //nolint:gosec // inode numbers of nsfs have 32 bits
 		}
 	}
-	s.missList()
+	s.reportUnlisted()
 	s.askOwners()
 }
 
@@ -93,7 +93,7 @@ func (s *scanner) compareIDs(ctx context.Context) {
 func (s *scanner) ownOnly() bool {
 	own := 0
 	for t := range s.wanted.All() {
-		h, err := s.kernel.handle(taskWay(s.proc.self, 0, t.String()))
+		h, err := s.kernel.handle(linkOpener(s.proc.self, 0, t.String()))
 		if _, listed := slices.BinarySearch(s.all.ids, h.ID); err == nil && listed {
 			own++
 		}
@@ -110,19 +110,19 @@ func typeAndIno(file nsFile) (Type, uint64, error) {
 	return t, id.Ino, err
 }
 
-// nameAll learns the identifiers of what is known, which takes one question for
+// identifyAll learns the identifiers of what is known, which takes one question for
 // each and no open file.
-func (s *scanner) nameAll(ctx context.Context) {
-	var todo []*found
+func (s *scanner) identifyAll(ctx context.Context) {
+	var todo []*record
 	for ino, f := range s.known {
-		if f.ns.NSID == 0 && s.wanted.Has(f.ns.Type) && !s.nameTold(f.ns, ino) && f.way.kind == byLink {
+		if f.ns.NSID == 0 && s.wanted.Has(f.ns.Type) && !s.identifyByBPF(f.ns, ino) && f.opener.kind == byLink {
 			todo = append(todo, f)
 		}
 	}
-	wait.Many(ctx, &s.left, len(todo),
+	wait.Many(ctx, &s.stuck, len(todo),
 		func() func(int) sys.Handle {
 			return func(i int) sys.Handle {
-				h, err := s.kernel.handle(todo[i].way)
+				h, err := s.kernel.handle(todo[i].opener)
 				if err != nil || uint64(h.Ino) != todo[i].ns.ID.Ino {
 					return sys.Handle{} // it is asked again when it is opened
 				}
@@ -132,13 +132,13 @@ func (s *scanner) nameAll(ctx context.Context) {
 		func(i int, h sys.Handle) { todo[i].ns.NSID = h.ID }, nil)
 }
 
-// nameTold takes the identifier of ns from what iterators told of its leader.
-func (s *scanner) nameTold(ns *Namespace, ino uint64) bool {
+// identifyByBPF takes the identifier of ns from what iterators told of its leader.
+func (s *scanner) identifyByBPF(ns *Namespace, ino uint64) bool {
 	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
-	if i < 0 || s.told == nil || ns.Leader() == nil {
+	if i < 0 || s.bpfTasks == nil || ns.Leader() == nil {
 		return false
 	}
-	t, ok := taskOf(s.told, ns.Leader().PID)
+	t, ok := taskOf(s.bpfTasks, ns.Leader().PID)
 	if !ok || uint64(t.NS[i]) != ino {
 		return false
 	}
@@ -146,27 +146,27 @@ func (s *scanner) nameTold(ns *Namespace, ino uint64) bool {
 	return ns.NSID != 0
 }
 
-// missList makes a gap of what has members and is not on the list, if the caller
+// reportUnlisted makes a gap of what has members and is not on the list, if the caller
 // is shown all. What is younger than the list is asked about again.
-func (s *scanner) missList() {
+func (s *scanner) reportUnlisted() {
 	if !s.all.whole {
 		return
 	}
-	var missed []*found
+	var unlisted []*record
 	for _, f := range s.known {
 		if _, ok := slices.BinarySearch(s.all.ids, f.ns.NSID); !ok && f.ns.NSID != 0 && len(f.ns.Members) > 0 && s.wanted.Has(f.ns.Type) {
-			missed = append(missed, f)
+			unlisted = append(unlisted, f)
 		}
 	}
-	if len(missed) == 0 {
+	if len(unlisted) == 0 {
 		return
 	}
 	again, err := s.kernel.list(s.wanted, 0)
 	if err != nil {
 		return
 	}
-	slices.SortFunc(missed, func(a, b *found) int { return cmp.Compare(a.ns.NSID, b.ns.NSID) })
-	for _, f := range missed {
+	slices.SortFunc(unlisted, func(a, b *record) int { return cmp.Compare(a.ns.NSID, b.ns.NSID) })
+	for _, f := range unlisted {
 		if _, ok := slices.BinarySearch(again, f.ns.NSID); ok {
 			continue
 		}
@@ -180,7 +180,7 @@ func (s *scanner) missList() {
 // askOwners asks who owns what, by user namespace, where that takes fewer
 // questions than to ask about each namespace.
 func (s *scanner) askOwners() {
-	var users []*found
+	var users []*record
 	others := 0
 	for _, f := range s.known {
 		switch {
@@ -223,10 +223,10 @@ func (s *scanner) compareMounts() {
 			return false
 		}
 		f := s.find(Mnt, ino)
-		if f.way.kind != noWay {
+		if f.opener.kind != noOpener {
 			return false
 		}
-		f.way, f.listed = takenWay(fd), true
+		f.opener, f.listed = ownOpener(fd), true
 		return true
 	})
 }

@@ -189,7 +189,7 @@ func (k listingKernel) byID(id uint64) (madeUpNS, bool) {
 	return madeUpNS{}, false
 }
 
-func (k listingKernel) handle(w way) (sys.Handle, error) {
+func (k listingKernel) handle(w opener) (sys.Handle, error) {
 	for _, ns := range k.madeUpKernel {
 		if w.kind == byLink && w.pid == 1 && ns.number < 100 && w.name == ns.is.String() {
 			return sys.Handle{ID: uint64(ns.number), Ino: uint32(ns.ino)}, nil
@@ -198,7 +198,7 @@ func (k listingKernel) handle(w way) (sys.Handle, error) {
 	return sys.Handle{}, ErrNotAsked
 }
 
-func (k listingKernel) open(w way, ino uint64) (nsFile, error) {
+func (k listingKernel) open(w opener, ino uint64) (nsFile, error) {
 	if w.kind != byHandle {
 		return k.madeUpKernel.open(w, ino)
 	}
@@ -297,7 +297,7 @@ func TestMountsFromOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer proc.Close()
-	sc := &scanner{proc: &s.proc, known: map[uint64]*found{}}
+	sc := &scanner{proc: &s.proc, known: map[uint64]*record{}}
 	sc.proc.dir = proc
 	found := 0
 	for _, held := range box.Held {
@@ -323,8 +323,8 @@ func TestMountsFromOutside(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, p := range inside {
-			sys.CloseAll(p.taken)
-			inside[i].taken = -1
+			sys.CloseAll(p.owned)
+			inside[i].owned = -1
 		}
 		byPath := func(a, b pin) int { return strings.Compare(a.path, b.path) }
 		slices.SortFunc(outside, byPath)

@@ -22,7 +22,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 	if !s.mounts {
 		return
 	}
-	var todo []*found
+	var todo []*record
 	read := make(map[uint64]bool)
 	for ino, f := range s.known {
 		if f.ns.Type == Mnt && s.pinned != nil && !s.pinned[ino] {
@@ -38,7 +38,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 		err   error
 	}
 	part := make(map[uint64][]pin) // what members see of a namespace that none sees whole
-	silent := wait.Many(ctx, &s.left, len(todo),
+	silent := wait.Many(ctx, &s.stuck, len(todo),
 		func() func(int) answer {
 			buf := make([]byte, 64<<10)
 			return func(i int) answer {
@@ -71,14 +71,14 @@ type pin struct {
 	path  string // as seen from the root of the mount namespace
 	in    uint64 // the mount namespace
 	pid   int    // a process that sees it there, or 0
-	taken int    // a descriptor of the namespace, or -1
+	owned int    // a descriptor of the namespace, or -1
 }
 
 func (s *scanner) holdPin(p pin) {
 	h := Holder{Kind: ByMount, PID: p.pid, Path: p.path, In: ID{Dev: s.proc.nsDev, Ino: p.in}}
-	w := h.way(p.typ)
-	if p.taken >= 0 {
-		w = takenWay(p.taken)
+	w := h.opener(p.typ)
+	if p.owned >= 0 {
+		w = ownOpener(p.owned)
 	}
 	s.hold(p.typ, p.ino, h, w)
 }
@@ -131,7 +131,7 @@ func (s *scanner) readPins(dir sys.ProcDir, buf []byte) ([]pin, error) {
 	defer file.Close()
 	var pins []pin
 	err = parseMountinfo(file, buf, func(t Type, ino uint64, path string) {
-		pins = append(pins, pin{typ: t, ino: ino, path: path, taken: -1})
+		pins = append(pins, pin{typ: t, ino: ino, path: path, owned: -1})
 	})
 	return pins, err
 }
@@ -145,7 +145,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 		return
 	}
 	for ctx.Err() == nil {
-		var todo []*found
+		var todo []*record
 		for ino, f := range s.known {
 			if f.ns.Type == Mnt && !read[ino] {
 				read[ino] = true
@@ -155,8 +155,8 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 		if len(todo) == 0 {
 			return
 		}
-		slices.SortFunc(todo, func(a, b *found) int { return cmp.Compare(a.ns.ID.Ino, b.ns.ID.Ino) })
-		silent := wait.Many(ctx, &s.left, len(todo),
+		slices.SortFunc(todo, func(a, b *record) int { return cmp.Compare(a.ns.ID.Ino, b.ns.ID.Ino) })
+		silent := wait.Many(ctx, &s.stuck, len(todo),
 			func() func(int) opened { return func(i int) opened { return s.openAny(todo[i]) } },
 			func(i int, o opened) {
 				err, gone := o.err, sys.Gone(o.err)
@@ -180,7 +180,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 }
 
 // visitMount reads the mounts of one, which file is.
-func (s *scanner) visitMount(f *found, file nsFile) error {
+func (s *scanner) visitMount(f *record, file nsFile) error {
 	ns, ok := file.(openNS)
 	if !ok {
 		return ErrNotAsked
@@ -201,14 +201,14 @@ func (s *scanner) visitMount(f *found, file nsFile) error {
 
 // pinsListed reads the mounts of the mount namespace of fd from outside, if the
 // kernel tells them.
-func (s *scanner) pinsListed(f *found, fd int) (pins []pin, err error) {
+func (s *scanner) pinsListed(f *record, fd int) (pins []pin, err error) {
 	info, err := sys.MountInfoOf(fd)
 	if err != nil {
 		return nil, err
 	}
 	err = sys.NamespaceMounts(info.ID, func(root, point string) {
 		if t, ino, ok := ParseLink(root); ok {
-			pins = append(pins, pin{typ: t, ino: ino, path: point, in: f.ns.ID.Ino, taken: -1})
+			pins = append(pins, pin{typ: t, ino: ino, path: point, in: f.ns.ID.Ino, owned: -1})
 		}
 	})
 	return pins, err
@@ -217,7 +217,7 @@ func (s *scanner) pinsListed(f *found, fd int) (pins []pin, err error) {
 // pinsInside reads the mounts of the mount namespace of fd on a thread that
 // joins it. What nothing else leads to is opened there: only from inside does
 // the path do so.
-func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
+func (s *scanner) pinsInside(f *record, fd int) (pins []pin, err error) {
 	err = sys.InMountNamespace(fd, func() (lost error) {
 		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
 		if err != nil {
@@ -235,7 +235,7 @@ func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
 			fd, err := openMount(s.proc.dir, sys.CurrentDir, p.path)
 			switch {
 			case err == nil:
-				pins[i].taken = fd
+				pins[i].owned = fd
 			case !sys.Gone(err) && !errors.Is(err, sys.ErrNotNamespace): // not unmounted by now, nor covered
 				lost = err
 			}
@@ -248,8 +248,8 @@ func (s *scanner) pinsInside(f *found, fd int) (pins []pin, err error) {
 func (s *scanner) holdPins(pins []pin) {
 	for _, p := range pins {
 		s.holdPin(p)
-		if k, ok := s.kernel.(*realKernel); ok && p.taken >= 0 {
-			k.taken = append(k.taken, p.taken)
+		if k, ok := s.kernel.(*realKernel); ok && p.owned >= 0 {
+			k.owned = append(k.owned, p.owned)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) 
 
 // mountTables reads the mount tables of all mount namespaces of the snapshot.
 // f is called with one mount at a time.
-func (s *Snapshot) mountTables(ctx context.Context, left *wait.Stuck, f func(Mount)) (gaps []Gap) {
+func (s *Snapshot) mountTables(ctx context.Context, stuck *wait.Stuck, f func(Mount)) (gaps []Gap) {
 	var all []*Namespace
 	for ns := range s.Namespaces(Mnt) {
 		all = append(all, ns)
@@ -47,7 +47,7 @@ func (s *Snapshot) mountTables(ctx context.Context, left *wait.Stuck, f func(Mou
 		mounts []Mount
 		err    error
 	}
-	silent := wait.Many(ctx, left, len(all),
+	silent := wait.Many(ctx, stuck, len(all),
 		func() func(int) answer {
 			return func(i int) answer {
 				mounts, err := s.mountTable(ctx, all[i])
@@ -101,9 +101,9 @@ func (s *Snapshot) mountTable(ctx context.Context, ns *Namespace) (mounts []Moun
 	return mounts, err
 }
 
-// mostMountTable is how much of a mount table is read: a kernel has no more
+// maxMountTable is how much of a mount table is read: a kernel has no more
 // than 100,000 mounts in a mount namespace unless it was told to.
-const mostMountTable = 64 << 20
+const maxMountTable = 64 << 20
 
 func readMountTable(path string, in ID) ([]Mount, error) {
 	file, err := os.Open(path)
@@ -111,7 +111,7 @@ func readMountTable(path string, in ID) ([]Mount, error) {
 		return nil, err
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, mostMountTable))
+	text, err := io.ReadAll(io.LimitReader(file, maxMountTable))
 	if err != nil {
 		return nil, err
 	}

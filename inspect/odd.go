@@ -54,8 +54,8 @@ var nameSeed = sync.OnceValue(maphash.MakeSeed)
 
 func hashName(path []byte) uint32 { return uint32(maphash.Bytes(nameSeed(), path)) } //nolint:gosec // half of it will do
 
-// seeName notes a descriptor whose link is a path.
-func (s *scanner) seeName(p *part, proc *Process, tid int, name sys.Name, text []byte) {
+// notePath notes a descriptor whose link is a path.
+func (s *scanner) notePath(p *part, proc *Process, tid int, name sys.Name, text []byte) {
 	kind, file := oddKindOf(text)
 	switch {
 	case kind == 0 && s.mounts, kind == oddRoot, kind != 0 && s.types.Has(Net):
@@ -65,7 +65,7 @@ func (s *scanner) seeName(p *part, proc *Process, tid int, name sys.Name, text [
 	fd, _ := parseFD(name[:len(name)-1])
 	if kind == 0 {
 		p.names = append(p.names, nameRef{int32(proc.PID), int32(tid), int32(fd), hashName(text)}) //nolint:gosec // as the kernel has them
-	} else if p.crowd.takes(p, proc.PID, uint64(kind)) {
+	} else if p.fds.allows(p, proc.PID, uint64(kind)) {
 		p.odd = append(p.odd, oddRef{proc.PID, tid, fd, kind, proc.ino[Net], string(file)})
 	}
 }
@@ -107,9 +107,9 @@ func isNumber(text []byte) bool {
 	return ok
 }
 
-// kindOfTask returns the kind of holder that a descriptor is of which iterators
+// kindOfFile returns the kind of holder that a descriptor is of which iterators
 // tell, if it is neither a namespace nor a socket, else 0.
-func kindOfTask(f sys.TaskFile) HolderKind {
+func kindOfFile(f sys.TaskFile) HolderKind {
 	switch f.Flag {
 	case sys.TaskDevice:
 		return ByNetDevice
@@ -121,10 +121,10 @@ func kindOfTask(f sys.TaskFile) HolderKind {
 
 // named takes what the kernel calls the namespace that a descriptor holds: nothing
 // else may lead there.
-func (s *scanner) named(file sys.TaskFile) {
-	if f := s.find(Net, uint64(file.Ino)); file.NSID != 0 && f.way.kind == noWay {
+func (s *scanner) openByID(file sys.TaskFile) {
+	if f := s.find(Net, uint64(file.Ino)); file.NSID != 0 && f.opener.kind == noOpener {
 		f.ns.NSID = file.NSID
-		f.way = handleWay(sys.Handle{ID: file.NSID, Typ: uint32(Net.Flag()), Ino: file.Ino}) //nolint:gosec // a flag
+		f.opener = handleOpener(sys.Handle{ID: file.NSID, Typ: uint32(Net.Flag()), Ino: file.Ino}) //nolint:gosec // a flag
 	}
 }
 
@@ -142,8 +142,8 @@ func (s *scanner) askOdd(ctx context.Context, _ []int) {
 	s.ask(ctx, odd)
 }
 
-// askNamed asks about the descriptors that lead to where namespaces are mounted.
-func (s *scanner) askNamed(ctx context.Context, _ []int) {
+// askPaths asks about the descriptors that lead to where namespaces are mounted.
+func (s *scanner) askPaths(ctx context.Context, _ []int) {
 	paths := make(map[uint32]bool)
 	for _, f := range s.known {
 		for _, h := range f.ns.holders {
@@ -184,7 +184,7 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 		}
 	}
 	var unknown []oddRef // what only the kernel itself can tell
-	silent := wait.Many(ctx, &s.left, len(procs),
+	silent := wait.Many(ctx, &s.stuck, len(procs),
 		func() func(int) []oddAnswer {
 			buf := make([]byte, 4<<10)
 			return func(i int) []oddAnswer {
@@ -208,14 +208,14 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 					if r.kind == oddTun {
 						h.Kind = ByNetDevice
 					}
-					s.hold(a.typ, a.ino, h, h.way(a.typ))
+					s.hold(a.typ, a.ino, h, h.opener(a.typ))
 				}
 			}
 		}, nil)
 	for _, i := range silent {
 		s.gap(Gap{procs[i][0].pid, "fd", ErrSlow})
 	}
-	s.askTasks(unknown)
+	s.askBPF(unknown)
 }
 
 // An oddAnswer says what a descriptor holds: nothing, a namespace, or what cannot
@@ -229,7 +229,7 @@ type oddAnswer struct {
 
 // askOne asks about one descriptor.
 func (s *scanner) askOne(r oddRef, buf []byte) (a oddAnswer) {
-	way := fdWay(r.pid, r.tid, r.fd)
+	opener := fdOpener(r.pid, r.tid, r.fd)
 	switch r.kind {
 	case oddVhost, oddPPP:
 		return oddAnswer{unknown: true}
@@ -245,28 +245,28 @@ func (s *scanner) askOne(r oddRef, buf []byte) (a oddAnswer) {
 		a.unknown = a.err != nil && !sys.Gone(a.err)
 		return a
 	}
-	ino, err := s.proc.dir.InodeOf(sys.NewName(way.task()+"/fdinfo/"+strconv.Itoa(r.fd)), buf)
+	ino, err := s.proc.dir.InodeOf(sys.NewName(opener.task()+"/fdinfo/"+strconv.Itoa(r.fd)), buf)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported): // before Linux 5.14
 		if r.kind == oddProcFile {
 			return oddAnswer{unknown: true}
 		}
 	case err != nil:
-		return oddAnswer{err: unlessGone(err)}
+		return oddAnswer{err: ignoreGone(err)}
 	case ino < firstIno || ino > lastIno:
 		return oddAnswer{} // no namespace has such a number, nor has what is below /proc/PID/net
 	}
 	if r.kind == oddProcFile {
 		// The same file of the process's own namespace says nothing new.
-		st, err := s.proc.dir.Stat(sys.NewName(way.task() + "/net/" + r.file))
+		st, err := s.proc.dir.Stat(sys.NewName(opener.task() + "/net/" + r.file))
 		return oddAnswer{unknown: err != nil || st.ID.Ino != ino}
 	}
-	fd, err := sys.OpenNamespaceOn(int(s.proc.dir), way.path(), s.proc.nsDev)
+	fd, err := sys.OpenNamespaceOn(int(s.proc.dir), opener.path(), s.proc.nsDev)
 	if err != nil {
 		if errors.Is(err, sys.ErrNotNamespace) {
 			err = nil
 		}
-		return oddAnswer{err: unlessGone(err)}
+		return oddAnswer{err: ignoreGone(err)}
 	}
 	file := openNS{fd: fd}
 	defer file.close()
@@ -274,7 +274,7 @@ func (s *scanner) askOne(r oddRef, buf []byte) (a oddAnswer) {
 	return a
 }
 
-func unlessGone(err error) error {
+func ignoreGone(err error) error {
 	if sys.Gone(err) {
 		return nil
 	}
@@ -307,29 +307,29 @@ func askDevice(r oddRef) (uint64, error) {
 	return id.Ino, err
 }
 
-// askTasks has the kernel say what descriptors keep that nobody else can tell: the
+// askBPF has the kernel say what descriptors keep that nobody else can tell: the
 // iterators are asked, however few processes there are. Without them it is known
 // that something may be kept, and not what.
-func (s *scanner) askTasks(unknown []oddRef) {
+func (s *scanner) askBPF(unknown []oddRef) {
 	if len(unknown) == 0 {
 		return
 	}
-	told := make(map[[3]int]sys.TaskFile)
+	bpfTasks := make(map[[3]int]sys.TaskFile)
 	err := ErrNotAsked
 	if slices.ContainsFunc(unknown, func(r oddRef) bool { return r.kind == oddTun || r.kind == oddProcFile }) {
 		var all *sys.Tasks
-		if all, _, err = s.tellTasks(true, false); err == nil {
+		if all, _, err = s.readBPFTasks(true, false); err == nil {
 			for _, f := range all.Files {
-				told[[3]int{int(f.PID), int(f.TID), int(f.FD)}] = f
+				bpfTasks[[3]int{int(f.PID), int(f.TID), int(f.FD)}] = f
 			}
 		}
 	}
 	for _, r := range unknown {
-		f, ok := told[[3]int{r.pid, cmp.Or(r.tid, r.pid), r.fd}]
+		f, ok := bpfTasks[[3]int{r.pid, cmp.Or(r.tid, r.pid), r.fd}]
 		switch {
-		case ok && kindOfTask(f) != 0:
-			s.named(f)
-			s.hold(Net, uint64(f.Ino), Holder{Kind: kindOfTask(f), PID: r.pid, TID: r.tid, FD: r.fd}, way{})
+		case ok && kindOfFile(f) != 0:
+			s.openByID(f)
+			s.hold(Net, uint64(f.Ino), Holder{Kind: kindOfFile(f), PID: r.pid, TID: r.tid, FD: r.fd}, opener{})
 		case err != nil || r.kind == oddVhost || r.kind == oddPPP: // of which they know nothing
 			s.gap(Gap{r.pid, "fd", fmt.Errorf("%d: %w", r.fd, errKept)})
 		}

@@ -20,9 +20,9 @@ import (
 // by whoever joins it. It needs what finding the holder needed: see [Scan].
 // When ctx is done, or nothing answers in time, Open does not wait any longer.
 func (s *Snapshot) Open(ctx context.Context, ns *Namespace) (*os.File, error) {
-	var left wait.Stuck
+	var stuck wait.Stuck
 	answer := opened{err: context.Canceled}
-	silent := wait.Many(ctx, &left, 1,
+	silent := wait.Many(ctx, &stuck, 1,
 		func() func(int) opened { return func(int) opened { return s.openNow(ns) } },
 		func(_ int, o opened) { answer = o }, opened.close)
 	switch {
@@ -47,7 +47,7 @@ func (s *Snapshot) openNow(ns *Namespace) opened {
 		return opened{err: err}
 	}
 	defer dir.Close()
-	o := opener{snap: s, kernel: &realKernel{proc: dir}, tried: make(map[ID]bool)}
+	o := opening{snap: s, kernel: &realKernel{proc: dir}, tried: make(map[ID]bool)}
 	file, err := o.open(ns)
 	if err == nil && ns.NSID != 0 {
 		// The number of a file may be that of another by now, an identifier never.
@@ -59,39 +59,39 @@ func (s *Snapshot) openNow(ns *Namespace) opened {
 	return opened{file, err}
 }
 
-// An opener goes from holder to holder until one leads to the namespace.
-type opener struct {
+// An opening goes from holder to holder until one leads to the namespace.
+type opening struct {
 	snap   *Snapshot
 	kernel *realKernel
 	tried  map[ID]bool // what is being opened: nothing is opened through itself
 }
 
-func (o opener) open(ns *Namespace) (file nsFile, err error) {
+func (o opening) open(ns *Namespace) (file nsFile, err error) {
 	err = ErrNotAsked
 	if o.tried[ns.ID] {
 		return nil, err
 	}
 	o.tried[ns.ID] = true
-	for w := range ns.ways() {
+	for w := range ns.openers() {
 		if file, err = o.kernel.open(w, ns.ID.Ino); err == nil {
 			return file, nil
 		}
 	}
 	for _, h := range ns.holders {
 		if h.Kind == ByMount && h.PID == 0 {
-			if file, err = o.openIn(h, ns); err == nil {
+			if file, err = o.openInMount(h, ns); err == nil {
 				return file, nil
 			}
 		}
 	}
 	for _, inner := range o.snap.nested[ns.ID] {
-		if file, err = o.openOuter(inner, ns); err == nil {
+		if file, err = o.openOuterOf(inner, ns); err == nil {
 			return file, nil
 		}
 	}
 	if ns.NSID != 0 {
 		handle := sys.Handle{ID: ns.NSID, Typ: uint32(ns.Type.Flag()), Ino: uint32(ns.ID.Ino)} //nolint:gosec // inode numbers of nsfs have 32 bits
-		file, e := o.kernel.open(handleWay(handle), ns.ID.Ino)
+		file, e := o.kernel.open(handleOpener(handle), ns.ID.Ino)
 		if e == nil {
 			return file, nil
 		}
@@ -102,8 +102,8 @@ func (o opener) open(ns *Namespace) (file nsFile, err error) {
 	return nil, err
 }
 
-// openIn opens ns by a mount in a mount namespace that no process is in.
-func (o opener) openIn(h Holder, ns *Namespace) (nsFile, error) {
+// openInMount opens ns by a mount in a mount namespace that no process is in.
+func (o opening) openInMount(h Holder, ns *Namespace) (nsFile, error) {
 	mnt, ok := o.snap.Namespace(h.In)
 	if !ok {
 		return nil, ErrNotAsked
@@ -121,8 +121,8 @@ func (o opener) openIn(h Holder, ns *Namespace) (nsFile, error) {
 	return o.kernel.opened(fd, err, ns.ID.Ino, false)
 }
 
-// openOuter opens ns by a namespace that it owns or encloses.
-func (o opener) openOuter(inner, ns *Namespace) (nsFile, error) {
+// openOuterOf opens ns by a namespace that it owns or encloses.
+func (o opening) openOuterOf(inner, ns *Namespace) (nsFile, error) {
 	in, err := o.open(inner)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func openProc(path string) (*procFS, error) {
 	p.self, _ = strconv.Atoi(string(buf[:n]))
 	switch p.ours = p.self == os.Getpid() && p.innermost(); {
 	case p.ours:
-		p.look()
+		p.source()
 	case p.self == 0:
 		p.blind = append(p.blind, Gap{What: path, Err: errors.New("it belongs to another PID namespace, which this process is not in")})
 	default:
@@ -169,9 +169,9 @@ func parseIno(text []byte) uint64 {
 
 // links is what the links of one process or thread say.
 type links struct {
-	ino      Inodes
-	pidKids  uint64
-	timeKids uint64
+	ino             Inodes
+	pidForChildren  uint64
+	timeForChildren uint64
 }
 
 // readLinks reads the namespace links of a process or thread, whose directory
@@ -205,9 +205,9 @@ func readLinks(dir sys.ProcDir, set linkSet, buf []byte) (l links, any bool, err
 		case !link.children:
 			l.ino[link.typ] = ino
 		case link.typ == PID:
-			l.pidKids = ino
+			l.pidForChildren = ino
 		default:
-			l.timeKids = ino
+			l.timeForChildren = ino
 		}
 	}
 	return l, any, err

@@ -12,15 +12,15 @@ import (
 // relate asks the kernel who owns and who encloses what was found, and finds
 // owners and parents that nothing else showed.
 func (s *scanner) relate(ctx context.Context, _ []int) {
-	all := make([]*found, 0, len(s.known))
+	all := make([]*record, 0, len(s.known))
 	old := make(map[uint64]bool, len(s.known)) // what is known before
 	for ino, f := range s.known {
 		old[ino] = true
-		if s.types.Has(f.ns.Type) && !s.recall(f.ns) {
+		if s.types.Has(f.ns.Type) && !s.relateKnown(f.ns) {
 			all = append(all, f)
 		}
 	}
-	silent := wait.Many(ctx, &s.left, len(all),
+	silent := wait.Many(ctx, &s.stuck, len(all),
 		func() func(int) related {
 			more := make(map[uint64]bool) // what this asker has come upon
 			return func(i int) related {
@@ -57,7 +57,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 // related is what the kernel says of a namespace, and those that it named.
 type related struct {
 	facts Namespace
-	more  []*found
+	more  []*record
 	gaps  []Gap
 	err   error
 }
@@ -85,12 +85,12 @@ func (o opened) close() {
 }
 
 // openAny opens a namespace by the first way that still leads there.
-func (s *scanner) openAny(f *found) opened {
-	file, err := s.kernel.open(f.way, f.ns.ID.Ino)
+func (s *scanner) openAny(f *record) opened {
+	file, err := s.kernel.open(f.opener, f.ns.ID.Ino)
 	if err == nil || errors.Is(err, ErrNotAsked) {
 		return opened{file, err}
 	}
-	for w := range f.ns.ways() {
+	for w := range f.ns.openers() {
 		if file, e := s.kernel.open(w, f.ns.ID.Ino); e == nil {
 			return opened{file, nil}
 		}
@@ -169,7 +169,7 @@ func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, err
 	id.Dev = ns.ID.Dev // there is one nsfs; of a foreign /proc its device may not be known
 	if !a.old[id.Ino] && !a.more[id.Ino] {
 		a.more[id.Ino] = true
-		f := &found{ns: &Namespace{ID: id, Type: t, Creator: -1, NetNSID: -1}}
+		f := &record{ns: &Namespace{ID: id, Type: t, Creator: -1, NetNSID: -1}}
 		a.to.more = append(a.to.more, f)
 		a.ask(f.ns, up)
 	}

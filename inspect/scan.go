@@ -27,7 +27,7 @@ type options struct {
 	holds  bool   // which descriptors are which sockets is kept
 	kernel kernel // what is asked about namespaces; nil for the real one
 
-	iterFrom int // the number of processes from which on iterators are used
+	bpfFrom int // the number of processes from which on iterators are used
 }
 
 // WithProc reads the proc file system mounted at dir instead of /proc. It may
@@ -53,7 +53,7 @@ func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 // scan of very many processes by a caller with the privileges of bpf(2) has the
 // kernel go through them, in programs that are gone when it ends. The result is
 // the same. Where loading any is an alarm, this is for silence.
-func WithoutBPF() Option { return func(o *options) { o.iterFrom = math.MaxInt } }
+func WithoutBPF() Option { return func(o *options) { o.bpfFrom = math.MaxInt } }
 
 // WithSockets keeps which descriptors are which sockets, for [Snapshot.Sockets].
 func WithSockets() Option { return func(o *options) { o.holds = true } }
@@ -65,7 +65,7 @@ func WithSockets() Option { return func(o *options) { o.holds = true } }
 //
 // It returns an error only if nothing could be scanned, or if ctx is done.
 func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
-	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, list: true, iterFrom: iterFrom}
+	o := options{proc: "/proc", types: AllTypes, tasks: true, fds: true, mounts: true, list: true, bpfFrom: bpfFrom}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -81,7 +81,7 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	if o.mounts {
 		wanted = wanted.With(Mnt) // to read the mounts of each once, and to come to those without a process
 	}
-	s := &scanner{options: o, wanted: wanted, proc: proc, known: make(map[uint64]*found)}
+	s := &scanner{options: o, wanted: wanted, proc: proc, known: make(map[uint64]*record)}
 	if s.kernel == nil {
 		s.kernel = proc.kernel()
 	}
@@ -90,20 +90,20 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	s.gap(proc.blind...)
 
 	if proc.ours {
-		s.left.Limit = s.timeLimit()
+		s.stuck.Limit = s.timeLimit()
 	}
 	pids, err := proc.pids()
 	if err != nil {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
 	for _, stage := range []func(context.Context, []int){
-		s.takeList,      // what the kernel says there is
+		s.readList,      // what the kernel says there is
 		s.readProcesses, // processes, their threads and descriptors
 		s.askSockets,    // the namespaces of sockets that were seen
 		s.askOdd,        // and of other descriptors whose links do not say it
 		s.compareList,   // what is held by nothing of that
 		s.readMounts,    // pins, in every mount namespace
-		s.askNamed,      // descriptors that were opened by the names of those
+		s.askPaths,      // descriptors that were opened by the names of those
 		s.relate,        // owners, parents, identifiers
 	} {
 		stage(ctx, pids)
@@ -124,20 +124,20 @@ type scanner struct {
 
 	mu        sync.Mutex
 	processes []Process
-	known     map[uint64]*found // by inode number
-	sockets   []socketRef       // of which the namespace is to be asked
-	held      []socketRef       // others, for WithSockets
-	odd       []oddRef          // descriptors that may hold a namespace
-	names     []nameRef         // those that lead to a path
+	known     map[uint64]*record // by inode number
+	sockets   []socketRef        // of which the namespace is to be asked
+	held      []socketRef        // others, for WithSockets
+	odd       []oddRef           // descriptors that may hold a namespace
+	names     []nameRef          // those that lead to a path
 	gaps      []Gap
-	told      []sys.Task // what iterators told of the processes, by PID, or nil
-	iterErr   error      // why they did not tell of any
+	bpfTasks  []sys.Task // what iterators told of the processes, by PID, or nil
+	bpfErr    error      // why they did not tell of any
 	// pinned has the mount namespaces in which there is a bind mount of a
 	// namespace, if iterators told that; else nil.
 	pinned map[uint64]bool
 	all    list
 	owners map[uint64]ID // by the identifier of what is owned, as far as the kernel listed it
-	left   wait.Stuck
+	stuck  wait.Stuck
 }
 
 // timeLimit returns how long to wait for an answer: longer on a slow or busy machine, by the
@@ -158,14 +158,14 @@ func (s *scanner) timeLimit() time.Duration {
 // close lets go of what the scan has open, of /proc when nobody reads there.
 func (s *scanner) close() {
 	s.kernel.close()
-	s.left.Close(func() { s.proc.dir.Close() })
+	s.stuck.Close(func() { s.proc.dir.Close() })
 }
 
-// A found is a namespace that the scan has come upon, and the ways that lead
+// A record is a namespace that the scan has come upon, and the ways that lead
 // to it.
-type found struct {
-	ns  *Namespace
-	way way // the first way to open it
+type record struct {
+	ns     *Namespace
+	opener opener // the first way to open it
 
 	listed bool // the kernel listed it, and /proc did not show it
 }
@@ -178,10 +178,10 @@ func (s *scanner) gap(gaps ...Gap) {
 
 // find returns the namespace with the given type and inode number, and makes it
 // known if it is new. No other goroutine is at work.
-func (s *scanner) find(t Type, ino uint64) *found {
+func (s *scanner) find(t Type, ino uint64) *record {
 	f := s.known[ino]
 	if f == nil {
-		f = &found{ns: &Namespace{
+		f = &record{ns: &Namespace{
 			ID: ID{Dev: s.proc.nsDev, Ino: ino}, Type: t, Creator: -1, NetNSID: -1,
 			Owner: Relation{Err: ErrNotAsked}, Parent: Relation{Err: ErrNotAsked},
 		}}
@@ -191,11 +191,11 @@ func (s *scanner) find(t Type, ino uint64) *found {
 }
 
 // hold notes that h holds the namespace, and that w leads to it.
-func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
+func (s *scanner) hold(t Type, ino uint64, h Holder, w opener) *record {
 	f := s.find(t, ino)
 	f.ns.holders = append(f.ns.holders, h)
-	if f.way.kind == noWay {
-		f.way = w
+	if f.opener.kind == noOpener {
+		f.opener = w
 	}
 	return f
 }
@@ -203,7 +203,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w way) *found {
 // snapshot makes a Snapshot of what was found.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
-		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, iterErr: s.iterErr, listed: s.all.whole,
+		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, bpfErr: s.bpfErr, listed: s.all.whole,
 		namespaces: make([]*Namespace, 0, len(s.known)),
 		byID:       make(map[ID]*Namespace, len(s.known)),
 		nested:     make(map[ID][]*Namespace),

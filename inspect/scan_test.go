@@ -62,13 +62,13 @@ func kernelOf(t *testing.T, text string) madeUpKernel {
 	return k
 }
 
-func (k madeUpKernel) open(w way, ino uint64) (nsFile, error) {
-	if ns, ok := k[ino]; ok && w.kind != noWay {
+func (k madeUpKernel) open(w opener, ino uint64) (nsFile, error) {
+	if ns, ok := k[ino]; ok && w.kind != noOpener {
 		return ns, nil
 	}
 	return nil, ErrNotAsked
 }
-func (k madeUpKernel) handle(way) (sys.Handle, error)       { return sys.Handle{}, ErrNotAsked }
+func (k madeUpKernel) handle(opener) (sys.Handle, error)    { return sys.Handle{}, ErrNotAsked }
 func (k madeUpKernel) list(Types, uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
 func (k madeUpKernel) listsAll() bool                       { return true }
 func (k madeUpKernel) mountNamespaces(func(uint64, int) bool) []uint64 {
@@ -109,7 +109,7 @@ func (n madeUpNS) nsid() (uint64, error) {
 func (n madeUpNS) netnsid() (int, error) { return -1, errors.ErrUnsupported }
 
 // told is a snapshot as text.
-func told(s *Snapshot) string {
+func bpfTasks(s *Snapshot) string {
 	var b strings.Builder
 	for ns := range s.Namespaces() {
 		fmt.Fprint(&b, ns)
@@ -228,7 +228,7 @@ user:[4026532600] t0 owner 4026532601 parent 4026532601, nested net:[4026532281]
 user:[4026532601] t0 owner 4026531837 parent 4026531837, nested user:[4026532600]
 uts:[4026532290] t0 owner ?, fd 1/0 fd 7
 `
-	if diff := cmp.Diff(want, told(s)); diff != "" {
+	if diff := cmp.Diff(want, bpfTasks(s)); diff != "" {
 		t.Error(diff)
 	}
 	if ns, ok := s.Find(4026531837); !ok || !ns.Owner.None() || !ns.Initial() {
@@ -238,7 +238,7 @@ uts:[4026532290] t0 owner ?, fd 1/0 fd 7
 		t.Errorf("gaps: %v", s.Gaps())
 	}
 	p, ok := s.Process(40)
-	if kids, _ := p.ForChildren(PID); !ok || kids.Ino != 4026532400 || p.Threads != 2 {
+	if link, _ := p.ForChildren(PID); !ok || link.Ino != 4026532400 || p.Threads != 2 {
 		t.Errorf("process 40: %+v", p)
 	}
 	if _, ok := p.Namespace(UTS); ok {

@@ -189,7 +189,7 @@ func (h Holder) IsDescriptor() bool {
 // h holds, or "" if there is none: a link or a descriptor under /proc, or a mount
 // point. The path may lead elsewhere by the time it is used.
 func (h Holder) File(t Type) string {
-	p := h.way(t).path()
+	p := h.opener(t).path()
 	if p == "" || p[0] == '/' {
 		return p
 	}
@@ -240,9 +240,9 @@ func (p *Process) ForChildren(t Type) (ID, bool) {
 	var ino uint64
 	switch t {
 	case PID:
-		ino = p.pidKids
+		ino = p.pidForChildren
 	case Time:
-		ino = p.timeKids
+		ino = p.timeForChildren
 	}
 	return ID{Dev: p.dev, Ino: ino}, ino != 0
 }
@@ -271,7 +271,7 @@ type Snapshot struct {
 	gaps       []Gap
 	unseen     []unseen
 	mounts     bool  // bind mounts were looked for
-	iterErr    error // why iterators were not used; nil if they were
+	bpfErr     error // why iterators were not used; nil if they were
 	listed     bool
 	sockets    []socketRef // by inode number, with WithSockets
 }

@@ -40,7 +40,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 	}
 	netns := make(map[uint64]uint64, len(first)) // socket -> network namespace
 	kept := make(map[uint64]bool)                // network namespaces of which a descriptor is kept
-	silent := wait.Many(ctx, &s.left, len(procs),
+	silent := wait.Many(ctx, &s.stuck, len(procs),
 		func() func(int) socketAnswers {
 			cookies := make(map[uint64]uint64)
 			return func(i int) socketAnswers { return askProcess(procs[i], cookies) }
@@ -68,7 +68,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 	}
 	for _, r := range s.sockets {
 		if ino := netns[r.ino]; ino != 0 && ino != r.netns {
-			s.hold(Net, ino, Holder{Kind: BySocket, PID: r.pid, TID: r.tid, FD: r.fd}, way{})
+			s.hold(Net, ino, Holder{Kind: BySocket, PID: r.pid, TID: r.tid, FD: r.fd}, opener{})
 		}
 	}
 }
@@ -79,9 +79,9 @@ func compareSockets(a, b socketRef) int {
 
 // keep takes fd as the way to a network namespace.
 func (s *scanner) keep(ino uint64, fd int) {
-	s.find(Net, ino).way = takenWay(fd)
+	s.find(Net, ino).opener = ownOpener(fd)
 	if k, ok := s.kernel.(*realKernel); ok {
-		k.taken = append(k.taken, fd)
+		k.owned = append(k.owned, fd)
 	}
 }
 

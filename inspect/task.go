@@ -14,24 +14,24 @@ import (
 
 // A part is what one goroutine of readProcesses found.
 type part struct {
-	processes []Process
-	sightings []sighting
-	sockets   []socketRef
-	held      []socketRef
-	odd       []oddRef
-	names     []nameRef
-	gaps      []Gap
+	processes  []Process
+	references []reference
+	sockets    []socketRef
+	held       []socketRef
+	odd        []oddRef
+	names      []nameRef
+	gaps       []Gap
 
 	// Buffers, and what is worked on.
 	name    []byte
 	link    []byte
 	entries []byte
 	numbers []int
-	crowd   crowd
+	fds     fdLimiter
 }
 
-// A sighting is a namespace that something other than a member holds.
-type sighting struct {
+// A reference is a namespace that something other than a member holds.
+type reference struct {
 	typ    Type
 	ino    uint64
 	holder Holder
@@ -50,15 +50,15 @@ type socketRef struct {
 func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	set := linksOf(s.wanted)
 	s.processes = make([]Process, 0, len(pids))
-	p, err := s.iterate(len(pids))
+	p, err := s.readByBPF(len(pids))
 	if err == nil {
-		s.join(p)
+		s.merge(p)
 		pids = slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
-			_, told := findProcess(p.processes, pid)
-			return told
+			_, bpfTasks := findProcess(p.processes, pid)
+			return bpfTasks
 		})
 	}
-	s.iterErr = err
+	s.bpfErr = err
 	const chunk = 16
 	if slow := s.readSome(ctx, pids, set, chunk); len(slow) > 0 {
 		for _, pid := range s.readSome(ctx, slow, set, 1) {
@@ -69,16 +69,16 @@ func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	s.addMembers()
 }
 
-// join takes up what a part has found.
-func (s *scanner) join(p *part) {
+// merge takes up what a part has found.
+func (s *scanner) merge(p *part) {
 	s.processes = append(s.processes, p.processes...)
 	s.gaps = append(s.gaps, p.gaps...)
 	s.sockets = append(s.sockets, p.sockets...)
 	s.held = append(s.held, p.held...)
 	s.odd = append(s.odd, p.odd...)
 	s.names = append(s.names, p.names...)
-	for _, g := range p.sightings {
-		s.hold(g.typ, g.ino, g.holder, g.holder.way(g.typ))
+	for _, g := range p.references {
+		s.hold(g.typ, g.ino, g.holder, g.holder.opener(g.typ))
 	}
 }
 
@@ -86,18 +86,18 @@ func (s *scanner) join(p *part) {
 // with one that does not answer.
 func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size int) (slow []int) {
 	chunks := slices.Collect(slices.Chunk(pids, size))
-	silent := wait.Many(ctx, &s.left, len(chunks),
+	silent := wait.Many(ctx, &s.stuck, len(chunks),
 		func() func(int) *part {
 			p := &part{name: make([]byte, 0, 64), link: make([]byte, 256), entries: make([]byte, 32<<10)}
 			return func(i int) *part {
-				p.processes, p.sightings, p.sockets, p.odd, p.names, p.gaps = make([]Process, 0, size), nil, nil, nil, nil, nil
+				p.processes, p.references, p.sockets, p.odd, p.names, p.gaps = make([]Process, 0, size), nil, nil, nil, nil, nil
 				for _, pid := range chunks[i] {
 					s.readProcess(p, pid, set)
 				}
-				return &part{processes: p.processes, sightings: p.sightings, sockets: p.sockets, odd: p.odd, names: p.names, gaps: p.gaps}
+				return &part{processes: p.processes, references: p.references, sockets: p.sockets, odd: p.odd, names: p.names, gaps: p.gaps}
 			}
 		},
-		func(_ int, p *part) { s.join(p) }, nil)
+		func(_ int, p *part) { s.merge(p) }, nil)
 	for _, i := range silent {
 		slow = append(slow, chunks[i]...)
 	}
@@ -138,10 +138,10 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 		return // and so would be all that follows
 	}
 	proc := &p.processes[len(p.processes)-1]
-	s.seeChildren(p, proc, 0, l)
+	s.noteChildren(p, proc, 0, l)
 	// A zombie has let go of all but its PID and user namespace. If threads of it
 	// run on, the first of them stands for the process.
-	zombie := err == nil && s.letGo(l)
+	zombie := err == nil && s.hasExited(l)
 	if threads > 1 && (s.tasks || zombie) {
 		s.readTasks(p, dir, proc, set, zombie)
 	}
@@ -150,9 +150,9 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	}
 }
 
-// letGo reports whether links are those of a task that has exited: of the
+// hasExited reports whether links are those of a task that has exited: of the
 // namespaces that one lets go of it has none, and some of them are wanted.
-func (s *scanner) letGo(l links) bool {
+func (s *scanner) hasExited(l links) bool {
 	kept := TypesOf(PID, User)
 	wanted := false
 	for t := range s.wanted.All() {
@@ -169,28 +169,28 @@ func (s *scanner) letGo(l links) bool {
 // inherit has a thread stand for its process, whose first one has exited.
 func (p *Process) inherit(tid int, l links) { p.heir, p.links = tid, l }
 
-// seeChildren notes the namespaces for children that differ from those that
+// noteChildren notes the namespaces for children that differ from those that
 // the process or thread is itself in.
-func (s *scanner) seeChildren(p *part, proc *Process, tid int, l links) {
-	for _, kids := range [...]struct {
+func (s *scanner) noteChildren(p *part, proc *Process, tid int, l links) {
+	for _, link := range [...]struct {
 		typ Type
 		ino uint64
-	}{{PID, l.pidKids}, {Time, l.timeKids}} {
-		if kids.ino != 0 && kids.ino != l.ino[kids.typ] {
-			p.sightings = append(p.sightings, sighting{kids.typ, kids.ino, Holder{Kind: ByChildren, PID: proc.PID, TID: tid}})
+	}{{PID, l.pidForChildren}, {Time, l.timeForChildren}} {
+		if link.ino != 0 && link.ino != l.ino[link.typ] {
+			p.references = append(p.references, reference{link.typ, link.ino, Holder{Kind: ByChildren, PID: proc.PID, TID: tid}})
 		}
 	}
 }
 
-// seeThread notes where a thread is that its process is not.
-func (s *scanner) seeThread(p *part, proc *Process, tid int, l links) {
+// noteThread notes where a thread is that its process is not.
+func (s *scanner) noteThread(p *part, proc *Process, tid int, l links) {
 	for t := range s.wanted.All() {
 		if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
-			p.sightings = append(p.sightings, sighting{t, ino, Holder{Kind: ByTask, PID: proc.PID, TID: tid}})
+			p.references = append(p.references, reference{t, ino, Holder{Kind: ByTask, PID: proc.PID, TID: tid}})
 		}
 	}
-	if l.pidKids != proc.pidKids || l.timeKids != proc.timeKids {
-		s.seeChildren(p, proc, tid, l)
+	if l.pidForChildren != proc.pidForChildren || l.timeForChildren != proc.timeForChildren {
+		s.noteChildren(p, proc, tid, l)
 	}
 }
 
@@ -228,11 +228,11 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 			p.gaps = append(p.gaps, Gap{proc.PID, "task", err})
 		}
 		switch {
-		case zombie && proc.heir == 0 && !s.letGo(l):
+		case zombie && proc.heir == 0 && !s.hasExited(l):
 			proc.inherit(tid, l)
-			s.seeChildren(p, proc, tid, l)
+			s.noteChildren(p, proc, tid, l)
 		case s.tasks:
-			s.seeThread(p, proc, tid, l)
+			s.noteThread(p, proc, tid, l)
 		}
 		if s.fds && s.tasks && (zombie || s.proc.ours && sys.OwnFiles(proc.PID, tid)) {
 			s.readFDs(p, task, proc, tid)
@@ -279,11 +279,11 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 		return
 	}
 	defer fds.CloseRaw()
-	defer p.crowd.end(p)
+	defer p.fds.end(p)
 	failed := false
 	for {
 		more, err := fds.Entries(p.entries, func(name sys.Name) {
-			if name[0] == '.' || p.crowd.full() {
+			if name[0] == '.' || p.fds.full() {
 				return
 			}
 			n, err := fds.Readlink(name, p.link)
@@ -297,17 +297,17 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 			switch text := p.link[:n]; {
 			case n == 0:
 			case text[0] == '/':
-				s.seeName(p, proc, tid, name, text)
+				s.notePath(p, proc, tid, name, text)
 			case text[n-1] == ']':
 				fd, _ := parseFD(name[:len(name)-1])
-				s.seeFD(p, proc, tid, fd, text)
+				s.noteFD(p, proc, tid, fd, text)
 			}
 		})
 		if err != nil && !gone(err) || failed {
 			p.gaps = append(p.gaps, Gap{proc.PID, "fd", errors.Join(err, errUnreadable(failed))})
 			failed = false
 		}
-		if err != nil || !more || p.crowd.full() {
+		if err != nil || !more || p.fds.full() {
 			return
 		}
 	}
@@ -325,8 +325,8 @@ var (
 	pipePrefix   = []byte("pipe:[")
 )
 
-// seeFD notes a descriptor whose link is like "net:[4026531840]".
-func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
+// noteFD notes a descriptor whose link is like "net:[4026531840]".
+func (s *scanner) noteFD(p *part, proc *Process, tid, fd int, text []byte) {
 	if bytes.HasPrefix(text, socketPrefix) {
 		if s.types.Has(Net) {
 			p.sockets = append(p.sockets, socketRef{proc.PID, tid, fd, proc.ino[Net], parseIno(text)})
@@ -336,14 +336,14 @@ func (s *scanner) seeFD(p *part, proc *Process, tid, fd int, text []byte) {
 	if bytes.HasPrefix(text, pipePrefix) {
 		return
 	}
-	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
-		p.sightings = append(p.sightings, sighting{t, ino, Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd}})
+	if t, ino, ok := ParseLink(string(text)); ok && s.wanted.Has(t) && p.fds.allows(p, proc.PID, ino) {
+		p.references = append(p.references, reference{t, ino, Holder{Kind: ByFD, PID: proc.PID, TID: tid, FD: fd}})
 	}
 }
 
 // addMembers makes each process a member of its namespaces.
 func (s *scanner) addMembers() {
-	var last [UTS + 1]*found // of a type: neighbours are often in the same one
+	var last [UTS + 1]*record // of a type: neighbours are often in the same one
 	for i := range s.processes {
 		p := &s.processes[i]
 		for t := range s.wanted.All() {
@@ -357,7 +357,7 @@ func (s *scanner) addMembers() {
 				last[t] = f
 				if len(f.ns.Members) == 0 {
 					// Other ways may have come first, but this one is the surest.
-					f.way = taskWay(p.PID, p.heir, t.String())
+					f.opener = linkOpener(p.PID, p.heir, t.String())
 				}
 			}
 			f.ns.Members = append(f.ns.Members, p)

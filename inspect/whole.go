@@ -35,14 +35,14 @@ const (
 )
 
 // A look is a place where a scan looks, and what it then knows.
-type look struct {
+type source struct {
 	facts Facts
 	gap   string              // the name of its gaps, see [Gap.What]
 	at    string              // what it looks at, of a process
 	asked func(*options) bool // whether it is to look there
 }
 
-var looks = []look{
+var sources = []source{
 	{AllFacts, "ns", "", func(*options) bool { return true }},
 	{AllFacts &^ Members, "task", "threads", func(o *options) bool { return o.tasks }},
 	{FDs | Sockets | Mounts, "fd", "descriptors", func(o *options) bool { return o.fds }},
@@ -95,7 +95,7 @@ func (s *Snapshot) Unread() (pids []int, ok bool) {
 		}
 	}
 	for _, g := range s.gaps {
-		if g.What == looks[0].gap && g.PID != 0 {
+		if g.What == sources[0].gap && g.PID != 0 {
 			pids = append(pids, g.PID)
 		}
 	}
@@ -137,16 +137,16 @@ func (s *scanner) findUnseen() (all []unseen) {
 	}
 	mounts := 0
 	for _, g := range s.gaps {
-		i := slices.IndexFunc(looks, func(l look) bool { return l.gap == g.What })
+		i := slices.IndexFunc(sources, func(l source) bool { return l.gap == g.What })
 		switch {
 		case i >= 0 && g.PID == 0:
-			all = append(all, unseen{facts: looks[i].facts, why: g.String()})
+			all = append(all, unseen{facts: sources[i].facts, why: g.String()})
 		case strings.HasPrefix(g.What, gapMounts):
 			mounts++
 		}
 	}
 	pids := unreadPIDs(s.gaps)
-	for _, l := range looks {
+	for _, l := range sources {
 		if !l.asked(&s.options) {
 			all = append(all, unseen{facts: l.facts, why: l.at + " were not looked at"})
 		}
@@ -174,8 +174,8 @@ func unreadPIDs(gaps []Gap) map[string][]int {
 		pids[what] = slices.Compact(list)
 	}
 	for what, list := range pids {
-		if what != looks[0].gap {
-			pids[what] = slices.DeleteFunc(list, func(pid int) bool { _, ok := slices.BinarySearch(pids[looks[0].gap], pid); return ok })
+		if what != sources[0].gap {
+			pids[what] = slices.DeleteFunc(list, func(pid int) bool { _, ok := slices.BinarySearch(pids[sources[0].gap], pid); return ok })
 		}
 	}
 	return pids
@@ -193,8 +193,8 @@ func unreadText(what string, pids []int, processes int) string {
 		}
 		text += " (PID " + strings.Join(words, ", ") + ")"
 	}
-	if i := slices.IndexFunc(looks, func(l look) bool { return l.gap == what }); i >= 0 {
-		what = looks[i].at
+	if i := slices.IndexFunc(sources, func(l source) bool { return l.gap == what }); i >= 0 {
+		what = sources[i].at
 	}
 	if what != "" {
 		text = what + " of " + text
@@ -243,7 +243,7 @@ func (s *Snapshot) Reasons(gaps []Gap) (why []string) {
 const gapMounts = "mounts of "
 
 // look finds out which processes a proc file system does not show.
-func (p *procFS) look() {
+func (p *procFS) source() {
 	if why := p.hides(); why != nil {
 		p.blind = append(p.blind, Gap{What: p.path, Err: why})
 	}

@@ -63,6 +63,6 @@ func BenchmarkIdentify(b *testing.B) {
 func BenchmarkParsePath(b *testing.B) {
 	path := "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0b5a1f9c_1c2d_4e3f_8a9b_0c1d2e3f4a5b.slice/cri-containerd-" + hexA + ".scope"
 	for b.Loop() {
-		ParsePath(path)
+		parsePath(path)
 	}
 }

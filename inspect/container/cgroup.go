@@ -100,7 +100,7 @@ func place(text string, o *owners) (best placed) {
 		if p.relative {
 			p.tree = unseenTree
 		}
-		p.refs, p.rest = ParsePath(g.path)
+		p.refs, p.rest = parsePath(g.path)
 		for i := range p.refs {
 			p.refs[i].tree = p.tree
 		}
@@ -114,7 +114,7 @@ func place(text string, o *owners) (best placed) {
 // beats reports whether a hierarchy says more than the best of those before it.
 func (p placed) beats(best placed, o *owners) bool {
 	if o != nil && len(p.refs) > 0 && len(best.refs) > 0 && p.refs[0].base != best.refs[0].base {
-		ours, theirs := o.made(p.refs[0]) == Root, o.made(best.refs[0]) == Root
+		ours, theirs := o.maker(p.refs[0]) == Root, o.maker(best.refs[0]) == Root
 		if ours != theirs {
 			return ours
 		}
@@ -122,16 +122,16 @@ func (p placed) beats(best placed, o *owners) bool {
 	return len(p.refs) > len(best.refs)
 }
 
-// mostNested is how many containers a path can name, one in another: more than there
+// maxNested is how many containers a path can name, one in another: more than there
 // are anywhere. Whoever may make control groups can make any number.
-const mostNested = 8
+const maxNested = 8
 
-// ParsePath reads a path from /proc/pid/cgroup. It returns the containers that
+// parsePath reads a path from /proc/pid/cgroup. It returns the containers that
 // it names, outermost first and eight at most, and what follows the last of them.
 //
 // A path is relative to the cgroup namespace of who reads it: "/../ID" is next
 // to the reader's own group, and what stands above is not to be seen.
-func ParsePath(path string) (refs []Ref, rest []string) {
+func parsePath(path string) (refs []Ref, rest []string) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	for len(parts) > 0 && (parts[0] == ".." || parts[0] == "") {
 		parts = parts[1:]
@@ -143,7 +143,7 @@ func ParsePath(path string) (refs []Ref, rest []string) {
 		last   = -1   // index of the last component that belongs to a container
 	)
 	for i, part := range parts {
-		if len(refs) == mostNested {
+		if len(refs) == maxNested {
 			break
 		}
 		next := ""

@@ -97,7 +97,7 @@ func TestParsePath(t *testing.T) {
 		{"/machine.slice/libpod-" + hexA + ".scope/container/libpod_parent/libpod-" + hexB, "podman:A podman:B", ""},
 		{"/mine/" + hexA + "/other/" + hexB, ":A :B", ""},
 	} {
-		refs, rest := ParsePath(c.path)
+		refs, rest := parsePath(c.path)
 		if got := describe(refs); got != c.want || strings.Join(rest, "/") != c.rest {
 			t.Errorf("ParsePath(%q)\n got %q, rest %q\nwant %q, rest %q", c.path, got, strings.Join(rest, "/"), c.want, c.rest)
 		}
@@ -161,7 +161,7 @@ func FuzzParsePath(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, path string) {
 		RefsOf(path)
-		refs, rest := ParsePath(path)
+		refs, rest := parsePath(path)
 		for _, r := range refs {
 			if r.ID == "" || strings.Contains(r.ID, "/") {
 				t.Errorf("ParsePath(%q): ID %q", path, r.ID)
@@ -171,7 +171,7 @@ func FuzzParsePath(f *testing.F) {
 			t.Errorf("ParsePath(%q): rest %q", path, tail)
 		}
 		// What is deeper has all that is around it.
-		deeper, _ := ParsePath(strings.TrimRight(path, "/") + "/docker/" + hexB)
+		deeper, _ := parsePath(strings.TrimRight(path, "/") + "/docker/" + hexB)
 		if len(deeper) > 0 && len(deeper) < len(refs) {
 			t.Errorf("ParsePath(%q) = %v, deeper %v", path, refs, deeper)
 		}

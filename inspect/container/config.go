@@ -94,7 +94,7 @@ func (s *Set) IsDaemon(pid int, program string) bool {
 	}
 	defer id.close()
 	id.host = s.initial
-	return id.speaks(pid, []string{program}) == Root
+	return id.speaker(pid, []string{program}) == Root
 }
 
 // find calls do with a finder where the engine of c is.
@@ -106,11 +106,11 @@ func (s *Set) find(c *Container, do func(*finder)) error {
 	defer id.close()
 	id.host = s.initial
 	if c.Outer != nil {
-		id.in[c.Outer] = &contents{}
+		id.contents[c.Outer] = &contents{}
 	}
 	f := id.finder(c.Outer)
 	if c.Outer == nil && c.User != Root { // what root's files say is of another
-		f = id.finderOf(c.User)
+		f = id.userFinder(c.User)
 	}
 	if f != nil {
 		do(f)
@@ -175,7 +175,7 @@ func (f *finder) shimBundle(c *Container) (bundle string, roots []string) {
 	if c.Engine == Docker {
 		namespace = "moby"
 	}
-	dir, ok := f.taskOf(namespace, c.ID)
+	dir, ok := f.findTask(namespace, c.ID)
 	if !ok {
 		return "", nil
 	}
@@ -399,8 +399,8 @@ func readCaps(d *document) *Capabilities {
 	return sets
 }
 
-// mostLXC bounds how many files a configuration of LXC is made of.
-const mostLXC = 32
+// maxLXC bounds how many files a configuration of LXC is made of.
+const maxLXC = 32
 
 // lxcConfig reads the configuration of a container of LXC. One that names no root
 // directory has that of the host. Incus and LXD write it when they start one.
@@ -413,7 +413,7 @@ func (f *finder) lxcConfig(c *Container, conf *Config) {
 		}
 		file = path.Join(log, c.ID, "lxc.conf")
 	}
-	left := mostLXC
+	left := maxLXC
 	if path.IsAbs(c.Path) && f.readLXC(file, conf, &left) && conf.Root == "" {
 		conf.Root = "/"
 	}

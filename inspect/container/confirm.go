@@ -50,9 +50,9 @@ func (w *watch) monitor() (Monitor, bool) {
 	return w.said, w.ok
 }
 
-// mostClimbed is more processes than are above one another in a container, for who
+// maxClimbed is more processes than are above one another in a container, for who
 // looks for the first of them.
-const mostClimbed = 256
+const maxClimbed = 256
 
 // climb goes from a process of the container, or of one inside, up to the first
 // parent that is not in it. What looks as if it were there first may have been
@@ -66,7 +66,7 @@ func (w *watch) climb() bool {
 		return false
 	}
 	w.pid = w.f.first(pids)
-	for range mostClimbed {
+	for range maxClimbed {
 		w.child = w.pid
 		if w.pid = w.f.proc.stat(w.child).PPID; w.pid == 0 || !w.f.contains(w.c, w.pid) {
 			break
@@ -82,7 +82,7 @@ func (w *watch) owner() Owner {
 	}
 	w.know, w.by = true, Unknown
 	if m, ok := w.monitor(); ok {
-		w.by = w.f.speaks(w.pid, m.Engine.entry().watchers)
+		w.by = w.f.speaker(w.pid, m.Engine.entry().watchers)
 	}
 	return w.by
 }
@@ -97,12 +97,12 @@ func (w *watch) of(user Owner) func() (Monitor, bool) {
 	}
 }
 
-// speaks returns whose word the command line of a process is. It is nobody's known
+// speaker returns whose word the command line of a process is. It is nobody's known
 // if the process is in a container: in the control group or the PID namespace of
 // one, or placed in one by the files of its engine. It is root's if the process is, in the user namespace of the host, and runs
 // one of these programs from where only root can put one: a set-user-ID program is
 // root's too and is told by anybody what it is called.
-func (f *identifier) speaks(of int, programs []string) Owner {
+func (f *identifier) speaker(of int, programs []string) Owner {
 	in := f.namespace(of, inspect.PID)
 	if in == 0 || in != f.namespace(0, inspect.PID) {
 		return Unknown
@@ -153,8 +153,8 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	}
 	found := n.find(c, nil)
 	if !found && w.owner() == Root {
-		if there := f.storeOf(Root, w.pid); there != nil {
-			n = &finder{store: there, proc: f.proc, speaks: f.speaks}
+		if there := f.ownerStore(Root, w.pid); there != nil {
+			n = &finder{store: there, proc: f.proc, speaker: f.speaker}
 		}
 		found = n.find(c, w.of(Root))
 	}
@@ -165,9 +165,9 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 		}
 		c.User, c.Confirmed = Root, true
 		in.stated = cmp.Or(n.init, w.child)
-		f.settle(c, in.stated)
+		f.claimInit(c, in.stated)
 		f.findInit(c, in)
-		f.unnamed(c, n, found)
+		f.reportUnnamed(c, n, found)
 		return
 	}
 	var why error
@@ -180,11 +180,11 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	*c = plain
 	in.stated = 0
 	f.findInit(c, in)
-	c.User = f.userOf(in, w)
+	c.User = f.userOwner(in, w)
 	// Asked last: whose group it is cannot be seen when that is gone. Of a parent of
 	// which it is not known who speaks by it, as a set-user-ID program that a user
 	// has started under another name, the word alone is no claim.
-	c.claimless = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsWithin(in), f.proc.lives)
+	c.neverBlocks = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsWithin(in), f.proc.lives)
 	if c.User > Root {
 		if f.set.host.userName != nil {
 			c.Account = f.set.host.userName(uint32(c.User))
@@ -196,7 +196,7 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 		return
 	}
 	if why == nil || !fits {
-		f.unnamed(c, n, !fits)
+		f.reportUnnamed(c, n, !fits)
 	} else if !f.gone(c.Init) {
 		f.gap(0, "name of "+c.String(), why)
 	}
@@ -211,14 +211,14 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 		return here && f.proc.stat(n.init).Start == n.start
 	case n.init != 0:
 		start, ok := f.proc.startTime(n.init)
-		return here && ok && !start.After(n.changed) && f.groupOf(in, w) == Root
+		return here && ok && !start.After(n.changed) && f.groupOwner(in, w) == Root
 	case !found:
 		return false
 	case c.Engine == BuildKit:
-		return f.groupOf(in, w) == Root // there is no file, and no name
+		return f.groupOwner(in, w) == Root // there is no file, and no name
 	case c.Engine.entry().watched:
 		m, ok := w.of(Root)()
-		if !ok || m.ID != c.ID || (m.Engine == Nspawn) != (c.Engine == Nspawn) || f.groupOf(in, w) != Root {
+		if !ok || m.ID != c.ID || (m.Engine == Nspawn) != (c.Engine == Nspawn) || f.groupOwner(in, w) != Root {
 			return false
 		}
 		if m.Path != "" {
@@ -229,12 +229,12 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 	return false
 }
 
-// groupOf returns who can have made the control group of a container. If only its
+// groupOwner returns who can have made the control group of a container. If only its
 // parent says that it is one, that is the first group in which the parent is not,
 // or the one that both are in.
-func (f *identifier) groupOf(in *contents, w *watch) Owner {
+func (f *identifier) groupOwner(in *contents, w *watch) Owner {
 	if in.watcher == 0 {
-		return f.owners.made(in.ref)
+		return f.owners.maker(in.ref)
 	}
 	pids := f.pidsOf(in)
 	if len(pids) == 0 {
@@ -270,11 +270,11 @@ func (f *identifier) groupOf(in *contents, w *watch) Owner {
 	return Unknown
 }
 
-// userOf returns the user whose a container is that is not confirmed to be root's:
+// userOwner returns the user whose a container is that is not confirmed to be root's:
 // of whom its control group is, or, if only its parent says that it is one, whose
 // that is. Where root's process is the parent of what is in another user's group it
 // is not known.
-func (f *identifier) userOf(in *contents, w *watch) Owner {
+func (f *identifier) userOwner(in *contents, w *watch) Owner {
 	by := w.owner()
 	if in.watcher != 0 {
 		if by == Root {
@@ -282,7 +282,7 @@ func (f *identifier) userOf(in *contents, w *watch) Owner {
 		}
 		return by
 	}
-	group := f.groupOf(in, w)
+	group := f.groupOwner(in, w)
 	if by.Known() && group.Known() && by != group {
 		if by == Root {
 			return Unknown
@@ -296,12 +296,12 @@ func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 	if w.owner() != c.User {
 		return
 	}
-	there := f.storeOf(c.User, w.pid)
+	there := f.ownerStore(c.User, w.pid)
 	if there == nil {
 		return
 	}
 	was := *c
-	n := &finder{store: there, proc: f.proc, speaks: f.speaks}
+	n := &finder{store: there, proc: f.proc, speaker: f.speaker}
 	if !n.find(c, w.of(c.User)) || c.Name == "" || !f.plausible(c) {
 		*c = was
 		return
@@ -312,15 +312,15 @@ func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 		return
 	}
 	c.Confirmed = true
-	f.settle(c, n.init)
+	f.claimInit(c, n.init)
 	if in.stated = n.init; here {
 		c.Init = n.init
 	}
 }
 
-// storeOf returns the files of a user as one of his processes sees them, or nil.
+// ownerStore returns the files of a user as one of his processes sees them, or nil.
 // Root's, in the mount namespace of the host, are those of the host.
-func (f *identifier) storeOf(owner Owner, of int) *store {
+func (f *identifier) ownerStore(owner Owner, of int) *store {
 	ns := f.namespace(of, inspect.Mnt)
 	hosts := ns == 0 || ns == f.namespace(0, inspect.Mnt)
 	if owner == Root && hosts {
@@ -349,12 +349,12 @@ func (f *identifier) storeOf(owner Owner, of int) *store {
 		return nil
 	}
 	f.users[key] = s
-	f.keep(s, func() { delete(f.users, key) })
+	f.cache(s, func() { delete(f.users, key) })
 	return s
 }
 
-// finderOf returns what finds the files of a user on the host, or nil.
-func (f *identifier) finderOf(user Owner) *finder {
+// userFinder returns what finds the files of a user on the host, or nil.
+func (f *identifier) userFinder(user Owner) *finder {
 	if !user.Known() {
 		return nil
 	}
@@ -366,8 +366,8 @@ func (f *identifier) finderOf(user Owner) *finder {
 	if err != nil {
 		return nil
 	}
-	f.keep(s, func() {})
-	return &finder{store: s, proc: f.proc, speaks: f.speaks}
+	f.cache(s, func() {})
+	return &finder{store: s, proc: f.proc, speaker: f.speaker}
 }
 
 // isAccount reports whether the name of a user can stand in that of a container.
@@ -385,9 +385,9 @@ func isAccount(name string) bool {
 	return !digits
 }
 
-// tellImpostors says which process has a name in its control group that is another
+// reportImpostors says which process has a name in its control group that is another
 // container's.
-func (f *identifier) tellImpostors() {
+func (f *identifier) reportImpostors() {
 	real := make(map[string]*Container)
 	for _, c := range f.set.Containers {
 		if c.Outer == nil && c.Confirmed && c.User == Root {
@@ -398,8 +398,8 @@ func (f *identifier) tellImpostors() {
 		o := real[c.ID]
 		switch {
 		case o == nil || c.Outer != nil || c.Confirmed:
-		case f.in[c].watcher != 0:
-			f.gap(0, "container", fmt.Errorf("process %d is called as that of %s is, and process %d is not in it", f.in[c].watcher, o, c.Init))
+		case f.contents[c].watcher != 0:
+			f.gap(0, "container", fmt.Errorf("process %d is called as that of %s is, and process %d is not in it", f.contents[c].watcher, o, c.Init))
 		default:
 			f.gap(0, "container", fmt.Errorf("process %d is in a control group that is called as that of %s, and is not in it", c.Init, o))
 		}

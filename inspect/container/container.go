@@ -4,7 +4,7 @@
 // It asks no engine and links none in. What it knows comes from three places,
 // each only if the one before did not say enough:
 //
-//   - the control group of a process, whose path holds the ID. [ParsePath]
+//   - the control group of a process, whose path holds the ID. A parser
 //     reads all the forms there are, and nests them: a container in a
 //     container has both;
 //   - the files in which the engine keeps its state, which hold the name. They
@@ -89,9 +89,9 @@ type Container struct {
 	// Confirmed says that the name is the word of User. If it is not, there is no
 	// name: anybody may have called a control group or himself so.
 	Confirmed bool
-	// claimless says that it does not stand in the way of another of its name: nothing
+	// neverBlocks says that it does not stand in the way of another of its name: nothing
 	// runs in it, or anybody may have said that it is one.
-	claimless bool
+	neverBlocks bool
 
 	// Outer is the container in which the engine of this one runs, or nil.
 	Outer *Container

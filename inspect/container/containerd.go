@@ -74,15 +74,15 @@ func (f *finder) bundle(c *Container) bool {
 		if c.Engine = Containerd; t.namespace == "moby" {
 			c.Engine = Docker
 		}
-		if f.ofHost() {
+		if f.isHost() {
 			found := false
 			if c.Engine == Docker {
-				found = f.stateOfDocker(c.ID)
+				found = f.findDockerState(c.ID)
 			} else {
-				found = f.stateOf(runtimeDir{"/run/containerd/runc", t.namespace}, c.ID)
+				found = f.findState(runtimeDir{"/run/containerd/runc", t.namespace}, c.ID)
 			}
 			if !found {
-				f.statesIn(t.dir, c.ID, "init.pid")
+				f.readInit(t.dir, c.ID, "init.pid")
 			}
 		}
 		return true
@@ -90,14 +90,14 @@ func (f *finder) bundle(c *Container) bool {
 	return false
 }
 
-// taskOf returns the directory that has the bundle of a task, and whether there is
+// findTask returns the directory that has the bundle of a task, and whether there is
 // one. The place where most are is looked at first, since to list them all takes
 // longer than the rest.
-func (f *finder) taskOf(namespace, id string) (dir string, ok bool) {
+func (f *finder) findTask(namespace, id string) (dir string, ok bool) {
 	if !isName(namespace) || !isName(id) {
 		return "", false
 	}
-	if dir = path.Join(containerdStates[0], taskDirs[0], namespace); f.usual() && f.store.exists(dir, id) {
+	if dir = path.Join(containerdStates[0], taskDirs[0], namespace); f.hasUsualPlaces() && f.store.exists(dir, id) {
 		return dir, true
 	}
 	for _, t := range f.taskDirs() {
@@ -112,7 +112,7 @@ func (f *finder) taskOf(namespace, id string) (dir string, ok bool) {
 func (f *finder) taskDirs() []taskDir {
 	if s := &f.store.containerd; !s.asked {
 		s.asked = true
-		if !f.ofHost() && f.outer == nil {
+		if !f.isHost() && f.outer == nil {
 			return nil // a user's are where his shim says
 		}
 		for _, state := range containerdStates {

@@ -16,7 +16,7 @@ var crioDirs = []string{
 // the name that its conmon was given.
 func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
 	for _, dir := range crioDirs {
-		if f.usual() && f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
+		if f.hasUsualPlaces() && f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
 			return true
 		}
 	}
@@ -70,7 +70,7 @@ func (f *finder) crioBundle(c *Container, bundle string) bool {
 // crioState finds out the first process of a container, by the state of the
 // low-level runtime, or else by the file that its conmon wrote.
 func (f *finder) crioState(id, bundle string) {
-	if f.ofHost() && !f.stateOfRuntimes(id) {
-		f.statesIn(bundle, "pidfile")
+	if f.isHost() && !f.findRuntimeState(id) {
+		f.readInit(bundle, "pidfile")
 	}
 }

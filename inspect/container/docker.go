@@ -25,7 +25,7 @@ var dockerRoots = []string{"/var/lib/docker", "/var/snap/docker/common/var-lib-d
 // [data-root]/containers/ID.
 func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 	s := f.store
-	if s.docker.roots == nil && f.usual() {
+	if s.docker.roots == nil && f.hasUsualPlaces() {
 		s.docker.roots = slices.Clone(dockerRoots)
 	}
 	for tried := 0; ; {
@@ -35,13 +35,13 @@ func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 				// Most containers of a host have the same root: it is tried first.
 				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
 				c.Engine, c.Namespace, c.Path = Docker, "", path.Join(dir, c.ID)
-				if f.ofHost() {
-					f.stateOfDocker(c.ID)
+				if f.isHost() {
+					f.findDockerState(c.ID)
 				}
 				return true
 			}
 		}
-		if !s.docker.asked && f.usual() {
+		if !s.docker.asked && f.hasUsualPlaces() {
 			s.docker.asked = true
 			s.docker.add(f.dockerRoot())
 		} else if mon != nil {
@@ -76,7 +76,7 @@ func (f *finder) readDocker(d *document, c *Container) {
 		case "State":
 			for key := range d.object() {
 				if key == "Pid" {
-					f.states(d.int())
+					f.setInit(d.int())
 				}
 			}
 		case "Config":
@@ -109,7 +109,7 @@ func (f *finder) nameByKubelet(c *Container, name string) bool {
 // that has its number now is another.
 func (f *finder) dockerd() []string {
 	// The number in the file is of the daemon's own PID namespace.
-	if f.outer != nil || !f.ofHost() {
+	if f.outer != nil || !f.isHost() {
 		return nil
 	}
 	data, ok := f.store.read("/run", "docker.pid")
@@ -121,7 +121,7 @@ func (f *finder) dockerd() []string {
 		return nil
 	}
 	argv := f.proc.cmdline(pid)
-	if len(argv) == 0 || path.Base(argv[0]) != "dockerd" || f.speaks(pid, []string{"dockerd"}) != Root {
+	if len(argv) == 0 || path.Base(argv[0]) != "dockerd" || f.speaker(pid, []string{"dockerd"}) != Root {
 		return nil
 	}
 	return argv
@@ -131,10 +131,10 @@ func (f *finder) dockerd() []string {
 // its containers.
 var usualRuntime = runtimeDir{"/run/docker/runtime-runc", "moby"}
 
-// stateOfDocker is stateOf for a container of Docker. Only of one that is not in
+// findDockerState is findState for a container of Docker. Only of one that is not in
 // the usual place, the daemon is asked for others.
-func (f *finder) stateOfDocker(id string) bool {
-	return f.stateOf(usualRuntime, id) || slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.stateOf(r, id) })
+func (f *finder) findDockerState(id string) bool {
+	return f.findState(usualRuntime, id) || slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.findState(r, id) })
 }
 
 // dockerRuntimes returns where Docker's low-level runtimes keep the state of

@@ -14,7 +14,7 @@ type finder struct {
 	outer *Container
 	// speaks returns whose word the command line of a process is that runs one of
 	// the programs with these names; see [identifier.speaks].
-	speaks func(pid int, programs []string) Owner
+	speaker func(pid int, programs []string) Owner
 
 	// What the state says of the container's first process.
 	init    int       // its PID
@@ -22,22 +22,22 @@ type finder struct {
 	changed time.Time // when the file was written that says so
 }
 
-// states notes what a file that was read says is the first process.
-func (f *finder) states(pid int) {
+// setInit notes what a file that was read says is the first process.
+func (f *finder) setInit(pid int) {
 	f.init, f.start, f.changed = pid, 0, f.store.last.Changed
 }
 
-// statesIn notes that of a file with nothing but the number.
-func (f *finder) statesIn(dir string, file ...string) {
+// readInit notes that of a file with nothing but the number.
+func (f *finder) readInit(dir string, file ...string) {
 	if data, ok := f.store.read(dir, file...); ok {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
-		f.states(pid)
+		f.setInit(pid)
 	}
 }
 
-// ofHost reports whether what is found is root's, on the host, and not what a user
+// isHost reports whether what is found is root's, on the host, and not what a user
 // says, or somebody in a container.
-func (f *finder) ofHost() bool { return f.store.owner == Root }
+func (f *finder) isHost() bool { return f.store.owner == Root }
 
 // A namer fills in what an engine's files, or if need be the command line of
 // the container's parent, say of a container. It reports whether they know it.
@@ -76,6 +76,6 @@ func (f *finder) pod(p Pod) *Pod {
 	return &p
 }
 
-// usual reports whether an engine's files are to be looked for in the usual
+// hasUsualPlaces reports whether an engine's files are to be looked for in the usual
 // places: of a user's engine they are where it says.
-func (f *finder) usual() bool { return f.ofHost() || f.outer != nil }
+func (f *finder) hasUsualPlaces() bool { return f.isHost() || f.outer != nil }

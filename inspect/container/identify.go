@@ -17,10 +17,10 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// byTelling are the types of namespace, the one that tells most about the container
+// groupKeyTypes are the types of namespace, the one that tells most about the container
 // of a process first: hardly anything shares a mount namespace with another
 // container, many share a time or cgroup namespace with the host.
-var byTelling = [...]inspect.Type{inspect.Mnt, inspect.PID, inspect.Net, inspect.User, inspect.IPC, inspect.UTS, inspect.Cgroup, inspect.Time}
+var groupKeyTypes = [...]inspect.Type{inspect.Mnt, inspect.PID, inspect.Net, inspect.User, inspect.IPC, inspect.UTS, inspect.Cgroup, inspect.Time}
 
 // A host is where to look for containers.
 type host struct {
@@ -170,7 +170,7 @@ func identify(ctx context.Context, host host, procs iter.Seq2[int, *inspect.Inod
 	defer f.close()
 	f.group(procs)
 	f.set.initial = f.host
-	for _, stage := range []func(){f.place, f.name, f.tellImpostors, f.attribute} {
+	for _, stage := range []func(){f.place, f.name, f.reportImpostors, f.attribute} {
 		if err := ctx.Err(); err != nil {
 			f.gap(0, "containers", err)
 			break
@@ -196,7 +196,7 @@ type identifier struct {
 	proc    *procDir
 	owners  *owners
 	users   map[userKey]*store // files of engines of users, and of root in other mount namespaces
-	kept    []kept             // the stores that are open, but for the host's
+	cached  []cachedStore      // the stores that are open, but for the host's
 	budgets map[any]*int       // by user, or by outermost container
 	procs   []member
 	byPID   map[int]*member // made when it is needed
@@ -205,16 +205,16 @@ type identifier struct {
 	beside  bool // the host's control groups are beside the reader's, so "/" is no root
 	groups  []*group
 
-	byKey map[containerKey]*Container
-	in    map[*Container]*contents
-	// lineage is what came of the ancestors of processes that no control group places.
-	lineage map[int]*Container
+	byKey    map[containerKey]*Container
+	contents map[*Container]*contents
+	// ancestry is what came of the ancestors of processes that no control group places.
+	ancestry map[int]*Container
 }
 
 func newIdentifier(host host) (f *identifier, err error) {
 	f = &identifier{
 		set:   &Set{host: host, owner: make(map[uint64]*Container)},
-		byKey: make(map[containerKey]*Container), in: make(map[*Container]*contents), lineage: make(map[int]*Container),
+		byKey: make(map[containerKey]*Container), contents: make(map[*Container]*contents), ancestry: make(map[int]*Container),
 		users: make(map[userKey]*store), budgets: make(map[any]*int),
 	}
 	if f.proc, err = openProc(host.proc); err == nil {
@@ -225,34 +225,34 @@ func newIdentifier(host host) (f *identifier, err error) {
 
 // close lets go of all that was opened.
 func (f *identifier) close() {
-	if in := f.in[nil]; in != nil && in.store != nil {
+	if in := f.contents[nil]; in != nil && in.store != nil {
 		in.store.close()
 	}
-	for _, k := range f.kept {
+	for _, k := range f.cached {
 		k.store.close()
 	}
 	f.owners.close()
 	f.proc.close()
 }
 
-// A kept is a store that is open, and what is to be done for it to be opened anew.
-type kept struct {
+// A cachedStore is a store that is open, and what is to be done for it to be opened anew.
+type cachedStore struct {
 	store  *store
 	forget func()
 }
 
-// mostStores is how many stores of others' are open at a time: more than are in use
+// maxStores is how many stores of others' are open at a time: more than are in use
 // together.
-const mostStores = 8
+const maxStores = 8
 
-// keep keeps a store open until there are too many.
-func (f *identifier) keep(s *store, forget func()) {
-	if len(f.kept) == mostStores {
-		f.kept[0].forget()
-		f.kept[0].store.close()
-		f.kept = slices.Delete(f.kept, 0, 1)
+// cache keeps a store open until there are too many.
+func (f *identifier) cache(s *store, forget func()) {
+	if len(f.cached) == maxStores {
+		f.cached[0].forget()
+		f.cached[0].store.close()
+		f.cached = slices.Delete(f.cached, 0, 1)
 	}
-	f.kept = append(f.kept, kept{s, forget})
+	f.cached = append(f.cached, cachedStore{s, forget})
 }
 
 // budget returns how many bytes may still be read of what a user, or who is in an
@@ -334,7 +334,7 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 	for i := range f.procs {
 		p := &f.procs[i]
 		var g *group
-		switch key := f.telling(p.inos); {
+		switch key := f.groupKey(p.inos); {
 		case key != 0:
 			g = byIno[key]
 			if g == nil {
@@ -356,11 +356,11 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 	}
 }
 
-// telling returns the namespace by which a process is sorted: its mount
+// groupKey returns the namespace by which a process is sorted: its mount
 // namespace, or, where a scan did not look at those, the first that is not the
 // host's. 0 is a process of the host.
-func (f *identifier) telling(inos *inspect.Inodes) uint64 {
-	for _, t := range byTelling {
+func (f *identifier) groupKey(inos *inspect.Inodes) uint64 {
+	for _, t := range groupKeyTypes {
 		if ino := inos[t]; ino != 0 && f.host[t] != 0 {
 			if ino != f.host[t] {
 				return ino
@@ -407,8 +407,8 @@ func (f *identifier) placeByCgroup(g *group, pid int) bool {
 	for _, ref := range at.refs {
 		g.container = f.container(ref, g.container)
 	}
-	f.join(g)
-	return !f.suspect(g, f.in[g.container].groups[0])
+	f.addGroup(g)
+	return !f.suspect(g, f.contents[g.container].groups[0])
 }
 
 // suspect reports whether a group may be in a container although its control
@@ -464,9 +464,9 @@ func (f *identifier) placeByParent(g *group) {
 		asked = g.rest
 		if ref, ok := f.refByFiles(g, g.container); ok {
 			outer := g.container
-			f.leave(g)
+			f.removeGroup(g)
 			g.container = f.container(ref, outer)
-			f.join(g)
+			f.addGroup(g)
 			return
 		}
 		if g.container != nil {
@@ -483,7 +483,7 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 	var walked []int
 	var found *Container
 	for pid, ppid := f.first(g.pids), 0; ; pid = ppid {
-		if known, ok := f.lineage[pid]; ok && outer == nil {
+		if known, ok := f.ancestry[pid]; ok && outer == nil {
 			found = known
 			break
 		}
@@ -505,7 +505,7 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 		if m, ok := f.proc.monitor(ppid); ok {
 			m.base = fmt.Sprint("process ", ppid)
 			found = f.container(m.Ref, outer)
-			f.in[found].watcher = ppid
+			f.contents[found].watcher = ppid
 			break
 		}
 		if parent == nil || outer != nil {
@@ -513,13 +513,13 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 		}
 	}
 	if found != nil {
-		f.leave(g)
+		f.removeGroup(g)
 		g.container = found
-		f.join(g)
+		f.addGroup(g)
 	}
 	if outer == nil {
 		for _, pid := range walked {
-			f.lineage[pid] = found
+			f.ancestry[pid] = found
 		}
 	}
 }
@@ -535,7 +535,7 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 		return Ref{}, false
 	}
 	if len(g.rest) > 1 {
-		if _, ok := n.taskOf(g.rest[0], g.rest[1]); ok {
+		if _, ok := n.findTask(g.rest[0], g.rest[1]); ok {
 			return Ref{Engine: Containerd, ID: g.rest[1], Namespace: g.rest[0], base: path.Join(g.rest[:2]...), tree: g.tree}, true
 		}
 	}
@@ -559,26 +559,26 @@ func (f *identifier) container(ref Ref, outer *Container) *Container {
 			c.Pod = &Pod{UID: ref.Pod}
 		}
 		f.byKey[key] = c
-		f.in[c] = &contents{ref: ref}
+		f.contents[c] = &contents{ref: ref}
 		if outer != nil {
-			f.in[outer].inner = append(f.in[outer].inner, c)
+			f.contents[outer].inner = append(f.contents[outer].inner, c)
 		}
 		f.set.Containers = append(f.set.Containers, c)
 	}
 	return c
 }
 
-func (f *identifier) join(g *group) {
-	in := f.in[g.container]
+func (f *identifier) addGroup(g *group) {
+	in := f.contents[g.container]
 	if !slices.Contains(in.groups, g) {
 		in.groups = append(in.groups, g)
 	}
 }
 
-// leave takes a group out of the container it was thought to be in.
-func (f *identifier) leave(g *group) {
+// removeGroup takes a group out of the container it was thought to be in.
+func (f *identifier) removeGroup(g *group) {
 	if g.container != nil {
-		in := f.in[g.container]
+		in := f.contents[g.container]
 		in.groups = slices.DeleteFunc(in.groups, func(other *group) bool { return other == g })
 	}
 }
@@ -603,7 +603,7 @@ func (f *identifier) first(pids []int) int {
 func (f *identifier) name() {
 	var firsts []int
 	for _, c := range f.set.Containers {
-		for _, g := range f.in[c].groups {
+		for _, g := range f.contents[c].groups {
 			firsts = append(firsts, g.pids[0])
 		}
 	}
@@ -612,9 +612,9 @@ func (f *identifier) name() {
 	}
 	for _, c := range f.set.Containers {
 		if c.Outer == nil {
-			f.nameOwned(c, f.in[c])
+			f.nameOwned(c, f.contents[c])
 		} else if f.occupied(c) {
-			f.nameInner(c, f.in[c])
+			f.nameInner(c, f.contents[c])
 		}
 	}
 	f.set.Containers = slices.DeleteFunc(f.set.Containers, func(c *Container) bool { return !f.occupied(c) })
@@ -623,7 +623,7 @@ func (f *identifier) name() {
 // occupied reports whether a process is in a container or in one inside, when it is
 // settled what the processes around are in.
 func (f *identifier) occupied(c *Container) bool {
-	in := f.in[c]
+	in := f.contents[c]
 	return len(in.groups) > 0 || slices.ContainsFunc(in.inner, f.occupied)
 }
 
@@ -643,16 +643,16 @@ func (f *identifier) nameInner(c *Container, in *contents) {
 		*c = Container{Engine: c.Engine, ID: c.ID, Outer: c.Outer, User: c.User, Account: c.Account}
 	}
 	f.findInit(c, in)
-	f.unnamed(c, n, found)
+	f.reportUnnamed(c, n, found)
 }
 
-// unnamed tells why no name was found.
-func (f *identifier) unnamed(c *Container, n *finder, found bool) {
+// reportUnnamed tells why no name was found.
+func (f *identifier) reportUnnamed(c *Container, n *finder, found bool) {
 	switch {
 	case found:
 	case f.gone(c.Init): // with its state, maybe
 	case len(n.store.denied) > 0:
-		n.store.tell() // it may well be there
+		n.store.reportDenied() // it may well be there
 	case n.store.silent: // so it may
 	default:
 		f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
@@ -697,7 +697,7 @@ func (f *identifier) pidsOf(in *contents) (pids []int) {
 func (f *identifier) pidsWithin(in *contents) []int {
 	groups := slices.Clone(in.groups)
 	for inside := slices.Clone(in.inner); len(inside) > 0; inside = inside[1:] {
-		deeper := f.in[inside[0]]
+		deeper := f.contents[inside[0]]
 		groups = append(groups, deeper.groups...)
 		inside = append(inside, deeper.inner...)
 	}
@@ -710,14 +710,14 @@ func (f *identifier) contains(c *Container, pid int) bool {
 	return g != nil && g.container.In(c)
 }
 
-// settle makes the first process of a container, by the word of who confirms it, its
+// claimInit makes the first process of a container, by the word of who confirms it, its
 // own, with all that share its mount namespace. Who may make control groups in the
 // container can have called one of them as that of a container inside.
-func (f *identifier) settle(c *Container, first int) {
+func (f *identifier) claimInit(c *Container, first int) {
 	if g := f.member(first).group; f.contains(c, first) && g.container != c {
-		f.leave(g)
+		f.removeGroup(g)
 		g.container = c
-		f.join(g)
+		f.addGroup(g)
 	}
 }
 
@@ -735,10 +735,10 @@ func (f *identifier) findInit(c *Container, in *contents) {
 
 // finder returns what finds names in outer, or on the host if it is nil.
 func (f *identifier) finder(outer *Container) *finder {
-	in := f.in[outer]
+	in := f.contents[outer]
 	if in == nil {
 		in = &contents{}
-		f.in[outer] = in
+		f.contents[outer] = in
 	}
 	if in.store == nil {
 		var err error
@@ -747,7 +747,7 @@ func (f *identifier) finder(outer *Container) *finder {
 			return nil
 		}
 	}
-	return &finder{store: in.store, proc: f.proc, outer: outer, speaks: f.speaks}
+	return &finder{store: in.store, proc: f.proc, outer: outer, speaker: f.speaker}
 }
 
 // openStore opens the root of the file system in which an engine in outer, or on
@@ -770,7 +770,7 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 		s, err := openStore(f.proc.root(outer.Init), "", Unknown, f.budget(outer.outermost()), far, &f.set.Gaps)
 		if err == nil {
 			s.what += " in " + outer.String()
-			f.keep(s, func() { in.store = nil })
+			f.cache(s, func() { in.store = nil })
 		}
 		return s, err
 	}
@@ -812,7 +812,7 @@ func (f *identifier) attribute() {
 	// Outer containers first: what is shared with one is that one's.
 	slices.SortStableFunc(containers, func(a, b *Container) int { return cmp.Compare(depth(a), depth(b)) })
 	for _, c := range containers {
-		for _, g := range f.in[c].groups {
+		for _, g := range f.contents[c].groups {
 			if _, ok := slices.BinarySearch(g.pids, c.Init); !ok {
 				continue
 			}
@@ -842,7 +842,7 @@ func (f *identifier) attribute() {
 			f.set.members[p.pid] = Membership{Container: p.group.container}
 			continue
 		}
-		for _, t := range byTelling {
+		for _, t := range groupKeyTypes {
 			if c := f.set.owner[p.inos[t]]; c != nil {
 				f.set.members[p.pid] = Membership{Container: c, Guest: true}
 				break

@@ -20,20 +20,20 @@ import (
 func TestMain(m *testing.M) { nstest.Main(m) }
 
 // A made is a made-up host, from testdata/host/*.txtar.
-type made struct {
+type maker struct {
 	*nstest.Host
 	host host
 }
 
-func makeHost(t testing.TB, text string) *made {
+func makeHost(t testing.TB, text string) *maker {
 	t.Helper()
 	h := nstest.MakeHost(t, text)
-	return &made{h, host{proc: h.Proc, root: h.Root, stated: true}}
+	return &maker{h, host{proc: h.Proc, root: h.Root, stated: true}}
 }
 
 func idOf(word string) string { return nstest.ContainerID(word) }
 
-func (m *made) identify() *Set {
+func (m *maker) identify() *Set {
 	return identify(context.Background(), m.host, func(yield func(int, *inspect.Inodes) bool) {
 		for _, pid := range m.PIDs {
 			if !yield(pid, (*inspect.Inodes)(m.Inodes[pid])) {
@@ -44,7 +44,7 @@ func (m *made) identify() *Set {
 }
 
 // report says in words what was identified.
-func (m *made) report(set *Set) string {
+func (m *maker) report(set *Set) string {
 	var b strings.Builder
 	guests := set.guests(slices.Values(m.PIDs))
 	for _, c := range set.Containers {

@@ -21,12 +21,12 @@ var lxcRoots = []struct {
 // is. Its name is its ID.
 func (f *finder) nameLXC(c *Container, mon func() (Monitor, bool)) bool {
 	c.Name = c.ID
-	if f.usual() && f.lxcHome(c, c.ID) {
+	if f.hasUsualPlaces() && f.lxcHome(c, c.ID) {
 		return true
 	}
 	// LXC appends a number when a group of the container's name was left over.
 	if name, n, ok := cutLast(c.ID, "-"); ok && name != "" {
-		if _, err := strconv.Atoi(n); err == nil && f.usual() && f.lxcHome(c, name) {
+		if _, err := strconv.Atoi(n); err == nil && f.hasUsualPlaces() && f.lxcHome(c, name) {
 			return true
 		}
 	}
@@ -78,7 +78,7 @@ func (f *finder) nameNspawn(c *Container, mon func() (Monitor, bool)) bool {
 				c.Path = value
 			case "LEADER":
 				pid, _ := strconv.Atoi(value)
-				f.states(pid)
+				f.setInit(pid)
 			}
 		}
 		return true

@@ -120,11 +120,11 @@ func (s *Set) Match(engine Engine, name string) []Match {
 		case account != "":
 			return c.account() == account || account == strconv.FormatInt(int64(c.User), 10)
 		}
-		return s.bare(c)
+		return s.callable(c)
 	}
 	var claimed []Match
 	for _, c := range s.Containers {
-		if candidate(c) && !c.Confirmed && !c.claimless && (c.ID == name || c.own() == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name)) {
+		if candidate(c) && !c.Confirmed && !c.neverBlocks && (c.ID == name || c.own() == name || len(name) >= minPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name)) {
 			claimed = append(claimed, s.match(c))
 		}
 	}
@@ -142,7 +142,7 @@ func (s *Set) Match(engine Engine, name string) []Match {
 		}
 		// A pod of that name is meant as much as a container is.
 		if engine == "" {
-			for _, m := range s.pods(s.bare) {
+			for _, m := range s.pods(s.callable) {
 				if m.Pod.Name == name || m.Pod.Namespace+"/"+m.Pod.Name == name {
 					found = append(found, m)
 				}
@@ -155,13 +155,13 @@ func (s *Set) Match(engine Engine, name string) []Match {
 	return nil
 }
 
-// leastPrefix is how much of an ID has to be given for one that is not confirmed to
+// minPrefix is how much of an ID has to be given for one that is not confirmed to
 // be in the way of one that is.
-const leastPrefix = 4
+const minPrefix = 4
 
-// bare reports whether a container may be called by its name alone: it is not said
+// callable reports whether a container may be called by its name alone: it is not said
 // to be another user's than root or the caller.
-func (s *Set) bare(c *Container) bool {
+func (s *Set) callable(c *Container) bool {
 	return c.Outer == nil && (c.User <= Root || c.User == s.host.caller)
 }
 
@@ -193,7 +193,7 @@ func (s *Set) Unconfirmed(engine Engine, name string) *Container {
 		if c.Confirmed || c.Outer != nil || engine != "" && c.Engine != engine && string(engine) != c.user() {
 			continue
 		}
-		if name = strings.TrimSuffix(name, "?"); c.ID == name || len(name) >= leastPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name) {
+		if name = strings.TrimSuffix(name, "?"); c.ID == name || len(name) >= minPrefix && isHexID(c.ID) && strings.HasPrefix(c.ID, name) {
 			return c
 		}
 	}
@@ -203,7 +203,7 @@ func (s *Set) Unconfirmed(engine Engine, name string) *Container {
 // OfUser returns a container of that name that another user's engine runs, or nil.
 func (s *Set) OfUser(engine Engine, name string) *Container {
 	for _, c := range s.Containers {
-		if c.Outer == nil && c.Confirmed && !s.bare(c) && c.Name == name && (engine == "" || c.Engine == engine) {
+		if c.Outer == nil && c.Confirmed && !s.callable(c) && c.Name == name && (engine == "" || c.Engine == engine) {
 			return c
 		}
 	}
@@ -213,7 +213,7 @@ func (s *Set) OfUser(engine Engine, name string) *Container {
 // Named returns the names of the containers that can be called by one.
 func (s *Set) Named() (names []string) {
 	for _, c := range s.Containers {
-		if c.Confirmed && s.bare(c) {
+		if c.Confirmed && s.callable(c) {
 			names = append(names, c.String())
 		}
 	}
@@ -222,7 +222,7 @@ func (s *Set) Named() (names []string) {
 
 // Pods returns the pod with that name, or the container in it.
 func (s *Set) Pods(namespace, pod, name string) (found []Match) {
-	for _, m := range s.pods(s.bare) {
+	for _, m := range s.pods(s.callable) {
 		if m.Pod.Namespace != namespace || m.Pod.Name != pod {
 			continue
 		}
@@ -275,13 +275,13 @@ func (s *Set) pods(wanted func(*Container) bool) []Match {
 
 // distinct takes away what is there twice, and containers whose whole pod is
 // there.
-func distinct(found []Match) (kept []Match) {
+func distinct(found []Match) (cached []Match) {
 	for i, m := range found {
 		if !slices.ContainsFunc(found[:i], func(n Match) bool { return n.Pod == m.Pod && n.Main() == m.Main() }) {
-			kept = append(kept, m)
+			cached = append(cached, m)
 		}
 	}
-	return kept
+	return cached
 }
 
 // Nearest returns the name that is most like the one given, if one is.

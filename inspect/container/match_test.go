@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func hostOf(t testing.TB, name string) *made {
+func hostOf(t testing.TB, name string) *maker {
 	t.Helper()
 	text, err := os.ReadFile("testdata/host/" + name + ".txtar")
 	if err != nil {

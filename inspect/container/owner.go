@@ -130,9 +130,9 @@ func (o *owners) process(of int, ino, host uint64) Owner {
 	return owner
 }
 
-// mostUsers is how deep user namespaces can be nested: include/linux/user_namespace.h
+// maxUsers is how deep user namespaces can be nested: include/linux/user_namespace.h
 // and kernel/user_namespace.c have 32 levels.
-const mostUsers = 33
+const maxUsers = 33
 
 // creator returns who made the outermost user namespace that a process is in,
 // below that of the host.
@@ -142,7 +142,7 @@ func (o *owners) creator(of int, host uint64) Owner {
 		return Unknown
 	}
 	defer func() { sys.CloseFD(fd) }()
-	for range mostUsers {
+	for range maxUsers {
 		parent, err := sys.Parent(fd)
 		if err != nil {
 			return Unknown
@@ -181,8 +181,8 @@ func (o *owners) group(tree, name string, self bool) Owner {
 	return o.directory(tree, name)
 }
 
-// made returns who can have made the control group that names a container.
-func (o *owners) made(ref Ref) Owner { return o.group(ref.tree, ref.base, false) }
+// maker returns who can have made the control group that names a container.
+func (o *owners) maker(ref Ref) Owner { return o.group(ref.tree, ref.base, false) }
 
 // directory returns who can have made what is in the directory of a control group.
 func (o *owners) directory(tree, name string) Owner {

@@ -29,7 +29,7 @@ var podmanLists = []string{"containers.json", "volatile-containers.json"}
 // that of root, or that which its conmon names, as for rootless ones.
 func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 	s := &f.store.podman
-	if !s.asked && f.usual() {
+	if !s.asked && f.hasUsualPlaces() {
 		s.asked = true
 		for _, root := range podmanRoots {
 			for _, name := range f.store.list(root, maxFew) {
@@ -53,9 +53,9 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 		}
 	}
 	if ok {
-		if f.ofHost() && !f.stateOfRuntimes(c.ID) {
+		if f.isHost() && !f.findRuntimeState(c.ID) {
 			// Beside what is kept there is what lasts until the next boot.
-			f.statesIn(path.Join("/run/containers/storage", path.Base(entry.dir)), c.ID, "userdata", "pidfile")
+			f.readInit(path.Join("/run/containers/storage", path.Base(entry.dir)), c.ID, "userdata", "pidfile")
 		}
 		c.Engine, c.Name, c.Image, c.Path = Podman, entry.name, entry.image, path.Join(entry.dir, c.ID)
 		f.store.parse(func(d *document) { c.joined.readConfig(d, c, func(string) {}) }, entry.dir, c.ID, "userdata", "config.json")

@@ -66,8 +66,8 @@ func (p *procDir) cgroup(pid int) (string, error) {
 	return string(data), err
 }
 
-// mostStat is more than there can be in stat: 52 numbers and a name.
-const mostStat = 2 << 10
+// maxStat is more than there can be in stat: 52 numbers and a name.
+const maxStat = 2 << 10
 
 // readStats reads what stat says of these processes: one at a time, each would cost
 // a thread that is woken. Of one that does not answer, and those after it, nothing
@@ -76,7 +76,7 @@ func (p *procDir) readStats(pids []int) {
 	dir := p.dir
 	stats, err := ask(p, func() (map[int]procfile.Stat, error) {
 		stats := make(map[int]procfile.Stat, len(pids))
-		buf := make([]byte, mostStat)
+		buf := make([]byte, maxStat)
 		for _, pid := range pids {
 			if text, err := dir.ReadProc(strconv.Itoa(pid)+"/stat", buf); err == nil {
 				stats[pid], _ = procfile.ParseStat(text)

@@ -17,7 +17,7 @@ var runtimes = []struct {
 // nameRuntime finds a container that was started by runc or crun themselves.
 // Its name is its ID.
 func (f *finder) nameRuntime(c *Container, _ func() (Monitor, bool)) bool {
-	if !f.usual() {
+	if !f.hasUsualPlaces() {
 		return false
 	}
 	for _, r := range runtimes {
@@ -43,9 +43,9 @@ func (f *finder) hasRuntime(id string) bool {
 // directory for each of its namespaces.
 type runtimeDir struct{ root, namespace string }
 
-// stateOf finds out the first process of a container from the state of runc or
+// findState finds out the first process of a container from the state of runc or
 // crun, and reports whether there is one.
-func (f *finder) stateOf(r runtimeDir, id string) bool {
+func (f *finder) findState(r runtimeDir, id string) bool {
 	for _, runtime := range runtimes {
 		if f.store.parse(func(d *document) { f.readRuntime(d, nil) }, path.Join(r.root, r.namespace), id, runtime.file) {
 			return true
@@ -54,10 +54,10 @@ func (f *finder) stateOf(r runtimeDir, id string) bool {
 	return false
 }
 
-// stateOfRuntimes is stateOf for engines that leave the place to the runtime.
-func (f *finder) stateOfRuntimes(id string) bool {
+// findRuntimeState is findState for engines that leave the place to the runtime.
+func (f *finder) findRuntimeState(id string) bool {
 	for _, r := range runtimes {
-		if f.stateOf(runtimeDir{root: r.dir}, id) {
+		if f.findState(runtimeDir{root: r.dir}, id) {
 			return true
 		}
 	}
@@ -92,6 +92,6 @@ func (f *finder) readRuntime(d *document, c *Container) {
 			break // what follows is long and of no use
 		}
 	}
-	f.states(pid)
+	f.setInit(pid)
 	f.start = uint64(max(0, start))
 }

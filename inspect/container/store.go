@@ -32,8 +32,8 @@ const (
 	costOfName = 512
 )
 
-// mostDirs bounds how many directories of such a file system are open at a time.
-const mostDirs = 32
+// maxDirs bounds how many directories of such a file system are open at a time.
+const maxDirs = 32
 
 var (
 	errTooMuch = errors.New("too much of this owner's was read already")
@@ -49,16 +49,16 @@ type store struct {
 	stated *statement     // of a made-up host
 	last   sys.FileStatus // of the file that was read last
 	// fit are directories that only the owner can write, with all above them.
-	fit  map[sys.FileID]bool
-	dirs map[string]openDir
-	buf  []byte
-	gaps *[]inspect.Gap
-	what string // what is to be found, for gaps
+	trusted map[sys.FileID]bool
+	dirs    map[string]openDir
+	buf     []byte
+	gaps    *[]inspect.Gap
+	what    string // what is to be found, for gaps
 	// denied is what may not be read. An ordinary user may not read the files of
 	// root's engines, and need not where the container is his own.
-	denied []inspect.Gap
-	told   map[string]bool // the texts of gaps
-	silent bool            // something has not answered
+	denied   []inspect.Gap
+	reported map[string]bool // the texts of gaps
+	silent   bool            // something has not answered
 	// left is how many bytes may still be read, by all stores of that owner, or nil
 	// for those of the host.
 	left *int
@@ -85,9 +85,9 @@ var errOthers = errors.New("others may have written it")
 // they like.
 func openStore(root, mountinfo string, owner Owner, left *int, far []string, gaps *[]inspect.Gap) (*store, error) {
 	s := &store{
-		owner: owner, fit: make(map[sys.FileID]bool),
+		owner: owner, trusted: make(map[sys.FileID]bool),
 		what: "names of containers", dirs: make(map[string]openDir), pods: make(map[Pod]*Pod), buf: make([]byte, 64<<10), gaps: gaps,
-		told: make(map[string]bool), left: left, far: far,
+		reported: make(map[string]bool), left: left, far: far,
 	}
 	var err error
 	s.root, err = sys.OpenStateRoot(root, mountinfo)
@@ -121,9 +121,9 @@ func (s *store) closeDirs() {
 	clear(s.dirs)
 }
 
-// pay takes what something costs off what may be spent, and reports whether there
+// spend takes what something costs off what may be spent, and reports whether there
 // was anything left.
-func (s *store) pay(cost int) bool {
+func (s *store) spend(cost int) bool {
 	switch {
 	case s.left == nil:
 		return true
@@ -165,7 +165,7 @@ func (s *store) check(dir string, d sys.StateDir) error {
 		}
 		return nil
 	}
-	ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) }, s.fit)
+	ok, err := d.Above(func(st sys.FileStatus) bool { return s.is(st, true) }, s.trusted)
 	if err == nil && !ok {
 		err = errOthers
 	}
@@ -203,10 +203,10 @@ func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileSt
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
-		if !s.pay(costOfName) {
+		if !s.spend(costOfName) {
 			return d.dir, false
 		}
-		if s.left != nil && len(s.dirs) >= mostDirs {
+		if s.left != nil && len(s.dirs) >= maxDirs {
 			s.closeDirs()
 		}
 		if s.touches(dir) {
@@ -232,7 +232,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		return nil, false
 	}
 	name := path.Join(file...)
-	if !s.pay(costOfName) || s.touches(path.Join(dir, name)) {
+	if !s.spend(costOfName) || s.touches(path.Join(dir, name)) {
 		return nil, false
 	}
 	data, err := s.readFile(d, name)
@@ -246,7 +246,7 @@ func (s *store) read(dir string, file ...string) ([]byte, bool) {
 		}
 		return nil, false
 	}
-	s.pay(len(data))
+	s.spend(len(data))
 	if err := s.checkFile(dir, d, name, s.last); err != nil {
 		s.gap(fmt.Errorf("read %s: %w", path.Join(dir, name), err))
 		return nil, false
@@ -292,7 +292,7 @@ func (s *store) list(dir string, most int) []string {
 func (s *store) exists(dir string, file ...string) bool {
 	d, ok := s.open(dir)
 	name := path.Join(file...)
-	if !ok || !s.pay(costOfName) || s.touches(path.Join(dir, name)) {
+	if !ok || !s.spend(costOfName) || s.touches(path.Join(dir, name)) {
 		return false
 	}
 	return d.Exists(name)
@@ -303,10 +303,10 @@ func (s *store) exists(dir string, file ...string) bool {
 func (s *store) gap(err error) {
 	s.silent = s.silent || errors.Is(err, sys.ErrNoAnswer)
 	text := err.Error()
-	if s.told[text] {
+	if s.reported[text] {
 		return
 	}
-	s.told[text] = true
+	s.reported[text] = true
 	g := inspect.Gap{What: s.what, Err: err}
 	if errors.Is(err, fs.ErrPermission) {
 		s.denied = append(s.denied, g)
@@ -315,8 +315,8 @@ func (s *store) gap(err error) {
 	*s.gaps = append(*s.gaps, g)
 }
 
-// tell says what was not permitted, since a name was not found.
-func (s *store) tell() {
+// reportDenied says what was not permitted, since a name was not found.
+func (s *store) reportDenied() {
 	for i := range s.denied {
 		if g := &s.denied[i]; g.What != "" {
 			*s.gaps = append(*s.gaps, *g)

@@ -23,7 +23,7 @@ func TestScanCrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	look := func(how string, opts ...Option) {
+	source := func(how string, opts ...Option) {
 		s := scan(t, opts...)
 		_, ino, _ := ParseLink(link)
 		ns, ok := s.Find(ino)
@@ -36,21 +36,21 @@ func TestScanCrowd(t *testing.T) {
 				mine++
 			}
 		}
-		if mine != mostOfOne {
+		if mine != maxPerNamespace {
 			t.Errorf("%s: %d descriptors", how, mine)
 		}
-		told := 0
+		bpfTasks := 0
 		for _, g := range s.Gaps() {
-			if g.PID == os.Getpid() && errors.Is(g.Err, errCrowd) {
-				told++
+			if g.PID == os.Getpid() && errors.Is(g.Err, errManyFDs) {
+				bpfTasks++
 			}
 		}
-		if told != 1 {
-			t.Errorf("%s: told %d times", how, told)
+		if bpfTasks != 1 {
+			t.Errorf("%s: told %d times", how, bpfTasks)
 		}
 	}
-	look("proc", WithoutBPF())
+	source("proc", WithoutBPF())
 	if nstest.Lacks("root") == nil && nstest.Lacks("bpf") == nil {
-		look("iterators", func(o *options) { o.iterFrom = 0 })
+		source("iterators", func(o *options) { o.bpfFrom = 0 })
 	}
 }

@@ -10,34 +10,34 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// iterFrom is the number of processes from which on it pays to have the kernel
+// bpfFrom is the number of processes from which on it pays to have the kernel
 // go through them by BPF iterators. To learn the kernel's types and to load the
 // programs takes as long as to read some four hundred processes from /proc, and
 // longer where the types cannot be mapped (before Linux 6.16).
-const iterFrom = 700
+const bpfFrom = 700
 
 // errDisagree says that the kernel's answers about the caller are not those of
 // /proc, and so not to be trusted about others.
 var errDisagree = errors.New("iterator and /proc disagree")
 
-// iterate has the kernel tell of all its tasks and their descriptors at once. It
+// readByBPF has the kernel tell of all its tasks and their descriptors at once. It
 // is another source for what readProcess reads from /proc, and the result is
 // the same. An error says why it could not be done, and then nothing was.
 //
 // It takes many processes, the privileges and the kernel that [sys.ReadTasks]
 // says, and a caller in the initial PID namespace, since the kernel numbers
 // processes as that one does.
-func (s *scanner) iterate(processes int) (*part, error) {
-	if processes < s.iterFrom {
+func (s *scanner) readByBPF(processes int) (*part, error) {
+	if processes < s.bpfFrom {
 		return nil, ErrNotAsked
 	}
-	all, self, err := s.tellTasks(s.fds, s.fds && s.holds)
+	all, self, err := s.readBPFTasks(s.fds, s.fds && s.holds)
 	if err != nil {
 		return nil, err
 	}
-	told := all.Processes
-	if s.toldRight(self) {
-		s.told = told
+	bpfTasks := all.Processes
+	if s.bpfAgrees(self) {
+		s.bpfTasks = bpfTasks
 	}
 	if all.PinnedKnown {
 		s.pinned = make(map[uint64]bool, len(all.Pinned))
@@ -45,25 +45,25 @@ func (s *scanner) iterate(processes int) (*part, error) {
 			s.pinned[uint64(ino)] = true
 		}
 	}
-	p := part{processes: make([]Process, len(told))}
-	for i := range told {
-		t, proc := &told[i], &p.processes[i]
+	p := part{processes: make([]Process, len(bpfTasks))}
+	for i := range bpfTasks {
+		t, proc := &bpfTasks[i], &p.processes[i]
 		*proc = Process{PID: int(t.PID), Threads: int(t.Threads), dev: s.proc.nsDev, links: linksOfTask(t)}
 		s.narrow(&proc.links)
-		s.seeChildren(&p, proc, 0, proc.links)
+		s.noteChildren(&p, proc, 0, proc.links)
 	}
-	s.seeHeirs(&p, all.Threads)
+	s.noteHeirs(&p, all.Threads)
 	if s.tasks {
-		s.seeThreads(&p, all.Threads)
+		s.noteThreads(&p, all.Threads)
 	}
-	s.seeFiles(&p, all.Files)
+	s.noteFiles(&p, all.Files)
 	return &p, nil
 }
 
-// tellTasks has the kernel tell of all its tasks, in order, and with files and
+// readBPFTasks has the kernel tell of all its tasks, in order, and with files and
 // sockets of descriptors. It returns what is told of the caller, too.
-func (s *scanner) tellTasks(files, sockets bool) (*sys.Tasks, *sys.Task, error) {
-	if s.iterFrom == math.MaxInt || !s.proc.ours || s.proc.path != "/proc" {
+func (s *scanner) readBPFTasks(files, sockets bool) (*sys.Tasks, *sys.Task, error) {
+	if s.bpfFrom == math.MaxInt || !s.proc.ours || s.proc.path != "/proc" {
 		return nil, nil, ErrNotAsked
 	}
 	own, err := s.ownLinks()
@@ -97,7 +97,7 @@ func (s *scanner) ownLinks() (links, error) {
 }
 
 func linksOfTask(t *sys.Task) links {
-	l := links{pidKids: uint64(t.PIDForChildren), timeKids: uint64(t.TimeForChildren)}
+	l := links{pidForChildren: uint64(t.PIDForChildren), timeForChildren: uint64(t.TimeForChildren)}
 	for i, flag := range sys.TaskFlags {
 		if typ, ok := TypeOfFlag(flag); ok {
 			l.ino[typ] = uint64(t.NS[i])
@@ -107,19 +107,19 @@ func linksOfTask(t *sys.Task) links {
 }
 
 // taskOf finds what was told of a process.
-func taskOf(told []sys.Task, pid int) (*sys.Task, bool) {
-	i, ok := slices.BinarySearchFunc(told, pid, func(t sys.Task, pid int) int { return cmp.Compare(int(t.PID), pid) })
+func taskOf(bpfTasks []sys.Task, pid int) (*sys.Task, bool) {
+	i, ok := slices.BinarySearchFunc(bpfTasks, pid, func(t sys.Task, pid int) int { return cmp.Compare(int(t.PID), pid) })
 	if !ok {
 		return nil, false
 	}
-	return &told[i], true
+	return &bpfTasks[i], true
 }
 
-// toldRight reports whether owner and identifier of a namespace of the caller
+// bpfAgrees reports whether owner and identifier of a namespace of the caller
 // are as the kernel says when it is asked.
-func (s *scanner) toldRight(self *sys.Task) bool {
+func (s *scanner) bpfAgrees(self *sys.Task) bool {
 	i := slices.Index(sys.TaskFlags[:], UTS.Flag())
-	file, err := s.kernel.open(taskWay(s.proc.self, 0, UTS.String()), uint64(self.NS[i]))
+	file, err := s.kernel.open(linkOpener(s.proc.self, 0, UTS.String()), uint64(self.NS[i]))
 	if err != nil {
 		return false
 	}
@@ -137,16 +137,16 @@ func (s *scanner) toldRight(self *sys.Task) bool {
 // recall fills in what relate would ask the kernel about ns, if all of that was
 // told when its leader was, and reports whether it was. Of network namespaces
 // there is more to ask, and of owners that nothing else showed.
-func (s *scanner) recall(ns *Namespace) bool {
+func (s *scanner) relateKnown(ns *Namespace) bool {
 	if owner, ok := s.owners[ns.NSID]; ok && ns.NSID != 0 {
 		ns.Owner, ns.Parent = Relation{ID: owner}, Relation{}
 		return true
 	}
 	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
-	if i < 0 || ns.Type == Net || s.told == nil || ns.Leader() == nil {
+	if i < 0 || ns.Type == Net || s.bpfTasks == nil || ns.Leader() == nil {
 		return false
 	}
-	t, ok := taskOf(s.told, ns.Leader().PID)
+	t, ok := taskOf(s.bpfTasks, ns.Leader().PID)
 	if !ok || uint64(t.NS[i]) != ns.ID.Ino || s.known[uint64(t.Owner[i])] == nil {
 		return false
 	}
@@ -164,47 +164,47 @@ func (s *scanner) narrow(l *links) {
 		}
 	}
 	if !s.wanted.Has(PID) {
-		l.pidKids = 0
+		l.pidForChildren = 0
 	}
 	if !s.wanted.Has(Time) {
-		l.timeKids = 0
+		l.timeForChildren = 0
 	}
 }
 
-// seeHeirs has threads stand for processes whose first thread has exited.
-func (s *scanner) seeHeirs(p *part, threads []sys.Task) {
+// noteHeirs has threads stand for processes whose first thread has exited.
+func (s *scanner) noteHeirs(p *part, threads []sys.Task) {
 	for i := range threads {
 		t := &threads[i]
 		proc, ok := findProcess(p.processes, int(t.PID))
-		if !ok || !s.letGo(proc.links) && (proc.heir == 0 || int(t.TID) > proc.heir) {
+		if !ok || !s.hasExited(proc.links) && (proc.heir == 0 || int(t.TID) > proc.heir) {
 			continue
 		}
 		l := linksOfTask(t)
-		if s.narrow(&l); !s.letGo(l) {
+		if s.narrow(&l); !s.hasExited(l) {
 			proc.inherit(int(t.TID), l)
 		}
 	}
 	for i := range p.processes {
 		if proc := &p.processes[i]; proc.heir != 0 {
-			s.seeChildren(p, proc, proc.heir, proc.links)
+			s.noteChildren(p, proc, proc.heir, proc.links)
 		}
 	}
 }
 
-// seeThreads notes the threads that are elsewhere than their process.
-func (s *scanner) seeThreads(p *part, threads []sys.Task) {
+// noteThreads notes the threads that are elsewhere than their process.
+func (s *scanner) noteThreads(p *part, threads []sys.Task) {
 	for i := range threads {
 		t := &threads[i]
 		if proc, ok := findProcess(p.processes, int(t.PID)); ok {
 			l := linksOfTask(t)
 			s.narrow(&l)
-			s.seeThread(p, proc, int(t.TID), l)
+			s.noteThread(p, proc, int(t.TID), l)
 		}
 	}
 }
 
-// seeFiles notes the descriptors that hold namespaces.
-func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
+// noteFiles notes the descriptors that hold namespaces.
+func (s *scanner) noteFiles(p *part, files []sys.TaskFile) {
 	for _, f := range files {
 		proc, ok := findProcess(p.processes, int(f.PID))
 		if !ok || f.TID != f.PID && !s.tasks {
@@ -218,23 +218,23 @@ func (s *scanner) seeFiles(p *part, files []sys.TaskFile) {
 		if f.Flag == 0 {
 			h.Kind = BySocket
 			if s.types.Has(Net) && proc.ino[Net] != ino {
-				p.sightings = append(p.sightings, sighting{Net, ino, h})
+				p.references = append(p.references, reference{Net, ino, h})
 			}
 			if s.holds {
 				p.held = append(p.held, socketRef{h.PID, h.TID, h.FD, proc.ino[Net], uint64(f.Socket)})
 			}
 			continue
 		}
-		if k := kindOfTask(f); k != 0 {
-			if h.Kind = k; s.types.Has(Net) && p.crowd.takes(p, proc.PID, ino) {
-				p.sightings = append(p.sightings, sighting{Net, ino, h})
-				s.named(f)
+		if k := kindOfFile(f); k != 0 {
+			if h.Kind = k; s.types.Has(Net) && p.fds.allows(p, proc.PID, ino) {
+				p.references = append(p.references, reference{Net, ino, h})
+				s.openByID(f)
 			}
 			continue
 		}
-		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) && p.crowd.takes(p, proc.PID, ino) {
-			p.sightings = append(p.sightings, sighting{t, ino, h})
+		if t, ok := TypeOfFlag(int(f.Flag)); ok && s.wanted.Has(t) && p.fds.allows(p, proc.PID, ino) {
+			p.references = append(p.references, reference{t, ino, h})
 		}
 	}
-	p.crowd.end(p)
+	p.fds.end(p)
 }

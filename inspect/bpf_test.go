@@ -17,15 +17,15 @@ import (
 )
 
 // withIterators uses them however few processes there are.
-func withIterators() Option { return func(o *options) { o.iterFrom = 0 } }
+func withIterators() Option { return func(o *options) { o.bpfFrom = 0 } }
 
 // scanByIterators fails the test if iterators were not used where they must work.
 func scanByIterators(t *testing.T, opts ...Option) *Snapshot {
 	t.Helper()
 	nstest.Need(t, "root", "bpf")
 	s := scan(t, append(opts, withIterators())...)
-	if s.iterErr != nil {
-		t.Fatalf("iterators were not used: %v", s.iterErr)
+	if s.bpfErr != nil {
+		t.Fatalf("iterators were not used: %v", s.bpfErr)
 	}
 	return s
 }
@@ -105,16 +105,16 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		if !ok || later.links != p.links {
 			continue
 		}
-		told, ok := by.Process(p.PID)
+		bpfTasks, ok := by.Process(p.PID)
 		if !ok {
 			say("process %d is missing", p.PID)
 			continue
 		}
-		if told.links != p.links && p.links != (links{}) { // which /proc could not read
-			say("process %d: %+v, by /proc %+v", p.PID, told.links, p.links)
+		if bpfTasks.links != p.links && p.links != (links{}) { // which /proc could not read
+			say("process %d: %+v, by /proc %+v", p.PID, bpfTasks.links, p.links)
 		}
-		if told.Threads != p.Threads && later.Threads == p.Threads {
-			say("process %d has %d threads, by /proc %d", p.PID, told.Threads, p.Threads)
+		if bpfTasks.Threads != p.Threads && later.Threads == p.Threads {
+			say("process %d has %d threads, by /proc %d", p.PID, bpfTasks.Threads, p.Threads)
 		}
 	}
 	for ns := range before.Namespaces() {
@@ -122,8 +122,8 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		if !ok || later.Type != ns.Type || later.NSID != ns.NSID {
 			continue
 		}
-		told, ok := by.Namespace(ns.ID)
-		if !ok || told.Type != ns.Type {
+		bpfTasks, ok := by.Namespace(ns.ID)
+		if !ok || bpfTasks.Type != ns.Type {
 			say("%v is missing", ns)
 			continue
 		}
@@ -136,17 +136,17 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		factsOf := func(ns *Namespace) facts {
 			return facts{ns.Owner.ID, ns.Parent.ID, ns.Creator, ns.NSID, ns.NetNSID}
 		}
-		if factsOf(told) != factsOf(ns) && factsOf(later) == factsOf(ns) && ns.Owner.Err == nil {
-			say("%v: %+v, by /proc %+v", ns, factsOf(told), factsOf(ns))
+		if factsOf(bpfTasks) != factsOf(ns) && factsOf(later) == factsOf(ns) && ns.Owner.Err == nil {
+			say("%v: %+v, by /proc %+v", ns, factsOf(bpfTasks), factsOf(ns))
 		}
 		for _, h := range ns.holders {
-			if slices.Contains(ours, h.PID) && slices.Contains(later.holders, h) && !slices.Contains(told.holders, h) {
-				say("%v is not held by %+v, only by %+v", ns, h, told.holders)
+			if slices.Contains(ours, h.PID) && slices.Contains(later.holders, h) && !slices.Contains(bpfTasks.holders, h) {
+				say("%v is not held by %+v, only by %+v", ns, h, bpfTasks.holders)
 			}
 		}
 		// The other way round: what is held by more has to be told from what
 		// is wrong. /proc has no descriptors of threads.
-		for _, h := range told.holders {
+		for _, h := range bpfTasks.holders {
 			if h.TID == 0 && !slices.Contains(ns.holders, h) && !slices.Contains(later.holders, h) {
 				// What only iterators can tell is a gap by /proc.
 				if slices.Contains(ours, h.PID) && !(h.Kind == ByProcFile && unsure(before, h.PID)) {
@@ -319,22 +319,22 @@ func TestIteratorsAskThroughSockets(t *testing.T) {
 // For whatever reason iterators are not used, the scan is one of /proc.
 func TestIteratorsFallBack(t *testing.T) {
 	t.Run("few processes", func(t *testing.T) {
-		s := scan(t, func(o *options) { o.iterFrom = 1 << 30 })
-		if !errors.Is(s.iterErr, ErrNotAsked) || len(s.processes) == 0 {
-			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		s := scan(t, func(o *options) { o.bpfFrom = 1 << 30 })
+		if !errors.Is(s.bpfErr, ErrNotAsked) || len(s.processes) == 0 {
+			t.Errorf("%v, %d processes, %v", s.bpfErr, len(s.processes), s.gaps)
 		}
 	})
 	t.Run("another proc", func(t *testing.T) {
 		s := scan(t, withIterators(), WithProc("/proc/."))
-		if !errors.Is(s.iterErr, ErrNotAsked) || len(s.processes) == 0 {
-			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		if !errors.Is(s.bpfErr, ErrNotAsked) || len(s.processes) == 0 {
+			t.Errorf("%v, %d processes, %v", s.bpfErr, len(s.processes), s.gaps)
 		}
 	})
 	t.Run("ordinary user", func(t *testing.T) {
 		nstest.Need(t, "user")
 		s := scan(t, withIterators())
-		if _, ok := s.Process(os.Getpid()); !errors.Is(s.iterErr, fs.ErrPermission) || !ok {
-			t.Errorf("%v, %d processes, %v", s.iterErr, len(s.processes), s.gaps)
+		if _, ok := s.Process(os.Getpid()); !errors.Is(s.bpfErr, fs.ErrPermission) || !ok {
+			t.Errorf("%v, %d processes, %v", s.bpfErr, len(s.processes), s.gaps)
 		}
 	})
 }
