@@ -1,7 +1,8 @@
-// Package busy finds what keeps a mount point, a block device, a directory or a file in
-// use, in any mount namespace, and how to free it.
+// Package busy finds who keeps a mount point, a block device, a directory or a file
+// busy, in whatever mount namespace, and proposes commands that free it.
 //
-//	host, busy, findings, err := busy.Look(ctx, "/mnt/disk")
+// [inspect.Snapshot.Busy] finds the uses. [Judge] makes findings of them, in the form
+// that package doctor gives them.
 package busy
 
 import (
@@ -16,28 +17,26 @@ import (
 	"github.com/nstool/nstool/internal/doctor"
 )
 
-// check is the name of the check in findings.
-const check = "busy"
+// Check is the name of the check in the findings of [Judge].
+const Check = "busy"
 
-// A host is a host with the methods of this package.
-type host struct{ *doctor.Host }
-
-// Look finds what keeps path in use. See [inspect.Snapshot.Busy].
+// Look finds who uses path. It changes nothing. See [inspect.Snapshot.Busy] for the
+// privileges.
 func Look(ctx context.Context, path string, opts ...inspect.Option) (*doctor.Host, *inspect.Busy, []doctor.Finding, error) {
 	h, err := doctor.Scan(ctx, opts...)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	busy, err := h.Snapshot.Busy(ctx, path)
+	b, err := h.Snapshot.Busy(ctx, path)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	h.Gaps = append(h.Gaps, busy.Gaps...)
+	h.Gaps = append(h.Gaps, b.Gaps...)
 	users := make(map[int]bool)
-	for _, u := range busy.Uses {
+	for _, u := range b.Uses {
 		users[u.PID] = true
 		if mnt, ok := h.Snapshot.Namespace(u.Mount.In); ok {
-			for _, p := range mnt.Members[:min(len(mnt.Members), doctor.Few)] {
+			for _, p := range mnt.Members[:min(len(mnt.Members), doctor.MaxEnded)] {
 				users[p.PID] = true
 			}
 		}
@@ -49,18 +48,17 @@ func Look(ctx context.Context, path string, opts ...inspect.Option) (*doctor.Hos
 			}
 		}
 	})
-	return h, busy, Judge(h, busy), nil
+	return h, b, Judge(h, b), nil
 }
 
-// Judge returns what keeps a mount or a file system in use: a [doctor.Problem] makes
-// umount(2) fail, a [doctor.Warning] only keeps the file system.
-func Judge(known *doctor.Host, busy *inspect.Busy) (found []doctor.Finding) {
-	h := host{known}
-	lives := h.lives(busy)
-	var last *doctor.Finding // that of the process before
-	for _, u := range busy.Uses {
+// Judge makes a finding of each use. A use that makes umount(2) fail is a
+// [doctor.Problem]. One that only keeps the file system is a [doctor.Warning].
+func Judge(h *doctor.Host, b *inspect.Busy) (found []doctor.Finding) {
+	roots := containersByRoot(h, b)
+	var last *doctor.Finding // of the process before
+	for _, u := range b.Uses {
 		if u.Kind < inspect.ByCwd {
-			found = append(found, h.busyMount(busy, u, lives))
+			found = append(found, mountFinding(h, b, u, roots))
 			last = nil
 			continue
 		}
@@ -77,15 +75,15 @@ func Judge(known *doctor.Host, busy *inspect.Busy) (found []doctor.Finding) {
 			if !who.Start.IsZero() {
 				last.Since, last.SinceIs = who.Start, doctor.SinceHolder
 			}
-			last.By(h.End(u.PID))
+			last.Propose(h.End(u.PID))
 		}
-		if u.Same || busy.Mount.ID == 0 {
+		if u.Same || b.Mount.ID == 0 {
 			last.Severity = doctor.Problem
 		}
-		last.Evidence = append(last.Evidence, h.use(busy, u))
+		last.Evidence = append(last.Evidence, useText(b, u))
 	}
 	for i := range found {
-		found[i].Check = check
+		found[i].Check = Check
 	}
 	sort.SliceStable(found, func(i, j int) bool { return found[i].Severity > found[j].Severity })
 	return found
@@ -96,7 +94,7 @@ var useWords = map[inspect.UseKind]string{
 	inspect.ByCwd: "working directory", inspect.ByRoot: "root directory", inspect.ByExe: "program", inspect.ByMapped: "mapped", inspect.ByBound: "socket",
 }
 
-func (h host) use(busy *inspect.Busy, u inspect.Use) string {
+func useText(b *inspect.Busy, u inspect.Use) string {
 	s := useWords[u.Kind]
 	switch u.Kind {
 	case inspect.ByOpen:
@@ -111,14 +109,14 @@ func (h host) use(busy *inspect.Busy, u inspect.Use) string {
 	switch {
 	case u.Detached:
 		s += ", on a mount that was taken away and is still used"
-	case u.Mount.ID != 0 && !u.Same && busy.Mount.ID != 0:
+	case u.Mount.ID != 0 && !u.Same && b.Mount.ID != 0:
 		s += fmt.Sprintf(", by the mount at %s in mnt:[%d]", u.Mount.Point, u.Mount.In.Ino)
 	}
 	return s
 }
 
-// busyMount judges a use that is not a process's.
-func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*container.Container) doctor.Finding {
+// mountFinding makes a finding of a use that is not by a process.
+func mountFinding(h *doctor.Host, b *inspect.Busy, u inspect.Use, roots map[root]*container.Container) doctor.Finding {
 	f := doctor.Finding{Severity: doctor.Warning, Subject: u.Path}
 	switch u.Kind {
 	case inspect.ByMountBelow:
@@ -126,7 +124,7 @@ func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*conta
 		f.What = "mounted below it: " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s", u.Mount.Type, u.Mount.Source)}
 		if u.Reached {
-			f.By(doctor.Unmount(u.Mount))
+			f.Propose(doctor.Unmount(u.Mount))
 		}
 	case inspect.ByLoop, inspect.BySwap, inspect.ByDevice:
 		f.Severity = doctor.Problem
@@ -136,7 +134,7 @@ func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*conta
 		if u.InUse {
 			f.Evidence = []string{"it is in use itself: nstool busy " + u.Path}
 		}
-		f.By(doctor.Release(u))
+		f.Propose(doctor.Detach(u))
 	default:
 		f.What = "also mounted at " + u.Path
 		f.Evidence = []string{fmt.Sprintf("%s of %s, device %s, from its %s", u.Mount.Type, u.Mount.Source, u.Mount.Dev, u.Mount.Root)}
@@ -145,13 +143,13 @@ func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*conta
 			f.Evidence = []string{"the layer is " + u.On}
 		}
 		if u.Mount.In == h.Mounts {
-			switch c := lives[rootOf(u.Mount)]; {
+			switch c := roots[rootOf(u.Mount)]; {
 			case c != nil:
 				f.Evidence = append(f.Evidence, fmt.Sprintf("%s lives in it", c))
-				f.By(h.Stop(c))
-			case busy.Root != "": // it does no harm to the mount, and others may go by that name
+				f.Propose(h.Stop(c))
+			case b.Root != "": // it does no harm to the mount, and others may go by that name
 			case u.Reached:
-				f.By(doctor.Unmount(u.Mount))
+				f.Propose(doctor.Unmount(u.Mount))
 			default:
 				f.Evidence = append(f.Evidence, "another mount covers it")
 			}
@@ -166,8 +164,8 @@ func (h host) busyMount(busy *inspect.Busy, u inspect.Use, lives map[root]*conta
 		if !ok {
 			return f
 		}
-		if busy.Root == "" {
-			f.By(h.Leave(u.Mount.In))
+		if b.Root == "" {
+			f.Propose(h.EndMembers(u.Mount.In))
 		}
 		if c := h.Containers.With(ns); c != nil {
 			f.What += ", of " + c.String()
@@ -195,11 +193,11 @@ type root struct {
 
 func rootOf(m inspect.Mount) root { return root{m.Dev, m.Root} }
 
-// lives returns the containers that have such a root directory: to take it from
-// below them is no way to put anything right.
-func (h host) lives(busy *inspect.Busy) map[root]*container.Container {
+// containersByRoot returns the containers whose root directory is one of these mounts.
+// Nothing proposes to unmount the root directory of a container that runs.
+func containersByRoot(h *doctor.Host, b *inspect.Busy) map[root]*container.Container {
 	in := make(map[root]*container.Container)
-	for _, u := range busy.Uses {
+	for _, u := range b.Uses {
 		ns, ok := h.Snapshot.Namespace(u.Mount.In)
 		if !ok || u.Mount.Point != "/" || u.Mount.In == h.Mounts {
 			continue

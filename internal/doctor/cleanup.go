@@ -11,21 +11,20 @@ import (
 	"github.com/nstool/nstool/internal/procfile"
 )
 
-// A Cleaner is a thread of the kernel that takes network namespaces apart. There is
-// one at a time: while it waits, no other network namespace goes.
+// A Cleaner is the thread of the kernel that frees network namespaces. There is one at a
+// time: while it waits, no other network namespace is freed.
 type Cleaner struct {
 	PID      int
 	Sleeps   bool   // in the kernel, uninterruptibly
-	Switches uint64 // how often it gave up its processor so far
-	// Waits are the functions of the kernel that it is in, the innermost first, as
-	// far as the caller may know them.
+	Switches uint64 // how often it has given up its processor
+	// Waits are the functions of the kernel that it is in, the innermost first, if the
+	// caller may see them.
 	Waits []string
 }
 
-// readCleaner looks for it. Since Linux 4.18 the kernel writes what a worker is at
-// into its name: "kworker/u8:2+netns", and with "-" what it was at last. The
-// workers are children of thread 2, which a PID namespace other than the initial
-// one does not have.
+// readCleaner looks for it. Since Linux 4.18 the name of a worker says what it does:
+// "kworker/u8:2+netns", or, with "-", what it did last. Workers are children of thread 2,
+// which exists in the initial PID namespace only.
 func (h *Host) readCleaner() {
 	proc := h.Snapshot.Proc()
 	children, err := os.ReadFile(filepath.Join(proc, "2/task/2/children"))
@@ -55,22 +54,22 @@ func (h *Host) readCleaner() {
 	}
 }
 
-// waitsForDevice is where the kernel waits until nobody uses a device any more.
+// waitsForDevice is the function in which the kernel waits until nobody uses a device.
 const waitsForDevice = "netdev_wait_allrefs"
 
-// cleanup finds a network namespace that the kernel cannot take apart. One look
-// does not tell it from one that it is about to: the next one has to find the same
-// thread in the same place, without having run in between, but where it looks from
-// time to time whether a device is free by now.
+// cleanup finds a network namespace that the kernel cannot free. One look cannot tell it
+// from one that is just being freed. The next look must find the same thread in the same
+// place, and the thread must not have run in between. A thread that waits for a device may
+// have run, because it checks the device from time to time.
 func cleanup(h *Host) []Finding {
 	c := h.Cleaner
 	if c == nil || !c.Sleeps {
 		return nil
 	}
 	f := Finding{
-		Severity: Warning, Subject: "kworker", passing: true,
-		What: fmt.Sprintf("the kernel is stuck in taking a network namespace apart, in process %d: none that is left goes until it is through", c.PID),
-		at:   fmt.Sprint(c.PID, " ", c.Waits),
+		Severity: Warning, Subject: "kworker", transient: true,
+		What:  fmt.Sprintf("the kernel is stuck freeing a network namespace, in process %d: it frees no other one before that", c.PID),
+		state: fmt.Sprint(c.PID, " ", c.Waits),
 	}
 	device := false
 	for _, w := range c.Waits {
@@ -78,13 +77,13 @@ func cleanup(h *Host) []Finding {
 	}
 	switch {
 	case device:
-		f.Evidence = []string{"it waits for a device that something in the kernel uses still; the kernel's log names it, behind unregister_netdevice"}
+		f.Evidence = []string{"it waits for a device that something in the kernel still uses; the log of the kernel names it after unregister_netdevice"}
 	case len(c.Waits) > 0:
-		f.at += fmt.Sprint(" ", c.Switches)
+		f.state += fmt.Sprint(" ", c.Switches)
 		f.Evidence = []string{"it waits in " + strings.Join(c.Waits[:min(len(c.Waits), 4)], ", called by ")}
 	default:
-		f.at += fmt.Sprint(" ", c.Switches)
-		f.Evidence = []string{"where it waits only root can see"}
+		f.state += fmt.Sprint(" ", c.Switches)
+		f.Evidence = []string{"only root can see where it waits"}
 	}
 	return []Finding{f}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// shared are the types of namespace that keep a container from the host, and
-// what one can do that has the host's.
+// shared are the types of namespace that separate a container from the host, and what
+// a container can do that has that of the host.
 var shared = []struct {
 	typ  inspect.Type
 	can  string
@@ -25,9 +25,9 @@ var shared = []struct {
 	{inspect.Mnt, "it is in the host's file systems", "", ""},
 }
 
-// sharing finds containers that are in a namespace of the host's that engines
-// give them of their own. For user namespaces it is otherwise, so what shares
-// the host's is told in one note.
+// sharing finds containers in a namespace of the host, of a type that engines make for
+// each container. Most containers are in the user namespace of the host, so one note is
+// for all of these.
 func sharing(h *Host) (found []Finding) {
 	set := h.Containers
 	var root []string
@@ -62,7 +62,7 @@ func sharing(h *Host) (found []Finding) {
 			how = "without " + strings.Join(flags, " ")
 		}
 		f := Finding{
-			Severity: Warning, Subject: c.String(), again: h.stillIn(c, p),
+			Severity: Warning, Subject: c.String(), links: h.stillIn(c, p),
 			What:     fmt.Sprintf("%s shares the host's %s", c, namespacesOf(types)),
 			Evidence: append([]string{fmt.Sprintf("its first process is %d", c.Init)}, evidence...),
 		}
@@ -70,16 +70,16 @@ func sharing(h *Host) (found []Finding) {
 			f.Evidence = append(f.Evidence, specOf(c, specs))
 		}
 		if how != "" {
-			f.By(h.again(c, how))
+			f.Propose(h.stopForRestart(c, how))
 		}
 		found = append(found, f)
 	}
-	return append(found, together("user", root, "shares", "share", "the host's user namespace, where root is root of the host")...)
+	return append(found, groupNote("user", root, "shares", "share", "the host's user namespace, where root is root of the host")...)
 }
 
-// together is one note of what several containers do, if any does: "docker:web and
-// 3 more containers share ...".
-func together(subject string, names []string, does, do, what string) []Finding {
+// groupNote is one note about several containers, or none: "docker:web and 3 more
+// containers share ...".
+func groupNote(subject string, names []string, does, do, what string) []Finding {
 	slices.Sort(names)
 	f := Finding{Severity: Note, Subject: subject}
 	switch n := len(names); n {
@@ -106,20 +106,20 @@ func namespacesOf(types []string) string {
 	return strings.Join(types[:last], ", ") + " and " + types[last] + " namespaces"
 }
 
-// repeated reports whether c is a sandbox that has others of its pod beside it,
-// of which the same is to be said.
+// repeated reports whether c is a sandbox that has other containers of its pod, for
+// which the same finding is made.
 func (h *Host) repeated(c *container.Container) bool {
 	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Containers.Containers, func(o *container.Container) bool {
 		return o != c && !o.Sandbox && o.Pod == c.Pod
 	})
 }
 
-// mighty are the capabilities each of which is enough to take over a host, for
-// a process in the host's user namespace. See capabilities(7).
-var mighty = []struct {
+// dangerousCaps are the capabilities that each suffice to take over a host, for a process
+// in its user namespace. See capabilities(7).
+var dangerousCaps = []struct {
 	bit  uint
 	name string
-	old  bool // every engine gives it with all others: an old one does not know the rest
+	old  bool // every engine knows it; an old engine does not know the others
 }{
 	{21, "CAP_SYS_ADMIN", true},
 	{16, "CAP_SYS_MODULE", true},
@@ -130,11 +130,11 @@ var mighty = []struct {
 	{39, "CAP_BPF", false},
 }
 
-// ptrace is another, for who sees the host's processes.
-const ptrace = 19
+// capSysPtrace suffices for a process that sees the processes of the host.
+const capSysPtrace = 19
 
-// privileges finds containers that may do what it takes to be root of the host.
-// Capabilities of who is in a user namespace of his own are none here.
+// privileges finds containers that can become root of the host. Capabilities in a user
+// namespace other than that of the host do not count.
 func privileges(h *Host) (found []Finding) {
 	set := h.Containers
 	var open []string
@@ -151,31 +151,31 @@ func privileges(h *Host) (found []Finding) {
 			open = append(open, c.String())
 		}
 		var names []string
-		for _, m := range mighty {
+		for _, m := range dangerousCaps {
 			if have.Bounding>>m.bit&1 != 0 {
 				names = append(names, m.name)
 			}
 		}
-		if pid, ok := p.Namespace(inspect.PID); ok && set.IsHost(inspect.PID, pid) && have.Bounding>>ptrace&1 != 0 {
+		if pid, ok := p.Namespace(inspect.PID); ok && set.IsHost(inspect.PID, pid) && have.Bounding>>capSysPtrace&1 != 0 {
 			names = append(names, "CAP_SYS_PTRACE")
 		}
 		if len(names) == 0 {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: c.String(), again: h.stillIn(c, p), Evidence: []string{
+		f := Finding{Severity: Warning, Subject: c.String(), links: h.stillIn(c, p), Evidence: []string{
 			fmt.Sprintf("its first process is %d; its bounding set is %#x", c.Init, have.Bounding),
 		}}
 		full := h.full(have.Bounding)
 		switch {
 		case full && have.Seccomp == 0:
 			f.What = fmt.Sprintf("%s runs privileged: it has the capabilities of the host, and no seccomp filter", c)
-			f.By(h.again(c, lesser(c, "without --privileged")))
+			f.Propose(h.stopForRestart(c, lesser(c, "without --privileged")))
 		case full:
 			f.What = fmt.Sprintf("%s has the capabilities of the host", c)
-			f.By(h.again(c, lesser(c, "without --cap-add=ALL")))
+			f.Propose(h.stopForRestart(c, lesser(c, "without --cap-add=ALL")))
 		default:
 			f.What = fmt.Sprintf("%s may do what it takes to be root of the host: %s", c, strings.Join(names, ", "))
-			f.By(h.again(c, lesser(c, "without "+strings.Join(names, ", "))))
+			f.Propose(h.stopForRestart(c, lesser(c, "without "+strings.Join(names, ", "))))
 		}
 		if c.Pod != nil && full {
 			f.Evidence = append(f.Evidence, specOf(c, []string{"privileged: true"}))
@@ -188,14 +188,14 @@ func privileges(h *Host) (found []Finding) {
 		}
 		found = append(found, f)
 	}
-	return append(found, together("seccomp", open, "runs", "run", "without a seccomp filter")...)
+	return append(found, groupNote("seccomp", open, "runs", "run", "without a seccomp filter")...)
 }
 
-// full reports whether a bounding set has all the mighty ones that the host's
-// first process has. Of the others an engine may itself lack some.
+// full reports whether a bounding set has all dangerous capabilities that the first
+// process of the host has. An engine may itself lack some of the others.
 func (h *Host) full(bounding uint64) bool {
 	given := false
-	for _, m := range mighty {
+	for _, m := range dangerousCaps {
 		if !m.old || h.Bounding>>m.bit&1 == 0 {
 			continue
 		}
@@ -206,8 +206,8 @@ func (h *Host) full(bounding uint64) bool {
 	return given
 }
 
-// lesser says how a container is started with less: with which flags, where it is
-// an engine's own to have given it more, or else in a user namespace of its own.
+// lesser says how to start a container with fewer rights: without some flags, or, for an
+// engine without such flags, in its own user namespace.
 func lesser(c *container.Container, flags string) string {
 	if h := c.Engine.Handling(); !h.Flags {
 		return h.OwnUsers
@@ -215,12 +215,13 @@ func lesser(c *container.Container, flags string) string {
 	return flags
 }
 
-// specOf says what has a pod be so. To delete one makes another like it.
+// specOf says which lines of the specification of a pod are the cause. Deleting the pod
+// would make an equal one.
 func specOf(c *container.Container, lines []string) string {
 	return fmt.Sprintf("the spec of pod %s/%s has %s; it is to be changed there", c.Pod.Namespace, c.Pod.Name, strings.Join(lines, ", "))
 }
 
-// stillIn is where it can be seen that a container has its first process still.
+// stillIn returns the link that shows that a container still has its first process.
 func (h *Host) stillIn(c *container.Container, p *inspect.Process) []link {
 	id, ok := p.Namespace(inspect.Mnt)
 	if !ok {

@@ -1,6 +1,6 @@
-// Package doctor says what is wrong with the namespaces of a host: names that
-// lead nowhere, namespaces that nobody uses and something keeps, limits that are
-// nearly reached, and containers that are not kept apart from the host.
+// Package doctor finds what is wrong with the namespaces of a host: names that lead
+// nowhere, namespaces that something keeps and nobody uses, limits that are nearly reached,
+// and containers that are not kept apart from the host.
 //
 //	host, err := doctor.Read(ctx, doctor.Checks)
 //	if err != nil {
@@ -18,11 +18,10 @@
 //
 // # What is normal
 //
-// A tool that cries wolf is not run twice. So what engines and other programs do
-// in normal operation is told apart, and is a [Note] at most: a descriptor of a
-// namespace that has processes; names that somebody gave on purpose, by
-// ip-netns(8) or a pin of ours; names that Docker has not yet cleared away; the
-// namespaces of pods that CRI-O keeps while no container of them runs.
+// Normal operation of engines and other programs is a [Note] at most: a descriptor of a
+// namespace that has processes; names that somebody gave on purpose, by ip-netns(8) or a pin
+// of ours; names that Docker has not removed yet; the namespaces of pods that CRI-O keeps
+// while no container of them runs.
 package doctor
 
 import (
@@ -46,8 +45,8 @@ type Severity uint8
 
 // Severities.
 const (
-	Note    Severity = iota + 1 // true, and worth to know; nothing need be wrong
-	Warning                     // wrong, or a danger, and things work still
+	Note    Severity = iota + 1 // worth knowing, but need not be wrong
+	Warning                     // wrong or dangerous, but everything still works
 	Problem                     // something does not work, or the next thing will not
 )
 
@@ -71,53 +70,52 @@ func ParseSeverity(word string) (Severity, error) {
 	return 0, fmt.Errorf("no severity %q; there are: note, warning, problem", word)
 }
 
-// A Finding is one thing that is wrong, or worth to know.
+// A Finding is one thing that is wrong, or worth knowing.
 type Finding struct {
 	Severity Severity
 	// Check is the name of the check that found it, see [Checks].
 	Check string
-	// Subject is what it is about: a path, a namespace, a container, a user.
-	// Together with Check it tells a finding from others.
+	// Subject is what it is about: a path, a namespace, a container, a user. Check and
+	// Subject identify a finding.
 	Subject string
-	// What is a sentence. Names in it are as others chose them: clean it before
-	// showing it.
+	// What is a sentence. It contains names that others chose: clean it before showing it.
 	What string
 	// Evidence is what was seen, one fact each.
 	Evidence []string
-	// Since is a time from which on it may have been so, and SinceIs says of
-	// what that is the time: [SinceFile] or [SinceHolder]. Namespaces have no
-	// time of their own.
+	// Since is when it may have begun. SinceIs says what has that time, [SinceFile] or
+	// [SinceHolder], because namespaces have none.
 	Since   time.Time
 	SinceIs string
-	// Fix is a command for a shell that puts it right, or "" if no command
-	// does. It is of printable ASCII characters alone, whatever the names in it.
+	// Fix is a shell command that puts it right, or "". It has printable ASCII characters
+	// only, whatever the names in it.
 	Fix string
-	// Rests is what was seen that Fix rests on: what to look at again before it
-	// is given, if some time has gone by. Then is what is left to do after it.
+	// Rests is what was seen that Fix is based on: look again before you run it later. Then
+	// is what is left to do after it.
 	Rests, Then string
 
-	order   uint64 // where kernels number namespaces, older ones have lower numbers
-	passing bool   // it may be gone in a moment
-	kin     kin    // of a note, see Fold
-	at      string // what has to be the same at the next look
-	again   []link // where it can be seen that it is still so
+	order     uint64 // the number of the namespace, lower for an older one, or 0
+	transient bool   // it may change in a moment
+	group     group  // of a note, see [Fold]
+	state     string // what must be the same at the next look
+	links     []link // what shows that it is still so, or nil
 }
 
-// Of what [Finding.Since] is the time.
+// What [Finding.Since] is the time of.
 const (
-	SinceFile   = "file"   // when the file was made that the namespace is or was mounted on
-	SinceHolder = "holder" // when the process was started that holds the namespace
+	SinceFile   = "file"   // the file that the namespace is or was mounted on was made
+	SinceHolder = "holder" // the process that holds the namespace was started
 )
 
-// key tells whether a finding is the same as one of another look.
-func (f Finding) key() string { return fmt.Sprint(f.Check, " ", f.Subject, " ", f.order, " ", f.at) }
+// key identifies a finding, also at another look.
+func (f Finding) key() string { return fmt.Sprint(f.Check, " ", f.Subject, " ", f.order, " ", f.state) }
 
-// A link is what a finding was seen by. Text is "" for what need only be there.
+// A link is a file or a symbolic link that shows a finding. If text is "", it only has to
+// exist.
 type link struct{ path, text string }
 
-// still reports whether anything of it is as it was.
+// still reports whether any of the links of a finding is unchanged.
 func (f Finding) still() bool {
-	return f.again == nil || slices.ContainsFunc(f.again, func(l link) bool {
+	return f.links == nil || slices.ContainsFunc(f.links, func(l link) bool {
 		if l.text == "" {
 			_, err := sys.StatPath(l.path, false)
 			return !errors.Is(err, fs.ErrNotExist)
@@ -127,21 +125,21 @@ func (f Finding) still() bool {
 	})
 }
 
-// A Check looks at a [Host] for one kind of trouble.
+// A Check looks for one kind of trouble in a [Host].
 type Check struct {
 	Name string
 	Help string
 	find func(*Host) []Finding
-	// needs are the facts without all of which it would report what is not so: nothing
-	// is concluded from what could not be seen.
+	// needs are the facts of the snapshot that must be complete. Otherwise the check is not
+	// made, because absence proves nothing where something could not be seen.
 	needs inspect.Facts
-	// reads are the parts of a Host that it looks at, besides the snapshot.
+	// reads are the parts of a Host that it needs, besides the snapshot.
 	reads part
-	// members: of the snapshot it looks at member processes alone.
+	// members says that it needs only member processes of the snapshot.
 	members bool
 }
 
-// A part is something of a [Host] that takes reading beyond a scan.
+// A part is a set of fields of a [Host] that a scan does not fill.
 type part uint8
 
 const (
@@ -165,14 +163,14 @@ var Checks = []Check{
 	{Name: "privileges", Help: "containers that could take over the host", find: privileges, reads: readConfinements, members: true},
 }
 
-// A Host is all that is known of one. It may be made up.
+// A Host is what was read of a host. It may be made up.
 type Host struct {
 	Snapshot *inspect.Snapshot
 	// Containers are those of the snapshot.
 	Containers *container.Set
 	// Now is when it was read.
 	Now time.Time
-	// Mounts is the caller's mount namespace, where commands are given.
+	// Mounts is the mount namespace of the caller, in which commands are run.
 	Mounts inspect.ID
 	// Names are the pins of every program, see [pin.All] and [pin.Others].
 	Names []Name
@@ -180,22 +178,22 @@ type Host struct {
 	Holders map[int]Holder
 	// Docker is where Docker keeps its state and when it last changed it.
 	Docker Docker
-	// Stacks are the namespaces that are mounted on paths in the caller's mount
-	// namespace, by inode number, the one on top first; 0 is something else.
+	// Stacks are the inode numbers of the namespaces that are mounted on a path in the
+	// mount namespace of the caller, the top one first. 0 is something else.
 	Stacks map[string][]uint64
-	// Cleaner is at work on network namespaces, or nil.
+	// Cleaner frees network namespaces now, or is nil.
 	Cleaner *Cleaner
 	// Limits are those of /proc/sys/user/max_TYPE_namespaces.
 	Limits map[inspect.Type]uint64
-	// Inner are the limits that user namespaces below the caller's have of their
-	// own, of those that own many namespaces.
+	// Inner are the limits inside user namespaces below that of the caller that own many
+	// namespaces.
 	Inner map[inspect.ID]map[inspect.Type]int
 	// Confinements are those of the first processes of containers.
 	Confinements map[int]Confinement
 	// Bounding is the capability bounding set of the host's first process, or
 	// zero if it is not known.
 	Bounding uint64
-	// Gaps are what could not be read, those of the snapshot not among them.
+	// Gaps are what could not be read, without those of the snapshot.
 	Gaps []inspect.Gap
 }
 
@@ -218,18 +216,18 @@ type Holder struct {
 
 // A Mortality says what it takes to end a process.
 type Mortality struct {
-	First  bool // it is the first process of a PID namespace: of signals it has no handler for it gets SIGKILL alone
+	First  bool // it is the first process of a PID namespace, which gets no other signal than SIGKILL without a handler
 	Immune bool // it ignores SIGTERM, blocks it, or is stopped
 }
 
-// A Docker is what the state of Docker's daemon tells.
+// A Docker is what the state of the daemon of Docker shows.
 type Docker struct {
 	Started time.Time // when the daemon started, or zero if none runs
-	Changed time.Time // when a container was last made, started, ended or removed
-	Silent  bool      // that is not known: its state does not answer
+	Changed time.Time // when a container was last made, started, stopped or removed
+	Silent  bool      // Changed is not known: the state does not answer
 }
 
-// A Confinement is what limits a process, of /proc/pid/status.
+// A Confinement is what a process is allowed, from /proc/pid/status.
 type Confinement struct {
 	Mortality
 	Bounding uint64
@@ -237,7 +235,7 @@ type Confinement struct {
 	Profile  string // of AppArmor or SELinux, or ""
 }
 
-// Examine returns what the checks find, the worst first, then by check, the
+// Examine returns the findings of the checks: the worst first, then by check, then the
 // oldest first.
 func (h *Host) Examine(checks []Check) []Finding {
 	var all []Finding
@@ -256,8 +254,7 @@ func (h *Host) Examine(checks []Check) []Finding {
 	return all
 }
 
-// Unchecked says which of the checks [Host.Examine] could not make, and why: what
-// they find would rest on what was not seen.
+// Unchecked returns the checks that [Host.Examine] did not make, each with the reason.
 func (h *Host) Unchecked(checks []Check) (gaps []inspect.Gap) {
 	for _, c := range checks {
 		if why := h.Snapshot.Unseen(c.needs); len(why) > 0 {
@@ -267,10 +264,10 @@ func (h *Host) Unchecked(checks []Check) (gaps []inspect.Gap) {
 	return gaps
 }
 
-// ErrNotChecked is of the gaps that [Host.Unchecked] returns.
+// ErrNotChecked is in the gaps that [Host.Unchecked] returns.
 var ErrNotChecked = errors.New("not checked")
 
-// older orders findings, those without any age last.
+// older orders findings by age, with those of unknown age last.
 func older(a, b *Finding) bool {
 	if a.order != 0 && b.order != 0 {
 		return a.order < b.order
@@ -278,7 +275,7 @@ func older(a, b *Finding) bool {
 	return !a.Since.IsZero() && (b.Since.IsZero() || a.Since.Before(b.Since))
 }
 
-// ago says how long ago something was, in one unit.
+// ago returns how long ago t was, in one unit.
 func (h *Host) ago(t time.Time) string {
 	d := max(h.Now.Sub(t), 0)
 	switch {

@@ -150,13 +150,13 @@ func TestPrivilegesBehindGroups(t *testing.T) {
 func TestPtraceOfTheHost(t *testing.T) {
 	h := read(t, strings.Replace(madeUp, "405 300 admin,user=host", "405 300 admin,pid=host,user=host", 1))
 	c := h.Confinements[405]
-	c.Bounding = 1 << ptrace
+	c.Bounding = 1 << capSysPtrace
 	h.Confinements[405] = c
 	if f := h.Examine(only(t, "privileges"))[0]; f.Subject != "docker:admin" || !strings.Contains(f.What, "CAP_SYS_PTRACE") {
 		t.Error(brief(f))
 	}
 	c = h.Confinements[401]
-	c.Bounding = 1 << ptrace // of its own processes
+	c.Bounding = 1 << capSysPtrace // of its own processes
 	h.Confinements[401] = c
 	for _, f := range h.Examine(only(t, "privileges")) {
 		if f.Subject == "docker:web" {
@@ -178,7 +178,7 @@ func TestLeaks(t *testing.T) {
 		"note leaks: net:[4110000006] has no process | ",
 	)
 	for _, f := range h.Examine(only(t, "leaks")) {
-		if len(f.Evidence) == 0 || !f.passing {
+		if len(f.Evidence) == 0 || !f.transient {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -225,8 +225,8 @@ func TestFold(t *testing.T) {
 			t.Errorf("%s %q", brief(f), f.Evidence[:1])
 		}
 	}
-	if Few := found[:9]; len(Fold(Few)) != len(Few) {
-		t.Errorf("a Few: %d", len(Fold(Few)))
+	if MaxEnded := found[:9]; len(Fold(MaxEnded)) != len(MaxEnded) {
+		t.Errorf("a Few: %d", len(Fold(MaxEnded)))
 	}
 }
 
@@ -277,10 +277,10 @@ func TestNames(t *testing.T) {
 		return found[0]
 	}
 	f := one(dead("ip-netns", "/run/netns/old one", 3*time.Hour, pin.ErrUnmounted))
-	if brief(f) != "warning names: /run/netns/old one is a name without a namespace | rm -- '/run/netns/old one'" || f.passing || f.SinceIs != SinceFile || f.Evidence[0] != "the file was made 3h ago" {
+	if brief(f) != "warning names: /run/netns/old one is a name without a namespace | rm -- '/run/netns/old one'" || f.transient || f.SinceIs != SinceFile || f.Evidence[0] != "the file was made 3h ago" {
 		t.Errorf("%+v", f)
 	}
-	if f := one(dead("ip-netns", "/run/netns/new", time.Second, pin.ErrUnmounted)); !f.passing {
+	if f := one(dead("ip-netns", "/run/netns/new", time.Second, pin.ErrUnmounted)); !f.transient {
 		t.Errorf("%+v", f)
 	}
 	full := dead("ip-netns", "/run/netns/notes.txt", time.Hour, pin.ErrUnmounted)
@@ -346,7 +346,7 @@ func TestLimitsReal(t *testing.T) {
 	top, _ := self.Namespace(inspect.User)
 	uid, n := int64(os.Geteuid()), uint64(0)
 	for ns := range h.Snapshot.Namespaces(inspect.User) {
-		if who, ok := h.payer(ns, top); ok && who == uid {
+		if who, ok := h.chargedUID(ns, top); ok && who == uid {
 			n++
 		}
 	}

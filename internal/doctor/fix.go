@@ -13,9 +13,9 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// All commands that are proposed are made in this file. Each is run by a test, on
-// the situation that it is for: what it was proposed for is gone then, and nothing
-// else is. The table says which test; another test holds the table.
+// This file makes all commands that are proposed. The table names a test for each. That
+// test runs the command where it is proposed: the cause is gone then, and nothing else is.
+// TestProposals checks the table.
 var proposals = []struct{ begins, test string }{
 	{"kill ", "test/script doctor_kill"},
 	{"kill -KILL ", "test/script doctor_kill"},
@@ -40,12 +40,12 @@ var proposals = []struct{ begins, test string }{
 // A Remedy is commands that put something right, one after the other.
 type Remedy struct {
 	commands []string
-	rests    []string // what was seen, on which they rest
-	then     string   // what no command can do
-	no       bool     // nothing puts it right altogether, and so nothing is proposed
+	rests    []string // what was seen that they are based on
+	then     string   // what is left to do
+	no       bool     // no command puts everything right, so none is proposed
 }
 
-// nothing puts right what it is a remedy for.
+// nothing is the remedy where no command helps.
 var nothing = Remedy{no: true}
 
 // do adds a command.
@@ -55,14 +55,14 @@ func (r *Remedy) do(words ...string) {
 	}
 }
 
-// restsOn adds what was seen.
+// restsOn adds an observation that the commands are based on.
 func (r *Remedy) restsOn(format string, args ...any) {
 	if s := fmt.Sprintf(format, args...); !slices.Contains(r.rests, s) {
 		r.rests = append(r.rests, s)
 	}
 }
 
-// with is r and then o.
+// with returns r followed by o.
 func (r Remedy) with(o Remedy) Remedy {
 	r.no = r.no || o.no
 	for _, c := range o.commands {
@@ -76,16 +76,16 @@ func (r Remedy) with(o Remedy) Remedy {
 	return r
 }
 
-// By has a finding say how it is put right.
-func (f *Finding) By(r Remedy) {
+// Propose sets the command of a finding, if r has any.
+func (f *Finding) Propose(r Remedy) {
 	if len(r.commands) == 0 || r.no {
 		return
 	}
 	f.Fix, f.Rests, f.Then = strings.Join(r.commands, " && "), strings.Join(r.rests, "; "), r.then
 }
 
-// Stop ends a container. There is nothing to be done for one whose engine would
-// start it again, and for one of whom the engine that is asked need not know.
+// Stop stops a container. There is no command for a container that its engine would start
+// again, nor for one that the engine of root may not know.
 func (h *Host) Stop(c *container.Container) (r Remedy) {
 	if c.Pod != nil || c.Outer != nil || !c.Confirmed || c.User != container.Root {
 		return nothing
@@ -105,8 +105,8 @@ func (h *Host) Stop(c *container.Container) (r Remedy) {
 	return r
 }
 
-// again is Stop, and says how the container should be started after it.
-func (h *Host) again(c *container.Container, how string) Remedy {
+// stopForRestart stops a container, and says how to start it again.
+func (h *Host) stopForRestart(c *container.Container, how string) Remedy {
 	r := h.Stop(c)
 	if r.then = "start it again"; how != "" {
 		r.then += " " + how
@@ -114,31 +114,29 @@ func (h *Host) again(c *container.Container, how string) Remedy {
 	return r
 }
 
-// restart has an engine start a container again, with the namespaces that its
-// partner has by then.
+// restart restarts a container, which then gets the present namespaces of its partner.
 func (h *Host) restart(c *container.Container) (r Remedy) {
 	if !c.Engine.Handling().Restarts || h.Stop(c).no {
-		return h.again(c, "with its partner")
+		return h.stopForRestart(c, "with its partner")
 	}
 	r.restsOn("%s is %s", c.ID, c)
 	r.do(string(c.Engine), "restart", "--", c.ID)
 	return r
 }
 
-// daemons are beginnings of names of programs by which others
-// live: to end one may end what is none of the matter. That is no way to close a
-// descriptor.
-var daemons = []string{
+// daemonPrefixes are the beginnings of names of programs that others depend on. Ending one
+// to close a descriptor would end more than that.
+var daemonPrefixes = []string{
 	"docker", "containerd", "conmon", "crio", "kubelet", "podman", "lxc", "lxd", "incus", "snap.", "systemd", "dbus", "libvirtd",
 }
 
-// livesByIt reports whether others live by a process.
-func (who Holder) livesByIt() bool {
-	return slices.ContainsFunc(daemons, func(d string) bool { return strings.HasPrefix(who.Comm, d) })
+// isDaemon reports whether others depend on a process.
+func (who Holder) isDaemon() bool {
+	return slices.ContainsFunc(daemonPrefixes, func(d string) bool { return strings.HasPrefix(who.Comm, d) })
 }
 
-// End makes processes let go of what they hold: their containers and they
-// themselves are ended. What is of a unit of systemd's is for who looks after that.
+// End ends processes, or the containers that they are in. There is no command for a process
+// of a unit of systemd, which is for its administrator to restart.
 func (h *Host) End(pids ...int) (r Remedy) {
 	var kill []int
 	for _, pid := range pids {
@@ -146,7 +144,7 @@ func (h *Host) End(pids ...int) (r Remedy) {
 		switch {
 		case who.Container != nil && !h.Stop(who.Container).no:
 			r = r.with(h.Stop(who.Container))
-		case who.Unit != "" || who.livesByIt():
+		case who.Unit != "" || who.isDaemon():
 			return nothing
 		default:
 			kill = append(kill, pid)
@@ -155,7 +153,7 @@ func (h *Host) End(pids ...int) (r Remedy) {
 	return r.with(h.kill(kill...))
 }
 
-// kill ends processes. Not every one ends by the signal that kill(1) sends.
+// kill ends processes, by SIGKILL if they do not react to SIGTERM.
 func (h *Host) kill(pids ...int) (r Remedy) {
 	mild, hard := []string{"kill"}, []string{"kill", "-KILL"}
 	for _, pid := range pids {
@@ -195,12 +193,13 @@ func (h *Host) kill(pids ...int) (r Remedy) {
 	return r
 }
 
-// Few is how many processes are ended to have a mount namespace go.
-const Few = 8
+// MaxEnded limits how many processes [Host.EndMembers] ends.
+const MaxEnded = 8
 
-// Leave makes a mount namespace go, which is not the caller's. To unmount something
-// in there would take running a program of somebody else's with all privileges.
-func (h *Host) Leave(in inspect.ID) Remedy {
+// EndMembers frees a mount namespace, not that of the caller, by ending the processes in it.
+// To unmount something there, a program of somebody else would have to run with all
+// privileges.
+func (h *Host) EndMembers(in inspect.ID) Remedy {
 	ns, ok := h.Snapshot.Namespace(in)
 	if !ok {
 		return nothing
@@ -208,7 +207,7 @@ func (h *Host) Leave(in inspect.ID) Remedy {
 	if c := h.Containers.With(ns); c != nil {
 		return h.Stop(c)
 	}
-	if len(ns.Members) > Few || len(ns.Members) == 0 {
+	if len(ns.Members) > MaxEnded || len(ns.Members) == 0 {
 		return nothing
 	}
 	var pids []int
@@ -218,16 +217,16 @@ func (h *Host) Leave(in inspect.ID) Remedy {
 	return h.End(pids...)
 }
 
-// Unmount takes away a mount that a path of the caller's leads to.
+// Unmount removes a mount that the caller reaches by its path.
 func Unmount(m inspect.Mount) (r Remedy) {
 	r.do("umount", "--", m.Point)
 	return r
 }
 
-// unpin takes a namespace off a name, and the name away.
+// unpin unmounts a namespace from a name, and removes the name.
 func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r Remedy) {
 	if holder.In != h.Mounts {
-		return h.Leave(holder.In)
+		return h.EndMembers(holder.In)
 	}
 	dir, name := path.Split(holder.Path)
 	if k.keeps {
@@ -239,16 +238,16 @@ func (h *Host) unpin(ns inspect.ID, holder inspect.Holder, k keeper) (r Remedy) 
 	case (k.by == "ip-netns" || k.by == "cni") && !strings.HasPrefix(name, "-") && len(stack) == 1 && stack[0] == ns.Ino:
 		r.do("ip", "netns", "delete", name)
 	default:
-		r = strip(holder.Path, ns, stack)
+		r = unmountAll(holder.Path, ns, stack)
 	}
 	return r
 }
 
-// strip takes a namespace off a path, as often as it is mounted there, and then
-// the file, if there is nothing below. How many of these go at once is for the
-// kernel to say, where mounts are shared. Where something else is on top there is
-// nothing to be done, as that would be taken off.
-func strip(path string, ns inspect.ID, stack []uint64) (r Remedy) {
+// unmountAll unmounts a namespace from a path, as often as it is mounted there, and then
+// removes the file, if nothing else is mounted on it. With shared mounts, one umount may
+// remove several of them. There is no command if something else is on top, because that
+// would be unmounted.
+func unmountAll(path string, ns inspect.ID, stack []uint64) (r Remedy) {
 	umount, rm := shell.Command("umount", "--", path), shell.Command("rm", "--", path)
 	n := 0
 	for n < len(stack) && stack[n] == ns.Ino {
@@ -267,8 +266,8 @@ func strip(path string, ns inspect.ID, stack []uint64) (r Remedy) {
 	return r
 }
 
-// stack returns the inode numbers of the namespaces that are mounted on a path in
-// the caller's mount namespace, the one on top first; 0 is something else.
+// stack returns the inode numbers of the namespaces that are mounted on a path, as
+// [Host.Stacks] has them.
 func (h *Host) stack(path string, ns inspect.ID) []uint64 {
 	if stack, ok := h.Stacks[path]; ok {
 		return stack
@@ -276,14 +275,14 @@ func (h *Host) stack(path string, ns inspect.ID) []uint64 {
 	return []uint64{ns.Ino}
 }
 
-// forget takes a dead name away. That is safe where it is done: the kernel does not
-// unlink what something is mounted on in the caller's mount namespace.
-func (h *Host) forget(n Name) (r Remedy) {
+// removeName removes a dead name. That is safe in the mount namespace of the caller, where
+// the kernel does not unlink a file that something is mounted on.
+func (h *Host) removeName(n Name) (r Remedy) {
 	switch ours := n.By == "nstool" && n.Set != ""; {
 	case ours:
 		r.do("nstool", "pin", "rm", n.Set+"/"+n.Type.String())
 	case n.Dead == pin.ErrInitGone: //nolint:errorlint // not one inside
-		r = strip(n.Path, n.ID, h.stack(n.Path, n.ID))
+		r = unmountAll(n.Path, n.ID, h.stack(n.Path, n.ID))
 	case n.Size > 0:
 		r.do("rm", "-i", "--", n.Path)
 	default:
@@ -292,13 +291,13 @@ func (h *Host) forget(n Name) (r Remedy) {
 	return r
 }
 
-// raise doubles a limit of the caller's user namespace.
+// raise doubles a limit of the user namespace of the caller.
 func raise(t inspect.Type, limit uint64) (r Remedy) {
 	r.do("sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
 	return r
 }
 
-// raiseInside doubles one of a user namespace.
+// raiseInside doubles a limit of another user namespace.
 func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r Remedy) {
 	if l := user.Leader(); l != nil {
 		r.do("nstool", "enter", "-p", strconv.Itoa(l.PID), "-U", "--", "sysctl", "-w", fmt.Sprintf("user.max_%s_namespaces=%d", t, 2*limit))
@@ -307,9 +306,8 @@ func raiseInside(user *inspect.Namespace, t inspect.Type, limit int) (r Remedy) 
 	return r
 }
 
-// Release takes a block device apart that is made of another, or of a file. It is
-// not in use itself.
-func Release(u inspect.Use) (r Remedy) {
+// Detach removes a loop device or a swap area that nothing uses.
+func Detach(u inspect.Use) (r Remedy) {
 	switch {
 	case u.InUse:
 	case u.Kind == inspect.ByLoop:

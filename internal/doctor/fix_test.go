@@ -150,7 +150,7 @@ func TestStrip(t *testing.T) {
 		{[]uint64{0, 7}, ""},
 		{nil, ""}, // a mount on a directory above covers it
 	} {
-		r := strip("/x", ns, c.stack)
+		r := unmountAll("/x", ns, c.stack)
 		if got := strings.Join(r.commands, " && "); got != c.want || r.no != (c.want == "") {
 			t.Errorf("%v: %+v, not %q", c.stack, r, c.want)
 		}
@@ -189,7 +189,7 @@ func TestCleanup(t *testing.T) {
 		if len(found) == 0 {
 			return ""
 		}
-		if f := found[0]; f.Severity != Warning || !f.passing || f.Fix != "" || len(f.Evidence) != 1 {
+		if f := found[0]; f.Severity != Warning || !f.transient || f.Fix != "" || len(f.Evidence) != 1 {
 			t.Errorf("%+v", f)
 		}
 		return found[0].key()

@@ -5,38 +5,37 @@ import (
 	"strings"
 )
 
-// mostAlike is how many notes of one kin are told one by one.
-const mostAlike = 3
+// maxAlike limits how many notes of one group are shown one by one.
+const maxAlike = 3
 
-// A kin is what notes have in common that are told as one where there are many, such
-// as namespaces of a type that something keeps on purpose.
-type kin struct {
+// A group is what notes have in common that are shown as one if there are many, such as
+// namespaces of one type that something keeps on purpose.
+type group struct {
 	subject string
-	words   string // behind the number of them
+	words   string // after their number
 }
 
-// Fold returns findings for people to read: of many notes that say the same of
-// one namespace after the other, one that says how many there are, in the place of
-// the first. Their evidence is that of them all.
+// Fold returns findings for people to read. It replaces many notes of one group by one
+// note in the place of the first, with their number and all their evidence.
 func Fold(found []Finding) []Finding {
-	alike := make(map[kin][]Finding)
+	alike := make(map[group][]Finding)
 	for _, f := range found {
-		alike[f.kin] = append(alike[f.kin], f)
+		alike[f.group] = append(alike[f.group], f)
 	}
 	var folded []Finding
 	for _, f := range found {
-		all := alike[f.kin]
+		all := alike[f.group]
 		switch {
-		case f.kin == kin{} || len(all) <= mostAlike:
+		case f.group == group{} || len(all) <= maxAlike:
 			folded = append(folded, f)
 		case f.Subject == all[0].Subject:
-			folded = append(folded, foldKin(f.kin, all))
+			folded = append(folded, foldGroup(f.group, all))
 		}
 	}
 	return folded
 }
 
-func foldKin(k kin, all []Finding) Finding {
+func foldGroup(k group, all []Finding) Finding {
 	f := Finding{
 		Severity: Note, Check: all[0].Check, Subject: k.subject, Since: all[0].Since, SinceIs: all[0].SinceIs,
 		What: fmt.Sprintf("%d %s", len(all), k.words),

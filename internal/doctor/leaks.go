@@ -10,8 +10,8 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// leaks finds namespaces that no process or thread is in, nor will be, that own
-// and enclose none, and that something keeps all the same.
+// leaks finds namespaces that something keeps although no process or thread is in them or
+// will be, and they own and enclose no other namespace.
 func leaks(h *Host) (found []Finding) {
 	named := make(map[string]*Name, len(h.Names)) // by path
 	for i := range h.Names {
@@ -28,10 +28,10 @@ func leaks(h *Host) (found []Finding) {
 	return found
 }
 
-// leak says how a namespace without a process is kept. It is as bad as the
-// best reason for it is.
+// leak makes the finding about a namespace without a process. Its severity is that of the
+// best reason to keep the namespace.
 func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, bool) {
-	f := Finding{Subject: ns.String(), order: ns.NSID, passing: true, Severity: Warning}
+	f := Finding{Subject: ns.String(), order: ns.NSID, transient: true, Severity: Warning}
 	var r Remedy
 	var pids []int
 	mounts, copies := 0, 0
@@ -49,22 +49,22 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 		}
 	}
 	for _, holder := range ns.Others() {
-		f.again = append(f.again, h.linkOf(holder))
+		f.links = append(f.links, h.linkOf(holder))
 		switch holder.Kind {
 		case inspect.ByFD, inspect.BySocket, inspect.ByNetDevice, inspect.ByProcFile:
 			if holder.PID == h.Snapshot.Self() {
-				return f, false // we do, for the moment
+				return f, false // this process holds it for a moment
 			}
 			pids = append(pids, holder.PID)
 			f.Evidence = append(f.Evidence, h.byDescriptor(&f, holder))
-			// Anybody may call himself so; root of the host has no need to.
+			// Anybody can give a process this name; only root of the host counts.
 			if who := h.Holders[holder.PID]; keepsDescriptors[who.Comm] && who.UID == 0 && who.Container == nil {
 				purpose("a descriptor of " + who.Comm)
 			}
 		case inspect.ByMount:
 			name := named[holder.Path]
 			if name != nil && name.Dead != nil {
-				return f, false // told by names
+				return f, false // the check names reports it
 			}
 			if holder.In != h.Mounts && here[holder.Path] {
 				copies++
@@ -85,21 +85,21 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 			purpose("the kernel, for a reason that /proc does not show")
 			f.Evidence = append(f.Evidence, "the kernel keeps it, for a reason that /proc does not show: a descriptor in flight, or a file that somebody holds open")
 		default:
-			return f, false // a thread, or children to come
+			return f, false // a thread, or future children
 		}
 	}
 	if mounts > 8 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("and %d more mounts", mounts-8))
 	}
 	if copies > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("%d of it in copies of the mount namespace, which go when the file is removed", copies))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%d of it in copies of the mount namespace, which are removed with the file", copies))
 	}
 	if f.Severity == Note {
-		f.kin = kin{ns.Type.String(), fmt.Sprintf("%s namespaces have no process; what keeps each: %s", ns.Type, kept)}
+		f.group = group{ns.Type.String(), fmt.Sprintf("%s namespaces have no process; what keeps each: %s", ns.Type, kept)}
 	}
 	f.What = ns.String() + " has no process"
 	if !f.Since.IsZero() {
-		f.passing = h.Now.Sub(f.Since) < lately || len(pids) > 0
+		f.transient = h.Now.Sub(f.Since) < recent || len(pids) > 0
 	}
 	if why := h.Snapshot.Unseen(inspect.AllFacts); len(why) > 0 {
 		r.no = true
@@ -107,11 +107,11 @@ func (h *Host) leak(ns *inspect.Namespace, named map[string]*Name) (Finding, boo
 	}
 	r = r.with(h.End(pids...))
 	r.rests = append([]string{"no process is in " + ns.String()}, r.rests...)
-	f.By(r)
+	f.Propose(r)
 	return f, true
 }
 
-// linkOf is where it can be seen that a holder is still there.
+// linkOf returns the link that shows that a holder is still there.
 func (h *Host) linkOf(holder inspect.Holder) link {
 	switch {
 	case holder.Kind == inspect.ByMount && holder.In == h.Mounts && len(h.stack(holder.Path, inspect.ID{})) > 0: // not covered
@@ -122,8 +122,8 @@ func (h *Host) linkOf(holder inspect.Holder) link {
 	return link{path: "/"}
 }
 
-// since notes a time that tells of the age of a finding, the latest one: before
-// it, something else would have to have kept the namespace.
+// since records a time for the age of a finding. The latest one counts: before it,
+// something else must have kept the namespace.
 func (f *Finding) since(h *Host, holder inspect.Holder, n *Name) {
 	switch who, ok := h.Holders[holder.PID]; {
 	case n != nil && !n.Made.IsZero():
@@ -189,23 +189,22 @@ func (h *Host) byMount(f *Finding, holder inspect.Holder, k keeper, name *Name) 
 	return s
 }
 
-// keepsDescriptors are programs that keep namespaces by descriptors as their
-// service to others: systemd for the units that ask it to (FileDescriptorStore=
-// and JoinsNamespaceOf=), its nsresourced for who was given a user namespace.
+// keepsDescriptors are programs that keep namespaces of others by descriptors: systemd for
+// units with FileDescriptorStore= or JoinsNamespaceOf=, and nsresourced for programs that it
+// gave a user namespace.
 var keepsDescriptors = map[string]bool{"systemd": true, "systemd-nsreso": true}
 
-// A keeper says what it means that a namespace without a process is mounted
-// somewhere.
+// A keeper is a place where namespaces without a process are mounted, and what that means.
 type keeper struct {
-	by       string // as package pin has it, or
-	dir      string // a directory: what is anywhere below it
+	by       string // the program, as in package pin; or
+	dir      string // a directory: everything below it
 	severity Severity
-	runs     string // while this program runs it is a note
-	keeps    bool   // it takes away what it does not need, and nobody else is to do so
+	runs     string // while this program runs, the severity is Note
+	keeps    bool   // the program removes them itself, and nobody else should
 	what     string
 }
 
-// keepers is the one table of them.
+// keepers are the known ones.
 var keepers = []keeper{
 	{by: "nstool", severity: Note, what: "a pin of nstool's"},
 	{by: "ip-netns", severity: Note, what: "a name of ip-netns(8)"},
@@ -219,17 +218,17 @@ var keepers = []keeper{
 	{dir: "/run/user", severity: Note, keeps: true, what: "of an ordinary user"},
 }
 
-// swarm are the names of Docker's that belong to no container.
-func swarm(name string) bool {
+// isDockerNetwork reports whether a name of Docker is of a network, and not of a container.
+func isDockerNetwork(name string) bool {
 	return name == "default" || name == "ingress_sbox" || strings.HasPrefix(name, "lb_") || len(name) > 2 && name[1] == '-' && name[0] >= '0' && name[0] <= '9'
 }
 
-// keeperOf returns who keeps namespaces at a path.
+// keeperOf returns the keeper of a path.
 func keeperOf(path string) keeper {
 	by := pin.Whose(path)
 	for _, k := range keepers {
 		if by != "" && k.by == by || k.dir != "" && strings.HasPrefix(path, k.dir+"/") {
-			if by == "docker" && swarm(filepath.Base(path)) {
+			if by == "docker" && isDockerNetwork(filepath.Base(path)) {
 				k.severity, k.keeps, k.what = Note, true, "Docker keeps it for its networks"
 			}
 			return k
@@ -238,8 +237,8 @@ func keeperOf(path string) keeper {
 	return keeper{severity: Warning}
 }
 
-// runs reports whether a process with the given name runs. Only those that hold
-// something are known, and a daemon that keeps namespaces.
+// runs reports whether a process of root with that name runs. Known are processes that hold
+// namespaces, and daemons that keep them.
 func (h *Host) runs(comm string) bool {
 	for _, who := range h.Holders {
 		if who.Comm == comm && who.UID == 0 && who.Container == nil {

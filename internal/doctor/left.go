@@ -8,9 +8,8 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// left finds containers that were put into a namespace of another one which is not
-// in it any more: it was started anew, and has a new one, in which alone its
-// engine connects it.
+// left finds containers that were put into a namespace of another container that is no
+// longer in it. That one was restarted and has a new namespace, which its engine connects.
 func left(h *Host) (found []Finding) {
 	set := h.Containers
 	of := make(map[*container.Container]*Finding)
@@ -19,16 +18,16 @@ func left(h *Host) (found []Finding) {
 		typ := l.Type
 		f := of[l.Container]
 		if f == nil {
-			f = &Finding{Subject: l.Container.String(), passing: true, Evidence: []string{fmt.Sprintf("its first process is %d", l.Container.Init)}}
+			f = &Finding{Subject: l.Container.String(), transient: true, Evidence: []string{fmt.Sprintf("its first process is %d", l.Container.Init)}}
 			of[l.Container] = f
 			partner := partnerOf(set, l)
 			switch {
 			case partner == nil:
-				// That it is nowhere cannot be known: nothing is proposed.
+				// Whether the partner is gone cannot be known, so nothing is proposed.
 				f.Severity, f.What = Note, "the container that they came with was not seen in them"
 			default:
 				f.Severity, f.What = Warning, fmt.Sprintf("%s has others since it was started anew", partner)
-				f.By(h.restart(l.Container))
+				f.Propose(h.restart(l.Container))
 			}
 		}
 		types[l.Container] = append(types[l.Container], typ.String())
@@ -46,8 +45,8 @@ func left(h *Host) (found []Finding) {
 	return found
 }
 
-// partnerOf returns the container that the namespace of l came with, or nil if it
-// is not known, or does not run.
+// partnerOf returns the container that the namespace came with, or nil if it is not known
+// or does not run.
 func partnerOf(set *container.Set, l container.Left) *container.Container {
 	for _, c := range set.Containers {
 		if l.Partner != "" && c.ID == l.Partner && c.Outer == l.Container.Outer {

@@ -8,18 +8,16 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// limits compares how many namespaces each user has with what he may have.
+// limits compares the number of namespaces of each user with the limit.
 //
-// The kernel counts a namespace for the user who made it, in the user namespace
-// that owns it, and then for the maker of that user namespace in the one around,
-// and so on outwards; see namespaces(7), "The /proc/sys/user directory", and
-// kernel/ucount.c. Only of user namespaces does it tell who made them. Others
-// that the caller's user namespace owns itself are taken to be root's, who alone
-// can make them there.
+// The kernel counts a namespace for the user that made it, in the user namespace that owns
+// it, then for the maker of that user namespace in the one around it, and so on outwards.
+// See namespaces(7), "The /proc/sys/user directory", and kernel/ucount.c. It shows the maker
+// of user namespaces only. Other namespaces that the user namespace of the caller owns
+// itself count for root, which alone can make them there.
 //
-// A user namespace has limits of its own, which are none until somebody in it sets
-// them. Who in it made what the kernel does not tell, so all that counts in it is
-// compared with what any one user may have.
+// A user namespace has its own limits if somebody in it has set them. The kernel does not
+// show who in it made which namespace, so all of them are compared with the limit of one user.
 func limits(h *Host) (found []Finding) {
 	top, ok := h.top()
 	if !ok {
@@ -28,11 +26,11 @@ func limits(h *Host) (found []Finding) {
 	for t := range inspect.AllTypes.All() {
 		limit := h.Limits[t]
 		if limit == 0 {
-			continue // unknown, or switched off
+			continue // unknown, or none is allowed
 		}
 		count := make(map[int64]uint64)
 		for ns := range h.Snapshot.Namespaces(t) {
-			if uid, ok := h.payer(ns, top); ok {
+			if uid, ok := h.chargedUID(ns, top); ok {
 				count[uid]++
 			}
 		}
@@ -46,7 +44,7 @@ func limits(h *Host) (found []Finding) {
 				What:     fmt.Sprintf("uid %d has %d of %d %s namespaces", uid, n, limit, t),
 				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d", t, limit)},
 			}
-			f.By(raise(t, limit))
+			f.Propose(raise(t, limit))
 			if n >= limit {
 				f.Severity = Problem
 				f.What += ": another one cannot be made (no space left on device)"
@@ -54,7 +52,7 @@ func limits(h *Host) (found []Finding) {
 			found = append(found, f)
 		}
 	}
-	for _, c := range h.crowded() {
+	for _, c := range h.nearLimits() {
 		user := c.user
 		for t := range inspect.AllTypes.All() {
 			n, limit := c.counts[t], h.Inner[user.ID][t]
@@ -70,15 +68,15 @@ func limits(h *Host) (found []Finding) {
 			if c := h.Containers.With(user); c != nil {
 				f.Evidence = append(f.Evidence, "it came with "+c.String())
 			}
-			f.By(raiseInside(user, t, limit))
+			f.Propose(raiseInside(user, t, limit))
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-// leastLimit is what a limit that is meant to be reached may be below: sandboxes
-// allow none, or one that they make themselves.
+// leastLimit is the smallest limit that is checked. Sandboxes set smaller ones on purpose:
+// none, or one that they make themselves.
 const leastLimit = 16
 
 // top returns the caller's user namespace.
@@ -90,17 +88,17 @@ func (h *Host) top() (inspect.ID, bool) {
 	return self.Namespace(inspect.User)
 }
 
-// A charged is a user namespace and how many namespaces of each type count in it:
-// those that it owns, and those that the ones below it own.
-type charged struct {
+// A userCounts is a user namespace and the numbers of namespaces that it and those below it
+// own, by type.
+type userCounts struct {
 	user   *inspect.Namespace
 	counts map[inspect.Type]int
 	most   int // of one type
 }
 
-// crowded returns the user namespaces below the caller's in which so many count
-// that a limit may be near, those with most first.
-func (h *Host) crowded() (list []charged) {
+// nearLimits returns the user namespaces below that of the caller that may be near a limit,
+// those with most namespaces first.
+func (h *Host) nearLimits() (list []userCounts) {
 	top, ok := h.top()
 	if !ok {
 		return nil
@@ -108,7 +106,7 @@ func (h *Host) crowded() (list []charged) {
 	counts := make(map[inspect.ID]map[inspect.Type]int)
 	for ns := range h.Snapshot.Namespaces() {
 		at := ns
-		for range 40 { // as in payer
+		for range 40 { // as in chargedUID
 			id := at.Owner.ID
 			if !at.Owner.Known() || id == top {
 				break
@@ -131,7 +129,7 @@ func (h *Host) crowded() (list []charged) {
 				most = max(most, n)
 			}
 			if near(most, leastLimit) {
-				list = append(list, charged{user, count, most})
+				list = append(list, userCounts{user, count, most})
 			}
 		}
 	}
@@ -142,13 +140,13 @@ func (h *Host) crowded() (list []charged) {
 	return list
 }
 
-// near reports whether n is 80 % of a limit or more.
+// near reports whether n is at least 80 % of a limit.
 func near[T int | uint64](n, limit T) bool { return n*10 >= limit*8 }
 
-// payer returns for whom a namespace is counted in the user namespace top.
-func (h *Host) payer(ns *inspect.Namespace, top inspect.ID) (uid int64, ok bool) {
+// chargedUID returns the user that a namespace counts for in the user namespace top.
+func (h *Host) chargedUID(ns *inspect.Namespace, top inspect.ID) (uid int64, ok bool) {
 	if ns.Initial() {
-		return 0, false // they are not counted
+		return 0, false // it is not counted
 	}
 	uid = 0
 	for range 40 { // user namespaces nest 32 deep at most

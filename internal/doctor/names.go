@@ -11,23 +11,22 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// lately is how long ago something counts as being under way.
-const lately = 5 * time.Second
+// recent is the age below which a situation may still change by itself.
+const recent = 5 * time.Second
 
-// sweep is how long Docker leaves the file of a namespace that it has unmounted:
-// it clears them away once a minute. See libnetwork/osl in its sources.
-const sweep = 2 * time.Minute
+// dockerSweepTime is how long Docker may leave the file of a namespace that it has
+// unmounted. It removes them once a minute; see libnetwork/osl in its sources.
+const dockerSweepTime = 2 * time.Minute
 
-// names finds names in well-known directories that lead to no namespace any
-// more.
+// names finds names in well-known directories that no longer lead to a namespace.
 func names(h *Host) (found []Finding) {
 	mounted := h.mounted()
 	for _, n := range h.Names {
 		if n.Dead == nil || errors.Is(n.Dead, pin.ErrElsewhere) {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: n.Path, again: []link{{path: n.Path}}}
-		r := h.forget(n)
+		f := Finding{Severity: Warning, Subject: n.Path, links: []link{{path: n.Path}}}
+		r := h.removeName(n)
 		if !n.Made.IsZero() {
 			f.Since, f.SinceIs = n.Made, SinceFile
 			f.Evidence = append(f.Evidence, "the file was made "+h.ago(n.Made)+" ago")
@@ -35,7 +34,7 @@ func names(h *Host) (found []Finding) {
 		if n.By != "" {
 			f.Evidence = append(f.Evidence, "in a directory of "+n.By)
 		}
-		f.passing = n.Made.IsZero() || h.Now.Sub(n.Made) < lately
+		f.transient = n.Made.IsZero() || h.Now.Sub(n.Made) < recent
 		switch {
 		case errors.Is(n.Dead, pin.ErrInitGone):
 			f.What = fmt.Sprintf("%s keeps a PID namespace in which nothing can be started any more: its first process is gone", n.Path)
@@ -47,7 +46,7 @@ func names(h *Host) (found []Finding) {
 				f.Severity, r = Note, Remedy{}
 				f.What += " here"
 				f.Evidence = append(f.Evidence, fmt.Sprintf("a file of that name has one in mnt:[%d]; to remove the name would take it from there", in.Ino))
-			} else if n.By == "docker" && swarm(n.Set) {
+			} else if n.By == "docker" && isDockerNetwork(n.Set) {
 				f.Severity, r = Note, Remedy{}
 				f.What += ", which Docker will use again"
 			} else if n.By == "docker" && h.Docker.Silent {
@@ -57,32 +56,32 @@ func names(h *Host) (found []Finding) {
 				f.Severity, r = Note, Remedy{}
 				f.What += ", which Docker removes within a minute"
 				f.Evidence = append(f.Evidence, "Docker last changed a container "+h.ago(h.Docker.Changed)+" ago")
-				f.kin = kin{"/run/docker/netns", "names without a namespace are Docker's, which removes them within a minute"}
+				f.group = group{"/run/docker/netns", "names without a namespace are Docker's, which removes them within a minute"}
 			}
 			if n.Size > 0 {
 				f.Evidence = append(f.Evidence, fmt.Sprintf("the file is not empty: %d bytes", n.Size))
 			}
 		}
 		if why := h.Snapshot.Unseen(inspect.Occupants | inspect.FDs | inspect.Mounts); len(why) > 0 && len(r.commands) > 0 && errors.Is(n.Dead, pin.ErrUnmounted) {
-			// To remove a file takes away what is mounted on it in other mount namespaces.
+			// Removing a file removes what is mounted on it in other mount namespaces.
 			r.no = true
 			f.Evidence = append(f.Evidence, "whether a namespace is mounted on it elsewhere is not known: "+strings.Join(why, "; "))
 		}
-		f.By(r)
+		f.Propose(r)
 		found = append(found, f)
 	}
 	return found
 }
 
-// A place is a file, by the last part of its path, with a namespace of a type on it.
+// A place is a file with a namespace mounted on it, by the last part of its path.
 type place struct {
 	typ  inspect.Type
 	base string
 }
 
-// mounted says where namespaces are mounted, in the first mount namespace each. A
-// dead name may be one of these files: the directory may have another name there,
-// as /host/run/netns.
+// mounted returns the first mount namespace in which a namespace is mounted at each place.
+// A dead name may be that file: its directory may have another name there, such as
+// /host/run/netns.
 func (h *Host) mounted() map[place]inspect.ID {
 	in := make(map[place]inspect.ID)
 	for ns := range h.Snapshot.Namespaces() {
@@ -96,12 +95,11 @@ func (h *Host) mounted() map[place]inspect.ID {
 	return in
 }
 
-// dockerSweeps reports whether a dead name may be one that Docker is about to
-// remove. Its daemon unmounts a namespace when a container ends, and forgets
-// what it unmounted when it is itself started again. A container that ended
-// after the file was made has left traces in the state of Docker.
+// dockerSweeps reports whether Docker may be about to remove a dead name. Its daemon
+// unmounts a namespace when the container exits, and forgets that when it is restarted
+// itself. A container that exited after the file was made has changed the state of Docker.
 func (h *Host) dockerSweeps(n Name) bool {
 	d := h.Docker
 	return n.By == "docker" && !d.Started.IsZero() && !n.Made.IsZero() && d.Started.Before(n.Made) &&
-		d.Changed.After(n.Made) && h.Now.Sub(d.Changed) < sweep
+		d.Changed.After(n.Made) && h.Now.Sub(d.Changed) < dockerSweepTime
 }

@@ -24,12 +24,12 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// pause is how long Look waits before it looks again.
+// pause is the time between the two looks of [Look].
 const pause = time.Second
 
-// Look reads the host and examines it. What may be gone in a moment, such as a
-// namespace that is about to get its first process, is a finding only if it is
-// still there a second later.
+// Look reads the host and examines it. A situation that may change in a moment, such as a
+// namespace that is about to get its first process, is a finding only if it is still there
+// one second later.
 func Look(ctx context.Context, checks []Check, opts ...inspect.Option) (*Host, []Finding, error) {
 	return look(ctx, checks, func() { sleep(ctx, pause) }, opts...)
 }
@@ -41,7 +41,7 @@ func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Opti
 		return nil, nil, err
 	}
 	found := h.Examine(checks)
-	if !slices.ContainsFunc(found, func(f Finding) bool { return f.passing }) {
+	if !slices.ContainsFunc(found, func(f Finding) bool { return f.transient }) {
 		return h, slices.DeleteFunc(found, func(f Finding) bool { return !f.still() }), nil
 	}
 	before := make(map[string]bool)
@@ -52,7 +52,7 @@ func look(ctx context.Context, checks []Check, wait func(), opts ...inspect.Opti
 	if h, err = Read(ctx, checks, opts...); err != nil {
 		return nil, nil, err
 	}
-	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.passing && !before[f.key()] || !f.still() })
+	found = slices.DeleteFunc(h.Examine(checks), func(f Finding) bool { return f.transient && !before[f.key()] || !f.still() })
 	return h, found, nil
 }
 
@@ -114,8 +114,8 @@ func Scan(ctx context.Context, opts ...inspect.Option) (*Host, error) {
 	return h, nil
 }
 
-// ownMounts returns the caller's mount namespace, or where the caller is not to
-// be seen the host's.
+// ownMounts returns the mount namespace of the caller, or that of the host if the caller
+// cannot be seen.
 func (h *Host) ownMounts() inspect.ID {
 	if self, ok := h.Snapshot.Process(h.Snapshot.Self()); ok {
 		id, _ := self.Namespace(inspect.Mnt)
@@ -180,8 +180,7 @@ func (h *Host) readStacks() {
 	}
 }
 
-// readHolders describes the processes that hold namespaces which no process is
-// in.
+// readHolders reads who the processes are that hold namespaces without being in them.
 func (h *Host) readHolders(ctx context.Context) {
 	var procs []*inspect.Process
 	for ns := range h.Snapshot.Namespaces() {
@@ -198,7 +197,7 @@ func (h *Host) readHolders(ctx context.Context) {
 				procs = append(procs, p)
 			}
 			if mnt, ok := h.Snapshot.Namespace(holder.In); ok && holder.In != h.Mounts {
-				procs = append(procs, mnt.Members[:min(len(mnt.Members), Few)]...)
+				procs = append(procs, mnt.Members[:min(len(mnt.Members), MaxEnded)]...)
 			}
 		}
 	}
@@ -223,8 +222,8 @@ func (h *Host) Describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
 	}
 }
 
-// unit returns the service of the system that a control group is of, or "". A
-// service in which all of a user's programs run is none to be started again.
+// unit returns the system service that a control group is of, or "". A service in which
+// all programs of a user run does not count.
 func unit(cgroup string) string {
 	rest, ok := strings.CutPrefix(cgroup, "/system.slice/")
 	if !ok {
@@ -238,8 +237,7 @@ func unit(cgroup string) string {
 	return ""
 }
 
-// readDaemons looks for daemons that keep namespaces, if there is anything that
-// they may keep.
+// readDaemons looks for daemons that keep namespaces, if there are any that they may keep.
 func (h *Host) readDaemons(ctx context.Context) {
 	docker := slices.ContainsFunc(h.Names, func(n Name) bool { return n.By == "docker" && n.Dead != nil })
 	crio := slices.ContainsFunc(h.Names, func(n Name) bool { return n.By == "crio" })
@@ -251,7 +249,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 		case d.Comm == "dockerd" && docker && d.UID == 0:
 			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
 				if !h.Containers.IsDaemon(pid, "dockerd") {
-					continue // Docker in a container keeps its own
+					continue // a Docker in a container has names of its own
 				}
 				p, _ := h.Snapshot.Process(pid)
 				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), true)[pid].Args
@@ -267,7 +265,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 	}
 }
 
-// dockerRoot returns where a daemon of Docker's keeps its state.
+// dockerRoot returns the directory in which a daemon of Docker keeps its state.
 func dockerRoot(args []string) string {
 	root, config := "/var/lib/docker", "/etc/docker/daemon.json"
 	given := false
@@ -296,8 +294,8 @@ func dockerRoot(args []string) string {
 	return root
 }
 
-// lastChange returns when Docker last made, started, ended or removed a
-// container: each changes a directory.
+// lastChange returns when Docker last made, started, stopped or removed a container, each
+// of which changes a directory.
 func lastChange(root string) (last time.Time, err error) {
 	dir := filepath.Join(root, "containers")
 	entries, err := sys.ReadDir(dir)
@@ -316,13 +314,11 @@ func lastChange(root string) (last time.Time, err error) {
 	return last, nil
 }
 
-// mostInner is how many user namespaces are read for their limits, which takes a
-// process each.
-const mostInner = 32
+// maxInner limits how many user namespaces are read for their limits. Each takes a process.
+const maxInner = 32
 
-// readLimits reads how many namespaces of each type a user may have, and what
-// limits those user namespaces have that have many. A kernel that lacks a type has
-// no such file.
+// readLimits reads how many namespaces of each type a user may have, here and in the user
+// namespaces that own many. A kernel that lacks a type lacks its file.
 func (h *Host) readLimits(ctx context.Context) {
 	h.Limits = make(map[inspect.Type]uint64)
 	for t := range inspect.AllTypes.All() {
@@ -337,10 +333,10 @@ func (h *Host) readLimits(ctx context.Context) {
 	}
 	h.Inner = make(map[inspect.ID]map[inspect.Type]int)
 	if h.Snapshot.Proc() != "/proc" {
-		return // no namespace of it can be joined
+		return // its namespaces cannot be joined
 	}
-	all := h.crowded()
-	for _, c := range all[:min(len(all), mostInner)] {
+	all := h.nearLimits()
+	for _, c := range all[:min(len(all), maxInner)] {
 		in := inside.Read(ctx, h.Snapshot, c.user)
 		if in.User != nil && in.User.Limits != nil {
 			h.Inner[c.user.ID] = in.User.Limits
@@ -350,7 +346,7 @@ func (h *Host) readLimits(ctx context.Context) {
 	}
 }
 
-// readConfinements reads what limits the first processes of containers.
+// readConfinements reads what the first processes of containers are allowed.
 func (h *Host) readConfinements() {
 	h.Confinements = make(map[int]Confinement)
 	dir, err := sys.OpenProc(h.Snapshot.Proc())
@@ -389,7 +385,8 @@ func (h *Host) readConfinements() {
 	h.Gaps = append(h.Gaps, h.Containers.Gaps...)
 }
 
-// parseStatus reads /proc/pid/status. A kernel without seccomp has no filters.
+// parseStatus reads the text of /proc/pid/status. Without seccomp in the kernel there are
+// no filters.
 func parseStatus(text []byte) (Confinement, error) {
 	t, err := task.ParseStatus(string(text), "CapBnd")
 	if err != nil {
