@@ -8,13 +8,13 @@ import (
 // A Monitor is what the command line of a container's parent says about it.
 type Monitor struct {
 	Ref
-	// Name is the name, if the engine told it to the monitor.
+	// Name is the name, if the engine passed it to the monitor.
 	Name string
 	// Path is the bundle, or the root directory, or "".
 	Path string
-	// Socket is where containerd listens. Its state is beside it.
+	// Socket is the socket of containerd, which keeps its state beside it.
 	Socket string
-	// Many says that it watches over a whole pod, of which ID is the sandbox.
+	// Many: it watches over a whole pod, whose sandbox is ID.
 	Many bool
 }
 
@@ -25,7 +25,7 @@ func ParseMonitor(argv []string) (Monitor, bool) {
 	if len(argv) == 0 {
 		return Monitor{}, false
 	}
-	// LXC's monitor writes its title over its arguments.
+	// LXC's monitor overwrites its arguments with a title.
 	if title, ok := strings.CutPrefix(argv[0], "[lxc monitor] "); ok {
 		return lxcMonitor(strings.TrimRight(title, " "))
 	}
@@ -81,9 +81,8 @@ func conmon(args []string) (Monitor, bool) {
 	return m, isName(m.ID)
 }
 
-// shim reads the arguments of a shim of containerd: of version 2 of its
-// runtime, whose flags are those of Go's flag package, and of version 1, which
-// is told the ID only as the last part of -workdir.
+// shim reads the arguments of a shim of containerd: of runtime version 2, with flags of Go's flag
+// package, and of version 1, which has the ID only at the end of -workdir.
 func shim(args []string) (Monitor, bool) {
 	m := Monitor{Ref: Ref{Engine: Containerd}}
 	for i := 0; i < len(args); i++ {
@@ -155,7 +154,7 @@ func nspawn(args []string) (Monitor, bool) {
 		}
 	}
 	if m.ID == "" && m.Path != "" {
-		// As systemd-nspawn does: the machine is called after its directory.
+		// As systemd-nspawn does: the directory gives the machine its name.
 		m.ID = strings.TrimSuffix(path.Base(path.Clean(m.Path)), ".raw")
 	}
 	return m, isName(m.ID)

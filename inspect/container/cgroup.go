@@ -8,30 +8,29 @@ import (
 	"github.com/nstool/nstool/internal/procfile"
 )
 
-// A Ref is what the name of a control group, or the command line of a
-// container's parent, says about a container.
+// A Ref is a container as the name of a control group, or the command line of its parent, gives
+// it.
 type Ref struct {
-	// Engine is empty where nothing says which one it is: below a
-	// --cgroup-parent of its own a container has its ID and nothing else.
+	// Engine is empty if it is not known: below a --cgroup-parent of its own a container has only
+	// its ID.
 	Engine Engine
 	// ID is the identifier as the engine has it, never shortened. For LXC,
 	// Incus and nspawn that is the name.
 	ID string
-	// Namespace is containerd's, such as "k8s.io", if it was said.
+	// Namespace is containerd's, such as "k8s.io", or "".
 	Namespace string
 	// Pod is the UID of the Kubernetes pod, or the ID of podman's.
 	Pod string
 
-	// base is the control group of the container, or what else says that two
-	// with the same ID are one and the same.
+	// base is the control group of the container, or something else by which two containers with
+	// the same ID differ.
 	base string
 	// tree is the hierarchy of that control group, as /proc/pid/cgroup calls it.
 	tree string
 }
 
-// ParseCgroup reads /proc/pid/cgroup and returns the paths in it that can name
-// a container, the most telling first: that of systemd's own hierarchy, the
-// unified one (cgroup v2), then those of the controllers, each once.
+// ParseCgroup returns the paths in /proc/pid/cgroup that can name a container, each once: that of
+// the hierarchy of systemd, then that of cgroup v2, then those of the controllers.
 func ParseCgroup(text string) (paths []string) {
 	for _, g := range parseCgroup(text) {
 		paths = append(paths, g.path)
@@ -42,8 +41,7 @@ func ParseCgroup(text string) (paths []string) {
 // A treePath is a control group: its hierarchy and its path in that.
 type treePath struct{ tree, path string }
 
-// parseCgroup is [ParseCgroup] with the hierarchies, of which those with the same
-// path as one before are left out.
+// parseCgroup is [ParseCgroup] with the hierarchies.
 func parseCgroup(text string) (paths []treePath) {
 	for _, g := range allCgroups(text) {
 		if !slices.ContainsFunc(paths, func(have treePath) bool { return have.path == g.path }) {
@@ -73,27 +71,26 @@ func allCgroups(text string) []treePath {
 	return append(append(named, unified...), others...)
 }
 
-// RefsOf returns the containers that the text of /proc/pid/cgroup names,
-// outermost first. Where the hierarchies differ the one that names the most
-// wins.
+// RefsOf returns the containers that the text of /proc/pid/cgroup names, outermost first. If
+// hierarchies differ, the one that names the most is used.
 func RefsOf(text string) []Ref { return place(text, nil).refs }
 
-// unseenTree stands for the hierarchy of a group that is not below the reader's.
+// unseenTree is the hierarchy of a group that is not below the reader's.
 const unseenTree = "?"
 
-// A placed is what the control groups of a process say of where it is.
+// A placed is the place of a process in the control groups.
 type placed struct {
 	refs []Ref
-	// rest is what follows the innermost container in the path.
+	// rest is the part of the path after the innermost container.
 	rest []string
 	tree string // the hierarchy
-	// relative says that the path is above or beside the reader's own.
+	// relative: the path is above or beside the reader's own.
 	relative bool
 }
 
-// place is RefsOf that says more. With owners, a hierarchy in which root made the
-// group wins over one in which somebody else did: in version 1 whoever has a group
-// of his own may move into it what runs as his user, also in a container.
+// place is RefsOf with more results. With owners, a hierarchy in which root made the group is
+// preferred: in version 1 a user with a group of their own may move their processes into it, also
+// those in a container.
 func place(text string, o *owners) (best placed) {
 	for i, g := range parseCgroup(text) {
 		p := placed{tree: g.tree, relative: strings.HasPrefix(g.path, "/..")}
@@ -111,7 +108,7 @@ func place(text string, o *owners) (best placed) {
 	return best
 }
 
-// beats reports whether a hierarchy says more than the best of those before it.
+// beats reports whether a hierarchy is better than the best of those before it.
 func (p placed) beats(best placed, o *owners) bool {
 	if o != nil && len(p.refs) > 0 && len(best.refs) > 0 && p.refs[0].base != best.refs[0].base {
 		ours, theirs := o.maker(p.refs[0]) == Root, o.maker(best.refs[0]) == Root
@@ -122,15 +119,15 @@ func (p placed) beats(best placed, o *owners) bool {
 	return len(p.refs) > len(best.refs)
 }
 
-// maxNested is how many containers a path can name, one in another: more than there
-// are anywhere. Whoever may make control groups can make any number.
+// maxNested is the largest number of nested containers that is read from a path. A user who may
+// make control groups can make any number.
 const maxNested = 8
 
-// parsePath reads a path from /proc/pid/cgroup. It returns the containers that
-// it names, outermost first and eight at most, and what follows the last of them.
+// parsePath reads a path from /proc/pid/cgroup. It returns the containers that it names, outermost
+// first and at most eight, and the rest of the path.
 //
-// A path is relative to the cgroup namespace of who reads it: "/../ID" is next
-// to the reader's own group, and what stands above is not to be seen.
+// A path is relative to the cgroup namespace of the reader: "/../ID" is beside the reader's own
+// group, and the groups above are not shown.
 func parsePath(path string) (refs []Ref, rest []string) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	for len(parts) > 0 && (parts[0] == ".." || parts[0] == "") {
@@ -154,7 +151,7 @@ func parsePath(path string) (refs []Ref, rest []string) {
 		ref.base = strings.Join(parts[:i+1], "/")
 		switch {
 		case kind == partMonitor:
-			// What watches over a container is not in it.
+			// A monitor is not in its container.
 			return refs, nil
 		case kind == partContainer:
 			ref.Pod = pod
@@ -180,20 +177,21 @@ func parsePath(path string) (refs []Ref, rest []string) {
 	return refs, parts[last+1:]
 }
 
-// partKind says what a component of a path is.
+// partKind is the kind of a component of a path.
 type partKind uint8
 
 const (
 	partOther     partKind = iota
 	partContainer          // the group of a container
-	partMonitor            // the group of what watches over one
+	partMonitor            // the group of its monitor
 )
 
-// parsePart says what a component of a path is, from itself and the one before.
+// parsePart returns the kind of a component of a path, given the one before.
 func parsePart(before, part string) (Ref, partKind) {
 	for _, parents := range []bool{true, false} {
 		if !parents {
-			// A systemd path, "SLICE:PREFIX:ID", that was given to who makes plain groups.
+			// A path for systemd, "SLICE:PREFIX:ID", that was given to a program that makes plain
+			// groups.
 			if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
 				part = strings.Replace(name, ":", "-", 1)
 			}
@@ -216,9 +214,9 @@ func parsePart(before, part string) (Ref, partKind) {
 	return Ref{}, partOther
 }
 
-// kubePod returns the UID of the pod whose group is called part, by the
-// cgroupfs driver of the kubelet ("podUID") or by its systemd driver
-// ("kubepods-burstable-podUID.slice", with "_" for "-" in the UID).
+// kubePod returns the UID of the pod of a group, as the cgroupfs driver of the kubelet names it
+// ("podUID") or its systemd driver ("kubepods-burstable-podUID.slice", with "_" for "-" in the
+// UID).
 func kubePod(part string) (uid string, ok bool) {
 	if name, slice := strings.CutSuffix(part, ".slice"); slice {
 		i := strings.LastIndex(name, "-pod")
@@ -231,8 +229,7 @@ func kubePod(part string) (uid string, ok bool) {
 	return uid, ok && uid != "" && uid != "s"
 }
 
-// isHexID reports whether s is an ID as Docker and its kin give them: 64
-// hexadecimal digits.
+// isHexID reports whether s is an ID of 64 hexadecimal digits, as most engines give them.
 func isHexID(s string) bool {
 	return len(s) == 64 && isAll(s, func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' })
 }

@@ -10,21 +10,21 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A State says how far a container is, by the files of its engine.
+// A State is the progress of a container, by the files of its engine.
 type State uint8
 
 const (
-	// StateUnknown is that of a container of which no file says it.
+	// StateUnknown: no file has the state.
 	StateUnknown State = iota
-	// StateCreated is that of one that is being set up, or waits to be started:
-	// its first process is the runtime's still.
+	// StateCreated: it is being set up, or waits to be started. Its first process is still that of
+	// the runtime.
 	StateCreated
-	// StateRunning is that of one that was started.
+	// StateRunning: it was started.
 	StateRunning
 )
 
-// A Config is what the files of an engine say of a container: how far it is, and
-// what its first process is to be. What no file says is the zero value.
+// A Config is the configuration of a container in the files of its engine, and its state. Values
+// that no file has are zero.
 type Config struct {
 	State State
 	// PID is that of its first process, as the engine numbers them.
@@ -34,31 +34,29 @@ type Config struct {
 	// Root is its root directory, as the engine sees it.
 	Root string
 
-	// User is as whom its first process is to run, as the container numbers
-	// users, and Env its environment.
+	// User is the user that its first process starts as, in the numbers of the container, and Env
+	// its environment.
 	User *User
 	Env  []string
-	// Caps are the capability sets that it is to have.
+	// Caps are its capability sets.
 	Caps *Capabilities
-	// NoNewPrivs and Seccomp say that it is to have that attribute, and a filter.
+	// NoNewPrivs and Seccomp: it gets this attribute, and a filter.
 	NoNewPrivs, Seccomp bool
 }
 
-// Capabilities are the capability sets that a configuration has, by names such as
-// "CAP_NET_RAW".
+// Capabilities are the capability sets of a configuration, by names such as "CAP_NET_RAW".
 type Capabilities struct {
 	Bounding, Effective, Permitted, Inheritable, Ambient []string
 }
 
-// A User is who the first process of a container is to be.
+// A User is the user of the first process of a container.
 type User struct {
 	UID, GID uint32
 	Groups   []uint32
 }
 
-// Config reads what the files of its engine say of a container, now. That there
-// is no file, or that the caller may not read it, is no error; that one cannot be
-// understood is.
+// Config reads the configuration and the state of a container now. A file that is missing, or that
+// the caller may not read, is no error; one that cannot be understood is.
 func (s *Set) Config(c *Container) (*Config, error) {
 	conf := &Config{}
 	err := s.find(c, func(f *finder) {
@@ -69,8 +67,8 @@ func (s *Set) Config(c *Container) (*Config, error) {
 	return conf, err
 }
 
-// HasRoot reports whether the directory with that device and inode number is the
-// one that conf says is the root directory of c.
+// HasRoot reports whether a directory, by device and inode number, is the root directory of c as
+// in conf.
 func (s *Set) HasRoot(c *Container, conf *Config, dev, ino uint64) (is bool) {
 	if !path.IsAbs(conf.Root) {
 		return false
@@ -84,9 +82,9 @@ func (s *Set) HasRoot(c *Container, conf *Config, dev, ino uint64) (is bool) {
 	return is && err == nil
 }
 
-// IsDaemon reports whether a process is root's, of the host, and runs the program of
-// that name from where root alone can put one: what it is called and as which user it
-// runs anybody can arrange, by a set-user-ID program.
+// IsDaemon reports whether a process is root's, is on the host, and runs the program of that name
+// from a place where only root can put one. Name and user alone prove nothing: anybody can run a
+// set-user-ID program under any name.
 func (s *Set) IsDaemon(pid int, program string) bool {
 	id, err := newIdentifier(s.host)
 	if err != nil {
@@ -97,7 +95,7 @@ func (s *Set) IsDaemon(pid int, program string) bool {
 	return id.speaker(pid, []string{program}) == Root
 }
 
-// find calls do with a finder where the engine of c is.
+// find calls do with a finder for the engine of c.
 func (s *Set) find(c *Container, do func(*finder)) error {
 	id, err := newIdentifier(s.host)
 	if err != nil {
@@ -109,7 +107,7 @@ func (s *Set) find(c *Container, do func(*finder)) error {
 		id.contents[c.Outer] = &contents{}
 	}
 	f := id.finder(c.Outer)
-	if c.Outer == nil && c.User != Root { // what root's files say is of another
+	if c.Outer == nil && c.User != Root { // root's files have other containers
 		f = id.userFinder(c.User)
 	}
 	if f != nil {
@@ -118,14 +116,14 @@ func (s *Set) find(c *Container, do func(*finder)) error {
 	var errs []error
 	for _, g := range id.set.Gaps {
 		if errors.Is(g.Err, errOthers) {
-			continue // it says nothing, as if it were not there
+			continue // it is treated as missing
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", g.What, g.Err))
 	}
 	return errors.Join(errs...)
 }
 
-// config reads the files of every kind that there are of c.
+// config reads the configuration of c, from all kinds of files that exist.
 func (f *finder) config(c *Container, conf *Config) {
 	e := c.Engine.entry()
 	if e.config != nil {
@@ -190,8 +188,7 @@ func (f *finder) shimBundle(c *Container) (bundle string, roots []string) {
 	return bundle, append(roots, path.Join("/run/containerd/runc", namespace))
 }
 
-// runtimeRoots returns the usual directories in which runc and crun keep state, for root
-// and for users.
+// runtimeRoots returns the usual state directories of runc and crun, for root and for users.
 func (f *finder) runtimeRoots(c *Container) (roots []string) {
 	for _, r := range runtimes {
 		roots = append(roots, r.dir)
@@ -207,9 +204,8 @@ func (f *finder) runtimeRoots(c *Container) (roots []string) {
 	return roots
 }
 
-// runtimeState reads the state that runc or crun keeps of a container in dir, and
-// reports whether it is there. While its program is not started there is
-// exec.fifo, by which it is.
+// runtimeState reads the state of a container of runc or crun in dir, and reports whether there is
+// one. exec.fifo is there until the program is started.
 func (f *finder) runtimeState(dir string, conf *Config) (bundle string, ok bool) {
 	if !f.store.exists(path.Dir(dir), path.Base(dir)) {
 		return "", false
@@ -227,14 +223,13 @@ func (f *finder) runtimeState(dir string, conf *Config) (bundle string, ok bool)
 			bundle = dir
 		}
 	default:
-		// Of a container that is being made there is nothing yet.
+		// A container that is being made has no state yet.
 		conf.State = StateCreated
 	}
 	return bundle, true
 }
 
-// readRunc reads the state.json of runc, with what it has made of the
-// configuration.
+// readRunc reads the state.json of runc, which has the configuration too.
 func (conf *Config) readRunc(d *document) (bundle string) {
 	for key := range d.object() {
 		switch key {
@@ -279,8 +274,8 @@ func (conf *Config) readCrun(d *document) (bundle string) {
 	return bundle
 }
 
-// dockerState reads what Docker says of a container. It says that it runs when
-// the runtime has said that it was started.
+// dockerState reads Docker's state of a container, which is running once the runtime has reported
+// it as started.
 func (f *finder) dockerState(c *Container, conf *Config) {
 	f.store.parse(func(d *document) {
 		for key := range d.object() {
@@ -337,7 +332,7 @@ func (conf *Config) readOCI(d *document) {
 				if key != "seccomp" || d.null() {
 					continue
 				}
-				// One that says nothing is none.
+				// A configuration without filters is none.
 				for key := range d.object() {
 					switch key {
 					case "defaultAction":
@@ -370,7 +365,7 @@ func readUser(d *document) *User {
 	return u
 }
 
-// readCaps reads capability sets, by the names that OCI or runc has for each.
+// readCaps reads capability sets, by the names of OCI or runc.
 func readCaps(d *document) *Capabilities {
 	if d.null() {
 		return nil
@@ -399,11 +394,11 @@ func readCaps(d *document) *Capabilities {
 	return sets
 }
 
-// maxLXC bounds how many files a configuration of LXC is made of.
+// maxLXC is the largest number of files that a configuration of LXC may include.
 const maxLXC = 32
 
-// lxcConfig reads the configuration of a container of LXC. One that names no root
-// directory has that of the host. Incus and LXD write it when they start one.
+// lxcConfig reads the configuration of a container of LXC. Without a root directory in it, the
+// container has that of the host. Incus and LXD write it when they start a container.
 func (f *finder) lxcConfig(c *Container, conf *Config) {
 	file := path.Join(c.Path, "config")
 	if c.Engine != LXC {
@@ -447,8 +442,7 @@ func (f *finder) readLXC(file string, conf *Config, left *int) bool {
 	return true
 }
 
-// includeLXC reads a file that a configuration includes, or those in a directory
-// whose names end in .conf.
+// includeLXC reads an included file, or the files *.conf of an included directory.
 func (f *finder) includeLXC(file string, conf *Config, left *int) {
 	dir, ok := f.store.open(path.Dir(file))
 	if !ok || !path.IsAbs(file) {

@@ -14,14 +14,13 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A userKey says whose files a store has, and in which mount namespace.
+// A userKey identifies a store: the owner of its files, and a mount namespace.
 type userKey struct {
 	owner Owner
 	mnt   uint64
 }
 
-// A watch is what the parent of a container's first process says, read once and
-// when it is wanted.
+// A watch is the parent of a container's first process, read once when it is needed.
 type watch struct {
 	f     *identifier
 	c     *Container
@@ -31,13 +30,13 @@ type watch struct {
 	child int // the first process, of which it is the parent
 	said  Monitor
 	ok    bool
-	by    Owner // whose word it is
+	by    Owner // its speaker
 	know  bool
 }
 
 func (f *identifier) watch(c *Container, in *contents) *watch { return &watch{f: f, c: c, in: in} }
 
-// monitor returns what the parent says, whoever it is.
+// monitor returns the parent's information, whoever the parent is.
 func (w *watch) monitor() (Monitor, bool) {
 	if w.read {
 		return w.said, w.ok
@@ -50,13 +49,11 @@ func (w *watch) monitor() (Monitor, bool) {
 	return w.said, w.ok
 }
 
-// maxClimbed is more processes than are above one another in a container, for who
-// looks for the first of them.
+// maxClimbed is more than the depth of any process tree in a container.
 const maxClimbed = 256
 
-// climb goes from a process of the container, or of one inside, up to the first
-// parent that is not in it. What looks as if it were there first may have been
-// started there since.
+// climb goes up from a process of the container, or of one inside, to the first parent outside.
+// The process that seems to be the first of it may have been started there later.
 func (w *watch) climb() bool {
 	pids := w.f.pidsOf(w.in)
 	if len(pids) == 0 {
@@ -75,7 +72,7 @@ func (w *watch) climb() bool {
 	return w.pid != 0
 }
 
-// owner returns whose word that is.
+// owner returns whose word the parent's is.
 func (w *watch) owner() Owner {
 	if w.know {
 		return w.by
@@ -87,7 +84,7 @@ func (w *watch) owner() Owner {
 	return w.by
 }
 
-// of returns what the parent says if it is the word of a user.
+// of returns the parent's information if it is the word of a user.
 func (w *watch) of(user Owner) func() (Monitor, bool) {
 	return func() (Monitor, bool) {
 		if m, ok := w.monitor(); ok && w.owner() == user {
@@ -97,11 +94,11 @@ func (w *watch) of(user Owner) func() (Monitor, bool) {
 	}
 }
 
-// speaker returns whose word the command line of a process is. It is nobody's known
-// if the process is in a container: in the control group or the PID namespace of
-// one, or placed in one by the files of its engine. It is root's if the process is, in the user namespace of the host, and runs
-// one of these programs from where only root can put one: a set-user-ID program is
-// root's too and is told by anybody what it is called.
+// speaker returns whose word the command line of a process is. It is Unknown for a process in a
+// container: by its control group, by its PID namespace, or by the files of its engine. It is Root
+// for a process of root in the host's user namespace that runs one of these programs from a place
+// where only root can put one. A set-user-ID program is root's too, but its arguments are
+// anybody's.
 func (f *identifier) speaker(of int, programs []string) Owner {
 	in := f.namespace(of, inspect.PID)
 	if in == 0 || in != f.namespace(0, inspect.PID) {
@@ -119,15 +116,15 @@ func (f *identifier) speaker(of int, programs []string) Owner {
 	if owner == Root && !f.owners.isProgram(of, f.namespace(of, inspect.Mnt), programs) {
 		owner = Unknown
 	}
-	// The command line was read before: it must be that of this process.
+	// The command line was read before: check that it is of this process.
 	if start := f.proc.statNow(of).Start; start == 0 || start != before || !slices.Equal(f.proc.cmdlineNow(of), f.proc.cmdline(of)) {
 		return Unknown
 	}
 	return owner
 }
 
-// namespace returns the inode number of a namespace of a process, or of the host
-// if it is 0. It is 0 if it cannot be read.
+// namespace returns the inode number of a namespace of a process, or of the host for 0. It is 0 if
+// it cannot be read.
 func (f *identifier) namespace(of int, typ inspect.Type) uint64 {
 	if of == 0 {
 		if f.host[typ] == 0 && f.hostPID != 0 {
@@ -141,8 +138,8 @@ func (f *identifier) namespace(of int, typ inspect.Type) uint64 {
 	return f.owners.inode(of, typ)
 }
 
-// nameOwned finds out whose a container is, and its name: by root's files and
-// processes, or else by those of the user who can have made it.
+// nameOwned finds the owner and the name of a container: by root's files and processes, or else by
+// those of the user who can have made it.
 func (f *identifier) nameOwned(c *Container, in *contents) {
 	plain := Container{Engine: c.Engine, ID: c.ID, Namespace: c.Namespace, Pod: c.Pod, User: Unknown}
 	w := f.watch(c, in)
@@ -181,9 +178,8 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	in.stated = 0
 	f.findInit(c, in)
 	c.User = f.userOwner(in, w)
-	// Asked last: whose group it is cannot be seen when that is gone. Of a parent of
-	// which it is not known who speaks by it, as a set-user-ID program that a user
-	// has started under another name, the word alone is no claim.
+	// These are asked last: the owner of a group that is gone is not known. A parent of unknown
+	// owner, such as a set-user-ID program under another name, is no claim by its word alone.
 	c.neverBlocks = c.User == Unknown && in.watcher != 0 || c.User <= Root && !slices.ContainsFunc(f.pidsWithin(in), f.proc.lives)
 	if c.User > Root {
 		if f.set.host.userName != nil {
@@ -202,8 +198,7 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	}
 }
 
-// confirms reports whether what was found of a container by root's word is of this
-// one.
+// confirms reports whether the facts that root's word gives are about this container.
 func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, found bool) bool {
 	here := f.contains(c, n.init)
 	switch {
@@ -215,7 +210,7 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 	case !found:
 		return false
 	case c.Engine == BuildKit:
-		return f.groupOwner(in, w) == Root // there is no file, and no name
+		return f.groupOwner(in, w) == Root // there is neither a file nor a name
 	case c.Engine.entry().watched:
 		m, ok := w.of(Root)()
 		if !ok || m.ID != c.ID || (m.Engine == Nspawn) != (c.Engine == Nspawn) || f.groupOwner(in, w) != Root {
@@ -229,9 +224,8 @@ func (f *identifier) confirms(c *Container, in *contents, n *finder, w *watch, f
 	return false
 }
 
-// groupOwner returns who can have made the control group of a container. If only its
-// parent says that it is one, that is the first group in which the parent is not,
-// or the one that both are in.
+// groupOwner returns the user who can have made the control group of a container. If only its
+// parent says that it is one, that is the first group without the parent, or the group of both.
 func (f *identifier) groupOwner(in *contents, w *watch) Owner {
 	if in.watcher == 0 {
 		return f.owners.maker(in.ref)
@@ -270,10 +264,9 @@ func (f *identifier) groupOwner(in *contents, w *watch) Owner {
 	return Unknown
 }
 
-// userOwner returns the user whose a container is that is not confirmed to be root's:
-// of whom its control group is, or, if only its parent says that it is one, whose
-// that is. Where root's process is the parent of what is in another user's group it
-// is not known.
+// userOwner returns the user of a container that is not confirmed as root's: the owner of its
+// control group or, if only its parent says that it is one, the owner of the parent. It is Unknown
+// if root's process is the parent and the group is another user's.
 func (f *identifier) userOwner(in *contents, w *watch) Owner {
 	by := w.owner()
 	if in.watcher != 0 {
@@ -291,7 +284,7 @@ func (f *identifier) userOwner(in *contents, w *watch) Owner {
 	return group
 }
 
-// nameUsers names the container of a user by his own files and processes.
+// nameUsers names the container of a user by the files and processes of that user.
 func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 	if w.owner() != c.User {
 		return
@@ -318,8 +311,8 @@ func (f *identifier) nameUsers(c *Container, in *contents, w *watch) {
 	}
 }
 
-// ownerStore returns the files of a user as one of his processes sees them, or nil.
-// Root's, in the mount namespace of the host, are those of the host.
+// ownerStore returns the files of a user in the mount namespace of one of their processes, or nil.
+// Root's, in that of the host, are the host's.
 func (f *identifier) ownerStore(owner Owner, of int) *store {
 	ns := f.namespace(of, inspect.Mnt)
 	hosts := ns == 0 || ns == f.namespace(0, inspect.Mnt)
@@ -353,7 +346,7 @@ func (f *identifier) ownerStore(owner Owner, of int) *store {
 	return s
 }
 
-// userFinder returns what finds the files of a user on the host, or nil.
+// userFinder returns a finder for the files of a user on the host, or nil.
 func (f *identifier) userFinder(user Owner) *finder {
 	if !user.Known() {
 		return nil
@@ -370,7 +363,7 @@ func (f *identifier) userFinder(user Owner) *finder {
 	return &finder{store: s, proc: f.proc, speaker: f.speaker}
 }
 
-// isAccount reports whether the name of a user can stand in that of a container.
+// isAccount reports whether a user name can be part of the name of a container.
 func isAccount(name string) bool {
 	digits := true
 	for i, c := range name {
@@ -385,8 +378,7 @@ func isAccount(name string) bool {
 	return !digits
 }
 
-// reportImpostors says which process has a name in its control group that is another
-// container's.
+// reportImpostors reports processes whose control group has the name of another container.
 func (f *identifier) reportImpostors() {
 	real := make(map[string]*Container)
 	for _, c := range f.set.Containers {

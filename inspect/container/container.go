@@ -1,17 +1,15 @@
-// Package container tells which container a process is in: the engine, the
-// container's ID, name and image, and for Kubernetes the pod.
+// Package container finds the container of a process: the engine, the container's ID, name and
+// image, and for Kubernetes the pod.
 //
-// It asks no engine and links none in. What it knows comes from three places,
-// each only if the one before did not say enough:
+// It asks no engine and links none. Its information comes from three sources, each used only if
+// the one before is not enough:
 //
-//   - the control group of a process, whose path holds the ID. A parser
-//     reads all the forms there are, and nests them: a container in a
-//     container has both;
-//   - the files in which the engine keeps its state, which hold the name. They
-//     are read once for each container, a few kilobytes at a time;
-//   - the command line of the container's parent (conmon, containerd's shim,
-//     the monitor of LXC, systemd-nspawn), which says where those files are
-//     when they are not where they usually are.
+//   - the control group of a process, whose path has the ID. Forms of all engines are known,
+//     also nested ones: a container in a container has both;
+//   - the state files of the engine, which have the name. They are read once for each container,
+//     a few kilobytes each;
+//   - the command line of the container's parent (conmon, containerd's shim, the monitor of LXC,
+//     systemd-nspawn), which has the place of those files if it is not the usual one.
 //
 // [Find] does all of it for a snapshot:
 //
@@ -22,18 +20,16 @@
 //
 // # Trust
 //
-// All of this was written by somebody else: so every fact has an [Owner]. A
-// container that is root's is named by root's files, which nobody else can write,
-// and only if its first process is the one that they tell of, by its start time
-// or in a control group that only root can have made; where there is no file, by
-// root's own monitor. What another user's engine says is that user's word. A name
-// that cannot be confirmed is no name.
+// Others wrote all of this, so every fact has an [Owner]. A container of root is named by root's
+// files, which nobody else can write, and only if its first process is the one in these files,
+// by its start time or in a control group that only root can have made. Without such files
+// root's own monitor names it. The information of another user's engine is that user's word. A
+// name that cannot be confirmed is not shown as one.
 //
-// A path is matched as a whole or not
-// at all; a file is read only if it is a regular file of a bounded size below
-// the directory where it belongs, without following links; JSON is read for the
-// few values wanted. A name may still hold anything: clean it before showing
-// it. What could not be read costs the name and is a [inspect.Gap], never the container.
+// A path must match as a whole. A file is read only if it is a regular file of a bounded size
+// below the directory where it belongs, and links are not followed. JSON is read for the few
+// values that are needed. A name may still contain anything: clean it before showing it. What
+// could not be read costs the name and is a [inspect.Gap], never the container.
 package container
 
 // An Engine is a program that runs containers. Its text is the prefix of a
@@ -61,8 +57,8 @@ type Container struct {
 	// ID is as the engine has it, never shortened. For LXC, Incus and nspawn
 	// it is the name.
 	ID string
-	// Name is what its user calls it, or "" if it is not known. For a
-	// container in a pod it is the name in the pod, such as "app".
+	// Name is the name that its user gave it, or "". In a pod it is the name within the pod, such
+	// as "app".
 	Name string
 	// Image is the image as it was asked for, or "" if it is not known or there
 	// is none.
@@ -70,27 +66,26 @@ type Container struct {
 	// Namespace is containerd's namespace, such as "k8s.io", or the project of
 	// Incus, or "".
 	Namespace string
-	// Path is where the container is on the host of its engine: the bundle or
-	// the root directory, or "" if it is not known.
+	// Path is the bundle or the root directory on the host of its engine, or "" if it is not
+	// known.
 	Path string
 
 	// Pod is the Kubernetes pod, shared by its containers, or nil.
 	Pod *Pod
-	// Sandbox says that this is the container that only keeps the namespaces of
-	// its pod ("pause").
+	// Sandbox: this container only keeps the namespaces of its pod ("pause").
 	Sandbox bool
 
-	// User is whose word all of this is: [Root]'s, if the engines of the host say
-	// it, or that of the user whose engine does. Of a container in another it is
-	// [Unknown] unless that one is a user's: it is the word of who is in there.
+	// User is whose word all of this is: [Root]'s if an engine of the host has it, or that of the
+	// user of the engine. For a container in another it is [Unknown], unless the outer one is a
+	// user's.
 	User Owner
-	// Account is the name of that user, or his number if he has none. Root's is "".
+	// Account is the name of that user, or the number of a user without a name. Root's is "".
 	Account string
-	// Confirmed says that the name is the word of User. If it is not, there is no
-	// name: anybody may have called a control group or himself so.
+	// Confirmed: the name is the word of User. Without that there is no name: anybody may choose
+	// the name of a control group or a process.
 	Confirmed bool
-	// neverBlocks says that it does not stand in the way of another of its name: nothing
-	// runs in it, or anybody may have said that it is one.
+	// neverBlocks: it is no reason to refuse another of its name, since nothing runs in it, or
+	// anybody may have made the claim.
 	neverBlocks bool
 
 	// Outer is the container in which the engine of this one runs, or nil.
@@ -120,12 +115,11 @@ func (c *Container) ShortID() string {
 	return c.ID
 }
 
-// String returns the name of the container with what tells it apart: its
-// engine, "docker:web", or its pod, "shop/cart/app", where "shop/cart" is the
-// sandbox. That of a user's engine has the user's name: "podman@ann:web". A
-// container in a container stands behind it: "docker:kind-node > shop/cart/app",
-// and is called as those in there say. Where there is no name the ID stands, cut
-// to twelve digits if it is a long one, and with a "?" if it is not confirmed.
+// String returns the full name of the container: with its engine, "docker:web", or its pod,
+// "shop/cart/app", where "shop/cart" is the sandbox. A container of a user's engine has the user
+// in it: "podman@ann:web". A container in a container follows the outer one: "docker:kind-node >
+// shop/cart/app", with the name it has there. Without a name it is the ID, cut to twelve digits if
+// long, with a "?" if it is not confirmed.
 //
 // For a nil container String returns "".
 func (c *Container) String() string {

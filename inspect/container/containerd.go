@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// containerdState is what is known of where containerd keeps its state.
+// containerdState is the known places of the state of containerd.
 type containerdState struct {
 	states []string
 	asked  bool
@@ -19,8 +19,8 @@ type taskDir struct {
 	namespace string
 }
 
-// containerdStates are where containerd keeps the state of what runs, by
-// itself, as part of Docker and in the distributions of Kubernetes.
+// containerdStates are the state directories of containerd, of its own, in Docker and in the
+// distributions of Kubernetes.
 var containerdStates = []string{
 	"/run/containerd",
 	"/run/docker/containerd/daemon",
@@ -29,8 +29,7 @@ var containerdStates = []string{
 	"/var/snap/microk8s/common/run/containerd",
 }
 
-// taskDirs are the directories of bundles below that, of the two versions of
-// the runtime there were.
+// taskDirs are the directories of bundles below those, of the two versions of the runtime.
 var taskDirs = []string{"io.containerd.runtime.v2.task", "io.containerd.runtime.v1.linux"}
 
 // nameContainerd finds a container of containerd in the bundle of its task,
@@ -58,7 +57,7 @@ func (f *finder) nameContainerd(c *Container, mon func() (Monitor, bool)) bool {
 	return f.bundle(c)
 }
 
-// bundle looks for the bundle of c in every place that is known.
+// bundle looks for the bundle of c in every known place.
 func (f *finder) bundle(c *Container) bool {
 	for _, t := range f.taskDirs() {
 		if c.Namespace != "" && c.Namespace != t.namespace {
@@ -90,9 +89,8 @@ func (f *finder) bundle(c *Container) bool {
 	return false
 }
 
-// findTask returns the directory that has the bundle of a task, and whether there is
-// one. The place where most are is looked at first, since to list them all takes
-// longer than the rest.
+// findTask returns the directory with the bundle of a task. It looks in the most usual place
+// first, since listing all takes longer than the rest.
 func (f *finder) findTask(namespace, id string) (dir string, ok bool) {
 	if !isName(namespace) || !isName(id) {
 		return "", false
@@ -108,12 +106,12 @@ func (f *finder) findTask(namespace, id string) (dir string, ok bool) {
 	return "", false
 }
 
-// taskDirs lists the namespaces of every containerd that is known.
+// taskDirs lists the namespaces of every known containerd.
 func (f *finder) taskDirs() []taskDir {
 	if s := &f.store.containerd; !s.asked {
 		s.asked = true
 		if !f.isHost() && f.outer == nil {
-			return nil // a user's are where his shim says
+			return nil // a user's are where the shim says
 		}
 		for _, state := range containerdStates {
 			f.addState(state)
@@ -123,7 +121,7 @@ func (f *finder) taskDirs() []taskDir {
 	return f.store.containerd.tasks
 }
 
-// addState makes a state directory known, with the namespaces in it.
+// addState adds a state directory, with the namespaces in it.
 func (f *finder) addState(state string) {
 	s := &f.store.containerd
 	state = path.Clean(state)
@@ -141,8 +139,8 @@ func (f *finder) addState(state string) {
 	}
 }
 
-// containerdConfig returns the state directory that containerd's configuration
-// names. It is TOML; what is wanted stands before the first table.
+// containerdConfig returns the state directory in the configuration of containerd. That is TOML;
+// the value is before the first table.
 func (f *finder) containerdConfig() string {
 	data, _ := f.store.read("/etc/containerd", "config.toml")
 	for line := range strings.Lines(string(data)) {
@@ -158,8 +156,8 @@ func (f *finder) containerdConfig() string {
 	return ""
 }
 
-// readBundle reads the annotations in the config.json of a bundle, which are
-// those of CRI or of nerdctl, and what it says of namespaces.
+// readBundle reads the annotations of CRI or nerdctl in the config.json of a bundle, and its
+// namespaces.
 func (f *finder) readBundle(d *document, c *Container) {
 	notes := make(map[string]string)
 	c.joined.readConfig(d, c, func(key string) {
@@ -179,7 +177,7 @@ func (f *finder) readBundle(d *document, c *Container) {
 	}
 	pod := Pod{notes["sandbox-namespace"], notes["sandbox-name"], notes["sandbox-uid"]}
 	if pod.Name == "" {
-		// Before containerd 1.5 only the sandbox says where its log is:
+		// Before containerd 1.5 only the sandbox has its log directory:
 		// /var/log/pods/NAMESPACE_NAME_UID.
 		logs := notes["sandbox-log-directory"]
 		if logs == "" && !c.Sandbox {
@@ -194,7 +192,7 @@ func (f *finder) readBundle(d *document, c *Container) {
 	}
 }
 
-// sandboxLogs returns where the sandbox of a container has its log.
+// sandboxLogs returns the log directory of the sandbox of a container.
 func (f *finder) sandboxLogs(c *Container, sandbox string) (logs string) {
 	if !isName(sandbox) {
 		return ""

@@ -5,15 +5,14 @@ import (
 	"strings"
 )
 
-// crioDirs are where CRI-O keeps the bundles of containers: those that run, and
-// all of them.
+// crioDirs are the directories of bundles of CRI-O: of running containers, and of all.
 var crioDirs = []string{
 	"/run/containers/storage/overlay-containers",
 	"/var/lib/containers/storage/overlay-containers",
 }
 
-// nameCRIO finds a container of CRI-O in the config.json of its bundle, or by
-// the name that its conmon was given.
+// nameCRIO finds a container of CRI-O in the config.json of its bundle, or by the name in the
+// arguments of its conmon.
 func (f *finder) nameCRIO(c *Container, mon func() (Monitor, bool)) bool {
 	for _, dir := range crioDirs {
 		if f.hasUsualPlaces() && f.crioBundle(c, path.Join(dir, c.ID, "userdata")) {
@@ -48,7 +47,7 @@ func (f *finder) crioBundle(c *Container, bundle string) bool {
 			}
 		})
 		if notes["cri-o.ContainerType"] == "" {
-			return // podman writes annotations that start so too
+			return // podman writes such annotations too
 		}
 		found = true
 		c.Sandbox = notes["cri-o.ContainerType"] == "sandbox"
@@ -67,8 +66,8 @@ func (f *finder) crioBundle(c *Container, bundle string) bool {
 	return ok && found
 }
 
-// crioState finds out the first process of a container, by the state of the
-// low-level runtime, or else by the file that its conmon wrote.
+// crioState finds the first process of a container, by the state of the low-level runtime, or by
+// the file that its conmon wrote.
 func (f *finder) crioState(id, bundle string) {
 	if f.isHost() && !f.findRuntimeState(id) {
 		f.readInit(bundle, "pidfile")

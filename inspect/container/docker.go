@@ -9,7 +9,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// dockerState is what is known of where Docker keeps its state.
+// dockerState is the known places of the state of Docker.
 type dockerState struct {
 	roots []string
 	asked bool
@@ -18,7 +18,7 @@ type dockerState struct {
 	listed   bool
 }
 
-// dockerRoots are where dockerd keeps its state unless it is told otherwise.
+// dockerRoots are the default data roots of dockerd.
 var dockerRoots = []string{"/var/lib/docker", "/var/snap/docker/common/var-lib-docker"}
 
 // nameDocker finds a container of Docker in config.v2.json, below
@@ -32,7 +32,7 @@ func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 		for ; tried < len(s.docker.roots); tried++ {
 			dir := path.Join(s.docker.roots[tried], "containers")
 			if s.parse(func(d *document) { f.readDocker(d, c) }, dir, c.ID, "config.v2.json") {
-				// Most containers of a host have the same root: it is tried first.
+				// Most containers of a host have the same root: try it first.
 				s.docker.roots[0], s.docker.roots[tried] = s.docker.roots[tried], s.docker.roots[0]
 				c.Engine, c.Namespace, c.Path = Docker, "", path.Join(dir, c.ID)
 				if f.isHost() {
@@ -65,11 +65,11 @@ func (f *finder) readDocker(d *document, c *Container) {
 		switch key {
 		case "Name":
 			c.Name = strings.TrimPrefix(d.string(), "/")
-		case "HostsPath": // of another container if it shares that one's network
+		case "HostsPath": // another container's if it shares its network
 			if c.joined.partner = partnerIn(d.string(), c); c.joined.partner != "" {
 				c.joined.Types = c.joined.With(inspect.Net)
 			}
-		case "ShmPath": // and so for its IPC
+		case "ShmPath": // another container's if it shares its IPC
 			if partnerIn(d.string(), c) != "" {
 				c.joined.Types = c.joined.With(inspect.IPC)
 			}
@@ -87,14 +87,13 @@ func (f *finder) readDocker(d *document, c *Container) {
 			}
 		}
 	}
-	// cri-dockerd says the same in labels, among which are those of the image: the
-	// word of who made that.
+	// cri-dockerd has the same in labels, but labels can also come from the image.
 	f.nameByKubelet(c, c.Name)
 }
 
-// nameByKubelet names a container of a pod by the name that the kubelet's form
-// gives it, k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT, behind which cri-dockerd puts
-// one more word where that name is taken. It reports whether it has that form.
+// nameByKubelet names a container of a pod by the kubelet's form of names,
+// k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT. cri-dockerd adds one more word if that name is taken.
+// It reports whether the name has the form.
 func (f *finder) nameByKubelet(c *Container, name string) bool {
 	parts := strings.Split(name, "_")
 	if parts[0] != "k8s" || len(parts) != 6 && len(parts) != 7 || slices.Contains(parts[1:4], "") {
@@ -105,8 +104,8 @@ func (f *finder) nameByKubelet(c *Container, name string) bool {
 	return true
 }
 
-// dockerd returns the command line of the host's daemon, or nothing if the process
-// that has its number now is another.
+// dockerd returns the command line of the host's daemon, or nil if its number is another process's
+// now.
 func (f *finder) dockerd() []string {
 	// The number in the file is of the daemon's own PID namespace.
 	if f.outer != nil || !f.isHost() {
@@ -127,19 +126,17 @@ func (f *finder) dockerd() []string {
 	return argv
 }
 
-// usualRuntime is where the runtime that dockerd has by default keeps the state of
-// its containers.
+// usualRuntime is the state directory of dockerd's default runtime.
 var usualRuntime = runtimeDir{"/run/docker/runtime-runc", "moby"}
 
-// findDockerState is findState for a container of Docker. Only of one that is not in
-// the usual place, the daemon is asked for others.
+// findDockerState is findState for a container of Docker. The daemon is asked for other places
+// only if it is not in the usual one.
 func (f *finder) findDockerState(id string) bool {
 	return f.findState(usualRuntime, id) || slices.ContainsFunc(f.dockerRuntimes(), func(r runtimeDir) bool { return f.findState(r, id) })
 }
 
-// dockerRuntimes returns where Docker's low-level runtimes keep the state of
-// containers, but for the usual place: a directory for each runtime that dockerd
-// was told of.
+// dockerRuntimes returns the other state directories of Docker's low-level runtimes: one for each
+// runtime in the daemon's configuration.
 func (f *finder) dockerRuntimes() []runtimeDir {
 	s := &f.store.docker
 	if !s.listed {
@@ -159,8 +156,7 @@ func (f *finder) dockerRuntimes() []runtimeDir {
 	return s.runtimes
 }
 
-// dockerRoot asks the daemon's command line and its configuration where it
-// keeps its state.
+// dockerRoot returns the data root in the command line or the configuration of the daemon.
 func (f *finder) dockerRoot() string {
 	argv := f.dockerd()
 	if root := option(argv, "--data-root", "-g", "--graph"); root != "" {
@@ -181,8 +177,8 @@ func (f *finder) dockerRoot() string {
 	return root
 }
 
-// dockerRootOf finds the data root in the bundle of a container: the files
-// that Docker mounts into every one, such as resolv.conf, are there.
+// dockerRootOf finds the data root in the bundle of a container: Docker mounts files from there
+// into every one, such as resolv.conf.
 func (f *finder) dockerRootOf(c *Container, mon func() (Monitor, bool)) (root string) {
 	m, ok := mon()
 	if !ok || m.Path == "" {

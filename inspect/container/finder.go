@@ -12,22 +12,22 @@ type finder struct {
 	store *store
 	proc  *procDir
 	outer *Container
-	// speaks returns whose word the command line of a process is that runs one of
-	// the programs with these names; see [identifier.speaks].
+	// speaker returns whose word the command line of a process is, if it runs one of these
+	// programs; see [identifier.speaker].
 	speaker func(pid int, programs []string) Owner
 
-	// What the state says of the container's first process.
+	// The container's first process, by the engine's state.
 	init    int       // its PID
 	start   uint64    // when it started, in clock ticks since boot, or 0
-	changed time.Time // when the file was written that says so
+	changed time.Time // modification time of the file that has it
 }
 
-// setInit notes what a file that was read says is the first process.
+// setInit sets the first process from a file that was read.
 func (f *finder) setInit(pid int) {
 	f.init, f.start, f.changed = pid, 0, f.store.last.Changed
 }
 
-// readInit notes that of a file with nothing but the number.
+// readInit sets it from a file that has only the number.
 func (f *finder) readInit(dir string, file ...string) {
 	if data, ok := f.store.read(dir, file...); ok {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
@@ -35,12 +35,12 @@ func (f *finder) readInit(dir string, file ...string) {
 	}
 }
 
-// isHost reports whether what is found is root's, on the host, and not what a user
-// says, or somebody in a container.
+// isHost reports whether the files are root's on the host, and not those of a user or of a
+// container.
 func (f *finder) isHost() bool { return f.store.owner == Root }
 
-// A namer fills in what an engine's files, or if need be the command line of
-// the container's parent, say of a container. It reports whether they know it.
+// A namer fills in what an engine's files say of a container, or else the command line of its
+// parent. It reports whether they know the container.
 type namer func(f *finder, c *Container, mon func() (Monitor, bool)) bool
 
 // find names c. If its engine is not known every engine is asked, first by its usual
@@ -67,7 +67,7 @@ func (f *finder) find(c *Container, mon func() (Monitor, bool)) bool {
 	return false
 }
 
-// pod returns the one Pod that is equal to p, so that its containers share it.
+// pod returns the shared Pod that is equal to p.
 func (f *finder) pod(p Pod) *Pod {
 	if have := f.store.pods[p]; have != nil {
 		return have
@@ -76,6 +76,6 @@ func (f *finder) pod(p Pod) *Pod {
 	return &p
 }
 
-// hasUsualPlaces reports whether an engine's files are to be looked for in the usual
-// places: of a user's engine they are where it says.
+// hasUsualPlaces reports whether an engine's files are also looked for in the usual places. A
+// user's engine says where its files are.
 func (f *finder) hasUsualPlaces() bool { return f.isHost() || f.outer != nil }

@@ -17,9 +17,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// groupKeyTypes are the types of namespace, the one that tells most about the container
-// of a process first: hardly anything shares a mount namespace with another
-// container, many share a time or cgroup namespace with the host.
+// groupKeyTypes are the types of namespace, the most distinctive first: hardly any container
+// shares a mount namespace with another, many share a time or cgroup namespace with the host.
 var groupKeyTypes = [...]inspect.Type{inspect.Mnt, inspect.PID, inspect.Net, inspect.User, inspect.IPC, inspect.UTS, inspect.Cgroup, inspect.Time}
 
 // A host is where to look for containers.
@@ -49,16 +48,16 @@ type host struct {
 type Membership struct {
 	// Container is nil for a process of the host.
 	Container *Container
-	// Guest says that the process came in from outside: it joined namespaces
-	// of the container, but its mount namespace is the host's. A guest that
-	// joined the mount namespace too is only found by [Set.Guests].
+	// Guest: the process came from outside. It joined namespaces of the container, but its mount
+	// namespace is the host's. A guest that joined the mount namespace too is only found by
+	// [Set.Guests].
 	Guest bool
 }
 
 // A Set is the containers of a host.
 type Set struct {
-	// Containers are all that run, by [Container.String]. One that runs another
-	// is before it.
+	// Containers are all that run, by [Container.String]. An outer container is before those in
+	// it.
 	Containers []*Container
 	// Gaps are what could not be read.
 	Gaps []inspect.Gap
@@ -196,10 +195,10 @@ type identifier struct {
 	proc    *procDir
 	owners  *owners
 	users   map[userKey]*store // files of engines of users, and of root in other mount namespaces
-	cached  []cachedStore      // the stores that are open, but for the host's
+	cached  []cachedStore      // the open stores, but for the host's
 	budgets map[any]*int       // by user, or by outermost container
 	procs   []member
-	byPID   map[int]*member // made when it is needed
+	byPID   map[int]*member // made on first use
 	host    inspect.Inodes
 	hostPID int  // a process that is in those
 	beside  bool // the host's control groups are beside the reader's, so "/" is no root
@@ -207,7 +206,7 @@ type identifier struct {
 
 	byKey    map[containerKey]*Container
 	contents map[*Container]*contents
-	// ancestry is what came of the ancestors of processes that no control group places.
+	// ancestry has the results for ancestors of processes that no control group places.
 	ancestry map[int]*Container
 }
 
@@ -223,7 +222,7 @@ func newIdentifier(host host) (f *identifier, err error) {
 	return f, err
 }
 
-// close lets go of all that was opened.
+// close closes everything that was opened.
 func (f *identifier) close() {
 	if in := f.contents[nil]; in != nil && in.store != nil {
 		in.store.close()
@@ -235,17 +234,17 @@ func (f *identifier) close() {
 	f.proc.close()
 }
 
-// A cachedStore is a store that is open, and what is to be done for it to be opened anew.
+// A cachedStore is an open store, and a function that makes the identifier forget it.
 type cachedStore struct {
 	store  *store
 	forget func()
 }
 
-// maxStores is how many stores of others' are open at a time: more than are in use
+// maxStores is the largest number of open stores besides the host's, more than are in use
 // together.
 const maxStores = 8
 
-// cache keeps a store open until there are too many.
+// cache keeps a store open, until there are too many.
 func (f *identifier) cache(s *store, forget func()) {
 	if len(f.cached) == maxStores {
 		f.cached[0].forget()
@@ -255,8 +254,8 @@ func (f *identifier) cache(s *store, forget func()) {
 	f.cached = append(f.cached, cachedStore{s, forget})
 }
 
-// budget returns how many bytes may still be read of what a user, or who is in an
-// outermost container, has written.
+// budget returns the number of bytes that may still be read of the files of a user, or of an
+// outermost container.
 func (f *identifier) budget(of any) *int {
 	left := f.budgets[of]
 	if left == nil {
@@ -266,7 +265,7 @@ func (f *identifier) budget(of any) *int {
 	return left
 }
 
-// A containerKey tells containers apart.
+// A containerKey identifies a container.
 type containerKey struct {
 	outer          *Container
 	id, tree, base string
@@ -283,26 +282,26 @@ type group struct {
 	pids      []int // ascending
 	inos      *inspect.Inodes
 	container *Container
-	rest      []string // what its control group is called below the container
+	rest      []string // the part of its control group below the container
 	tree      string   // the hierarchy of that
-	relative  bool     // its control group is beside the reader's, or the reader's
+	relative  bool     // its control group is the reader's, or beside it
 }
 
-// contents is what is known of a container beyond what is told of it.
+// contents is what the identifier knows of a container.
 type contents struct {
 	groups  []*group
-	inner   []*Container // those in it
+	inner   []*Container // the containers in it
 	ref     Ref          // by which it was found
-	watcher int          // the process whose command line says so, if no control group did
-	stated  int          // the PID that the engine's state has for its first process
-	store   *store       // where an engine in it keeps its state, once it was needed
+	watcher int          // the process whose command line says that it is a container, if no control group does
+	stated  int          // its first process by the engine's state
+	store   *store       // the state of engines in it, once it was needed
 }
 
 func (f *identifier) gap(pid int, what string, err error) {
 	f.set.Gaps = append(f.set.Gaps, inspect.Gap{PID: pid, What: what, Err: err})
 }
 
-// group sorts the processes by the namespace that tells most about them.
+// group groups the processes by their most distinctive namespace.
 func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 	var first, kernel, self inspect.Inodes
 	for pid, inos := range procs {
@@ -328,7 +327,7 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 		f.host, f.hostPID = self, f.set.host.self
 	}
 	if f.host == (inspect.Inodes{}) {
-		return // nothing to tell containers from
+		return // there is nothing to compare with
 	}
 	byIno := make(map[uint64]*group)
 	for i := range f.procs {
@@ -356,9 +355,8 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 	}
 }
 
-// groupKey returns the namespace by which a process is sorted: its mount
-// namespace, or, where a scan did not look at those, the first that is not the
-// host's. 0 is a process of the host.
+// groupKey returns the namespace that a process is grouped by: its mount namespace or, if a scan
+// did not read those, the first that is not the host's. It is 0 for a process of the host.
 func (f *identifier) groupKey(inos *inspect.Inodes) uint64 {
 	for _, t := range groupKeyTypes {
 		if ino := inos[t]; ino != 0 && f.host[t] != 0 {
@@ -389,8 +387,8 @@ func (f *identifier) place() {
 	}
 }
 
-// placeByCgroup places a group by the control group of one of its processes.
-// It reports whether that says all there is to say.
+// placeByCgroup places a group by the control group of one of its processes. It reports whether
+// nothing else needs to be asked.
 func (f *identifier) placeByCgroup(g *group, pid int) bool {
 	text, err := f.proc.cgroup(pid)
 	if err != nil {
@@ -411,10 +409,9 @@ func (f *identifier) placeByCgroup(g *group, pid int) bool {
 	return !f.suspect(g, f.contents[g.container].groups[0])
 }
 
-// suspect reports whether a group may be in a container although its control
-// group does not say so, or in one more than it says. That is looked into at
-// some cost, so it must be rare on a host without engines: a service of systemd
-// with a mount namespace of its own is none.
+// suspect reports whether a group may be in a container although its control group does not say
+// so, or in one more than it says. To look into that costs time, so it must be rare on a host
+// without engines: a service of systemd with its own mount namespace is not suspect.
 func (f *identifier) suspect(g *group, outer *group) bool {
 	around := f.host[inspect.PID]
 	if outer != nil {
@@ -433,7 +430,7 @@ func (f *identifier) suspect(g *group, outer *group) bool {
 	return len(g.rest) > 0 && !slices.ContainsFunc(g.rest, isUnit)
 }
 
-// isUnit reports whether a group is called as systemd calls them.
+// isUnit reports whether a group has the name of a unit of systemd.
 func isUnit(part string) bool {
 	for _, suffix := range []string{".service", ".scope", ".slice", ".mount", ".socket", ".swap"} {
 		if strings.HasSuffix(part, suffix) {
@@ -443,13 +440,13 @@ func isUnit(part string) bool {
 	return false
 }
 
-// triedMembers is how many processes of a group are asked for their control
-// group: the first may be a guest.
+// triedMembers is the number of processes of a group whose control group is read: the first may be
+// a guest.
 const triedMembers = 4
 
-// placeByParent places a group whose control group has not said enough: by that
-// of another process, by the files of containerd, runc and crun, and by its
-// ancestors, of which one is in a container or watches over this one.
+// placeByParent places a group whose control group is not enough: by that of another process, by
+// the files of containerd, runc and crun, or by an ancestor that is in a container or watches over
+// one.
 func (f *identifier) placeByParent(g *group) {
 	var asked []string
 	for i, pid := range g.pids[:min(len(g.pids), triedMembers)] {
@@ -476,9 +473,9 @@ func (f *identifier) placeByParent(g *group) {
 	f.placeByAncestor(g, g.container)
 }
 
-// placeByAncestor places a group by the nearest ancestor of its first process that
-// is in a container, or watches over one. What comes of that is kept for the other
-// groups below, so that a long line of processes is walked once.
+// placeByAncestor places a group by the nearest ancestor of its first process that is in a
+// container, or watches over one. The result is kept for all groups below, so that a long line of
+// processes is walked once.
 func (f *identifier) placeByAncestor(g *group, outer *Container) {
 	var walked []int
 	var found *Container
@@ -492,7 +489,7 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 		}
 		parent := f.member(ppid).group
 		if parent == g {
-			walked = nil // another group would be told of this parent
+			walked = nil // another group would have this parent too
 			continue
 		}
 		walked = append(walked, pid)
@@ -524,8 +521,8 @@ func (f *identifier) placeByAncestor(g *group, outer *Container) {
 	}
 }
 
-// refByFiles looks for a group that is called as containerd, runc and crun call
-// theirs, /NAMESPACE/ID or /ID, in the files of those.
+// refByFiles looks up a group with a name as containerd, runc and crun give it, /NAMESPACE/ID or
+// /ID, in their files.
 func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 	if len(g.rest) == 0 {
 		return Ref{}, false
@@ -549,8 +546,8 @@ func (f *identifier) refByFiles(g *group, outer *Container) (Ref, bool) {
 
 // container returns the container that ref names, in outer.
 func (f *identifier) container(ref Ref, outer *Container) *Container {
-	// The ID alone will not do: whoever may make control groups in his own can
-	// call one as that of another's container is called.
+	// The ID is not enough: a user who may make control groups can give one the ID of another
+	// container.
 	key := containerKey{outer, ref.ID, ref.tree, ref.base}
 	c := f.byKey[key]
 	if c == nil {
@@ -575,7 +572,7 @@ func (f *identifier) addGroup(g *group) {
 	}
 }
 
-// removeGroup takes a group out of the container it was thought to be in.
+// removeGroup removes a group from the container that it was placed in.
 func (f *identifier) removeGroup(g *group) {
 	if g.container != nil {
 		in := f.contents[g.container]
@@ -583,8 +580,8 @@ func (f *identifier) removeGroup(g *group) {
 	}
 }
 
-// first returns the process that was there first, of those with the lowest
-// numbers: numbers are given in turn, and start again at the end.
+// first returns the process with the oldest start time, of those with the lowest numbers. Numbers
+// wrap around.
 func (f *identifier) first(pids []int) int {
 	best, bestStart := pids[0], uint64(0)
 	if len(pids) == 1 {
@@ -598,8 +595,8 @@ func (f *identifier) first(pids []int) int {
 	return best
 }
 
-// name finds the names of the containers, and their first processes. A
-// container is made before those in it, so it is named before them.
+// name finds the names of the containers, and their first processes. A container comes before
+// those in it.
 func (f *identifier) name() {
 	var firsts []int
 	for _, c := range f.set.Containers {
@@ -620,14 +617,14 @@ func (f *identifier) name() {
 	f.set.Containers = slices.DeleteFunc(f.set.Containers, func(c *Container) bool { return !f.occupied(c) })
 }
 
-// occupied reports whether a process is in a container or in one inside, when it is
-// settled what the processes around are in.
+// occupied reports whether a process is in a container or in one inside. The containers around
+// must be settled.
 func (f *identifier) occupied(c *Container) bool {
 	in := f.contents[c]
 	return len(in.groups) > 0 || slices.ContainsFunc(in.inner, f.occupied)
 }
 
-// nameInner names a container in another, as the files and processes in there say.
+// nameInner names a container in another, by the files and processes in there.
 func (f *identifier) nameInner(c *Container, in *contents) {
 	if outer := c.outermost(); outer.User > Root {
 		c.User, c.Account = outer.User, outer.Account
@@ -646,29 +643,27 @@ func (f *identifier) nameInner(c *Container, in *contents) {
 	f.reportUnnamed(c, n, found)
 }
 
-// reportUnnamed tells why no name was found.
+// reportUnnamed reports why no name was found.
 func (f *identifier) reportUnnamed(c *Container, n *finder, found bool) {
 	switch {
 	case found:
-	case f.gone(c.Init): // with its state, maybe
+	case f.gone(c.Init): // its state may be gone too
 	case len(n.store.denied) > 0:
-		n.store.reportDenied() // it may well be there
-	case n.store.silent: // so it may
+		n.store.reportDenied() // the name may be in there
+	case n.store.silent: // the same
 	default:
 		f.gap(0, "name of "+c.String(), fmt.Errorf("no state of it was found: %w", fs.ErrNotExist))
 	}
 }
 
-// maxName and maxImage are how long names get to be, of which an image's has three
-// parts. No engine gives a longer one, and who writes the files of one in his
-// container can fill the screen with it.
+// maxName and maxImage are the longest names that are accepted; that of an image has three parts.
+// No engine gives a longer one, but files in a container could, and fill the screen.
 const (
 	maxName  = 255
 	maxImage = 3 * maxName
 )
 
-// plausible reports whether what was found can be the name of a container, and
-// notes if not.
+// plausible reports whether a container can have the name that was found. If not it adds a gap.
 func (f *identifier) plausible(c *Container) bool {
 	pod := cmp.Or(c.Pod, &Pod{})
 	longest := max(len(c.Name), len(c.Namespace), len(pod.Name), len(pod.Namespace), len(pod.UID))
@@ -679,7 +674,7 @@ func (f *identifier) plausible(c *Container) bool {
 	return false
 }
 
-// gone reports whether a process has ended.
+// gone reports whether a process has exited.
 func (f *identifier) gone(pid int) bool {
 	_, err := f.proc.cgroup(pid)
 	return sys.Gone(err)
@@ -693,7 +688,7 @@ func (f *identifier) pidsOf(in *contents) (pids []int) {
 	return pids
 }
 
-// pidsWithin is pidsOf with what is in the containers inside.
+// pidsWithin is pidsOf with the containers inside.
 func (f *identifier) pidsWithin(in *contents) []int {
 	groups := slices.Clone(in.groups)
 	for inside := slices.Clone(in.inner); len(inside) > 0; inside = inside[1:] {
@@ -710,9 +705,9 @@ func (f *identifier) contains(c *Container, pid int) bool {
 	return g != nil && g.container.In(c)
 }
 
-// claimInit makes the first process of a container, by the word of who confirms it, its
-// own, with all that share its mount namespace. Who may make control groups in the
-// container can have called one of them as that of a container inside.
+// claimInit puts the first process of a container, if its owner confirms that, into the container
+// itself, with all that share its mount namespace. Root of a container may have named one of its
+// control groups like that of a container inside.
 func (f *identifier) claimInit(c *Container, first int) {
 	if g := f.member(first).group; f.contains(c, first) && g.container != c {
 		f.removeGroup(g)
@@ -733,7 +728,7 @@ func (f *identifier) findInit(c *Container, in *contents) {
 	}
 }
 
-// finder returns what finds names in outer, or on the host if it is nil.
+// finder returns a finder for names in outer, or on the host for nil.
 func (f *identifier) finder(outer *Container) *finder {
 	in := f.contents[outer]
 	if in == nil {
@@ -750,8 +745,7 @@ func (f *identifier) finder(outer *Container) *finder {
 	return &finder{store: in.store, proc: f.proc, outer: outer, speaker: f.speaker}
 }
 
-// openStore opens the root of the file system in which an engine in outer, or on
-// the host, keeps its state.
+// openStore opens the root of the file system with the state of outer's engines, or the host's.
 func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 	if outer != nil {
 		if outer.Init == 0 {
@@ -777,10 +771,10 @@ func (f *identifier) openStore(outer *Container, in *contents) (*store, error) {
 	return f.openHost(Root, nil, nil)
 }
 
-// callersMounts says what the caller has mounted.
+// callersMounts is the mount table of the caller.
 const callersMounts = "/proc/thread-self/mountinfo"
 
-// openHost opens the host's file system, to read in it what an owner says.
+// openHost opens the host's file system, to read the files of an owner.
 func (f *identifier) openHost(owner Owner, left *int, far []string) (s *store, err error) {
 	root, mounts := f.set.host.root, f.proc.mountinfo(1)
 	if root == "" {
@@ -796,11 +790,10 @@ func (f *identifier) openHost(owner Owner, left *int, far []string) (s *store, e
 	return s, err
 }
 
-// attribute says for each process whose it is, and which namespaces belong to
-// which container.
+// attribute finds the container of each process, and of each namespace.
 func (f *identifier) attribute() {
 	containers := slices.Clone(f.set.Containers)
-	// What a user's engine or nobody known says comes after what root's say.
+	// Containers of users and of unknown owners come after root's.
 	slices.SortStableFunc(containers, func(a, b *Container) int {
 		roots := -compareBool(a.Confirmed && a.User == Root, b.Confirmed && b.User == Root)
 		return cmp.Or(roots, -compareBool(a.Sandbox, b.Sandbox), cmp.Compare(a.Init, b.Init))
@@ -809,15 +802,15 @@ func (f *identifier) attribute() {
 	for _, ino := range f.host {
 		taken[ino] = true
 	}
-	// Outer containers first: what is shared with one is that one's.
+	// Outer containers come first: a namespace that is shared with one is its.
 	slices.SortStableFunc(containers, func(a, b *Container) int { return cmp.Compare(depth(a), depth(b)) })
 	for _, c := range containers {
 		for _, g := range f.contents[c].groups {
 			if _, ok := slices.BinarySearch(g.pids, c.Init); !ok {
 				continue
 			}
-			// What it has from its parent did not come with it: the user
-			// namespace of a rootless podman, for one.
+			// A namespace of its parent did not come with it: such as the user namespace of a
+			// rootless podman.
 			parent := new(inspect.Inodes)
 			if f.host[inspect.User] != 0 && g.inos[inspect.User] != f.host[inspect.User] {
 				parent = f.member(f.proc.stat(c.Init).PPID).inos
@@ -834,7 +827,7 @@ func (f *identifier) attribute() {
 			}
 		}
 	}
-	// One that is asked later may have come with it.
+	// A later container may have come with it.
 	f.set.left = slices.DeleteFunc(f.set.left, func(l Left) bool { return taken[l.Ino] })
 	f.set.members = make(map[int]Membership)
 	for _, p := range f.procs {
@@ -882,10 +875,9 @@ func depth(c *Container) (n int) {
 	return n
 }
 
-// Guests returns those of the given processes that are in the namespaces of
-// their container and came there from outside, as by nsenter(1): their control
-// group is not the container's. It reads the control group of each that is a
-// member. One that has ended meanwhile is none.
+// Guests returns those of the given processes that are in namespaces of their container and came
+// from outside, as by nsenter(1): their control group is not the container's. It reads the control
+// group of each. A process that has exited is no guest.
 func (s *Set) Guests(procs iter.Seq[*inspect.Process]) map[int]bool {
 	return s.guests(func(yield func(int) bool) {
 		for p := range procs {
@@ -925,14 +917,14 @@ func (s *Set) guests(pids iter.Seq[int]) map[int]bool {
 	return guests
 }
 
-// sameGroup reports whether a process with the control groups in text is in
-// the container, the n-th from outside, whose first process has those in own.
+// sameGroup reports whether a process with the control groups in text is in the n-th container
+// from outside, whose first process has those in own.
 func sameGroup(o *owners, own, text string, n int) bool {
 	home, have := place(own, o), place(text, o)
 	refs := home.refs[:min(len(home.refs), n)]
 	if len(have.refs) < len(refs) || !slices.EqualFunc(refs, have.refs[:len(refs)], func(a, b Ref) bool { return a.ID == b.ID && a.base == b.base }) {
 		return false
 	}
-	// A group that does not say whose it is, such as "/payload/init.scope".
+	// Without a container in it, a group such as "/payload/init.scope" is compared by name.
 	return len(refs) == n || slices.Equal(home.rest[:min(len(home.rest), 1)], have.rest[:min(len(have.rest), 1)])
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// A container can be put into a namespace of another one: "docker run --network
-// container:db", "podman run --pod". If that one is started anew it gets a new
-// namespace, and the first is left behind in one that nobody came with. That it
-// did not come with it either only its configuration says.
+// A container can be put into a namespace of another one: "docker run --network container:db",
+// "podman run --pod". If the other is restarted it gets a new namespace, and the first container
+// stays in a namespace that belongs to no container. Only its configuration shows that it was put
+// there.
 
 // A Left is a container that was left behind in a namespace of another one.
 type Left struct {
@@ -23,20 +23,19 @@ type Left struct {
 	Partner string
 }
 
-// Left returns the containers that were put into a namespace of another one which
-// is not in it any more, as far as both could be seen.
+// Left returns the containers that were put into a namespace of another container which is not in
+// it any more, as far as both could be seen.
 func (s *Set) Left() []Left { return s.left }
 
-// joined is what the configuration of a container says of the namespaces of others
-// that it was put into.
+// joined is the namespaces of others that a container was put into, by its configuration.
 type joined struct {
 	inspect.Types
 	partner string
 }
 
-// typeOf returns the type that config.json of the Open Container Initiative calls by
-// that word, or 0 if it is none of the types that can be left behind: a PID namespace
-// ends all its members, and a mount namespace is never shared so.
+// typeOf returns the type for a word in config.json of the Open Container Initiative. It is 0 for
+// types that cannot be left behind: a PID namespace ends all its members, and a mount namespace is
+// not shared in this way.
 func typeOf(word string) inspect.Type {
 	if word == "network" {
 		return inspect.Net
@@ -48,9 +47,9 @@ func typeOf(word string) inspect.Type {
 	return t
 }
 
-// readConfig reads config.json of the Open Container Initiative, and calls
-// annotation with the key of each of its annotations, to read the value. What
-// comes behind the namespaces is long and of no use, and is not read.
+// readConfig reads config.json of the Open Container Initiative. It calls annotation with the key
+// of each annotation, to read the value. The rest of the file, after the namespaces, is long and
+// is not read.
 func (j *joined) readConfig(d *document, c *Container, annotation func(key string)) {
 	for key := range d.object() {
 		switch key {
@@ -71,9 +70,8 @@ func (j *joined) readConfig(d *document, c *Container, annotation func(key strin
 	}
 }
 
-// readNamespaces reads the list of namespaces. What has the path of a process
-// joined that one; a path of any other kind is a name that may have been made for
-// this container.
+// readNamespaces reads the list of namespaces. A path below /proc means that the container joined
+// the namespace of a process. Any other path may have been made for this container.
 func (j *joined) readNamespaces(d *document) {
 	for range d.array() {
 		var typ, file string
@@ -91,8 +89,8 @@ func (j *joined) readNamespaces(d *document) {
 	}
 }
 
-// readMounts reads the list of mounts: who shares the network of another container
-// has its /etc/hosts.
+// readMounts reads the list of mounts: a container that shares the network of another has its
+// /etc/hosts.
 func (j *joined) readMounts(d *document, c *Container) {
 	for range d.array() {
 		var to, from string
@@ -110,8 +108,7 @@ func (j *joined) readMounts(d *document, c *Container) {
 	}
 }
 
-// partnerIn returns the ID of the container in whose directory a file is, or "" if
-// it is that of c.
+// partnerIn returns the ID of the container whose directory a file is in, or "" for c itself.
 func partnerIn(file string, c *Container) string {
 	parts := strings.Split(path.Clean(file), "/")
 	if i := slices.IndexFunc(parts, isHexID); i >= 0 && parts[i] != c.ID {

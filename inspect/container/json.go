@@ -9,26 +9,23 @@ import (
 	"unicode/utf8"
 )
 
-// errJSON says that a state file is not what it should be: half-written, or
-// no JSON at all.
+// errJSON reports that a state file is half-written, or no JSON.
 var errJSON = errors.New("no valid JSON")
 
-// A document is a JSON text that is read once, from front to back, and only
-// where there is something to find: the state file of a container is a few
-// values of use among kilobytes of seccomp filter and environment, and
-// decoding all of it would cost more than the rest of a scan.
+// A document is a JSON text that is read once, from front to back. A state file has a few useful
+// values among kilobytes of seccomp filter and environment, so decoding all of it would cost more
+// than the rest of a scan.
 //
-// It is strict about what it is asked for and lenient about what it skips: a
-// skipped value need only have its strings and brackets closed. Once something
-// is wrong every reading ends at once, and err says so.
+// Reading a value is strict. A skipped value only needs closed strings and brackets. After an
+// error every read ends at once, and err is set.
 type document struct {
 	text []byte
 	pos  int
 	err  error
 }
 
-// object yields the keys of the object that starts here. The loop reads the
-// value of a key or leaves it; what it leaves is skipped. A null has no keys.
+// object yields the keys of the object that starts here. The loop may read the value of a key;
+// otherwise it is skipped. A null has no keys.
 func (d *document) object() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if d.null() || !d.expect('{') {
@@ -222,8 +219,8 @@ func (d *document) expect(c byte) bool {
 	return true
 }
 
-// peek returns the next byte that is not white space, and goes there. At the
-// end of the text, and after an error, that is 0.
+// peek skips white space and returns the next byte. At the end of the text, and after an error, it
+// is 0.
 func (d *document) peek() byte {
 	if d.err != nil {
 		return 0

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// lxcRoots are where containers of LXC, and of what is built on it, are kept.
+// lxcRoots are the directories of containers of LXC, Incus and LXD.
 var lxcRoots = []struct {
 	dir    string
 	engine Engine
@@ -17,14 +17,14 @@ var lxcRoots = []struct {
 	{"/var/lib/lxd/containers", LXD},
 }
 
-// nameLXC finds out which of LXC, Incus and LXD a container is of, and where it
-// is. Its name is its ID.
+// nameLXC finds the engine of a container, LXC, Incus or LXD, and its directory. Its name is its
+// ID.
 func (f *finder) nameLXC(c *Container, mon func() (Monitor, bool)) bool {
 	c.Name = c.ID
 	if f.hasUsualPlaces() && f.lxcHome(c, c.ID) {
 		return true
 	}
-	// LXC appends a number when a group of the container's name was left over.
+	// LXC appends a number if a group with the name was left over.
 	if name, n, ok := cutLast(c.ID, "-"); ok && name != "" {
 		if _, err := strconv.Atoi(n); err == nil && f.hasUsualPlaces() && f.lxcHome(c, name) {
 			return true
@@ -56,8 +56,8 @@ func (f *finder) lxcHome(c *Container, name string) bool {
 	return false
 }
 
-// lxcProject takes off the project: outside the default one, Incus and LXD name
-// a container PROJECT_NAME, and a NAME has no underscore.
+// lxcProject splits off the project: outside the default one, Incus and LXD name a container
+// PROJECT_NAME, and a NAME has no underscore.
 func lxcProject(c *Container) {
 	if c.Engine == LXC {
 		return

@@ -15,12 +15,11 @@ type Match struct {
 	Containers []*Container
 }
 
-// Main returns the container by which the match is entered and shown: of a pod
-// the sandbox, or if the engine has none the first.
+// Main returns the container that is entered and shown: for a pod the sandbox, or if the engine
+// has none the first.
 func (m Match) Main() *Container { return m.Containers[0] }
 
-// Inner returns the containers of the match that run something: of a pod all
-// but the sandbox.
+// Inner returns the containers of the match that run something: for a pod all but the sandbox.
 func (m Match) Inner() []*Container {
 	if len(m.Containers) > 1 && m.Containers[0].Sandbox {
 		return m.Containers[1:]
@@ -28,7 +27,7 @@ func (m Match) Inner() []*Container {
 	return m.Containers
 }
 
-// Target returns how to write the match so that nothing else is meant.
+// Target returns a word that stands for the match and nothing else.
 func (s *Set) Target(m Match) string {
 	c := m.Main()
 	var words []string
@@ -58,7 +57,7 @@ func (s *Set) Target(m Match) string {
 	return "pid:" + strconv.Itoa(c.Init)
 }
 
-// user returns the engine of a container with its user, if that is not root.
+// user returns the engine of a container, with its user if that is not root.
 func (c *Container) user() string {
 	if c.Account != "" {
 		return c.engine() + "@" + c.Account
@@ -66,7 +65,7 @@ func (c *Container) user() string {
 	return c.engine()
 }
 
-// account returns the user of a container in a word.
+// account returns the user of a container as a word.
 func (c *Container) account() string {
 	if c.Account == "" {
 		return "root"
@@ -74,29 +73,26 @@ func (c *Container) account() string {
 	return c.Account
 }
 
-// SplitEngine reads an engine as it stands before the colon of a name, with or
-// without the user whose it is: "docker", "podman@ann". It reports whether there is
-// such an engine.
+// SplitEngine reads an engine before the colon of a name, with or without its user: "docker",
+// "podman@ann". It reports whether there is such an engine.
 func SplitEngine(word string) (engine Engine, account string, ok bool) {
 	name, account, at := strings.Cut(word, "@")
 	return Engine(name), account, Engine(name).entry().name != "" && (!at || account != "")
 }
 
-// Match returns what a name stands for, among the containers of an engine, or
-// of all if it is empty. What is most exactly meant comes alone: a container or
-// pod of just that name, as [Container.String] has it or without what stands
-// before it, and only if there is none the containers whose ID begins so.
+// Match returns the containers and pods that a name stands for, among those of an engine, or of
+// all for "". The most exact matches win: those with just that name, as [Container.String] has it
+// or a part of that. Only without one, an ID may begin with the name.
 //
-// Only names that are confirmed count: those of root, and of the caller's own. What
-// another user's engine runs is found by an engine with that user, "podman@ann:web",
-// and what runs in a container by the whole of [Container.String]. Where a name is
-// also what an unconfirmed container is called, that is among the matches: it is
-// never the only one.
+// Only confirmed names count: those of root, and of the caller. A container of another user's
+// engine is found with that user, "podman@ann:web", and a container in another by the whole of
+// [Container.String]. An unconfirmed container of that name is also among the matches, but never
+// alone.
 func (s *Set) Match(engine Engine, name string) []Match {
 	if name == "" {
 		return nil
 	}
-	// "docker:web", where the engine was not given apart.
+	// "docker:web", without a separate engine.
 	if prefix, rest, ok := strings.Cut(name, ":"); ok && engine == "" && !strings.Contains(name, " > ") {
 		switch _, _, known := SplitEngine(prefix); {
 		case known:
@@ -140,7 +136,7 @@ func (s *Set) Match(engine Engine, name string) []Match {
 				found = append(found, s.match(c))
 			}
 		}
-		// A pod of that name is meant as much as a container is.
+		// A pod of that name counts as much as a container.
 		if engine == "" {
 			for _, m := range s.pods(s.callable) {
 				if m.Pod.Name == name || m.Pod.Namespace+"/"+m.Pod.Name == name {
@@ -155,18 +151,17 @@ func (s *Set) Match(engine Engine, name string) []Match {
 	return nil
 }
 
-// minPrefix is how much of an ID has to be given for one that is not confirmed to
-// be in the way of one that is.
+// minPrefix is the shortest prefix of the ID of an unconfirmed container that counts as its name.
 const minPrefix = 4
 
-// callable reports whether a container may be called by its name alone: it is not said
-// to be another user's than root or the caller.
+// callable reports whether a container may be named without its user: it is not of a user other
+// than root or the caller.
 func (s *Set) callable(c *Container) bool {
 	return c.Outer == nil && (c.User <= Root || c.User == s.host.caller)
 }
 
-// chain returns the containers in others that have a name, from the outermost on.
-// That one is a container that could be called so itself.
+// chain returns the containers in others that have a name, from the outermost on. The outermost
+// must be callable with that name.
 func (s *Set) chain(name string, engine Engine) (found []Match) {
 	if engine != "" {
 		name = string(engine) + ":" + name
@@ -210,7 +205,7 @@ func (s *Set) OfUser(engine Engine, name string) *Container {
 	return nil
 }
 
-// Named returns the names of the containers that can be called by one.
+// Named returns the names of the callable containers.
 func (s *Set) Named() (names []string) {
 	for _, c := range s.Containers {
 		if c.Confirmed && s.callable(c) {
@@ -239,7 +234,7 @@ func (s *Set) Pods(namespace, pod, name string) (found []Match) {
 	return found
 }
 
-// match makes a match of a container. That of a sandbox is its pod.
+// match makes a match of a container. For a sandbox it is the pod.
 func (s *Set) match(c *Container) Match {
 	if c.Sandbox && c.Pod != nil {
 		for _, m := range s.pods(func(*Container) bool { return true }) {
@@ -251,7 +246,7 @@ func (s *Set) match(c *Container) Match {
 	return Match{Containers: []*Container{c}}
 }
 
-// pods returns all pods, by name, of the containers that are confirmed and wanted.
+// pods returns all pods, by name, of the confirmed containers that are wanted.
 func (s *Set) pods(wanted func(*Container) bool) []Match {
 	var all []Match
 	index := make(map[*Pod]int)
@@ -273,8 +268,7 @@ func (s *Set) pods(wanted func(*Container) bool) []Match {
 	return all
 }
 
-// distinct takes away what is there twice, and containers whose whole pod is
-// there.
+// distinct removes duplicates, and containers whose whole pod is there.
 func distinct(found []Match) (cached []Match) {
 	for i, m := range found {
 		if !slices.ContainsFunc(found[:i], func(n Match) bool { return n.Pod == m.Pod && n.Main() == m.Main() }) {
@@ -284,12 +278,12 @@ func distinct(found []Match) (cached []Match) {
 	return cached
 }
 
-// Nearest returns the name that is most like the one given, if one is.
+// Nearest returns the name that is most like the given one, if one is.
 func Nearest(name string, names []string) (string, bool) {
 	best, bestDistance := "", max(1, len(name)/3)+1
 	for _, n := range names {
 		d := distance(name, n)
-		// "shop/cart" is near to "cart", "docker:web" to "web".
+		// "shop/cart" is near "cart", "docker:web" is near "web".
 		for _, part := range strings.FieldsFunc(n, func(r rune) bool { return r == ':' || r == '/' }) {
 			d = min(d, distance(name, part))
 		}
@@ -300,11 +294,10 @@ func Nearest(name string, names []string) (string, bool) {
 	return best, best != ""
 }
 
-// distance returns how many bytes must be added, taken away or changed to make
-// b of a.
+// distance returns the number of bytes to add, remove or change to get from a to b.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
-		return 64 // not what somebody mistyped
+		return 64 // no typing mistake
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {

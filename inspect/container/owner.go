@@ -15,28 +15,28 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// An Owner is a user, by his number in the initial user namespace as the caller's
-// own maps it. It says whose word a fact is.
+// An Owner is a user, by number in the initial user namespace as far as the caller's own maps it.
+// It is the author of a fact.
 type Owner int64
 
 const (
-	// Root is who keeps the host, and may say anything of it.
+	// Root administers the host, and may say anything about it.
 	Root Owner = 0
-	// Unknown is somebody. What he says confirms nothing.
+	// Unknown is any user. Its word confirms nothing.
 	Unknown Owner = -1
 )
 
-// Known reports whether it is known who o is.
+// Known reports whether the user is known.
 func (o Owner) Known() bool { return o >= 0 }
 
-// overflowUID is how users look that a user namespace does not map.
+// overflowUID stands for users that a user namespace does not map.
 const overflowUID = 65534
 
-// owners says whose processes and control groups are.
+// owners finds the owners of processes and control groups.
 type owners struct {
 	proc   *procDir
-	stated *statement // of a made-up host, which says it itself
-	mapped bool       // users whom the caller's user namespace does not map are told from others
+	stated *statement // of a made-up host
+	mapped bool       // users that the caller's user namespace does not map can be told from others
 
 	trees  map[string]sys.StateDir // the hierarchies of control groups, by the words of /proc/pid/cgroup
 	asked  bool
@@ -76,7 +76,7 @@ func (o *owners) close() {
 	}
 }
 
-// of returns the owner that has a number.
+// of returns the owner with a number.
 func (o *owners) of(uid uint32) Owner {
 	if uid == overflowUID && !o.mapped {
 		return Unknown
@@ -84,8 +84,8 @@ func (o *owners) of(uid uint32) Owner {
 	return Owner(uid)
 }
 
-// inode returns the inode number of a namespace of a process, of the caller's if
-// it is 0. It is 0 if it cannot be read.
+// inode returns the inode number of a namespace of a process, or of the caller for 0. It is 0 if
+// it cannot be read.
 func (o *owners) inode(of int, typ inspect.Type) uint64 {
 	key := inodeKey{of, typ}
 	if ino, ok := o.inodes[key]; ok {
@@ -101,9 +101,9 @@ func (o *owners) inode(of int, typ inspect.Type) uint64 {
 	return ino
 }
 
-// process returns whose a process is, where host is the inode number of the
-// user namespace of the host: in that its effective user, in another one who made
-// the outermost of those below it. What root made says nothing of who is in it.
+// process returns the owner of a process, where host is the inode number of the host's user
+// namespace. In that it is the effective user, in another one the creator of the outermost
+// namespace below the host's. If root made that, the owner of its processes is not known.
 func (o *owners) process(of int, ino, host uint64) Owner {
 	if o.stated != nil {
 		return o.stated.process(of)
@@ -112,8 +112,8 @@ func (o *owners) process(of int, ino, host uint64) Owner {
 	case ino == 0 || host == 0:
 		return Unknown
 	case ino == host:
-		// The directory itself is the effective user's, also of a process that
-		// is not dumpable. See task_dump_owner in the kernel's fs/proc/base.c.
+		// The directory belongs to the effective user also if the process is not dumpable. See
+		// task_dump_owner in the kernel's fs/proc/base.c.
 		st, err := o.proc.dir.Stat(strconv.Itoa(of), false)
 		if err != nil {
 			return Unknown
@@ -130,12 +130,11 @@ func (o *owners) process(of int, ino, host uint64) Owner {
 	return owner
 }
 
-// maxUsers is how deep user namespaces can be nested: include/linux/user_namespace.h
-// and kernel/user_namespace.c have 32 levels.
+// maxUsers is the largest depth of nested user namespaces: 32 levels in the kernel
+// (include/linux/user_namespace.h, kernel/user_namespace.c).
 const maxUsers = 33
 
-// creator returns who made the outermost user namespace that a process is in,
-// below that of the host.
+// creator returns the creator of the outermost user namespace of a process below the host's.
 func (o *owners) creator(of int, host uint64) Owner {
 	fd, err := sys.OpenNamespace(sys.CurrentDir, path.Join(o.proc.path, strconv.Itoa(of), "ns/user"))
 	if err != nil {
@@ -162,12 +161,12 @@ func (o *owners) creator(of int, host uint64) Owner {
 	return Unknown
 }
 
-// group returns who can have made a control group: the owner of the first
-// directory above it, from the root on, that is not root's alone. Below that all
-// belongs to him, whoever made it. With self the group itself counts too.
+// group returns the user who can have made a control group: the owner of the first directory above
+// it, from the root on, that is not root's alone. Everything below that counts as this user's,
+// whoever made it. With self the group itself counts too.
 func (o *owners) group(tree, name string, self bool) Owner {
 	if strings.HasPrefix(name, "/..") {
-		return Unknown // what is above the reader's own groups cannot be seen
+		return Unknown // the groups above the reader's own cannot be seen
 	}
 	name = strings.Trim(name, "/")
 	if !self {
@@ -181,10 +180,10 @@ func (o *owners) group(tree, name string, self bool) Owner {
 	return o.directory(tree, name)
 }
 
-// maker returns who can have made the control group that names a container.
+// maker returns the user who can have made the control group that names a container.
 func (o *owners) maker(ref Ref) Owner { return o.group(ref.tree, ref.base, false) }
 
-// directory returns who can have made what is in the directory of a control group.
+// directory returns the user who can have made the contents of the directory of a control group.
 func (o *owners) directory(tree, name string) Owner {
 	key := tree + "\x00" + name
 	if owner, known := o.groups[key]; known {
@@ -205,7 +204,7 @@ func (o *owners) directory(tree, name string) Owner {
 	return owner
 }
 
-// writer returns who may make groups in the directory of a control group.
+// writer returns the user who may make groups in the directory of a control group.
 func (o *owners) writer(tree, name string) Owner {
 	if o.stated != nil {
 		return o.stated.group("/" + name)
@@ -225,12 +224,12 @@ func (o *owners) writer(tree, name string) Owner {
 	case st.UID == 0 && !rootAlone(st):
 		return Unknown
 	}
-	// Whom another user lets in he answers for.
+	// This user is responsible for others that they let in.
 	return o.of(st.UID)
 }
 
-// findTrees opens the hierarchies of control groups that are mounted where the
-// caller is, each by its root: of another directory it is not known what is above.
+// findTrees opens the hierarchies of control groups that are mounted for the caller, each by its
+// root: above another directory nothing is known.
 func (o *owners) findTrees() {
 	if o.asked {
 		return
@@ -260,8 +259,8 @@ func (o *owners) findTrees() {
 	}
 }
 
-// treeName returns what /proc/pid/cgroup calls a hierarchy, its controllers in
-// the order of the alphabet. Version 2 has no name.
+// treeName returns the name of a hierarchy in /proc/pid/cgroup, with its controllers sorted.
+// Version 2 has no name.
 func treeName(kind string, options []string) string {
 	if kind == "cgroup2" {
 		return ""
@@ -279,15 +278,15 @@ func sortWords(words []string) string {
 	return strings.Join(words, ",")
 }
 
-// isProgram reports whether a process, which is root's, runs one of the programs
-// with these names, from where root alone can put one.
+// isProgram reports whether a process of root runs one of these programs from a place where only
+// root can put one.
 func (o *owners) isProgram(of int, ino uint64, names []string) bool {
 	proc := strconv.Itoa(of)
 	link, err := o.proc.readlink(proc + "/exe")
 	if err != nil {
 		return false
 	}
-	file := strings.TrimSuffix(link, " (deleted)") // by an update, maybe
+	file := strings.TrimSuffix(link, " (deleted)") // by an update
 	if !path.IsAbs(file) || !slices.ContainsFunc(names, func(name string) bool {
 		prefix, any := strings.CutSuffix(name, "*")
 		return path.Base(file) == name || any && strings.HasPrefix(path.Base(file), prefix)
@@ -325,9 +324,9 @@ func (o *owners) isRoots(root, mountinfo, dir string) bool {
 	return ok && err == nil
 }
 
-// rootAlone reports whether nobody but root can write a file or directory. The group
-// of root does not count as root: a container may have a user in it, and where there
-// is an access control list these bits are what it gives to anybody at most (acl(5)).
+// rootAlone reports whether only root can write a file or directory. The group of root does not
+// count as root: a container may have a user in it. With an access control list these bits are the
+// most that it gives (acl(5)).
 func rootAlone(st sys.FileStatus) bool { return st.UID == 0 && st.Mode&0o022 == 0 }
 
 // A statement is how a made-up host says whose what is: in a file "owners" beside
@@ -353,7 +352,7 @@ func readStatement(proc *procDir) *statement {
 	}
 	for line := range strings.Lines(string(data)) {
 		if err := s.add(strings.Fields(line)); err != nil && !errors.Is(err, io.EOF) {
-			return &statement{} // nobody is known then
+			return &statement{} // then no owner is known
 		}
 	}
 	return s
@@ -399,7 +398,7 @@ func (s *statement) process(pid int) Owner {
 func (s *statement) group(name string) Owner { return above(s.groups, name) }
 func (s *statement) file(name string) Owner  { return above(s.files, name) }
 
-// above returns what is said of the nearest of a path and what is above it.
+// above returns the entry of the nearest of a path and its parents.
 func above(of map[string]Owner, name string) Owner {
 	if of == nil {
 		return Unknown

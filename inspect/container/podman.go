@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// podmanState is what was read in the lists of podman's containers.
+// podmanState is the contents of the lists of podman's containers.
 type podmanState struct {
 	read  []string // directories whose lists were read
 	asked bool
@@ -17,16 +17,16 @@ type podmanEntry struct {
 	name, image, dir string
 }
 
-// podmanRoots are where containers/storage, on which podman and CRI-O build,
-// keeps the containers of root; below stands a directory for each driver.
+// podmanRoots are root's directories of containers/storage, which podman and CRI-O use, with a
+// directory for each driver.
 var podmanRoots = []string{"/var/lib/containers/storage", "/run/containers/storage"}
 
-// podmanLists are the lists of containers in such a directory; those of the
-// second kind do not outlive a boot.
+// podmanLists are the lists of containers in such a directory. The second does not survive a
+// reboot.
 var podmanLists = []string{"containers.json", "volatile-containers.json"}
 
-// namePodman finds a container of podman in containers.json of its storage:
-// that of root, or that which its conmon names, as for rootless ones.
+// namePodman finds a container of podman in containers.json of its storage: root's, or the one
+// that its conmon names.
 func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 	s := &f.store.podman
 	if !s.asked && f.hasUsualPlaces() {
@@ -54,7 +54,7 @@ func (f *finder) namePodman(c *Container, mon func() (Monitor, bool)) bool {
 	}
 	if ok {
 		if f.isHost() && !f.findRuntimeState(c.ID) {
-			// Beside what is kept there is what lasts until the next boot.
+			// Files that do not survive a reboot are elsewhere.
 			f.readInit(path.Join("/run/containers/storage", path.Base(entry.dir)), c.ID, "userdata", "pidfile")
 		}
 		c.Engine, c.Name, c.Image, c.Path = Podman, entry.name, entry.image, path.Join(entry.dir, c.ID)
@@ -101,7 +101,7 @@ func readPodmanEntry(d *document) (id string, entry podmanEntry) {
 			meta = d.string()
 		}
 	}
-	// JSON in a string. What is no JSON costs the image alone.
+	// JSON in a string. If it is broken, only the image is lost.
 	inner := document{text: []byte(meta)}
 	for key := range inner.object() {
 		if key == "image-name" {

@@ -21,13 +21,13 @@ func openProc(path string) (*procDir, error) {
 
 func (p *procDir) close() { p.stuck.Close(p.dir.Close) }
 
-// A procDir is the proc file system in which processes are looked up.
+// A procDir is the proc file system with the processes.
 type procDir struct {
 	path string
 	dir  sys.StateDir
 	buf  [64 << 10]byte
-	argv map[int][]string // command lines that were read
-	// stats are what was read of processes together, by [procDir.readStats].
+	argv map[int][]string // command lines
+	// stats are the results of [procDir.readStats].
 	stats map[int]procfile.Stat
 	stuck wait.Stuck
 }
@@ -52,7 +52,7 @@ func ask[T any](p *procDir, f func() (T, error)) (answer T, err error) {
 	return wait.One(context.Background(), &p.stuck, wait.Short, f)
 }
 
-// readSlow is read for what may be long in coming.
+// readSlow is read for a file whose contents may never come.
 func (p *procDir) readSlow(pid int, name string) (string, error) {
 	dir := p.dir
 	return ask(p, func() (string, error) {
@@ -66,12 +66,11 @@ func (p *procDir) cgroup(pid int) (string, error) {
 	return string(data), err
 }
 
-// maxStat is more than there can be in stat: 52 numbers and a name.
+// maxStat is more than the length of a stat file: 52 numbers and a name.
 const maxStat = 2 << 10
 
-// readStats reads what stat says of these processes: one at a time, each would cost
-// a thread that is woken. Of one that does not answer, and those after it, nothing
-// is known.
+// readStats reads the stat files of these processes together: one at a time, each would wake a
+// thread. Of a process that does not answer, and those after it, nothing is known.
 func (p *procDir) readStats(pids []int) {
 	dir := p.dir
 	stats, err := ask(p, func() (map[int]procfile.Stat, error) {
@@ -89,7 +88,7 @@ func (p *procDir) readStats(pids []int) {
 	}
 }
 
-// stat returns what stat says of a process, zero if it cannot be read.
+// stat returns the values of a stat file, zero if it cannot be read.
 func (p *procDir) stat(pid int) procfile.Stat {
 	if s, known := p.stats[pid]; known {
 		return s
@@ -110,8 +109,8 @@ func (p *procDir) readlink(name string) (string, error) {
 	return ask(p, func() (string, error) { return dir.Readlink(name) })
 }
 
-// lives reports whether a process still runs: it is no zombie, and its control
-// group is there. One that a process runs in cannot be removed.
+// lives reports whether a process still runs: it is no zombie, and its control group exists. A
+// group with a running process cannot be removed.
 func (p *procDir) lives(pid int) bool {
 	text, err := p.cgroup(pid)
 	if err != nil {
@@ -142,8 +141,8 @@ func (p *procDir) cmdlineNow(pid int) (argv []string) {
 	return argv
 }
 
-// monitor reads what the command line of a process says of a container. A shim
-// of containerd runs in the bundle of its container, which is then the path.
+// monitor returns the information about a container in the command line of a process. A shim of
+// containerd runs in the bundle of its container, so that is the path.
 func (p *procDir) monitor(pid int) (Monitor, bool) {
 	argv := p.cmdline(pid)
 	m, ok := ParseMonitor(argv)
@@ -156,8 +155,8 @@ func (p *procDir) monitor(pid int) (Monitor, bool) {
 	return m, true
 }
 
-// root returns the path that leads to the root directory of a process.
+// root returns the path of the root directory of a process.
 func (p *procDir) root(pid int) string { return path.Join(p.path, strconv.Itoa(pid), "root") }
 
-// mountinfo returns the path of what says what a process has mounted.
+// mountinfo returns the path of the mount table of a process.
 func (p *procDir) mountinfo(pid int) string { return path.Join(p.path, strconv.Itoa(pid), "mountinfo") }

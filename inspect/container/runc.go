@@ -2,9 +2,8 @@ package container
 
 import "path"
 
-// runtimes are where runc and crun keep the state of containers that nobody
-// above them looks after, by engine and the file in it. Podman and CRI-O have
-// them keep theirs there too.
+// runtimes are the state directories of runc and crun for containers without an engine above, and
+// the file in them. Podman and CRI-O use them too.
 var runtimes = []struct {
 	engine Engine
 	dir    string
@@ -14,8 +13,7 @@ var runtimes = []struct {
 	{Crun, "/run/crun", "status"},
 }
 
-// nameRuntime finds a container that was started by runc or crun themselves.
-// Its name is its ID.
+// nameRuntime finds a container that was started by runc or crun directly. Its name is its ID.
 func (f *finder) nameRuntime(c *Container, _ func() (Monitor, bool)) bool {
 	if !f.hasUsualPlaces() {
 		return false
@@ -39,12 +37,12 @@ func (f *finder) hasRuntime(id string) bool {
 	return false
 }
 
-// A runtimeDir is where runc or crun keep state for an engine: below root in a
-// directory for each of its namespaces.
+// A runtimeDir is where runc or crun keep state for an engine: below root, in a directory for each
+// of its namespaces.
 type runtimeDir struct{ root, namespace string }
 
-// findState finds out the first process of a container from the state of runc or
-// crun, and reports whether there is one.
+// findState finds the first process of a container in the state of runc or crun, and reports
+// whether there is one.
 func (f *finder) findState(r runtimeDir, id string) bool {
 	for _, runtime := range runtimes {
 		if f.store.parse(func(d *document) { f.readRuntime(d, nil) }, path.Join(r.root, r.namespace), id, runtime.file) {
@@ -64,8 +62,8 @@ func (f *finder) findRuntimeState(id string) bool {
 	return false
 }
 
-// readRuntime reads state.json of runc, or status of crun. Of a nil c it reads no
-// more than its first process.
+// readRuntime reads state.json of runc, or status of crun. For a nil c it only reads the first
+// process.
 func (f *finder) readRuntime(d *document, c *Container) {
 	var pid, start int
 	for key := range d.object() {
@@ -89,7 +87,7 @@ func (f *finder) readRuntime(d *document, c *Container) {
 			}
 		}
 		if c == nil && pid != 0 && start != 0 {
-			break // what follows is long and of no use
+			break // the rest is long and not needed
 		}
 	}
 	f.setInit(pid)

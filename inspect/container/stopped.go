@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// Stopped returns the containers that root's engines of the host know of and that do
-// not run, as far as their files tell. It reads the files of all of them, so it
-// is for when a name was not found among those that run.
+// Stopped returns the containers of root's engines on the host that do not run, by their files. It
+// reads all of these files, so it is for a name that was not found among the running ones.
 func (s *Set) Stopped() (stopped []*Container) {
 	f, err := newIdentifier(s.host)
 	if err != nil {

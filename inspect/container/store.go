@@ -12,27 +12,25 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// maxState bounds a state file. The largest, the list of podman's containers
-// and a configuration with a long environment, are some hundred kilobytes.
+// maxState is the largest state file. The list of podman's containers, and a configuration with a
+// long environment, have some hundred kilobytes.
 const maxState = 4 << 20
 
-// maxNames bounds how many names of a directory are looked at, and maxFew those
-// of a directory in which there are few: namespaces of containerd, drivers of
-// containers/storage.
+// maxNames is how many names of a directory are read, and maxFew how many of a directory that has
+// few: namespaces of containerd, drivers of containers/storage.
 const (
 	maxNames = 1 << 16
 	maxFew   = 64
 )
 
-// maxInner bounds what is read altogether of what one user has written, or who is in
-// one container: there can be any number of containers in there that are not, and of
-// mount namespaces. To look for a name, found or not, counts as costOfName bytes.
+// maxInner is how many bytes are read of the files of one user, or of one container, together:
+// there can be any number of made-up containers. Looking up a name counts as costOfName bytes.
 const (
 	maxInner   = 64 << 20
 	costOfName = 512
 )
 
-// maxDirs bounds how many directories of such a file system are open at a time.
+// maxDirs is the number of directories of such a file system that are open at a time.
 const maxDirs = 32
 
 var (
@@ -40,29 +38,29 @@ var (
 	errFar     = errors.New("on a file system that may never answer")
 )
 
-// A store is the root of a file system in which engines keep their state: that
-// of the host, or of a container that runs an engine. It is one user's word: what
-// others can have written is not read in it.
+// A store is the root of a file system with the state of engines: of the host, or of a container
+// that runs an engine. It is the word of one user: files that others can have written are not
+// read.
 type store struct {
 	root   sys.StateDir
-	owner  Owner          // whose word it is; of a container's own that of whoever wrote it
+	owner  Owner          // of a container's own it is the writer's
 	stated *statement     // of a made-up host
 	last   sys.FileStatus // of the file that was read last
-	// fit are directories that only the owner can write, with all above them.
+	// trusted are the directories that only the owner can write, with all above them.
 	trusted map[sys.FileID]bool
 	dirs    map[string]openDir
 	buf     []byte
 	gaps    *[]inspect.Gap
-	what    string // what is to be found, for gaps
-	// denied is what may not be read. An ordinary user may not read the files of
-	// root's engines, and need not where the container is his own.
+	what    string // the name of gaps
+	// denied is what may not be read. An ordinary user may not read the files of root's engines,
+	// and need not for a container of their own.
 	denied   []inspect.Gap
-	reported map[string]bool // the texts of gaps
+	reported map[string]bool // the texts of gaps that were added
 	silent   bool            // something has not answered
-	// left is how many bytes may still be read, by all stores of that owner, or nil
-	// for those of the host.
+	// left is the number of bytes that may still be read by all stores of that owner, or nil for
+	// the host's.
 	left *int
-	// far are mount points of what may never answer, and is not asked.
+	// far are the mount points that may never answer, and are not touched.
 	far []string
 
 	docker     dockerState
@@ -76,13 +74,12 @@ type openDir struct {
 	err error
 }
 
-// errOthers says that a file or directory is not the word of whom it should be.
+// errOthers reports that users other than the owner may have written a file or directory.
 var errOthers = errors.New("others may have written it")
 
-// openStore opens the root of the host's file system, or where a number of bytes is
-// left one that says no more than others have written, and where the mount points
-// in far are not touched. mountinfo is for [sys.OpenStateRoot]: "" where others may mount what
-// they like.
+// openStore opens the root of the host's file system or, with a number of bytes left, one in which
+// others may have written anything and where the mount points in far are not touched. mountinfo is
+// for [sys.OpenStateRoot]: "" if others may mount there.
 func openStore(root, mountinfo string, owner Owner, left *int, far []string, gaps *[]inspect.Gap) (*store, error) {
 	s := &store{
 		owner: owner, trusted: make(map[sys.FileID]bool),
@@ -94,8 +91,7 @@ func openStore(root, mountinfo string, owner Owner, left *int, far []string, gap
 	return s, err
 }
 
-// touches reports whether what is at name is on a file system that may never
-// answer, and tells so.
+// touches reports whether name is on a file system that may never answer, and adds a gap then.
 func (s *store) touches(name string) bool {
 	name = path.Join("/", name)
 	for _, far := range s.far {
@@ -121,8 +117,7 @@ func (s *store) closeDirs() {
 	clear(s.dirs)
 }
 
-// spend takes what something costs off what may be spent, and reports whether there
-// was anything left.
+// spend subtracts a cost from the bytes left, and reports whether there were enough.
 func (s *store) spend(cost int) bool {
 	switch {
 	case s.left == nil:
@@ -135,10 +130,10 @@ func (s *store) spend(cost int) bool {
 	return true
 }
 
-// is reports whether what is at name, a file or a directory, is the word of the
-// owner of the store: his, or for a directory root's, and not for others to write.
-// A group is others, also root's (see [rootAlone]), unless it is the user's own by its
-// number. In a directory that is sticky others cannot replace what is the user's.
+// is reports whether a file or a directory is the word of the owner of the store: the owner's, or
+// for a directory root's, and not writable for others. A group is others, also root's (see
+// [rootAlone]), unless it is the user's own by its number. In a sticky directory others cannot
+// replace the user's files.
 func (s *store) is(st sys.FileStatus, dir bool) bool {
 	owner := Owner(st.UID)
 	sticky := dir && s.owner != Root && st.Mode&0o1000 != 0
@@ -153,8 +148,8 @@ func (s *store) is(st sys.FileStatus, dir bool) bool {
 	return true
 }
 
-// check returns an error if a directory that was opened, or one above it, is not
-// for the owner of the store alone to write.
+// check returns an error if users other than the owner can write an open directory, or one above
+// it.
 func (s *store) check(dir string, d sys.StateDir) error {
 	switch {
 	case s.owner == Unknown:
@@ -172,7 +167,7 @@ func (s *store) check(dir string, d sys.StateDir) error {
 	return err
 }
 
-// checkFile does the same for a file below a directory that was checked.
+// checkFile does the same for a file in a checked directory.
 func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileStatus) error {
 	switch {
 	case s.owner == Unknown:
@@ -197,9 +192,8 @@ func (s *store) checkFile(dir string, d sys.StateDir, name string, st sys.FileSt
 	return nil
 }
 
-// open returns the directory with the given absolute path, which is opened once.
-// One that is not there is no gap, one that may not be read is, and one that
-// others may have written to.
+// open returns the directory with an absolute path, and opens it once. A missing directory is no
+// gap. One that may not be read, or that others may have written, is.
 func (s *store) open(dir string) (sys.StateDir, bool) {
 	d, known := s.dirs[dir]
 	if !known {
@@ -224,8 +218,8 @@ func (s *store) open(dir string) (sys.StateDir, bool) {
 	return d.dir, d.err == nil
 }
 
-// read returns the content of a file below a directory, valid until the next
-// call, and whether there is one. One that is there and cannot be read is a gap.
+// read returns the contents of a file below a directory, valid until the next call, and whether
+// there is one. A file that cannot be read is a gap.
 func (s *store) read(dir string, file ...string) ([]byte, bool) {
 	d, ok := s.open(dir)
 	if !ok {
@@ -259,8 +253,7 @@ func (s *store) readFile(d sys.StateDir, name string) (data []byte, err error) {
 	return data, err
 }
 
-// parse reads a JSON file below a directory by f, and reports whether there is
-// one and it could be read.
+// parse reads a JSON file below a directory with f, and reports whether it could be read.
 func (s *store) parse(f func(*document), dir string, file ...string) bool {
 	data, ok := s.read(dir, file...)
 	if !ok {
@@ -275,7 +268,7 @@ func (s *store) parse(f func(*document), dir string, file ...string) bool {
 	return true
 }
 
-// list returns the names in a directory, at most most of them.
+// list returns at most most names of a directory.
 func (s *store) list(dir string, most int) []string {
 	d, ok := s.open(dir)
 	if !ok {
@@ -288,7 +281,7 @@ func (s *store) list(dir string, most int) []string {
 	return names
 }
 
-// exists reports whether there is something below a directory.
+// exists reports whether a path below a directory exists.
 func (s *store) exists(dir string, file ...string) bool {
 	d, ok := s.open(dir)
 	name := path.Join(file...)
@@ -298,8 +291,7 @@ func (s *store) exists(dir string, file ...string) bool {
 	return d.Exists(name)
 }
 
-// gap notes what could not be read, each thing once. What is not permitted is
-// told only if somebody wanted it: see denied.
+// gap adds a gap, each once. Missing permission is reported only if a name was needed: see denied.
 func (s *store) gap(err error) {
 	s.silent = s.silent || errors.Is(err, sys.ErrNoAnswer)
 	text := err.Error()
@@ -315,12 +307,12 @@ func (s *store) gap(err error) {
 	*s.gaps = append(*s.gaps, g)
 }
 
-// reportDenied says what was not permitted, since a name was not found.
+// reportDenied reports missing permission, since a name was not found.
 func (s *store) reportDenied() {
 	for i := range s.denied {
 		if g := &s.denied[i]; g.What != "" {
 			*s.gaps = append(*s.gaps, *g)
-			g.What = "" // it is told
+			g.What = "" // report it once
 		}
 	}
 }
