@@ -7,11 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Clean makes a string that another process wrote fit for a terminal. What is
-// not a printable character, and every backslash, becomes \xNN, byte by byte:
-// control bytes, escape sequences, invalid UTF-8, and characters that change
-// the direction or the look of the text around them. So Clean is one to one,
-// and what was there can be read back.
+// Clean makes a string that another process wrote safe for a terminal. Every byte of a
+// character that is not printable, and every backslash, becomes \xNN: control bytes, escape
+// sequences, invalid UTF-8, and characters that change the direction or the look of the text
+// around them. The original can be read back from the result.
 func Clean(s string) string {
 	i := dirty(s)
 	if i == len(s) {
@@ -34,8 +33,8 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// CleanText is Clean for the words of a message: it leaves backslashes as they
-// are, which a message has where it quotes something, and so is not one to one.
+// CleanText is Clean for a message, which has backslashes of its own where it quotes: they are
+// left, so the original cannot always be read back.
 func CleanText(s string) string {
 	parts := strings.Split(s, `\`)
 	for i, part := range parts {

@@ -11,49 +11,46 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// A View is a snapshot and what else there is to be said about it.
+// A View is a snapshot together with other facts that a cell may show.
 type View struct {
 	Snapshot *inspect.Snapshot
 
-	// Details describes processes; see [inspect.Snapshot.Describe]. What is
-	// not there is shown as none.
+	// Details describes processes; see [inspect.Snapshot.Describe]. A missing process is shown
+	// as none.
 	Details map[int]inspect.Detail
 
-	// User returns the name of a user, or "" if it has none, and then its
-	// number is shown. It may be nil.
+	// User returns the name of a user, or "" to show its number. It may be nil.
 	User func(uid uint32) string
 
 	// Containers are the containers of the snapshot; see [container.Find]. nil shows
 	// none.
 	Containers *container.Set
 
-	// Guests are the processes that are in the namespaces of a container and
-	// came there from outside, as far as they were looked for.
+	// Guests are the processes that came into the namespaces of a container from outside, as
+	// far as looked for.
 	Guests map[int]bool
 
-	// Status is what some processes say at length. It may be nil.
+	// Status is the longer description of some processes. It may be nil.
 	Status map[int]Status
 
-	// PartNetworks says that there may be network namespaces whose interfaces
-	// were not read.
+	// PartNetworks: the interfaces of some network namespaces may not have been read.
 	PartNetworks bool
 
-	// Now is the time that ages are counted to.
+	// Now is the time from which ages are counted.
 	Now time.Time
 
-	// What is found out when it is needed, once.
+	// Computed once, when needed.
 	counts map[*container.Container]int  // processes
 	places map[*inspect.Namespace]string // see [View.Place]
 }
 
-// A Status is what a process says of itself at length; package inspect/process
-// reads it.
+// A Status is a longer description of a process, which package inspect/process reads.
 type Status struct {
 	NSpid  []int  // the PID in each PID namespace, outermost first
-	Cgroup string // the control group that tells most
+	Cgroup string // the most specific control group
 }
 
-// A Column is something to show about an R: a namespace or a process.
+// A Column is one thing to show about an R, such as a namespace or a process.
 type Column[R any] struct {
 	Name  string // the header, and in lower case the JSON name
 	Help  string
@@ -62,30 +59,29 @@ type Column[R any] struct {
 	value func(*View, R) cellValue
 }
 
-// A Need is what has to be put into a [View] for a column.
+// A Need is a part of a [View] that a column needs.
 type Need uint8
 
-// What columns need.
+// The parts of a [View].
 const (
-	// NeedDetail of the process itself, or of the leader of the namespace.
+	// NeedDetail is the Detail of the process, or of the leader of the namespace.
 	NeedDetail Need = 1 << iota
-	// NeedArgs are the arguments of the same.
+	// NeedArgs are its arguments.
 	NeedArgs
-	// NeedHolders is the Detail of the processes that hold the namespace
-	// without being members.
+	// NeedHolders is the Detail of the processes that hold the namespace and are no members.
 	NeedHolders
-	// NeedContainers is whose processes and namespaces are: the containers.
+	// NeedContainers are the containers.
 	NeedContainers
-	// NeedGuests says which processes are guests in their container.
+	// NeedGuests are the guests in containers.
 	NeedGuests
-	// NeedStatus is the Status of the process itself.
+	// NeedStatus is the Status of the process.
 	NeedStatus
 )
 
 // JSONName returns the name of the column in JSON and in filters.
 func (c Column[R]) JSONName() string { return strings.ToLower(c.Name) }
 
-// right reports whether the cells of the column stand to the right.
+// right reports whether the cells of the column are aligned to the right.
 func (c Column[R]) right() bool { return c.Kind == kindNumber || c.Kind == kindAge }
 
 // NeedsOf returns what the columns need together.
@@ -106,8 +102,8 @@ func Names[R any](cols []Column[R]) []string {
 	return names
 }
 
-// Select returns the columns of table that spec names: a list with commas, in
-// any case. A leading "+" adds to defaults those that are not there yet.
+// Select returns the columns of table that spec names: a list with commas, in any case. A
+// leading "+" adds them to defaults.
 func Select[R any](table []Column[R], spec string, defaults []Column[R]) ([]Column[R], error) {
 	var cols []Column[R]
 	list, add := strings.CutPrefix(spec, "+")
@@ -127,7 +123,7 @@ func Select[R any](table []Column[R], spec string, defaults []Column[R]) ([]Colu
 	return cols, nil
 }
 
-// Pick returns the columns of table with the given names, which must be there.
+// Pick returns the columns of table with the given names. It panics if one does not exist.
 func Pick[R any](table []Column[R], names ...string) []Column[R] {
 	cols := make([]Column[R], len(names))
 	for i, name := range names {
@@ -149,8 +145,8 @@ func find[R any](table []Column[R], name string) (Column[R], error) {
 	return Column[R]{}, fmt.Errorf("no column %q; there are: %s", name, strings.Join(Names(table), ", "))
 }
 
-// Sort orders rows by a column, the smallest first; by a column with "-" before
-// its name, the largest first. Rows that are equal there stay in order.
+// Sort orders rows by a column, the smallest first; with "-" before its name, the largest
+// first. The sort is stable.
 func Sort[R any](v *View, rows []R, table []Column[R], by string) error {
 	name, down := strings.CutPrefix(by, "-")
 	c, err := find(table, name)

@@ -4,14 +4,14 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// A containerField is something to say of a container, in the tables of
-// namespaces, of processes and of containers alike.
+// A containerField is a fact about a container, for the tables of namespaces, of processes and
+// of containers.
 type containerField struct {
 	help string
 	text func(*container.Container) string
 }
 
-// value returns the field as a cell; of no container it is none.
+// value returns the field as a cell, which is none without a container.
 func (f containerField) value(c *container.Container) cellValue {
 	if c == nil {
 		return cellValue{}

@@ -8,8 +8,8 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// containerColumns is the table of columns that say something of a container. Those
-// that stand in lower case are one for each type of namespace.
+// containerColumns are the columns of containers. There is one in lower case for each type of
+// namespace.
 var containerColumns = append([]Column[*container.Container]{
 	containerColumn("CONTAINER", containerName),
 	containerColumn("ENGINE", containerEngine),
@@ -56,14 +56,14 @@ func containerColumn(name string, f containerField) Column[*container.Container]
 	return Column[*container.Container]{name, f.help, kindText, 0, func(_ *View, c *container.Container) cellValue { return f.value(c) }}
 }
 
-// ofInit makes a column of what the first process of a container says.
+// ofInit returns a column about the first process of a container.
 func ofInit(f func(*View, inspect.Detail) cellValue) func(*View, *container.Container) cellValue {
 	return func(v *View, c *container.Container) cellValue {
 		return ofDetail(v, c.Init, f)
 	}
 }
 
-// members counts the processes of c.
+// members returns the number of processes of c.
 func (v *View) members(c *container.Container) int {
 	if v.counts == nil {
 		v.counts = make(map[*container.Container]int)
@@ -76,7 +76,7 @@ func (v *View) members(c *container.Container) int {
 	return v.counts[c]
 }
 
-// shares returns a column for each type of namespace that says whose it is.
+// shares returns a column for each type of namespace, with whom the container shares it.
 func shares() (cols []Column[*container.Container]) {
 	for t := range inspect.AllTypes.All() {
 		cols = append(cols, Column[*container.Container]{
@@ -92,8 +92,8 @@ func shares() (cols []Column[*container.Container]) {
 // are told otherwise: one that has the host's there is set off.
 var apart = inspect.TypesOf(inspect.IPC, inspect.Mnt, inspect.Net, inspect.PID, inspect.UTS)
 
-// share says whose namespace of type t a container is in. The list of the value
-// has that in words: "own", "host", "other" or the container's name.
+// share returns to whom the namespace of type t of a container belongs. The list of the value
+// has it in words: "own", "host", "other" or the container's name.
 func (v *View) share(c *container.Container, t inspect.Type) cellValue {
 	p, ok := v.Snapshot.Process(c.Init)
 	if !ok {
@@ -117,7 +117,7 @@ func (v *View) share(c *container.Container, t inspect.Type) cellValue {
 	case owner == nil:
 		return word("other", "other")
 	case owner == c && v.Containers.Strangers(c):
-		return cellValue{state: hidden} // others may be in it
+		return cellValue{state: hidden} // it may have other members
 	case owner == c:
 		return word("own", "own")
 	case owner.Sandbox && owner.Pod != nil && owner.Pod == c.Pod:
@@ -140,10 +140,9 @@ func ContainerList() ListOf[*container.Container] {
 	}
 }
 
-// ContainerTree writes a table of containers below their engine, their pod and
-// the container in which their engine runs, with lines drawn before the first
-// column, which names them. What is above a row stands there too, also if it is
-// not among rows.
+// ContainerTree writes a table of containers below their engine, their pod and the container in
+// which their engine runs, with lines before the first column, which has their names. The
+// ancestors of a row are written too, even if they are not among rows.
 func ContainerTree(w io.Writer, v *View, rows []*container.Container, cols []Column[*container.Container], style Style) error {
 	root := &containerNode{}
 	for _, c := range rows {
@@ -168,7 +167,7 @@ type containerNode struct {
 	below []*containerNode
 }
 
-// child returns the node below n with the given name.
+// child returns the child of n with the given name.
 func (n *containerNode) child(name string) *containerNode {
 	i := slices.IndexFunc(n.below, func(b *containerNode) bool { return b.name == name })
 	if i < 0 {
@@ -178,7 +177,7 @@ func (n *containerNode) child(name string) *containerNode {
 	return n.below[i]
 }
 
-// place returns the node of c below n, and makes it and what is above it.
+// place returns the node of c below n, and makes it and its ancestors if needed.
 func (n *containerNode) place(c *container.Container) *containerNode {
 	at := n
 	if c.Outer != nil {
@@ -218,8 +217,7 @@ type containerTree struct {
 	rows []*container.Container
 }
 
-// add draws n and what is below it: self before its own row, rest before those
-// below.
+// add draws n and the nodes below it: self before its own row, rest before the others.
 func (t *containerTree) add(n *containerNode, self, rest string) {
 	line := make([]string, len(t.cols))
 	for i, c := range t.cols {

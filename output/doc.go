@@ -1,4 +1,4 @@
-// Package output writes what package inspect saw, for people and for programs.
+// Package output writes lists of what package inspect saw, for people and for programs.
 //
 // It reads nothing but its arguments: a [View] is a snapshot together with other things
 // that a cell may show. Everything that can be shown of a row is a [Column] of a

@@ -8,20 +8,19 @@ import (
 
 // A Filter chooses rows by an expression over their columns.
 type Filter[R any] struct {
-	cols []Column[R] // those that the expression names
+	cols []Column[R] // the columns in the expression
 	test filter.Test
 }
 
 // A FilterError is a mistake in a filter.
 type FilterError = filter.Error
 
-// NewFilter reads an expression in the language of scols-filter(5), which lsns(8)
-// has, with some words more; nstool-ls(1) describes it. It names columns of table,
-// in any case, whether they are shown or not. A number is 0 and a text is empty
-// where there is none. What is wrong with an expression is a [*FilterError].
+// NewFilter parses an expression in the language of scols-filter(5), as lsns(8) has it, with
+// some more words; nstool-ls(1) describes it. It can name any column of table, in any case. A
+// missing number is 0 and a missing text is empty. A mistake is a [*FilterError].
 //
-// A column that is not known satisfies neither a comparison nor its contrary: the
-// logic is Kleene's, of three values.
+// An unknown value satisfies neither a comparison nor its negation: the logic is Kleene's, of
+// three values.
 func NewFilter[R any](table []Column[R], source string) (*Filter[R], error) {
 	f := &Filter[R]{}
 	cells := make(map[string]int)
@@ -45,7 +44,7 @@ func NewFilter[R any](table []Column[R], source string) (*Filter[R], error) {
 	return f, nil
 }
 
-// Needs returns what the filter needs of a View.
+// Needs returns the parts of a View that the filter needs.
 func (f *Filter[R]) Needs() Need { return NeedsOf(f.cols) }
 
 // Keep returns the rows for which the expression is true.
@@ -63,7 +62,7 @@ func (f *Filter[R]) Keep(v *View, rows []R) []R {
 	return kept
 }
 
-// class returns what can be compared with a column of that kind.
+// class returns the type of a column of that kind in the filter language.
 func (k Kind) class() filter.Class {
 	switch k {
 	case kindNumber, kindRelation, kindAge:
@@ -76,7 +75,7 @@ func (k Kind) class() filter.Class {
 	return filter.Text
 }
 
-// filterCell returns v as the filter language has it.
+// filterCell returns v as a value of the filter language.
 func (v cellValue) filterCell(k Kind) filter.Cell {
 	c := filter.Cell{Known: v.state != hidden, Num: v.num, List: v.list}
 	switch {

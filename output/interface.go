@@ -10,7 +10,7 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 )
 
-// interfaceColumns is the table of columns that say something of a network interface.
+// interfaceColumns are the columns of network interfaces.
 var interfaceColumns = []Column[*network.Interface]{
 	{"NAME", "name of the interface", kindText, 0, func(_ *View, i *network.Interface) cellValue { return textValue(i.Link.Name) }},
 	{"INDEX", "its number in its namespace", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberValue(i.Index) }},
@@ -102,8 +102,8 @@ var interfaceColumns = []Column[*network.Interface]{
 	ofInterface("POD", containerPod),
 }
 
-// ofInterface makes a column of what there is to say of the container that the
-// namespace of an interface belongs to.
+// ofInterface returns a column about the container that the namespace of an interface belongs
+// to.
 func ofInterface(name string, f containerField) Column[*network.Interface] {
 	return Column[*network.Interface]{name, f.help, kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return f.value(v.Containers.With(i.NS)) }}
 }
@@ -115,7 +115,7 @@ func ofFar(i *network.Interface, f func(*network.End) cellValue) cellValue {
 	return f(i.Far)
 }
 
-// ofFarNS makes a value of the namespace in which the other end is.
+// ofFarNS returns a value about the namespace of the other end.
 func ofFarNS(i *network.Interface, f func(*inspect.Namespace) cellValue) cellValue {
 	return ofFar(i, func(e *network.End) cellValue {
 		if e.NS == nil {
@@ -125,7 +125,7 @@ func ofFarNS(i *network.Interface, f func(*inspect.Namespace) cellValue) cellVal
 	})
 }
 
-// Place says in words which network namespace ns is.
+// Place returns the network namespace ns in words.
 func (v *View) Place(ns *inspect.Namespace) string {
 	if ns == nil {
 		return "?"
@@ -167,8 +167,8 @@ func addresses(i *network.Interface) (list []string) {
 	return list
 }
 
-// hardware writes a hardware address as ip-link(8) does: one of a tunnel is an
-// address of the internet there, here bytes.
+// hardware formats a hardware address as ip-link(8) does, except that the one of a tunnel is in
+// bytes.
 func hardware(b []byte) string {
 	var s strings.Builder
 	for i, c := range b {

@@ -12,34 +12,33 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// schema names the form of what [JSON] writes. It changes when a program that
-// reads the old form could not read the new one; new keys do not change it.
+// schema is the form of the output of [JSON]. It changes if a program that reads the old form
+// cannot read the new one, and not for new keys.
 const schema = "nstool/ls/3"
 
-// A Listing is what [JSON] writes.
+// A Listing is the argument of [JSON].
 type Listing struct {
 	View       *View
 	Namespaces []*inspect.Namespace
 	Columns    []Column[*inspect.Namespace]
 
-	// Members gives each namespace the PIDs of its members, under the key "members".
+	// Members adds the PIDs of the members to each namespace, under the key "members".
 	Members bool
 
 	Missed Missed
 
-	// Processes are the members of the namespaces, if they were asked for;
-	// nil leaves the key out.
+	// Processes are the members of the namespaces. nil leaves out the key.
 	Processes      []*inspect.Process
 	ProcessColumns []Column[*inspect.Process]
 }
 
-// Missed is what could not be read, and what that means in a few words.
+// Missed is what could not be read, and the reasons in a few words.
 type Missed struct {
 	Gaps    []inspect.Gap
 	Reasons []string
 }
 
-// MissedBy is what a snapshot, which may be nil, could not read, and more.
+// MissedBy returns the gaps of a snapshot, which may be nil, and more.
 func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 	var m Missed
 	if snap == nil {
@@ -54,13 +53,12 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 //
 //	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "namespaces": [{...}, ...], "gaps": [{...}, ...]}
 //
-// It is complete if all could be read; else there are reasons. Lists are flat. The
-// keys of a namespace are the names of its columns in lower case. None is null,
-// and of a list []. What is not known is null too, of a list as well, and then the
-// key is one of those that the list "unknown" of the row names. Strings are true to what was read: control characters
-// are escaped as JSON escapes them. Only bytes that are no UTF-8, which JSON
-// cannot hold, are replaced by U+FFFD, and then a second key, with "_base64"
-// behind the name, has the bytes themselves.
+// "complete" is true if everything could be read; else there are "reasons". Lists are flat. The
+// keys of a namespace are the names of its columns in lower case. None is null, or [] for a
+// list. Unknown is null too, also for a list, and the list "unknown" of the row has the key.
+// Strings are as they were read, with control characters escaped. Invalid UTF-8, which JSON
+// cannot contain, is replaced by U+FFFD, and a second key, with "_base64" after the name, has
+// the bytes.
 func JSON(w io.Writer, l Listing) error {
 	e := newEncoder(w, schema, l.Missed)
 	if l.Members {
@@ -78,7 +76,7 @@ func JSON(w io.Writer, l Listing) error {
 	return e.flush()
 }
 
-// gaps ends the object with what could not be read.
+// gaps ends the object with the gaps.
 func (e *encoder) gaps(gaps []inspect.Gap) {
 	e.raw(`,"gaps":[`)
 	for i, g := range gaps {
@@ -127,16 +125,16 @@ func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
 	}
 }
 
-// An encoder writes JSON. encoding/json would take three times as long for a
-// large listing, and would lose what is no UTF-8.
+// An encoder writes JSON. encoding/json would take three times as long for a large listing, and
+// would lose invalid UTF-8.
 type encoder struct {
 	w   io.Writer
 	buf []byte
 	err error
 }
 
-// newEncoder begins the object that every command writes: what it is, and whether
-// all could be read. See [encoder.gaps] for its end.
+// newEncoder begins the object that every command writes: its schema, and whether it is
+// complete. See [encoder.gaps] for its end.
 func newEncoder(w io.Writer, schema string, missed Missed) *encoder {
 	e := &encoder{w: w}
 	e.raw(`{"schema":"` + schema + `","complete":` + strconv.FormatBool(len(missed.Gaps) == 0) + `,"reasons":`)
@@ -158,7 +156,7 @@ func (e *encoder) flush() error {
 	return e.err
 }
 
-// value writes v, and a second key behind it where the string cannot say all.
+// value writes v, and a second key if the string is no UTF-8.
 func (e *encoder) value(view *View, key string, v cellValue, k Kind) {
 	switch {
 	case v.state == none && (k == kindList || k == kindHolders):
@@ -192,7 +190,7 @@ func (e *encoder) value(view *View, key string, v cellValue, k Kind) {
 	}
 }
 
-// names writes a list of strings that are UTF-8.
+// names writes a list of strings in UTF-8.
 func (e *encoder) names(list []string) {
 	e.raw("[")
 	for i, s := range list {
@@ -204,7 +202,7 @@ func (e *encoder) names(list []string) {
 	e.raw("]")
 }
 
-// strings writes a list, and the same in base64 behind it if one is no UTF-8.
+// strings writes a list, and then the same in base64 if a string is no UTF-8.
 func (e *encoder) strings(key string, list []string) {
 	e.names(list)
 	if slices.ContainsFunc(list, invalid) {
@@ -219,7 +217,7 @@ func (e *encoder) strings(key string, list []string) {
 	}
 }
 
-// text writes s, and s in base64 behind it if it is no UTF-8.
+// text writes s, and then s in base64 if it is no UTF-8.
 func (e *encoder) text(key, s string) {
 	e.string(s)
 	if invalid(s) {
@@ -234,7 +232,7 @@ func (e *encoder) base64(s string) {
 	e.raw(`"` + base64.StdEncoding.EncodeToString([]byte(s)) + `"`)
 }
 
-// holders writes what keeps a namespace alive, or has a socket open.
+// holders writes the holders of a namespace or of a socket.
 func (e *encoder) holders(v *View, list iter.Seq[inspect.Holder]) {
 	e.raw("[")
 	first := true
@@ -293,9 +291,8 @@ func (e *encoder) holder(v *View, h inspect.Holder) {
 
 const hex = "0123456789abcdef"
 
-// string writes s between quotes. Besides what JSON demands, DEL and the
-// characters that turn the direction of text around them are escaped, so that
-// the JSON itself may be looked at.
+// string writes s between quotes. DEL and characters that change the direction of text are
+// escaped too, so that the JSON is safe on a terminal.
 func (e *encoder) string(s string) {
 	e.buf = append(e.buf, '"')
 	for i := 0; i < len(s); {

@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// A ListOf says of a list what does not depend on its rows.
+// A ListOf is everything about a list that does not depend on its rows.
 type ListOf[R any] struct {
-	// Schema names the form of its JSON, as in "nstool/net/2", and Key is the name
-	// that the rows have in it.
+	// Schema is the form of its JSON, as in "nstool/net/2", and Key the name of the rows in it.
 	Schema, Key string
-	// Columns are all there are.
+	// Columns are all columns.
 	Columns []Column[R]
 	// Default are the names of the columns that are shown if none are asked for. One with
 	// a "?" is shown only on request, see Defaults.
 	Default []string
-	// Spare are the default columns that are left out on a terminal that is too
-	// narrow for them, those that say least first.
+	// Spare are the default columns that are left out on a narrow terminal, the least important
+	// first.
 	Spare []string
 	// Faint reports whether a row is of less interest than others. It may be nil.
 	Faint func(R) bool
@@ -38,8 +37,7 @@ func (l ListOf[R]) Defaults(with ...string) (cols []Column[R]) {
 //
 //	{"schema": "nstool/net/2", "complete": true, "reasons": [], "interfaces": [{...}, ...], "gaps": [{...}, ...]}
 //
-// Schema and the name of the rows are those of the list. The keys of a row are the
-// names of the columns in lower case; see [JSON].
+// The keys of a row are the names of the columns in lower case; see [JSON].
 func (l ListOf[R]) JSON(w io.Writer, v *View, rows []R, cols []Column[R], missed Missed) error {
 	e := newEncoder(w, l.Schema, missed)
 	e.raw(`,"` + l.Key + `":[`)

@@ -12,8 +12,7 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 )
 
-// listenerColumns is the table of columns that say something of a socket that waits for
-// others.
+// listenerColumns are the columns of sockets that wait for others.
 var listenerColumns = []Column[*network.Listener]{
 	{"PROTO", "protocol: tcp, sctp, udp, udplite, raw, packet, unix-stream, unix-seqpacket or unix-dgram", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(string(l.Protocol)) }},
 	{"LOCAL", "where it waits: address and port, with the interface it is bound to; of a unix socket its path, or @ and its abstract name", kindText, 0, func(_ *View, l *network.Listener) cellValue { return textValue(localOf(l)) }},
@@ -79,8 +78,8 @@ var listenerColumns = []Column[*network.Listener]{
 	ofListener("POD", containerPod),
 }
 
-// ofListener makes a column of what there is to say of the container of a socket:
-// that of its process, or where there is none that of its namespace.
+// ofListener returns a column about the container of a socket: that of its process, or without
+// one that of its namespace.
 func ofListener(name string, f containerField) Column[*network.Listener] {
 	return Column[*network.Listener]{name, f.help, kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return f.value(v.containerOfListener(l)) }}
 }
@@ -105,7 +104,7 @@ func first(l *network.Listener) (inspect.Holder, bool) {
 	return l.Holders[0], true
 }
 
-// ofFirst makes a column of the first process that has a socket open.
+// ofFirst returns a column about the first process that has a socket open.
 func ofFirst(f func(*View, inspect.Holder) cellValue) func(*View, *network.Listener) cellValue {
 	return func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {
@@ -115,8 +114,8 @@ func ofFirst(f func(*View, inspect.Holder) cellValue) func(*View, *network.Liste
 	}
 }
 
-// noHolder is the value of a socket of which no process was found: there is none, or
-// it is one whose descriptors could not be read.
+// noHolder is the value for a socket without a known process: none, or unknown if descriptors
+// of some process could not be read.
 func (v *View) noHolder(l *network.Listener) cellValue {
 	if l.Inode == 0 {
 		return cellValue{}
@@ -131,11 +130,10 @@ func (v *View) makerOf(l *network.Listener) cellValue {
 	return textValue(v.UserName(uint32(l.UID)))
 }
 
-// nobodyHas says of a socket that no process has it open.
+// nobodyHas is the cell of a socket that no process has open.
 const nobodyHas = "no process"
 
-// holdersOfListener lists who has a socket open: "nginx (812 fd 6)". That nobody
-// has is said in words.
+// holdersOfListener lists the processes that have a socket open: "nginx (812 fd 6)".
 func holdersOfListener(v *View, l *network.Listener) cellValue {
 	if len(l.Holders) == 0 {
 		if n := v.noHolder(l); n.state == hidden {
@@ -158,7 +156,7 @@ func holdersOfListener(v *View, l *network.Listener) cellValue {
 	return val
 }
 
-// localOf says where a socket waits.
+// localOf returns the local address of a socket.
 func localOf(l *network.Listener) string {
 	link := ""
 	switch {
@@ -180,7 +178,7 @@ func localOf(l *network.Listener) string {
 	return l.Name
 }
 
-// hostOf returns an address as it stands before a port.
+// hostOf formats an address before a port.
 func hostOf(a netip.Addr) string {
 	if a.Is4() {
 		return a.String()
@@ -188,7 +186,7 @@ func hostOf(a netip.Addr) string {
 	return "[" + a.String() + "]"
 }
 
-// familyOf says which family of addresses a socket takes.
+// familyOf returns the address family of a socket.
 func familyOf(l *network.Listener) string {
 	switch {
 	case strings.HasPrefix(string(l.Protocol), "unix"):

@@ -11,8 +11,7 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// namespaceColumns is the table of columns that say something of a namespace. Those
-// that lsns(8) has too mean the same as there.
+// namespaceColumns are the columns of namespaces. Columns of lsns(8) mean the same as there.
 var namespaceColumns = []Column[*inspect.Namespace]{
 	{"NS", "inode number of the namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) }},
 	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", kindText, 0, func(_ *View, ns *inspect.Namespace) cellValue { return textValue(ns.Type.String()) }},
@@ -53,8 +52,7 @@ var namespaceColumns = []Column[*inspect.Namespace]{
 	{"STARTED", "when the leader started", kindTime, NeedDetail, ofLeader(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
 }
 
-// ofContainer makes a column of what there is to say of the container that a
-// namespace belongs to.
+// ofContainer returns a column about the container that a namespace belongs to.
 func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
 	return Column[*inspect.Namespace]{name, f.help, kindText, NeedContainers, func(v *View, ns *inspect.Namespace) cellValue {
 		if v.Containers == nil {
@@ -76,13 +74,13 @@ func (v *View) leaderOf(ns *inspect.Namespace) cellValue {
 	return v.absent(inspect.Members)
 }
 
-// membersOf returns how many members of a namespace were seen. That there are
-// none is known only if every process was.
+// membersOf returns the number of members of a namespace. 0 is certain only if every process
+// was seen.
 func (v *View) membersOf(ns *inspect.Namespace) cellValue {
 	return v.countOf(len(ns.Members), inspect.Members)
 }
 
-// countOf is n, of which 0 means something only if all of these facts are known.
+// countOf returns n, or unknown for 0 unless all of these facts are known.
 func (v *View) countOf(n int, facts inspect.Facts) cellValue {
 	if n == 0 && !v.Snapshot.Whole(facts) {
 		return cellValue{state: hidden}
@@ -90,8 +88,7 @@ func (v *View) countOf(n int, facts inspect.Facts) cellValue {
 	return numberValue(n)
 }
 
-// ifAsked is val, or where that is none and the kernel could not be asked about
-// ns, not known.
+// ifAsked returns val, or unknown if val is none and the kernel could not be asked about ns.
 func ifAsked(ns *inspect.Namespace, val cellValue) cellValue {
 	if val.state == none && ns.Owner.Err != nil && !errors.Is(ns.Owner.Err, inspect.ErrHidden) {
 		return cellValue{state: hidden}
@@ -106,8 +103,7 @@ func creatorOf(ns *inspect.Namespace) cellValue {
 	return numberFrom(ns.Creator, 0)
 }
 
-// parentOf returns the parent of a namespace. That only some types have one is
-// known of all.
+// parentOf returns the parent of a namespace: none for types without parents.
 func parentOf(ns *inspect.Namespace) cellValue {
 	if !ns.Type.Hierarchical() {
 		return cellValue{}
@@ -115,7 +111,7 @@ func parentOf(ns *inspect.Namespace) cellValue {
 	return relationValue(ns.Type, ns.Parent)
 }
 
-// ofLeader makes a column of what the leader of a namespace says.
+// ofLeader returns a column about the leader of a namespace.
 func ofLeader(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Namespace) cellValue {
 	return func(v *View, ns *inspect.Namespace) cellValue {
 		if l := ns.Leader(); l != nil {
@@ -125,8 +121,8 @@ func ofLeader(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Name
 	}
 }
 
-// ofDetail makes a value of what a process says. Of one that has gone there is
-// none, of one that could not be asked it is hidden.
+// ofDetail returns a value about a process: none if it has exited, unknown if it could not be
+// read.
 func ofDetail(v *View, pid int, f func(*View, inspect.Detail) cellValue) cellValue {
 	d, ok := v.Details[pid]
 	switch {
@@ -164,7 +160,7 @@ func (v *View) UserName(uid uint32) string {
 	return fmt.Sprint(uid)
 }
 
-// nsfs returns where ns is mounted in the mount namespace of the caller.
+// nsfs returns the mount points of ns in the mount namespace of the caller.
 func (v *View) nsfs(ns *inspect.Namespace) cellValue {
 	if paths := v.ownMounts(ns); len(paths) > 0 {
 		return listValue(paths)
@@ -175,7 +171,7 @@ func (v *View) nsfs(ns *inspect.Namespace) cellValue {
 	return cellValue{}
 }
 
-// ownMounts returns where ns is mounted in the mount namespace of the caller.
+// ownMounts returns the mount points of ns in the mount namespace of the caller.
 func (v *View) ownMounts(ns *inspect.Namespace) []string {
 	own, ok := v.Own(inspect.Mnt)
 	if !ok {
@@ -190,7 +186,7 @@ func (v *View) ownMounts(ns *inspect.Namespace) []string {
 	return paths
 }
 
-// Own returns which namespace of type t the caller is in, if that is known.
+// Own returns the namespace of type t that the caller is in, if known.
 func (v *View) Own(t inspect.Type) (inspect.ID, bool) {
 	self, ok := v.Snapshot.Process(v.Snapshot.Self())
 	if !ok {
@@ -199,8 +195,8 @@ func (v *View) Own(t inspect.Type) (inspect.ID, bool) {
 	return self.Namespace(t)
 }
 
-// pathOf returns a file that leads to the namespace: for one without members
-// it goes through what else holds it.
+// pathOf returns a file that leads to the namespace: through a member, or else through another
+// holder.
 func pathOf(v *View, ns *inspect.Namespace) cellValue {
 	if l := ns.Leader(); l != nil {
 		return textValue(fmt.Sprintf("/proc/%d/ns/%s", l.PID, ns.Type))
@@ -233,8 +229,8 @@ func commandOf(v *View, ns *inspect.Namespace) cellValue {
 	return textValue("[" + first + "]")
 }
 
-// holdersOf returns the holders of a namespace. Of its members it has the number: each member
-// holds eight namespaces, and would be named eight times.
+// holdersOf returns the holders of a namespace, with the number of its members only: each
+// process is a member of eight namespaces, and would be listed eight times.
 func holdersOf(v *View, ns *inspect.Namespace) cellValue {
 	return v.holdersBut(ns, func(h inspect.Holder) bool { return h.Kind == inspect.ByProcess })
 }
@@ -252,9 +248,8 @@ var members = Column[*inspect.Namespace]{"MEMBERS", "PIDs of the members", pids,
 	return val
 }}
 
-// holdersBut returns the holders of a namespace but those that leave says, which
-// are none of its members and nothing nested. There may be very many, so they
-// are not put into a list.
+// holdersBut returns the holders of a namespace without those that leave selects. Members and
+// nested namespaces can be very many, so the list of the value has only their number.
 func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool) cellValue {
 	val := cellValue{state: known, holders: func(yield func(inspect.Holder) bool) {
 		for h := range v.Snapshot.Holders(ns) {
@@ -280,7 +275,7 @@ func (v *View) holdersBut(ns *inspect.Namespace, leave func(inspect.Holder) bool
 	return val
 }
 
-// Holder says in words how h holds a namespace.
+// Holder returns in words how h holds a namespace.
 func (v *View) Holder(h inspect.Holder) string {
 	switch h.Kind {
 	case inspect.ByProcess:
@@ -326,8 +321,8 @@ func (v *View) Process(pid int) string {
 	return fmt.Sprintf("process %d", pid)
 }
 
-// Group orders namespaces for reading: the initial ones first, then together
-// what has the same leader, and what has no members last.
+// Group orders namespaces for reading: the initial ones first, then those with the same leader
+// together, and those without members last.
 func Group(rows []*inspect.Namespace) {
 	key := func(ns *inspect.Namespace) (group, leader int) {
 		switch l := ns.Leader(); {

@@ -11,23 +11,21 @@ import (
 // An Object is an object of JSON, with its keys in order.
 type Object []Pair
 
-// A Pair is a key and its value: nil, [Unknown], a bool, a string, an int, int64,
-// uint32 or uint64, an [Object], an [inspect.Relation], or a slice of strings, ints
-// or Objects.
+// A Pair is a key and a value: nil, [Unknown], a bool, a string, an int, int64, uint32 or
+// uint64, an [Object], an [inspect.Relation], or a slice of strings, ints or Objects.
 type Pair = struct {
 	Key   string
 	Value any
 }
 
-// Unknown is the value of what is not known. It is written as null, and its key is
-// one of those that the list "unknown" of the object names.
+// Unknown is an unknown value. It is written as null, and the list "unknown" of the object has
+// its key.
 var Unknown any = unknown{}
 
 type unknown struct{}
 
-// Objects writes one object with the given schema, the pairs of top, and what
-// could not be read, as [JSON] does: strings that are no UTF-8 have a second key
-// with "_base64" behind its name.
+// Objects writes one object with the given schema, the pairs of top, and the gaps, in the form
+// of [JSON].
 func Objects(w io.Writer, schema string, top Object, missed Missed) error {
 	e := newEncoder(w, schema, missed)
 	for _, p := range top {
@@ -39,11 +37,10 @@ func Objects(w io.Writer, schema string, top Object, missed Missed) error {
 	return e.flush()
 }
 
-// encoded is a value that writes itself.
+// encoded is a value as a function that writes it.
 type encoded func(*encoder)
 
-// object writes an object; row says that it is one of a list at the top, which
-// names what is unknown also where nothing is.
+// object writes an object. row: it is in a list at the top, and always has a list "unknown".
 func (e *encoder) object(o Object, row bool) {
 	e.raw("{")
 	for i, p := range o {
@@ -56,8 +53,7 @@ func (e *encoder) object(o Object, row bool) {
 	e.raw("}")
 }
 
-// unknown names the keys of o that are not known, if there are any, and of a row
-// anyway.
+// unknown writes the list of the unknown keys of o, if there are any or o is a row.
 func (e *encoder) unknown(o Object, row bool) {
 	var names []string
 	for _, p := range o {
@@ -71,8 +67,7 @@ func (e *encoder) unknown(o Object, row bool) {
 	}
 }
 
-// pair writes a key and its value. Objects in a list at the top stand each in a
-// line of their own.
+// pair writes a key and its value. Each object in a list at the top gets a line.
 func (e *encoder) pair(p Pair, top bool) {
 	e.raw(`"` + p.Key + `":`)
 	switch v := p.Value.(type) {
@@ -129,7 +124,7 @@ func isUnknown(v any) bool {
 	return ok
 }
 
-// Field returns what a column of that name says of a row, as a value of an [Object].
+// Field returns the value of a column for a row, as a value of an [Object].
 func Field[R any](v *View, table []Column[R], name string, row R) any {
 	c := Pick(table, name)[0]
 	val := c.value(v, row)
@@ -142,8 +137,8 @@ func Field[R any](v *View, table []Column[R], name string, row R) any {
 	return encoded(func(e *encoder) { e.value(v, strings.ToLower(c.Name), val, c.Kind) })
 }
 
-// Cell returns what a column of that name says of a row, as the text of a table: "-" is
-// none, and "?" is not known. It is not clean.
+// Cell returns the text of a column for a row: "-" is none, and "?" is unknown. It is not
+// cleaned.
 func Cell[R any](v *View, table []Column[R], name string, row R) string {
 	c := Pick(table, name)[0]
 	return c.value(v, row).cell(c.Kind)

@@ -6,25 +6,25 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// A Pin is a name that keeps a namespace alive, or did.
+// A Pin is a name that keeps, or kept, a namespace alive.
 type Pin struct {
 	Name string
 	Type inspect.Type
-	// Ino is the inode number of the namespace, or 0 if it is not there.
+	// Ino is the inode number of the namespace, or 0 if there is none.
 	Ino uint64
-	// Why says why the pin is dead; "" if it lives.
+	// Why is the reason why the pin is dead; "" if it is alive.
 	Why string
-	// Unsure says that it may be dead, as far as could be seen.
+	// Unsure: it may be dead.
 	Unsure bool
-	By     string // who made it, or "" if that cannot be told
+	By     string // the program that made it, or "" if not known
 	Path   string
 	UID    uint32    // owner of the file
-	Made   time.Time // zero if it is not known
-	// Namespace is what a scan found of it, or nil.
+	Made   time.Time // zero if not known
+	// Namespace is its namespace in the snapshot, or nil.
 	Namespace *inspect.Namespace
 }
 
-// pinColumns is the table of columns that say something of a pin.
+// pinColumns are the columns of pins.
 var pinColumns = []Column[*Pin]{
 	{"NAME", "name of the set, or of the file", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.Name) }},
 	{"TYPE", "type of the namespace", kindText, 0, func(_ *View, p *Pin) cellValue { return textValue(p.Type.String()) }},
@@ -76,13 +76,12 @@ var pinColumns = []Column[*Pin]{
 		if p.Namespace == nil {
 			return p.unfound()
 		}
-		// Its copies in other mount namespaces go with it.
+		// Its copies in other mount namespaces are removed with it.
 		return v.holdersBut(p.Namespace, func(h inspect.Holder) bool { return h.Kind == inspect.ByMount && h.Path == p.Path })
 	}},
 }
 
-// unfound is the value of what only the namespace tells, of one that is not there,
-// or that the scan did not come by.
+// unfound is the value of a column about the namespace if that was not found.
 func (p *Pin) unfound() cellValue {
 	if p.Why != "" {
 		return cellValue{}

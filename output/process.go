@@ -6,7 +6,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// processColumns is the table of columns that say something of a process.
+// processColumns are the columns of processes.
 var processColumns = []Column[*inspect.Process]{
 	{"PID", "process ID", kindNumber, 0, func(_ *View, p *inspect.Process) cellValue { return numberValue(p.PID) }},
 	{"PPID", "parent process", kindNumber, NeedDetail, ofProcess(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
@@ -40,8 +40,7 @@ var processColumns = []Column[*inspect.Process]{
 	{"COMMAND", "command line, or the name of the command in brackets", kindText, NeedDetail | NeedArgs, ofProcess(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
 }
 
-// ofOwnContainer makes a column of what there is to say of the container that a
-// process is in.
+// ofOwnContainer returns a column about the container of a process.
 func ofOwnContainer(name string, f containerField) Column[*inspect.Process] {
 	return Column[*inspect.Process]{name, f.help, kindText, NeedContainers, func(v *View, p *inspect.Process) cellValue {
 		if v.Containers == nil {

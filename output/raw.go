@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// Raw writes one line for each row, with one blank between cells and none in
-// them, for awk(1) and the like: a cell is never empty ("-" for none, "?" for
-// hidden), and what is not a printable character, a blank or a backslash in it
-// is written as \xNN. A cell that would read "-" or "?" itself is written \x2d
-// or \x3f.
+// Raw writes one line for each row, with one blank between cells and none in them, for awk(1)
+// and similar programs: a cell is never empty ("-" for none, "?" for unknown), and blanks,
+// backslashes and characters that are not printable are written as \xNN. A cell whose text is
+// "-" or "?" is written \x2d or \x3f.
 func Raw[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style) error {
 	out := bufio.NewWriterSize(w, 32<<10)
 	if !style.NoHeader {

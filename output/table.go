@@ -14,19 +14,17 @@ import (
 // A Style says how to draw a table.
 type Style struct {
 	NoHeader bool
-	// Width is that of the terminal, for which columns are left out and cut; 0
-	// leaves out and cuts nothing.
+	// Width is the width of the terminal, to which columns are left out and cut; 0 leaves out
+	// and cuts nothing.
 	Width int
-	// Spare are the columns that are left out where the terminal is too narrow, the
-	// first ones first.
+	// Spare are the columns that are left out on a narrow terminal, the first ones first.
 	Spare []string
-	// Color allows colours and the like: faint for what Faint says.
+	// Color allows colours and faint lines.
 	Color bool
 }
 
-// Table writes one line for each row, the columns aligned. Cells are cleaned,
-// see [Clean]. Of a row for which faint is true the line is drawn faint, if the
-// style has colour; faint may be nil.
+// Table writes one line for each row, with aligned columns. Cells are cleaned, see [Clean]. If
+// the style has colour, rows for which faint is true are faint; faint may be nil.
 func Table[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style, faint func(R) bool) error {
 	grid := make([][]string, 0, len(rows)+1)
 	if !style.NoHeader {
@@ -42,7 +40,7 @@ func Table[R any](w io.Writer, v *View, rows []R, cols []Column[R], style Style,
 	return drawTable(w, grid, rows, cols, style, faint)
 }
 
-// HasUnknown reports whether there is a "?" among the cells.
+// HasUnknown reports whether a cell is unknown.
 func HasUnknown[R any](v *View, rows []R, cols []Column[R]) bool {
 	return slices.ContainsFunc(rows, func(r R) bool {
 		return slices.ContainsFunc(cols, func(c Column[R]) bool { return c.value(v, r).state == hidden })
@@ -79,12 +77,12 @@ func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], 
 		align(lines, grid, right)
 	}
 	lines.flush()
-	return out.Flush() // with what went wrong before
+	return out.Flush() // returns earlier errors too
 }
 
-// few is how many lines on a terminal are drawn by tablewriter, which takes some
-// 8 µs for each. What is longer, and what goes into a pipe, is drawn by align,
-// to the same letter (a test holds the two together), in a fraction of the time.
+// few is the most lines on a terminal that tablewriter draws, at some 8 µs each. align draws
+// longer tables, and those for a pipe, in a fraction of the time and with the same result (a
+// test compares them).
 const few = 100
 
 // draw writes the grid with tablewriter: no borders, no separators, two blanks
@@ -103,7 +101,7 @@ func draw(w io.Writer, grid [][]string, right []bool) {
 	t.SetAutoWrapText(false)
 	t.SetColumnAlignment(aligns)
 	t.SetTablePadding(text.Gap)
-	t.SetNoWhiteSpace(true) // but for that padding
+	t.SetNoWhiteSpace(true) // except for that padding
 	t.AppendBulk(grid)
 	t.Render()
 }
@@ -142,8 +140,8 @@ func columnWidths(grid [][]string) []int {
 	return widths
 }
 
-// leaveOut takes spare columns away as long as the others do not fit into the width
-// of the terminal even if they are cut.
+// leaveOut removes spare columns while the others do not fit into the width of the terminal
+// even if they are cut.
 func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string, []Column[R]) {
 	widths := columnWidths(grid)
 	right := make([]bool, len(cols))
@@ -169,8 +167,8 @@ func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string
 	return grid, cols
 }
 
-// leastWidths returns how narrow columns can be cut: numbers are not, and the first
-// text, which mostly says what a row is about, stays longer than others.
+// leastWidths returns the widths to which columns can be cut: numbers are not cut, and the
+// first text, which mostly names the row, stays longer than others.
 func leastWidths(widths []int, right []bool, to int) []int {
 	least := slices.Clone(widths)
 	first := true
@@ -195,8 +193,8 @@ func sum(widths []int) int {
 	return total
 }
 
-// cut shortens cells so that lines fit into the given width, if that leaves columns
-// room enough to say something: the widest ones first. Of a path the end is kept.
+// cut shortens cells so that lines fit into the given width, the widest columns first, if that
+// leaves enough of each. The end of a path is kept.
 func cut(grid [][]string, right []bool, to int) {
 	widths := columnWidths(grid)
 	if sum(widths) <= to {
@@ -228,7 +226,7 @@ func cut(grid [][]string, right []bool, to int) {
 	}
 }
 
-// suffix returns the end of s, as much as is not wider than to.
+// suffix returns the end of s that is at most to columns wide.
 func suffix(s string, to int) string {
 	for i := range s {
 		if text.Width(s[i:]) <= to {
@@ -238,7 +236,7 @@ func suffix(s string, to int) string {
 	return ""
 }
 
-// prefix returns the beginning of s, as much as is not wider than to.
+// prefix returns the beginning of s that is at most to columns wide.
 func prefix(s string, to int) string {
 	w := 0
 	for i, r := range s {
@@ -249,8 +247,8 @@ func prefix(s string, to int) string {
 	return s
 }
 
-// A lineWriter takes the blanks from the ends of lines, and may put something
-// around each. What goes wrong, w says when it is flushed.
+// A lineWriter removes blanks at the ends of lines, and can put something around each line. w
+// returns errors when it is flushed.
 type lineWriter struct {
 	w    *bufio.Writer
 	line []byte
@@ -289,7 +287,7 @@ func (l *lineWriter) flushLine() {
 	_ = l.w.WriteByte('\n')
 }
 
-// flush writes what is left of a last line without an end.
+// flush writes a last line without a newline.
 func (l *lineWriter) flush() {
 	if len(l.line) > 0 {
 		l.flushLine()

@@ -9,13 +9,13 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// A TreeKind says what stands below what in a tree.
+// A TreeKind is the relation that a tree draws.
 type TreeKind string
 
 // The kinds of tree.
 const (
-	ByOwner   TreeKind = "owner"   // below the user namespace that owns it
-	ByParent  TreeKind = "parent"  // below the PID or user namespace that encloses it
+	ByOwner   TreeKind = "owner"   // below the owning user namespace
+	ByParent  TreeKind = "parent"  // below the parent PID or user namespace
 	ByProcess TreeKind = "process" // below the namespace, of the same type, of the leader's parent
 )
 
@@ -39,9 +39,8 @@ func ParseTreeKind(s string) (TreeKind, error) {
 	return "", fmt.Errorf("no tree by %q; there are: %s", s, strings.Join(TreeNames(), ", "))
 }
 
-// Tree writes a table of namespaces in which each stands below another, as kind
-// says, with lines drawn before the first column. Ancestors that are not among
-// rows are not drawn: what they would stand above stands a step higher.
+// Tree writes a table of namespaces as a tree by kind, with lines before the first column.
+// Ancestors that are not among rows are not drawn, and their children move up.
 func Tree(w io.Writer, v *View, rows []*inspect.Namespace, kind TreeKind, cols []Column[*inspect.Namespace], style Style, faint func(*inspect.Namespace) bool) error {
 	shown := make(map[inspect.ID]bool, len(rows))
 	for _, ns := range rows {
@@ -64,7 +63,7 @@ func Tree(w io.Writer, v *View, rows []*inspect.Namespace, kind TreeKind, cols [
 	for _, ns := range roots {
 		t.add(ns, "", "")
 	}
-	for _, ns := range rows { // a circle, as a race while scanning may make one
+	for _, ns := range rows { // a cycle, which a race during the scan may cause
 		if !t.seen[ns.ID] {
 			t.add(ns, "", "")
 		}
@@ -90,7 +89,7 @@ func Tree(w io.Writer, v *View, rows []*inspect.Namespace, kind TreeKind, cols [
 // (MAX_PID_NS_LEVEL, and user_namespaces(7)), but process trees are deeper.
 const maxDepth = 1 << 16
 
-// above returns what ns stands below.
+// above returns the namespace above ns in the tree.
 func (v *View) above(ns *inspect.Namespace, kind TreeKind) *inspect.Namespace {
 	switch kind {
 	case ByOwner:
@@ -122,11 +121,10 @@ type tree struct {
 	below map[inspect.ID][]*inspect.Namespace
 	seen  map[inspect.ID]bool
 	rows  []*inspect.Namespace
-	lines []string // what is drawn before each row
+	lines []string // the lines before each row
 }
 
-// add draws ns and what is below it: self before its own row, rest before those
-// below.
+// add draws ns and the namespaces below it: self before its own row, rest before the others.
 func (t *tree) add(ns *inspect.Namespace, self, rest string) {
 	if t.seen[ns.ID] {
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// A Kind is what a column holds: its type in JSON and in filters.
+// A Kind is the type of a column in JSON and in filters.
 type Kind uint8
 
 // The kinds of column.
@@ -19,10 +19,10 @@ const (
 	kindNumber                   // a whole number
 	kindList                     // an array of strings
 	kindTime                     // a time: in JSON a string as RFC 3339 has it
-	kindRelation                 // a namespace that owns or encloses: in JSON an object
-	kindHolders                  // what keeps a namespace alive: in JSON an array of objects
+	kindRelation                 // an owner or parent: in JSON an object
+	kindHolders                  // holders: in JSON an array of objects
 	kindAge                      // a time span: in JSON a number of seconds
-	kindShare                    // whose namespace a container is in: in JSON an object
+	kindShare                    // to whom the namespace of a container belongs: in JSON an object
 	kindFlag                     // yes or no: in JSON true or false
 	pids                         // the PIDs of holders: in JSON an array of numbers
 )
@@ -33,7 +33,7 @@ var kindNames = [...]string{kindText: "string", kindNumber: "number", kindList: 
 // "namespace", "holders", "seconds", "sharing" or "boolean".
 func (k Kind) String() string { return kindNames[k] }
 
-// A cellValue is what stands in a cell. Its zero value is "none", shown as "-".
+// A cellValue is the value of a cell. Its zero value is none, shown as "-".
 type cellValue struct {
 	state   state
 	num     int64
@@ -49,7 +49,7 @@ type state uint8
 
 const (
 	none   state = iota // there is none: "-"
-	hidden              // there may be one, and it is not known: "?"
+	hidden              // not known: "?"
 	known
 )
 
@@ -64,7 +64,7 @@ func numberValue[N int | int64 | uint32 | uint64](n N) cellValue {
 	return cellValue{state: known, num: int64(n)}
 }
 
-// numberFrom is numberValue of n, or none where it is less than least.
+// numberFrom returns numberValue of n, or none if n is less than least.
 func numberFrom[N int | int64 | uint32 | uint64](n, least N) cellValue {
 	if n < least {
 		return cellValue{}
@@ -86,8 +86,8 @@ func listValue(l []string) cellValue {
 	return cellValue{state: known, list: l}
 }
 
-// absent is the value of what was not found: none, where all of these facts are
-// known, and else not known.
+// absent is the value of something that was not found: none if all of these facts are known,
+// else unknown.
 func (v *View) absent(facts inspect.Facts) cellValue {
 	if v.Snapshot.Whole(facts) {
 		return cellValue{}
@@ -95,8 +95,8 @@ func (v *View) absent(facts inspect.Facts) cellValue {
 	return cellValue{state: hidden}
 }
 
-// started is the time at which a process started. That of the system may not be
-// known, to which its own is relative.
+// started returns the time at which a process started, which is unknown if the start time of
+// the system is.
 func started(d inspect.Detail) cellValue {
 	if d.Start.IsZero() {
 		return cellValue{state: hidden}
@@ -111,7 +111,7 @@ func whenValue(t time.Time) cellValue {
 	return cellValue{state: known, when: t}
 }
 
-// relationState says whether a relation is known, none or hidden.
+// relationState returns whether a relation is known, none or hidden.
 func relationState(r inspect.Relation) state {
 	switch {
 	case r.Known():

@@ -15,21 +15,21 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// DiffSchema names the form of what nstool-diff(1) writes as JSON.
+// DiffSchema is the form of the JSON of nstool-diff(1).
 const DiffSchema = "nstool/diff/2"
 
-// A Comparison is what two targets have of one type of namespace. A and B are
-// nil where one has none, or it could not be read: then Err is set.
+// A Comparison is the namespaces of one type of two targets. A or B is nil if there is none, or
+// if it could not be read: then Err is set.
 type Comparison struct {
 	Type inspect.Type
 	A, B *inspect.Namespace
 	Err  error
-	// Differs is what is different inside, as far as it could be read.
+	// Differs are the differences inside, as far as they could be read.
 	Differs []Difference
 }
 
-// A Difference is a fact that is not the same in two namespaces. Of a list it is
-// what only one has, which may be nothing. What is not known is "?".
+// A Difference is a fact that differs between two namespaces. Of a list it has the lines that
+// only one has. Unknown is "?".
 type Difference struct {
 	What string
 	A, B []string
@@ -38,7 +38,7 @@ type Difference struct {
 // Same reports whether both have the same namespace.
 func (c Comparison) Same() bool { return c.Err == nil && c.A != nil && c.A == c.B }
 
-// verdict returns the word for what came out.
+// verdict returns the result in a word.
 func (c Comparison) verdict() string {
 	switch {
 	case c.Err != nil:
@@ -49,8 +49,7 @@ func (c Comparison) verdict() string {
 	return "different"
 }
 
-// Differences says what is different inside two namespaces of one type. Of lists
-// it says what only one has.
+// Differences returns the differences inside two namespaces of one type.
 func Differences(v View, a, b NamespaceReport) []Difference {
 	fa, fb := v.comparable(a), v.comparable(b)
 	var differs []Difference
@@ -67,8 +66,8 @@ func without(list, other []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(other, s) })
 }
 
-// lines says what differs: in a line if that is short, else one side below the
-// other, and of a list each in a line.
+// lines formats a difference: in one line if it is short, else one side below the other, with a
+// line for each element of a list.
 func (d Difference) lines(a, b string) (lines []string) {
 	const short = 60
 	if len(d.A) == 1 && len(d.B) == 1 && len(d.A[0])+len(d.B[0]) <= short {
@@ -94,11 +93,11 @@ func (d Difference) lines(a, b string) (lines []string) {
 	return lines
 }
 
-// indented stands before what is below a line.
+// indented is before lines that belong to the line above.
 const indented = "  "
 
-// comparable says in short what is inside a namespace, always the same facts for
-// a type, one line each.
+// comparable returns the facts inside a namespace in short lines, always the same facts for a
+// type.
 func (v View) comparable(r NamespaceReport) []Fact {
 	var s Sheet
 	in := r.Inside
@@ -163,7 +162,7 @@ func (v View) comparable(r NamespaceReport) []Fact {
 	return s.Facts
 }
 
-// orUnread is what f says if it can, "none" for nothing, and else "?".
+// orUnread returns the result of f, "none" if that is empty, or "?" if it could not be read.
 func orUnread(ok bool, f func() string) string {
 	if !ok {
 		return "?"
@@ -174,8 +173,8 @@ func orUnread(ok bool, f func() string) string {
 	return "none"
 }
 
-// Diff writes a line for each type of namespace, and below those that differ
-// what is different inside. a and b are what the user calls the two.
+// Diff writes a line for each type of namespace, and below it the differences inside. a and b
+// are the user's names of the targets.
 func Diff(w io.Writer, a, b string, list []Comparison, style output.Style) error {
 	grid := [][4]string{{"", output.Clean(a), output.Clean(b), ""}}
 	for _, c := range list {
@@ -252,7 +251,7 @@ func DiffJSON(w io.Writer, a, b string, list []Comparison, missed output.Missed)
 	return output.Objects(w, DiffSchema, output.Object{{"same", same}, {"a", a}, {"b", b}, {"types", types}}, missed)
 }
 
-// unlessUnknown is list, or that it is not known.
+// unlessUnknown returns list, or Unknown.
 func unlessUnknown(list []string) any {
 	if slices.Equal(list, []string{"?"}) {
 		return output.Unknown

@@ -10,12 +10,11 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// mostEvidence is how much of the evidence for a finding is shown to people.
+// mostEvidence is the most lines of evidence of a finding that are shown to people.
 const mostEvidence = 8
 
-// Findings writes a paragraph for each finding: how bad and what, then the
-// evidence, then the command that puts it right. Nothing is cut to the width of
-// a terminal, as a command that is cut is another one.
+// Findings writes a paragraph for each finding: severity and sentence, evidence, and command.
+// Nothing is cut to the width of a terminal, since a cut command is another command.
 func Findings(w io.Writer, findings []doctor.Finding, style output.Style) error {
 	var b strings.Builder
 	for _, f := range findings {

@@ -16,7 +16,7 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// InsideFacts says what is inside a namespace.
+// InsideFacts returns the facts inside a namespace.
 func (v View) InsideFacts(r NamespaceReport) []Fact {
 	var s Sheet
 	in := r.Inside
@@ -64,7 +64,7 @@ func orNone(lines []string) []string {
 	return cutLines(lines)
 }
 
-// cutLines cuts a list that is too long for a sheet.
+// cutLines shortens a list that is too long for a sheet.
 func cutLines(lines []string) []string {
 	if len(lines) > MostLines {
 		return append(slices.Clone(lines[:MostLines]), more(len(lines)-MostLines))
@@ -102,8 +102,7 @@ func (v View) addIPC(s *Sheet, in *inside.IPC) {
 	s.Add("POSIX queues", orNone(lines)...)
 }
 
-// kernelFS are the file systems that the kernel makes up: what they hold is in
-// no file.
+// kernelFS are the file systems whose content the kernel generates.
 var kernelFS = map[string]bool{
 	"autofs": true, "binfmt_misc": true, "bpf": true, "cgroup": true, "cgroup2": true, "configfs": true,
 	"debugfs": true, "devpts": true, "devtmpfs": true, "efivarfs": true, "fusectl": true, "hugetlbfs": true,
@@ -144,7 +143,7 @@ func (v View) addMounts(s *Sheet, in *inside.Mnt) {
 	s.Add("pinned", orNone(pins)...)
 }
 
-// mountCounts counts mounts by type, the most first: "7 tmpfs", "3 proc".
+// mountCounts counts mounts by type, the largest number first: "7 tmpfs", "3 proc".
 func mountCounts(in *inside.Mnt) []string {
 	n := make(map[string]int)
 	for _, m := range in.Mounts {
@@ -159,8 +158,7 @@ func mountCounts(in *inside.Mnt) []string {
 	return types
 }
 
-// mountWords says what is mounted, as findmnt(8) does, and if nothing can be
-// written there.
+// mountWords formats a mount as findmnt(8) does, with "read-only" if it is.
 func mountWords(m inspect.Mount) string {
 	line := m.Type
 	if m.Source != "" && m.Source != m.Type && m.Source != "none" {
@@ -184,7 +182,7 @@ func (v View) addPIDs(s *Sheet, ns *inspect.Namespace, in *inside.PID) {
 	default:
 		s.Add("init", "?")
 	}
-	// The way up to the outermost that can be seen.
+	// The ancestors up to the outermost that can be seen.
 	chain := []string{ns.String()}
 	at := ns
 	for at.Parent.Known() {
@@ -238,7 +236,7 @@ func (v View) addUser(s *Sheet, in *inside.User) {
 	s.Add("in use", append([]string{"in it and below, of how many any one user may make"}, lines...)...)
 }
 
-// offset says how far a clock is ahead.
+// offset formats the offset of a clock.
 func offset(d time.Duration) string {
 	switch {
 	case d == 0:
@@ -249,8 +247,7 @@ func offset(d time.Duration) string {
 	return (-d).String() + " behind"
 }
 
-// cgroupLines says which control groups there are: one line if all hierarchies
-// have the same.
+// cgroupLines lists control groups, in one line if all hierarchies have the same.
 func cgroupLines(groups []task.Cgroup) []string {
 	if len(groups) == 0 {
 		return []string{"none"}

@@ -10,19 +10,18 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// PidSchema names the form of what nstool-pid(1) writes as JSON.
+// PidSchema is the form of the JSON of nstool-pid(1).
 const PidSchema = "nstool/pid/2"
 
-// A TaskReport is what a task is called in each PID namespace, or why that is
-// not known.
+// A TaskReport is the number of a task in each PID namespace, or why it is not known.
 type TaskReport struct {
-	Asked  string // what the user called it
+	Asked  string // the user's word for it
 	Task   *task.Task
 	Levels []Level // the outermost first
 	Err    error
 }
 
-// PidSheets says what tasks are called, for people.
+// PidSheets returns sheets with the numbers of tasks.
 func PidSheets(v View, reports []TaskReport) []Sheet {
 	var sheets []Sheet
 	for _, r := range reports {
@@ -46,7 +45,7 @@ func PidSheets(v View, reports []TaskReport) []Sheet {
 	return sheets
 }
 
-// PidNumbers writes one number a task: the innermost, or the outermost.
+// PidNumbers writes one number for each task: the innermost, or the outermost.
 func PidNumbers(w io.Writer, reports []TaskReport, innermost bool) error {
 	out := bufio.NewWriter(w)
 	for _, r := range reports {

@@ -9,15 +9,14 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// A Sheet is what there is to say about one thing, for people: a title, and
-// facts below it.
+// A Sheet is a description of one thing for people: a title, and facts below it.
 type Sheet struct {
 	Title string
 	Facts []Fact
 }
 
-// A Fact is a word and what is to be said of it, in one line or several. Lines
-// are cleaned when they are drawn; see [output.Clean].
+// A Fact is a key with one line or several. Lines are cleaned when they are drawn; see
+// [output.Clean].
 type Fact struct {
 	Key   string
 	Lines []string
@@ -30,9 +29,8 @@ func (s *Sheet) Add(key string, lines ...string) {
 	}
 }
 
-// Sheets draws sheets, with an empty line between them: the title of each, and
-// its facts with their words aligned. On a terminal, lines that are wider are
-// broken at a blank.
+// Sheets draws sheets, with an empty line between them: the title of each, and its facts,
+// aligned. Lines that are wider than the terminal are broken at a blank.
 func Sheets(w io.Writer, sheets []Sheet, style output.Style) error {
 	out := bufio.NewWriter(w)
 	for i, s := range sheets {
@@ -41,7 +39,7 @@ func Sheets(w io.Writer, sheets []Sheet, style output.Style) error {
 		}
 		s.draw(out, style)
 	}
-	return out.Flush() // which says again what went wrong before
+	return out.Flush() // returns earlier errors too
 }
 
 func (s Sheet) draw(out *bufio.Writer, style output.Style) {
@@ -66,8 +64,8 @@ func (s Sheet) draw(out *bufio.Writer, style output.Style) {
 	}
 }
 
-// broken breaks a line at blanks so that no part is wider than to, if it can.
-// What follows the first part is indented.
+// broken breaks a line at blanks so that no part is wider than to, if possible. All parts but
+// the first are indented.
 func broken(line string, to int) []string {
 	const least, more = 20, "  "
 	if to < least || text.Width(line) <= to {

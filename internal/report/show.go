@@ -12,21 +12,20 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// ShowSchema names the form of what nstool-show(1) writes as JSON.
+// ShowSchema is the form of the JSON of nstool-show(1).
 const ShowSchema = "nstool/show/2"
 
-// A NamespaceReport is what there is to say about one namespace.
+// A NamespaceReport is a namespace with what is inside it.
 type NamespaceReport struct {
 	NS     *inspect.Namespace
 	Inside *inside.Contents
 	Net    *Network // of a network namespace; nil if it was not read
 }
 
-// MostLines is how many members, holders and the like a sheet names, one a line;
-// JSON has all.
+// MostLines is the most members, holders and so on that a sheet lists; JSON has all.
 const MostLines = 12
 
-// NamespaceSheet says everything about a namespace, for people.
+// NamespaceSheet returns the sheet of a namespace.
 func NamespaceSheet(v View, r NamespaceReport) Sheet {
 	ns := r.NS
 	s := Sheet{Title: fmt.Sprintf("%s namespace %d", ns.Type, ns.ID.Ino)}
@@ -62,7 +61,7 @@ func NamespaceSheet(v View, r NamespaceReport) Sheet {
 	return s
 }
 
-// PinSheet says what is in a set of pinned namespaces.
+// PinSheet returns the sheet of a set of pinned namespaces.
 func PinSheet(v View, name string, list []*inspect.Namespace) Sheet {
 	s := Sheet{Title: "pin " + name}
 	for _, ns := range list {
@@ -71,7 +70,7 @@ func PinSheet(v View, name string, list []*inspect.Namespace) Sheet {
 	return s
 }
 
-// relation says which namespace r leads to, and whose that is.
+// relation returns the namespace that r leads to, and to whom it belongs.
 func (v View) relation(r inspect.Relation, of *inspect.Namespace, none string) string {
 	switch {
 	case r.None():
@@ -86,17 +85,17 @@ func (v View) relation(r inspect.Relation, of *inspect.Namespace, none string) s
 	return v.namespace(ns)
 }
 
-// reason says why something is not known.
+// reason returns why something is not known.
 func reason(err error) string {
 	return strings.TrimSuffix(err.Error(), ": permission denied")
 }
 
-// namespace returns the link of a namespace, and whose it is.
+// namespace returns the link of a namespace, and to whom it belongs.
 func (v View) namespace(ns *inspect.Namespace) string {
 	return ns.String() + "   " + v.whose(ns)
 }
 
-// whose says in words which namespace it is.
+// whose returns in words to whom a namespace belongs.
 func (v View) whose(ns *inspect.Namespace) string {
 	if ns.Initial() {
 		return "the initial " + ns.Type.String() + " namespace"
@@ -156,7 +155,7 @@ func (v View) owned(user *inspect.Namespace) string {
 	return text.Count(total, "namespace", "namespaces") + ": " + strings.Join(words, ", ")
 }
 
-// noNested says that a namespace owns or encloses none, as far as that is known.
+// noNested returns the line for a namespace that owns or encloses none, as far as known.
 func (v View) noNested() string {
 	if v.Snapshot.NestedKnown() {
 		return "none"
@@ -164,8 +163,7 @@ func (v View) noNested() string {
 	return "none that can be seen"
 }
 
-// nobody says that nobody does something, if all of these facts are known, and
-// else why that is not.
+// nobody returns word if all of these facts are known, and else why they are not.
 func (v View) nobody(word string, facts inspect.Facts) string {
 	if why := v.Snapshot.Unseen(facts); why != nil {
 		return "?   " + why[0]
@@ -192,7 +190,8 @@ func (v View) user(uid uint32) string {
 	return "uid " + name
 }
 
-// memberLines lists the members of a namespace, with what it calls them if it is one of PIDs.
+// memberLines lists the members of a namespace, with their numbers in it if it is a PID
+// namespace.
 func (v View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
 	if len(ns.Members) == 0 {
 		return []string{v.nobody("none", inspect.Members)}
@@ -221,7 +220,7 @@ func (v View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
 	return lines
 }
 
-// otherHolders lists what holds a namespace besides its members.
+// otherHolders lists the holders of a namespace other than its members.
 func (v View) otherHolders(ns *inspect.Namespace) []string {
 	var lines []string
 	n := 0
@@ -247,7 +246,7 @@ func (v View) otherHolders(ns *inspect.Namespace) []string {
 	return []string{"nothing else"}
 }
 
-// hold is describe, with whose a nested namespace is.
+// hold describes a holder, also to whom a nested namespace belongs.
 func (v View) hold(h inspect.Holder, ns *inspect.Namespace) string {
 	if h.Kind != inspect.ByNested {
 		return v.Holder(h)
@@ -259,14 +258,14 @@ func (v View) hold(h inspect.Holder, ns *inspect.Namespace) string {
 	return word + v.namespace(h.Nested)
 }
 
-// What [View.freedWhen] says where there is no condition.
+// Results of [View.freedWhen] without a condition.
 const (
 	freedNever   = "never: it is the initial one"
 	freedUnknown = "nothing was found that holds it: it may be gone by now, or be held where nobody can look"
 )
 
-// freedWhen returns what has to happen before the kernel frees a namespace: all that
-// holds it has to let go. The words say what to do for each.
+// freedWhen returns the conditions under which the kernel frees a namespace: one for each
+// holder.
 func (v View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	if ns.Initial() {
 		return []string{freedNever}
@@ -286,7 +285,7 @@ func (v View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	default:
 		add("its %d processes have exited or left it", n)
 	}
-	fds := make(map[[3]int][]string) // of the kind, the process and the thread
+	fds := make(map[[3]int][]string) // by kind, process and thread
 	var order [][3]int
 	var enclosed []string
 	for _, h := range ns.Others() {
@@ -357,8 +356,7 @@ func (v View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 	return lines
 }
 
-// freedText puts conditions into a sentence, in lines, and says why there may be
-// others.
+// freedText makes a sentence of conditions, in lines, with the reasons why there may be others.
 func freedText(conditions, unseen []string) []string {
 	if conditions[0] == freedNever {
 		return conditions
@@ -379,7 +377,7 @@ func freedText(conditions, unseen []string) []string {
 	return lines
 }
 
-// asFar says that something is true of what was seen, and what was not.
+// asFar returns a line that limits a statement to what was seen.
 func asFar(unseen []string) string { return "as far as can be seen: " + strings.Join(unseen, "; ") }
 
 func has(n int) string {

@@ -28,7 +28,7 @@ func ShowJSON(w io.Writer, v View, namespaces []NamespaceReport, processes []Pro
 	return output.Objects(w, ShowSchema, top, missed)
 }
 
-// numberOr is n, or null where it is less than least.
+// numberOr returns n, or nil if it is less than least.
 func numberOr[N int | int64](n, least N) any {
 	if n < least {
 		return nil
@@ -36,7 +36,7 @@ func numberOr[N int | int64](n, least N) any {
 	return n
 }
 
-// orUnknown is v where it is known.
+// orUnknown returns v, or Unknown if it is not known.
 func orUnknown(known bool, v any) any {
 	if !known {
 		return output.Unknown
@@ -96,7 +96,7 @@ func (v View) namespaceObject(r NamespaceReport) output.Object {
 	return append(o, output.Pair{"inside", v.insideObject(r)})
 }
 
-// insideObject is what is inside, or [output.Unknown].
+// insideObject returns what is inside, or [output.Unknown].
 func (v View) insideObject(r NamespaceReport) any {
 	if r.Net != nil {
 		return v.networkObject(r.Net)
@@ -227,7 +227,7 @@ func (v View) processObject(r ProcessReport) output.Object {
 	for t := range inspect.AllTypes.All() {
 		ns := r.Namespaces[t]
 		if ns == nil {
-			none := orUnknown(r.Task != nil && slices.Contains([]byte{'Z', 'X'}, r.Task.State), nil) // it has let go of it
+			none := orUnknown(r.Task != nil && slices.Contains([]byte{'Z', 'X'}, r.Task.State), nil) // a zombie has none
 			namespaces = append(namespaces, output.Object{{"type", t.String()}, {"ns", none}, {"of", none}, {"shared_with", []string{}}})
 			continue
 		}

@@ -17,7 +17,7 @@ type Network struct {
 	Listeners  []*network.Listener
 }
 
-// interfaceLines says of interfaces their state, addresses and what they lead to.
+// interfaceLines lists interfaces with state, addresses and the other end.
 func (v View) interfaceLines(n *Network) []string {
 	var lines []string
 	for _, i := range n.Interfaces {
@@ -50,7 +50,7 @@ func (v View) interfaceLines(n *Network) []string {
 	return lines
 }
 
-// routeLines says routes as ip-route(8) does.
+// routeLines lists routes as ip-route(8) does.
 func routeLines(n *Network) []string {
 	names := make(map[int]string)
 	for _, i := range n.Interfaces {
@@ -86,7 +86,7 @@ func routeLines(n *Network) []string {
 	return lines
 }
 
-// listenerLines says who waits where.
+// listenerLines lists sockets with the processes that have them open.
 func (v View) listenerLines(n *Network) []string {
 	var lines []string
 	for _, l := range n.Listeners {
@@ -131,8 +131,8 @@ func (v View) networkObject(n *Network) output.Object {
 	}
 }
 
-// ofItself returns the columns that are not about the namespace that a row is in,
-// of which all is said elsewhere, and take no more reading.
+// ofItself returns the columns that are not about the namespace of a row, which is described
+// elsewhere, and that need no further reading.
 func ofItself[R any](cols []output.Column[R]) []output.Column[R] {
 	at := slices.IndexFunc(cols, func(c output.Column[R]) bool { return c.Name == "NS" })
 	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c output.Column[R]) bool { return c.Needs&output.NeedArgs != 0 })

@@ -12,20 +12,20 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// A ProcessReport is what there is to say about one process, or a thread of it.
+// A ProcessReport is a process, or a thread of it, with its description.
 type ProcessReport struct {
 	Process *inspect.Process
 	TID     int // a thread, or 0
-	// Namespaces are those of the process, or of the thread. One that could not
-	// be read is not there.
+	// Namespaces are those of the process, or of the thread, without those that could not be
+	// read.
 	Namespaces map[inspect.Type]*inspect.Namespace
 	Task       *task.Task // nil if it could not be read
-	AllCaps    task.Caps  // those that the kernel has
-	// Container is the one that was asked for by name, or nil.
+	AllCaps    task.Caps  // the capabilities that the kernel has
+	// Container is the container that was asked for by name, or nil.
 	Container *container.Container
 }
 
-// ProcessSheet says everything about a process, for people.
+// ProcessSheet returns the sheet of a process.
 func ProcessSheet(v View, r ProcessReport) Sheet {
 	p := r.Process
 	s := Sheet{Title: fmt.Sprintf("process %d", p.PID)}
@@ -121,14 +121,14 @@ func (v View) addState(s *Sheet, r ProcessReport, d inspect.Detail) {
 	s.Add("state", strings.Join(parts, ", "))
 }
 
-// A Level is a PID namespace that a task is in, and what it is called there.
+// A Level is a PID namespace that a task is in, and its number there.
 type Level struct {
 	PID int                // 0 if it is not known
 	NS  *inspect.Namespace // nil if it is not known
 }
 
-// Levels matches PIDs, the outermost first, with the PID namespaces that end in
-// inner. Of those around it that are hidden only the PID is known.
+// Levels returns PIDs, the outermost first, with their PID namespaces, of which inner is the
+// last. Hidden ones are nil.
 func Levels(snap *inspect.Snapshot, pids []int, inner *inspect.Namespace) []Level {
 	levels := make([]Level, len(pids))
 	for i, pid := range pids {
@@ -168,21 +168,20 @@ func (v View) level(l Level) string {
 	return line + v.namespace(l.NS)
 }
 
-// A Sharing says whose a namespace is that a process is in.
+// A Sharing says with whom a process shares a namespace.
 type Sharing struct {
 	Of         string   // "own", "host", "shared", "other" or the name of a container
-	Unsure     bool     // others may be in it, who were not seen
+	Unsure     bool     // it may have members that were not seen
 	Containers []string // other containers that have a process in it
 	Processes  int      // other processes in it, outside of the container of the process
 	First      int      // one of these
 }
 
-// SharingOf says whose ns is for a process that is in it, and in container c,
-// which may be nil.
+// SharingOf returns with whom process p of container c, which may be nil, shares ns.
 func SharingOf(v View, p *inspect.Process, c *container.Container, ns *inspect.Namespace) Sharing {
 	set := v.Containers
 	if set.IsHost(ns.Type, ns.ID) {
-		return Sharing{Of: "host"} // with whoever is not kept apart
+		return Sharing{Of: "host"} // with all processes of the host
 	}
 	var s Sharing
 	seen := map[*container.Container]bool{c: true}
@@ -206,7 +205,7 @@ func SharingOf(v View, p *inspect.Process, c *container.Container, ns *inspect.N
 	case s.Processes > 0 && owner == nil:
 		s.Of = "shared"
 	case slices.ContainsFunc(set.Left(), func(l container.Left) bool { return l.Container == c && l.Ino == ns.ID.Ino }):
-		s.Of = "other" // of one that has left it
+		s.Of = "other" // of a container that has left it
 	default:
 		s.Of, s.Unsure = "own", s.Processes == 0 && v.Containers.Strangers(c)
 	}
@@ -221,7 +220,7 @@ func (v View) containerOf(r ProcessReport) *container.Container {
 	return v.Containers.Of(r.Process).Container
 }
 
-// shareLine is the line of one type among the namespaces of a process.
+// shareLine returns the line of one type of the namespaces of a process.
 func (v View) shareLine(r ProcessReport, t inspect.Type) string {
 	ns := r.Namespaces[t]
 	if ns == nil {
@@ -307,8 +306,7 @@ func yes(b bool) string {
 	return "no"
 }
 
-// idLines says who a task is outside and inside, in one line where the four IDs
-// are the same.
+// idLines lists the IDs of a task outside and inside, in one line if the four are the same.
 func idLines(ids task.IDs, m task.IDMap, name func(uint32) string) []string {
 	line := func(id uint32) string {
 		text := name(id)
@@ -333,8 +331,8 @@ func idLines(ids task.IDs, m task.IDMap, name func(uint32) string) []string {
 	return lines
 }
 
-// capLines says which capabilities there are in each set. A set that is that of
-// the line before says so.
+// capLines lists the capabilities in each set. A set that equals the one before is not
+// repeated.
 func capLines(sets task.CapSets, all task.Caps) []string {
 	var lines []string
 	for _, s := range []struct {
