@@ -2,6 +2,7 @@ package nstest
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,6 +35,10 @@ func Checked(m interface{ Run() int }) interface{ Run() int } {
 		child(verb)
 	}
 	ready = true
+	// Parallel tests wait for engines and for the kernel more than they compute.
+	if f := flag.Lookup("test.parallel"); f != nil {
+		_ = f.Value.Set(strconv.Itoa(3 * runtime.NumCPU()))
+	}
 	return checked{m}
 }
 

@@ -119,8 +119,7 @@ func program(t *testing.T, name string) string {
 		}
 		path = found
 	case "nstool":
-		cmd = exec.Command("go", "build", "-o", path, "github.com/nstool/nstool/cmd/nstool")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		path = nstest.Nstool(t)
 	case "loader":
 		cmd = exec.Command("gcc", "-static", "-nostdlib", "-nostartfiles", "-fno-stack-protector", "-O1", "-o", path, "testdata/loader.c")
 	default:

@@ -46,6 +46,7 @@ func begin(t *testing.T, by entrant, c *cage, words ...string) (cmd *exec.Cmd, o
 func TestOrphanOnSignal(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
 			attack{nsenter, func(t *testing.T, by entrant) string {
 				c := quiet(t)
 				cmd, _ := begin(t, by, c, "/bin/sh", "-c", "echo ready; while :; do sleep 1; done")

@@ -150,6 +150,7 @@ func tries() int {
 // root directory, its bounds and its filter.
 func TestCrashLoop(t *testing.T) {
 	t.Run("runc", func(t *testing.T) {
+		t.Parallel()
 		b := newBundle(t, "/bin/sleep", "0.1")
 		again(t, func() {
 			_ = exec.Command("runc", "run", "-b", b.dir, b.name).Run() //nolint:errcheck // it ends as it likes
@@ -158,6 +159,7 @@ func TestCrashLoop(t *testing.T) {
 		crashLoop(t, b, "runc:"+b.name, b.name)
 	})
 	t.Run("docker", func(t *testing.T) {
+		t.Parallel()
 		c := engine.Start(t, engine.Docker, engine.Options{})
 		again(t, func() { _ = exec.Command("docker", "restart", "-t", "0", c.ID).Run() }) //nolint:errcheck // the next one may go well
 		b := &bundle{host: filepath.Join(nstest.Dir(t), "host")}

@@ -19,7 +19,7 @@ import (
 // cp runs nstool cp and returns what was written, standard error too.
 func cp(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), append([]string{"cp"}, args...)...).CombinedOutput()
+	out, err := exec.Command(nstest.Nstool(t), append([]string{"cp"}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -166,13 +166,13 @@ func TestForward(t *testing.T) {
 // forward has a server in one container, and asks it by way of the target.
 func forward(t *testing.T, target, container string) {
 	t.Helper()
-	server := exec.Command(engine.Nstool(t), "enter", "-p", container, "/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/etc")
+	server := exec.Command(nstest.Nstool(t), "enter", "-p", container, "/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", "/etc")
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer server.Wait()
 	defer server.Process.Signal(os.Interrupt)
-	cmd := exec.Command(engine.Nstool(t), "forward", target, ":8080")
+	cmd := exec.Command(nstest.Nstool(t), "forward", target, ":8080")
 	cmd.Stderr = os.Stderr
 	says, err := cmd.StdoutPipe()
 	if err != nil {
@@ -211,7 +211,7 @@ func forward(t *testing.T, target, container string) {
 // TestForwardEnds with the container.
 func TestForwardEnds(t *testing.T) {
 	c := engine.Start(t, engine.Docker, engine.Options{})
-	cmd := exec.Command(engine.Nstool(t), "forward", c.Name, ":80")
+	cmd := exec.Command(nstest.Nstool(t), "forward", c.Name, ":80")
 	var said strings.Builder
 	cmd.Stderr = &said
 	says, err := cmd.StdoutPipe()

@@ -26,7 +26,7 @@ type finding struct {
 // check.
 func doctor(t *testing.T, subject string, args ...string) (about []finding) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), append([]string{"doctor", "--json"}, args...)...).Output()
+	out, err := exec.Command(nstest.Nstool(t), append([]string{"doctor", "--json"}, args...)...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		t.Fatalf("doctor: %v: %s", err, exit.Stderr)
 	}
@@ -188,7 +188,7 @@ func TestDoctorPod(t *testing.T) {
 	out, err := exec.Command("unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount -t tmpfs t /run; ip netns add cni-0a1b2c3d-nstool-test
 		ip netns add cni-1a1b2c3d-nstool-test; ip netns exec cni-1a1b2c3d-nstool-test sleep 20 & trap "kill $!" EXIT
 		until [ "$(ip netns pids cni-1a1b2c3d-nstool-test)" ]; do :; done
-		"$1" doctor --check leaks --severity warning || true`, "sh", engine.Nstool(t)).Output()
+		"$1" doctor --check leaks --severity warning || true`, "sh", nstest.Nstool(t)).Output()
 	if err != nil || !strings.Contains(string(out), "fix: ip netns delete cni-0a1b2c3d-nstool-test\n") || strings.Contains(string(out), "cni-1a1b2c3d") {
 		t.Errorf("%v: %s", err, out)
 	}

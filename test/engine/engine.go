@@ -415,14 +415,6 @@ func build(t testing.TB, name, dir string, args ...string) string {
 	return path
 }
 
-// Nstool returns the path of the program, built for this test binary. Tests of
-// test/engine and its neighbours call it: the source is found from there.
-func Nstool(t testing.TB) string {
-	t.Helper()
-	nstest.Need(t, "go")
-	return build(t, "nstool", "../../cmd/nstool")
-}
-
 func cri(t testing.TB) string { return build(t, "cri", "../engine/cri") }
 
 // run runs a program, and its error has what it said.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -16,7 +17,7 @@ var links = "for t in " + strings.Join(types, " ") + "; do readlink /proc/self/n
 // enter runs nstool enter and returns what was written, standard error too.
 func enter(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), append([]string{"enter"}, args...)...).CombinedOutput()
+	out, err := exec.Command(nstest.Nstool(t), append([]string{"enter"}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
@@ -167,7 +168,7 @@ func TestEnterPod(t *testing.T) {
 		}
 	}
 
-	words, err := exec.Command(engine.Nstool(t), "__complete", "enter", "--pod", p.Namespace+"/"+p.Name[:4]).Output()
+	words, err := exec.Command(nstest.Nstool(t), "__complete", "enter", "--pod", p.Namespace+"/"+p.Name[:4]).Output()
 	for _, want := range []string{pod + "\t", pod + "/web\t", pod + "/side\t"} {
 		if err != nil || !strings.Contains(string(words), want) {
 			t.Errorf("the shell is not offered %q: %v: %s", want, err, words)
@@ -175,11 +176,11 @@ func TestEnterPod(t *testing.T) {
 	}
 
 	pinned := "engine-" + p.Name
-	if out, err := exec.Command(engine.Nstool(t), "pin", "add", pinned, "--pod", pod).CombinedOutput(); err != nil {
+	if out, err := exec.Command(nstest.Nstool(t), "pin", "add", pinned, "--pod", pod).CombinedOutput(); err != nil {
 		t.Fatalf("pin add --pod %s: %v: %s", pod, err, out)
 	}
-	list, err := exec.Command(engine.Nstool(t), "pin", "ls", "-n", "-o", "type,ns", pinned).CombinedOutput()
-	if rm, err := exec.Command(engine.Nstool(t), "pin", "rm", pinned).CombinedOutput(); err != nil {
+	list, err := exec.Command(nstest.Nstool(t), "pin", "ls", "-n", "-o", "type,ns", pinned).CombinedOutput()
+	if rm, err := exec.Command(nstest.Nstool(t), "pin", "rm", pinned).CombinedOutput(); err != nil {
 		t.Errorf("pin rm %s: %v: %s", pinned, err, rm)
 	}
 	want := ""

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -20,7 +21,7 @@ func TestHintsWhereNstoolIsConfined(t *testing.T) {
 		ptrace   = "hint: nstool is itself confined, by a seccomp filter and by a bounding set without CAP_SYS_PTRACE, as in a container that is not privileged"
 	)
 	in := func(flags ...string) *engine.Container {
-		return engine.Start(t, engine.Docker, engine.Options{Args: append(flags, "-v", engine.Nstool(t)+":/nstool:ro")})
+		return engine.Start(t, engine.Docker, engine.Options{Args: append(flags, "-v", nstest.Nstool(t)+":/nstool:ro")})
 	}
 	plain, unfiltered := in(), in("--security-opt", "seccomp=unconfined")
 	hosts, admin := in("--pid=host"), in("--pid=host", "--cap-add=SYS_ADMIN")

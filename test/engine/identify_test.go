@@ -12,6 +12,7 @@ import (
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -81,7 +82,7 @@ func wantNamespaces(t *testing.T, snap *inspect.Snapshot, c *container.Container
 // Each engine's containers are known by ID, name, image or path, and first
 // process, and can be entered by name.
 func TestIdentify(t *testing.T) {
-	nstool := engine.Nstool(t)
+	nstool := nstest.Nstool(t)
 	for _, e := range engine.All {
 		t.Run(string(e), func(t *testing.T) {
 			t.Parallel()
@@ -159,7 +160,7 @@ func TestIdentifyPod(t *testing.T) {
 				}
 			}
 			// One of its containers can be entered, and of two one must be named.
-			nstool := engine.Nstool(t)
+			nstool := nstest.Nstool(t)
 			name := pod.Namespace + "/" + pod.Name
 			for _, word := range []string{"pod:" + name + "/side", name + "/side"} {
 				out, err := exec.Command(nstool, "enter", "-c", word, "--pid", "readlink", "/proc/self/ns/pid").CombinedOutput()
@@ -221,7 +222,7 @@ func TestIdentifyGuest(t *testing.T) {
 // The host's end of a pair of interfaces leads to the container.
 func TestIdentifyInterface(t *testing.T) {
 	started := engine.Start(t, engine.Docker, engine.Options{})
-	nstool := engine.Nstool(t)
+	nstool := nstest.Nstool(t)
 	interfaces, err := filepath.Glob("/sys/class/net/veth*")
 	if err != nil || len(interfaces) == 0 {
 		t.Fatal("no interfaces", err)
@@ -252,7 +253,7 @@ func TestIdentifyStopped(t *testing.T) {
 	if out, err := exec.Command("docker", "wait", started.ID).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	out, err := exec.Command(engine.Nstool(t), "ls", started.Name).CombinedOutput()
+	out, err := exec.Command(nstest.Nstool(t), "ls", started.Name).CombinedOutput()
 	if want := "nstool: ls: docker:" + started.Name + " is stopped"; err == nil || !slices.Contains(strings.Split(string(out), "\n"), want) {
 		t.Errorf("%v: %s, want %s", err, out, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -23,7 +24,7 @@ func TestLeftBehind(t *testing.T) {
 			bystander := engine.Start(t, of, engine.Options{})
 			shares := func() string {
 				t.Helper()
-				out, err := exec.Command(engine.Nstool(t), "containers", "-n", "-o", "net,ipc,uts", "container:"+string(of)+":"+box.Name).Output()
+				out, err := exec.Command(nstest.Nstool(t), "containers", "-n", "-o", "net,ipc,uts", "container:"+string(of)+":"+box.Name).Output()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -42,7 +43,7 @@ func TestLeftBehind(t *testing.T) {
 			if got, want := shares(), "other other own"; got != want {
 				t.Errorf("left behind: %q, want %q", got, want)
 			}
-			out, _ := exec.Command(engine.Nstool(t), "show", subject).CombinedOutput()
+			out, _ := exec.Command(nstest.Nstool(t), "show", subject).CombinedOutput()
 			if n := strings.Count(string(out), "of another container, which has left it"); n != 2 {
 				t.Errorf("show says so %d times, not 2:\n%s", n, out)
 			}

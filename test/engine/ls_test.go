@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/nstool/nstool/internal/nstest"
 	"github.com/nstool/nstool/test/engine"
 )
 
@@ -21,7 +22,7 @@ type listing struct {
 
 func ls(t *testing.T, args ...string) (l listing) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), append([]string{"ls", "--json", "--members"}, args...)...).Output()
+	out, err := exec.Command(nstest.Nstool(t), append([]string{"ls", "--json", "--members"}, args...)...).Output()
 	if err != nil {
 		t.Fatalf("nstool ls: %v", err)
 	}

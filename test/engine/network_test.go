@@ -19,7 +19,7 @@ import (
 // ask reads what nstool says as JSON.
 func ask(t *testing.T, into any, args ...string) {
 	t.Helper()
-	cmd := exec.Command(engine.Nstool(t), append(args, "--json")...)
+	cmd := exec.Command(nstest.Nstool(t), append(args, "--json")...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

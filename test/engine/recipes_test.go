@@ -55,7 +55,7 @@ func TestRecipes(t *testing.T) {
 		Command: []string{"/bin/sh", "-c", "busybox mkdir -p /var/log; echo last words >/var/log/app.log; sleep 1; exit 1"},
 	})
 	pod := engine.StartPod(t, false, "app")
-	web := exec.Command(engine.Nstool(t), "enter", "-p", fmt.Sprint(pod.Containers[0].PID), "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+	web := exec.Command(nstest.Nstool(t), "enter", "-p", fmt.Sprint(pod.Containers[0].PID), "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
 	if err := web.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestRecipes(t *testing.T) {
 	free.Close()
 
 	visit := func() {
-		_ = exec.Command(engine.Nstool(t), "enter", "-c", server.Name, "--net", "curl", "-s", "127.0.0.1:8080").Run() //nolint:errcheck // it is seen in the output
+		_ = exec.Command(nstest.Nstool(t), "enter", "-c", server.Name, "--net", "curl", "-s", "127.0.0.1:8080").Run() //nolint:errcheck // it is seen in the output
 	}
 	for _, r := range []struct {
 		with  string // what the recipe is known by
@@ -98,7 +98,7 @@ func TestRecipes(t *testing.T) {
 			if len(words) < 2 || words[0] != "nstool" {
 				t.Fatalf("no recipe with %s: %q", r.with, command)
 			}
-			cmd := exec.Command(engine.Nstool(t), words[1:]...)
+			cmd := exec.Command(nstest.Nstool(t), words[1:]...)
 			cmd.Dir = t.TempDir()
 			cmd.Stdin = strings.NewReader(r.stdin)
 			out, err := cmd.StdoutPipe()

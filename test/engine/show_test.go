@@ -55,7 +55,7 @@ func show(t *testing.T, args ...string) (s shown) {
 // nstool runs a command that has the given exit status, and decodes its JSON.
 func nstool(t *testing.T, into any, status int, args ...string) {
 	t.Helper()
-	out, err := exec.Command(engine.Nstool(t), args...).Output()
+	out, err := exec.Command(nstest.Nstool(t), args...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == status {
 		err = nil
 	} else if err == nil && status != 0 {
@@ -279,7 +279,7 @@ func TestShowPod(t *testing.T) {
 	}
 	// Which of them is meant is asked, where it matters.
 	for _, args := range [][]string{{"diff", pod, "self"}, {"pid", "--in", pod, "1"}} {
-		out, err := exec.Command(engine.Nstool(t), args...).CombinedOutput()
+		out, err := exec.Command(nstest.Nstool(t), args...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), pod+"/web") || !strings.Contains(string(out), pod+"/side") {
 			t.Errorf("%v: %v: %s", args, err, out)
 		}

@@ -64,7 +64,7 @@ func TestToolsOnTerminal(t *testing.T) {
 	s.await(`outside> $|outside>\s*$`)
 	const prompt = `bash-[\d.]+\$` // the container is an ordinary user's
 	for _, view := range []string{"target", "tools"} {
-		s.line(fmt.Sprintf("clear; %s enter -c %s --tools --view=%s bash --norc", engine.Nstool(t), c.Name, view))
+		s.line(fmt.Sprintf("clear; %s enter -c %s --tools --view=%s bash --norc", nstest.Nstool(t), c.Name, view))
 		s.await(prompt + `\s*$`)
 		s.line("clear; stty size; cat /.nstool/target/etc/app.yaml")
 		s.await(`(?m)^24 90\nport: 8080$`)

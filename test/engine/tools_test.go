@@ -234,7 +234,7 @@ func (k task) do(t *testing.T, target ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, engine.Nstool(t), slices.Concat([]string{"enter"}, target, k.args)...)
+	cmd := exec.CommandContext(ctx, nstest.Nstool(t), slices.Concat([]string{"enter"}, target, k.args)...)
 	out, err := cmd.CombinedOutput()
 	status := 0
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -306,7 +306,7 @@ func TestToolsCapture(t *testing.T) {
 	for _, rights := range []string{"--privileged", "--cap-add=NET_RAW"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, engine.Nstool(t), "enter", "-c", c.Name, "--tools", rights, "tcpdump", "-c", "3", "-nli", "lo", "tcp", "port", "8080")
+		cmd := exec.CommandContext(ctx, nstest.Nstool(t), "enter", "-c", c.Name, "--tools", rights, "tcpdump", "-c", "3", "-nli", "lo", "tcp", "port", "8080")
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -377,7 +377,7 @@ func TestToolsKilled(t *testing.T) {
 	c := startServer(t, engine.Docker)
 	before := stateOf(t, c)
 	for i := range 25 {
-		cmd := exec.Command(engine.Nstool(t), "enter", "-c", c.Name, "--tools", "sh", "-c", "setsid sleep 1000 & sleep 1001 & wait")
+		cmd := exec.Command(nstest.Nstool(t), "enter", "-c", c.Name, "--tools", "sh", "-c", "setsid sleep 1000 & sleep 1001 & wait")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,7 @@ func TestDeafHost(t *testing.T) {
 		"/etc":            "ls",
 	} {
 		t.Run(strings.ReplaceAll(dir[1:], "/", " "), func(t *testing.T) {
+			t.Parallel() // it waits most of the time
 			if told == "containers" {
 				likeDocker(t)
 			}

@@ -10,11 +10,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -41,33 +39,7 @@ func verb(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// nstool returns the path of the built program, which every user can run.
-var nstool = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "nstool") // in a directory that is removed in the end
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "nstool")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/nstool/nstool/cmd/nstool")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
-	}
-	return path, os.Chmod(dir, 0o755) //nolint:gosec // ordinary users are to enter it
-})
-
-func program(t testing.TB) string {
-	t.Helper()
-	if path, ok := nstest.Built("nstool"); ok {
-		return path
-	}
-	nstest.Need(t, "go")
-	path, err := nstool()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
+func program(t testing.TB) string { return nstest.Nstool(t) }
 
 // A run is what a program said.
 type run struct {
