@@ -1,8 +1,6 @@
-// Package kernels is the one table of what newer kernels than the oldest one
-// add: KERNEL VERSIONS in nstool(1) is made from it, and the tests ask it what
-// the kernel that they run on must be able to do.
-//
-// The program does not look here. It tries, and takes what it gets.
+// Package kernels is the table of what newer kernels add. KERNEL VERSIONS in nstool(1) is
+// made from it, and tests ask it what their kernel must be able to do. The program does not
+// use it: it tries.
 package kernels
 
 import (
@@ -21,12 +19,12 @@ const Oldest = "5.10"
 
 // An Addition is something that a newer kernel can do.
 type Addition struct {
-	// Name is what tests call it by: see nstest.Need.
+	// Name is its name in tests: see nstest.Need.
 	Name string
 	// Since is the version of the kernel that has it first.
 	Since string
-	// Adds says what it is good for, and Without what is done before: sentences
-	// of mdoc(7).
+	// Adds says what it is good for, and Without what happens before: sentences in
+	// mdoc(7).
 	Adds, Without string
 	// Probe tries it. The error is an [errors.ErrUnsupported] if the kernel
 	// lacks it.
@@ -37,10 +35,10 @@ type Addition struct {
 var Additions = []Addition{
 	{
 		Name: "useroverlay", Since: "5.11",
-		Adds: `An ordinary user brings tools along, by
-.Nm enter Fl -tools ,
-into what runs in a user namespace of his own.`,
-		Without: `Before, that takes CAP_SYS_ADMIN in the initial user namespace.`,
+		Adds: `An ordinary user can use
+.Nm enter Fl -tools
+for what runs in their own user namespace.`,
+		Without: `Before, this needs CAP_SYS_ADMIN in the initial user namespace.`,
 		Probe: func() error {
 			out, err := exec.Command("unshare", "-Urm", "mount", "-t", "overlay", "-o", "lowerdir=/bin:/etc", "overlay", "/tmp").CombinedOutput()
 			if err != nil {
@@ -51,23 +49,22 @@ into what runs in a user namespace of his own.`,
 	},
 	{
 		Name: "cached", Since: "5.12",
-		Adds: `What is mounted below a file system that does not answer is asked without
-asking that one.`,
-		Without: `Before, such a mount point is given a tenth of a second, and told if that is not
+		Adds: `A mount below a file system that does not answer is asked without asking that file system.`,
+		Without: `Before, such a mount point gets a tenth of a second, and standard error says if that was not
 enough.`,
 		Probe: sys.ProbeCached,
 	},
 	{
 		Name: "netnscookie", Since: "5.14",
-		Adds:    `Sockets are told apart without a descriptor of their network namespace.`,
-		Without: `Before, each is asked for one.`,
+		Adds:    `The kernel says the network namespace of a socket without a descriptor of that namespace.`,
+		Without: `Before, every socket is asked.`,
 		Probe:   sys.ProbeSocketCookie,
 	},
 	{
 		Name: "pidfs", Since: "6.9",
-		Adds: `Processes by
+		Adds: `A process can be named by
 .Ar PID:INODE ,
-and the sockets of a thread that has a table of descriptors of its own.`,
+and the sockets of a thread with its own table of descriptors are found.`,
 		Without: `Before, such a
 .Ar TARGET
 is refused.`,
@@ -75,10 +72,10 @@ is refused.`,
 	},
 	{
 		Name: "pidns", Since: "6.11",
-		Adds: `The kernel translates process IDs, and tells of a PID namespace whose first
-process is gone.`,
-		Without: `Before, what a process is called elsewhere is read from each, and a PID
-namespace is known to be dead by who sees all processes alone: there is none in it.`,
+		Adds: `The kernel translates process IDs, and shows that the first process of a PID namespace has
+exited.`,
+		Without: `Before, the numbers of each process are read, and only a caller that sees all processes knows
+that a PID namespace is dead: it has none.`,
 		Probe: probe("pid", func(fd int) error {
 			_, _, err := sys.PIDIn(fd, os.Getpid())
 			return err
@@ -86,9 +83,9 @@ namespace is known to be dead by who sees all processes alone: there is none in 
 	},
 	{
 		Name: "mntns", Since: "6.12",
-		Adds: `Mount namespaces are found that only the kernel or a descriptor in a message
-holds, and the mounts in one without a process are read without joining it.`,
-		Without: `Before, a thread joins it for that, and is thrown away.`,
+		Adds: `Mount namespaces are found that only the kernel or a descriptor in a message holds, and the
+mounts in a mount namespace without a process are read without joining it.`,
+		Without: `Before, a thread joins it for that, and then exits.`,
 		Probe: probe("mnt", func(fd int) error {
 			info, err := sys.MountInfoOf(fd)
 			if err != nil {
@@ -99,7 +96,7 @@ holds, and the mounts in one without a process are read without joining it.`,
 	},
 	{
 		Name: "nsid", Since: "6.18",
-		Adds: `Identifiers of namespaces, which are never used twice, in
+		Adds: `Namespaces have identifiers that are never used twice, in
 .Cm ls ,
 .Cm show
 and
@@ -107,10 +104,9 @@ and
 and as a
 .Ar TARGET :
 .Li nsid:4511 .
-What was opened by its number is checked against them.
-Network and mount namespaces are told to be the initial ones.`,
-		Without: `Before, a namespace has its inode number alone, which a new one may be given as
-soon as it is gone.`,
+A namespace that was opened by its number is checked against them.
+The kernel says which network and mount namespaces are the initial ones.`,
+		Without: `Before, a namespace only has its inode number, which a new one may get once it is freed.`,
 		Probe: probe("uts", func(fd int) error {
 			_, err := sys.NamespaceID(fd)
 			return err
@@ -118,13 +114,13 @@ soon as it is gone.`,
 	},
 	{
 		Name: "listns", Since: "6.19",
-		Adds: `All namespaces that are in use, whatever holds them: a descriptor in a message
-too, or the kernel alone.
-They are opened by their identifier, with no file or process that leads to them.
-This takes CAP_SYS_ADMIN in the initial user and PID namespaces.`,
-		Without: `Before, what nothing in
+		Adds: `All namespaces that are in use are found, whatever holds them: also a descriptor in a message,
+or the kernel alone.
+They are opened by their identifier, without a file or process that leads to them.
+This needs CAP_SYS_ADMIN in the initial user and PID namespaces.`,
+		Without: `Before, a namespace that nothing in
 .Pa /proc
-leads to is not known, mount namespaces excepted.`,
+leads to is not found, except a mount namespace.`,
 		Probe: func() error {
 			_, err := sys.ListNamespaces(0, 0)
 			return err
@@ -160,8 +156,8 @@ func probe(typ string, ask func(fd int) error) func() error {
 // Manual returns the section KERNEL VERSIONS of nstool(1), for mdoc(7).
 func Manual() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".Sh KERNEL VERSIONS\nAll commands work from Linux %s on, and do more on newer ones.\n", Oldest)
-	fmt.Fprintf(&b, "What the running one can do is found by trying, never by its version.\n.Bl -tag -width \"Linux 6.18\"\n")
+	fmt.Fprintf(&b, ".Sh KERNEL VERSIONS\nAll commands work since Linux %s, and do more on newer kernels.\n", Oldest)
+	fmt.Fprintf(&b, ".Nm\ntries what the running kernel can do, and never looks at its version.\n.Bl -tag -width \"Linux 6.18\"\n")
 	for _, a := range Additions {
 		fmt.Fprintf(&b, ".It Linux %s\n%s\n%s\n", a.Since, a.Adds, a.Without)
 	}
