@@ -10,23 +10,20 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// bpfFrom is the number of processes from which on it pays to have the kernel
-// go through them by BPF iterators. To learn the kernel's types and to load the
-// programs takes as long as to read some four hundred processes from /proc, and
+// bpfFrom is the number of processes from which on BPF iterators are faster. Learning the kernel's
+// types and loading the programs takes as long as reading four hundred processes from /proc, and
 // longer where the types cannot be mapped (before Linux 6.16).
 const bpfFrom = 700
 
-// errDisagree says that the kernel's answers about the caller are not those of
-// /proc, and so not to be trusted about others.
+// errDisagree reports that the iterators and /proc differ about the caller, so the iterators are
+// not trusted about others.
 var errDisagree = errors.New("iterator and /proc disagree")
 
-// readByBPF has the kernel tell of all its tasks and their descriptors at once. It
-// is another source for what readProcess reads from /proc, and the result is
-// the same. An error says why it could not be done, and then nothing was.
+// readByBPF has the kernel list all its tasks and their descriptors. The result is that of reading
+// /proc. After an error nothing was noted.
 //
-// It takes many processes, the privileges and the kernel that [sys.ReadTasks]
-// says, and a caller in the initial PID namespace, since the kernel numbers
-// processes as that one does.
+// It takes many processes, the privileges and the kernel of [sys.ReadTasks], and a caller in the
+// initial PID namespace, since the kernel uses the numbers of that one.
 func (s *scanner) readByBPF(processes int) (*part, error) {
 	if processes < s.bpfFrom {
 		return nil, ErrNotAsked
@@ -60,8 +57,8 @@ func (s *scanner) readByBPF(processes int) (*part, error) {
 	return &p, nil
 }
 
-// readBPFTasks has the kernel tell of all its tasks, in order, and with files and
-// sockets of descriptors. It returns what is told of the caller, too.
+// readBPFTasks returns all tasks of the kernel, in order, with files and sockets of descriptors if
+// asked for, and the task of the caller.
 func (s *scanner) readBPFTasks(files, sockets bool) (*sys.Tasks, *sys.Task, error) {
 	if s.bpfFrom == math.MaxInt || !s.proc.ours || s.proc.path != "/proc" {
 		return nil, nil, ErrNotAsked
@@ -85,7 +82,7 @@ func (s *scanner) readBPFTasks(files, sockets bool) (*sys.Tasks, *sys.Task, erro
 	return all, self, nil
 }
 
-// ownLinks reads what /proc says of the caller.
+// ownLinks reads the caller's links in /proc.
 func (s *scanner) ownLinks() (links, error) {
 	self, err := s.proc.dir.OpenPath(sys.NewName("self"))
 	if err != nil {
@@ -106,7 +103,7 @@ func linksOfTask(t *sys.Task) links {
 	return l
 }
 
-// taskOf finds what was told of a process.
+// taskOf finds a process among tasks.
 func taskOf(bpfTasks []sys.Task, pid int) (*sys.Task, bool) {
 	i, ok := slices.BinarySearchFunc(bpfTasks, pid, func(t sys.Task, pid int) int { return cmp.Compare(int(t.PID), pid) })
 	if !ok {
@@ -115,8 +112,8 @@ func taskOf(bpfTasks []sys.Task, pid int) (*sys.Task, bool) {
 	return &bpfTasks[i], true
 }
 
-// bpfAgrees reports whether owner and identifier of a namespace of the caller
-// are as the kernel says when it is asked.
+// bpfAgrees reports whether the iterators have the owner and the identifier of a namespace of the
+// caller that the kernel returns for it.
 func (s *scanner) bpfAgrees(self *sys.Task) bool {
 	i := slices.Index(sys.TaskFlags[:], UTS.Flag())
 	file, err := s.kernel.open(linkOpener(s.proc.self, 0, UTS.String()), uint64(self.NS[i]))
@@ -134,9 +131,8 @@ func (s *scanner) bpfAgrees(self *sys.Task) bool {
 	return err == nil && id.Ino == uint64(self.Owner[i]) && nsid == self.NSID[i]
 }
 
-// recall fills in what relate would ask the kernel about ns, if all of that was
-// told when its leader was, and reports whether it was. Of network namespaces
-// there is more to ask, and of owners that nothing else showed.
+// relateKnown fills in the relations of ns from the lists and iterators, if they have all of them.
+// Network namespaces have more to ask, and owners that nothing else showed have to be asked for.
 func (s *scanner) relateKnown(ns *Namespace) bool {
 	if owner, ok := s.owners[ns.NSID]; ok && ns.NSID != 0 {
 		ns.Owner, ns.Parent = Relation{ID: owner}, Relation{}
@@ -156,7 +152,7 @@ func (s *scanner) relateKnown(ns *Namespace) bool {
 	return true
 }
 
-// narrow leaves in l what is wanted.
+// narrow removes from l what is not wanted.
 func (s *scanner) narrow(l *links) {
 	for t := range l.ino {
 		if !s.wanted.Has(Type(t)) {
@@ -191,7 +187,7 @@ func (s *scanner) noteHeirs(p *part, threads []sys.Task) {
 	}
 }
 
-// noteThreads notes the threads that are elsewhere than their process.
+// noteThreads notes the threads in other namespaces than their process.
 func (s *scanner) noteThreads(p *part, threads []sys.Task) {
 	for i := range threads {
 		t := &threads[i]

@@ -21,24 +21,23 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// Busy is what keeps a mount, or the file system that it shows, from going.
+// Busy is what keeps a mount, or its file system, from being unmounted.
 type Busy struct {
-	// Path is what was asked about, absolute.
+	// Path is the absolute path that was asked about.
 	Path string
-	// Mount is the mount that it is: its mount point, or zero if it is none.
+	// Mount is the mount with the mount point Path, or zero.
 	Mount Mount
 	// On is the mount that Path is on: Mount if it is a mount point. It is zero
 	// for a block device that is not mounted here.
 	On Mount
-	// Device says that Path is a block device.
+	// Device: Path is a block device.
 	Device bool
-	// Dev is the file system. All mounts of namespaces are of one, where Root
-	// tells which namespace it is.
+	// Dev is the file system. All mounts of namespaces have the same, and differ by Root.
 	Dev  Device
 	Root string // of a mount of a namespace, as "net:[4026532281]", or ""
-	// Uses are how it is used, mounts first, then processes by PID.
+	// Uses are the uses, mounts first, then processes by PID.
 	Uses []Use
-	// Gaps are what could not be read.
+	// Gaps are the things that could not be read.
 	Gaps []Gap
 }
 
@@ -82,30 +81,28 @@ type Use struct {
 	TID  int    // the thread, if it is not the one that the process is named for
 	FD   int    // for ByOpen and ByBound
 	Path string // the file, the mount point, or the device
-	// Mount is the mount that is used, or zero where the kernel does not tell.
+	// Mount is the mount that is used, or zero if it is not known.
 	Mount Mount
-	// On is what is used of it, for ByLayer: a directory.
+	// On is the directory that is used, for ByLayer.
 	On string
-	// InUse says that the device is itself in use, for ByLoop and ByDevice: it
-	// cannot be taken apart yet.
+	// InUse: the device is in use itself, for ByLoop and ByDevice, and cannot be taken apart yet.
 	InUse bool
-	// Reached says that Path leads the caller to the mount, for the kinds up to
-	// ByMountBelow and for ByLayer: umount(8) takes that one.
+	// Reached: Path leads the caller to the mount, so umount(8) takes that one; for the kinds up
+	// to ByMountBelow and for ByLayer.
 	Reached bool
-	// Detached says that the mount was taken away (umount -l) and is still used.
+	// Detached: the mount was detached (umount -l) and is still used.
 	Detached bool
-	// Same says that it is the very mount that was asked about: umount(2) fails
-	// for as long as it is used. Of the others, the file system is held.
+	// Same: it uses the very mount that was asked about, so umount(2) fails. Other uses hold the
+	// file system.
 	Same bool
 }
 
-// Busy finds who keeps path from going: a mount point, a block device, or else a
-// directory or file, of which only what is at or below it counts.
+// Busy finds what uses path: a mount point, a block device, or a directory or file. Of the latter
+// only uses at or below it count.
 //
-// It looks at the mount tables of every mount namespace, and at the working and
-// root directory, program, open files, mapped files and bound sockets of every
-// process. No server of a file system is asked, and what does not answer in time
-// is a gap. It needs what [Scan] needs.
+// It reads the mount tables of every mount namespace, and the working and root directory, program,
+// open files, mapped files and bound sockets of every process. It asks no server of a file system,
+// and a process that does not answer in time is a gap. It needs the same privileges as [Scan].
 func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -139,7 +136,7 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	away := func(u Use) int { // from the caller's mount namespace, which comes first
+	away := func(u Use) int { // the caller's mount namespace comes first
 		if u.Mount.In == b.here {
 			return 0
 		}
@@ -153,7 +150,7 @@ func (s *Snapshot) Busy(ctx context.Context, path string) (*Busy, error) {
 	return &b.Busy, nil
 }
 
-// A busy is a look for users.
+// A busy is a call of Busy.
 type busy struct {
 	Busy
 	snap    *Snapshot
@@ -163,18 +160,18 @@ type busy struct {
 	devs    map[Device]bool   // Dev, and the partitions of a disk
 	swaps   map[string]Device // the files that are swapped to, and the devices that they are
 	byID    map[int]Mount     // all mounts
-	points  map[ID][]Mount    // those of a mount namespace, the upper ones of a stack last
-	part    bool              // only what is at or below the path counts, and not all of the file system
-	sockets map[string]string // the paths that sockets are bound to, or "", by what links to a socket read
+	points  map[ID][]Mount    // of a mount namespace, the upper ones of a stack last
+	part    bool              // only paths at or below Path count, and not the whole file system
+	sockets map[string]string // the path of each bound socket, or "", by the text of a link to it
 }
 
-// locate finds out what the path is. A mount point is known by its name alone:
-// what is mounted there may not answer.
+// locate finds what the path is. A mount point is recognized by its name alone: its file system
+// may not answer.
 func (b *busy) locate() error {
 	openByID := func(path string) bool {
 		for _, m := range b.points[b.here] {
 			if m.Point == path {
-				b.Mount, b.On = m, m // of several the last one is on top
+				b.Mount, b.On = m, m // the last one is on top
 			}
 		}
 		b.Dev = b.Mount.Dev
@@ -219,7 +216,7 @@ func (b *busy) locate() error {
 	return nil
 }
 
-// resolve follows the links in a path, as far as they are near.
+// resolve follows the links in a path, except on file systems with a server.
 func (b *busy) resolve(path string) (string, error) {
 	done, rest := "/", strings.TrimPrefix(path, "/")
 	for links := 0; rest != ""; {
@@ -235,7 +232,7 @@ func (b *busy) resolve(path string) (string, error) {
 		}
 		text, err := os.Readlink(next)
 		switch {
-		case errors.Is(err, syscall.EINVAL): // it is none
+		case errors.Is(err, syscall.EINVAL): // no link
 			done = next
 			continue
 		case err != nil:
@@ -267,8 +264,7 @@ func (b *busy) mountOf(in ID, path string) (on Mount) {
 	return on
 }
 
-// findMounts finds other mounts of the file system, those of other mount
-// namespaces too, and what is mounted below.
+// findMounts finds other mounts of the file system, in all mount namespaces, and the mounts below.
 func (b *busy) findMounts() {
 	for in, mounts := range b.points {
 		for _, m := range mounts {
@@ -277,7 +273,7 @@ func (b *busy) findMounts() {
 			case b.Mount.ID != 0 && m.Parent == b.Mount.ID:
 				u.Kind, u.Same = ByMountBelow, true
 			case b.part && in != b.here && below(m.Point, b.Path):
-				// Here it is no mount point any more, there it is one.
+				// It is no mount point here any more, but it is one there.
 			case b.part || !b.of(m) || m.ID == b.Mount.ID:
 				continue
 			}
@@ -287,8 +283,8 @@ func (b *busy) findMounts() {
 	}
 }
 
-// counts reports whether a path of a mount namespace is on the file system, and
-// not beside the part of it that was asked about.
+// counts reports whether a path of a mount namespace is on the file system, and at or below the
+// path that was asked about.
 func (b *busy) counts(path string) bool {
 	if b.part {
 		return below(path, b.Path)
@@ -296,7 +292,7 @@ func (b *busy) counts(path string) bool {
 	return b.of(b.mountOf(b.here, path))
 }
 
-// of reports whether a mount is of what was asked about.
+// of reports whether a mount shows what was asked about.
 func (b *busy) of(m Mount) bool {
 	if b.Root != "" {
 		return m.Dev == b.Dev && m.Root == b.Root
@@ -311,7 +307,7 @@ func (b *busy) reached(m Mount) bool {
 	return m.In == b.here && len(stack) > 0 && stack[0].ID == m.ID
 }
 
-// addPartitions has a disk be used by who uses a partition of it.
+// addPartitions adds the partitions of a disk.
 func (b *busy) addPartitions() {
 	parts, _ := filepath.Glob(fmt.Sprintf("/sys/dev/block/%s/*/partition", b.Dev))
 	for _, file := range parts {
@@ -338,8 +334,8 @@ func parseDevice(text string, base int) (d Device, ok bool) {
 	return Device{uint32(x), uint32(y)}, err == nil && err2 == nil
 }
 
-// findLayers finds the overlays that have a layer on the file system. They keep it
-// by mounts of their own, which no table shows.
+// findLayers finds the overlays with a layer on the file system. They hold it by private mounts,
+// which are in no table.
 func (b *busy) findLayers() {
 	all := make(map[Device][]Mount)
 	for _, m := range b.byID {
@@ -348,8 +344,8 @@ func (b *busy) findLayers() {
 		}
 	}
 	for _, mounts := range all {
-		// The paths of layers are those of the mount namespace where it was made,
-		// which is the caller's, if the overlay is there.
+		// The paths of layers are those of the mount namespace where the overlay was made. If it
+		// is mounted in the caller's, that is the caller's.
 		at := mounts[max(0, slices.IndexFunc(mounts, func(m Mount) bool { return m.In == b.here }))]
 		for _, layer := range layers(at.Super) {
 			if b.part && (at.In != b.here || !below(layer, b.Path)) || !b.part && !b.of(b.mountOf(at.In, layer)) {
@@ -363,8 +359,8 @@ func (b *busy) findLayers() {
 	}
 }
 
-// layers returns the directories of an overlay, as its options in a mount table
-// have them. A relative one is relative to where nobody knows.
+// layers returns the directories of an overlay, by its options in a mount table. A relative one is
+// relative to an unknown directory.
 func layers(super string) (dirs []string) {
 	for option := range strings.SplitSeq(super, ",") {
 		key, value, _ := strings.Cut(option, "=")
@@ -372,7 +368,7 @@ func layers(super string) (dirs []string) {
 		case "upperdir", "workdir", "lowerdir+", "datadir+":
 			dirs = append(dirs, value)
 		case "lowerdir":
-			// A colon is between two, and an escaped one is in a name.
+			// A colon separates two, and an escaped colon is part of a name.
 			value = strings.ReplaceAll(value, `\:`, "\x00")
 			for dir := range strings.SplitSeq(value, ":") {
 				dirs = append(dirs, strings.ReplaceAll(dir, "\x00", ":"))
@@ -382,8 +378,8 @@ func layers(super string) (dirs []string) {
 	return slices.DeleteFunc(dirs, func(dir string) bool { return !filepath.IsAbs(dir) })
 }
 
-// findDevices finds what the kernel has made of files of the file system, or of
-// its block device.
+// findDevices finds the devices that the kernel made of files of the file system, or of its block
+// device.
 func (b *busy) findDevices() {
 	b.readSwaps()
 	loops, _ := filepath.Glob("/sys/block/*/loop/backing_file")
@@ -412,7 +408,7 @@ func (b *busy) findDevices() {
 	}
 }
 
-// readSwaps finds out what is swapped to.
+// readSwaps finds the swap files and devices.
 func (b *busy) readSwaps() {
 	b.swaps = make(map[string]Device)
 	text, err := os.ReadFile(filepath.Join(b.snap.proc.path, "swaps"))
@@ -439,8 +435,7 @@ func (b *busy) blockDevice(path string) (Device, bool) {
 	return Device{place.DevMajor, place.DevMinor}, err == nil && place.IsBlock
 }
 
-// backs reports whether what the kernel has made of a file is made of what was
-// asked about.
+// backs reports whether the file of a device is on the file system.
 func (b *busy) backs(path string) bool {
 	if dev, ok := b.blockDevice(path); ok && !b.part {
 		return b.devs[dev]
@@ -469,8 +464,8 @@ func (b *busy) inUse(dir string) bool {
 	return len(holders) > 0
 }
 
-// findSockets finds the unix sockets that are bound to a file, by the names that
-// they were bound by.
+// findSockets finds the unix sockets that are bound to a file, by the names that they were bound
+// to.
 func (b *busy) findSockets() {
 	b.sockets = make(map[string]string)
 	for ns := range b.snap.Namespaces(Net) {
@@ -489,8 +484,8 @@ func (b *busy) findSockets() {
 	}
 }
 
-// errTwice says that a table has lines which its reader cannot rely on: the kernel
-// writes the name of a socket as it is, and it may have lines of its own in it.
+// errTwice reports a table that cannot be relied on: the kernel writes the name of a socket as it
+// is, and the name may contain whole lines.
 var errTwice = errors.New("two have the same number: one has a name that looks like the line of another")
 
 // addSockets reads the text of /proc/net/unix.
@@ -542,8 +537,8 @@ func (b *busy) findProcesses(ctx context.Context) {
 		return silent
 	}
 	if silent := ask("files", b.usesOf); len(silent) > 0 {
-		// The file system may be the one that does not answer. What the links
-		// say is known without it.
+		// The file system may be the one that does not answer. Use only the texts of the links
+		// then.
 		var again []*Process
 		for _, i := range silent {
 			again = append(again, procs[i])
@@ -562,8 +557,7 @@ var directories = []struct {
 	kind UseKind
 }{{"cwd", ByCwd}, {"root", ByRoot}, {"exe", ByExe}}
 
-// usesOf finds what of the file system a process uses, threads with directories
-// of their own included.
+// usesOf finds the uses by a process, and by its threads with directories of their own.
 func (b *busy) usesOf(p *Process) (users []Use, err error) {
 	dir := b.dir(p)
 	for _, d := range directories {
@@ -595,7 +589,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 		}
 		if bound := b.sockets[path]; bound != "" {
 			if cwd, err := os.Readlink(dir + "/cwd"); err == nil && bound[0] != '/' {
-				bound = filepath.Join(cwd, bound) // if that is where it was bound
+				bound = filepath.Join(cwd, bound) // if it was bound there
 			}
 			in, _ := p.Namespace(Mnt)
 			m := b.mountOf(in, bound)
@@ -605,7 +599,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 			continue
 		}
 		if path == "" || path[0] != '/' {
-			continue // a pipe, a socket, or of no file system at all
+			continue // a pipe, a socket, or on no file system
 		}
 		id := mountOfFD(dir + "/fdinfo/" + name)
 		m, known := b.byID[id]
@@ -626,8 +620,8 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 	return users, err
 }
 
-// dir is where a process shows its files: those of one whose first thread has
-// ended are shown by another.
+// dir returns the directory of /proc with the files of a process. If its first thread has exited,
+// that is of another thread.
 func (b *busy) dir(p *Process) string {
 	dir := filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID))
 	if _, err := os.Readlink(dir + "/cwd"); p.Threads > 1 && errors.Is(err, fs.ErrNotExist) {
@@ -670,7 +664,7 @@ func (b *busy) threadsOf(p *Process, shared []Use) (users []Use) {
 	return users
 }
 
-// use says whether a place is on the file system, and on which mount.
+// use reports whether a place is on the file system, and by which mount.
 func (b *busy) use(place sys.Place) (Use, bool) {
 	m, known := b.byID[int(place.Mount)]
 	switch {
@@ -682,8 +676,7 @@ func (b *busy) use(place sys.Place) (Use, bool) {
 	return Use{}, false
 }
 
-// at reports whether a place that no mount of the tables is at is on the file
-// system.
+// at reports whether a place that is in no known mount is on the file system.
 func (b *busy) at(place sys.Place) bool {
 	if _, ino, ok := ParseLink(b.Root); ok && place.Ino != ino {
 		return false
@@ -693,12 +686,12 @@ func (b *busy) at(place sys.Place) bool {
 
 func (b *busy) same(m Mount) bool { return b.Mount.ID != 0 && m.ID == b.Mount.ID }
 
-// wanted reports whether a use is of the part that was asked about.
+// wanted reports whether a use is at or below the path that was asked about.
 func (b *busy) wanted(u Use) bool {
 	return !b.part || below(strings.TrimSuffix(u.Path, " (deleted)"), b.Path)
 }
 
-// namesOf is usesOf by names alone.
+// namesOf is usesOf by the texts of links alone.
 func (b *busy) namesOf(p *Process) (users []Use, err error) {
 	dir := b.dir(p)
 	in, ok := p.Namespace(Mnt)
@@ -726,7 +719,7 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 	return users, err
 }
 
-// mapsOf finds the mapped files of a process, its program not among them.
+// mapsOf finds the mapped files of a process, without its program.
 func (b *busy) mapsOf(p *Process) (users []Use, err error) {
 	file, err := os.Open(filepath.Join(b.snap.proc.path, strconv.Itoa(p.PID), "maps"))
 	if err != nil {
@@ -747,7 +740,7 @@ func (b *busy) mapsOf(p *Process) (users []Use, err error) {
 		if !b.of(m) {
 			m = Mount{}
 		}
-		// The kernel says on which file system it is, and not by which mount.
+		// The kernel reports the file system, and not the mount.
 		if u := (Use{Kind: ByMapped, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}); b.wanted(u) {
 			users = append(users, u)
 		}
@@ -771,8 +764,7 @@ func parseMap(line string) (dev Device, path string, ok bool) {
 	return dev, strings.ReplaceAll(line[i:], `\012`, "\n"), ok
 }
 
-// mountOfFD returns the mount that an open file is on, as a file under fdinfo
-// says, or 0.
+// mountOfFD returns the mount of an open file, by a file under fdinfo, or 0.
 func mountOfFD(path string) int {
 	text, err := os.ReadFile(path)
 	if err != nil {

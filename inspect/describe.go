@@ -14,31 +14,31 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// A Detail is what a process says of itself.
+// A Detail describes a process.
 type Detail struct {
 	PPID  int
 	State byte      // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
 	UID   uint32    // effective user ID, in the caller's terms
-	Start time.Time // zero if it is not known when the system started
+	Start time.Time // zero if the start of the system is not known
 	// Ticks is the start time in clock ticks since boot. Together with the
 	// PID it tells a process from a later one.
 	Ticks uint64
-	// Comm is the name of the command, as the kernel cuts it to 15 bytes.
-	// The process chooses it: it may hold anything.
+	// Comm is the name of the command, cut to 15 bytes by the kernel. The process chooses it: it
+	// may contain anything.
 	Comm string
-	// Args is the command line, nil if it is empty, as that of a kernel thread
-	// or a zombie is, or was not asked for. It is cut to 4 KiB.
+	// Args is the command line, cut to 4 KiB. It is nil if it was not asked for, and for a kernel
+	// thread or a zombie.
 	Args []string
-	// Err says why Args is missing, for instance [ErrSlow], or why all is:
-	// then [Detail.Known] is false.
+	// Err is why Args is missing, for instance [ErrSlow], or why everything is: then
+	// [Detail.Known] is false.
 	Err error
 }
 
-// Known reports whether more could be read than Err.
+// Known reports whether there is more than Err.
 func (d Detail) Known() bool { return d.State != 0 }
 
-// Command returns the command line with blanks between, or where there is none
-// the name of the command in brackets, as ps(1) does.
+// Command returns the command line with blanks between or, if there is none, the name of the
+// command in brackets, as ps(1) does.
 func (d Detail) Command() string {
 	if len(d.Args) == 0 {
 		return "[" + d.Comm + "]"
@@ -57,15 +57,13 @@ func (d Detail) Command() string {
 	return string(b)
 }
 
-// Describe reads name, parent, user and start time of the given processes, and
-// with args also their command lines. A process that has exited has no entry.
+// Describe reads name, parent, user and start time of the given processes, and with args also
+// their command lines. A process that has exited has no entry.
 //
-// The command line of a process comes from its memory, and one whose memory map
-// is locked, by a file system that does not answer for one, makes a reader wait
-// for as long as that lasts; and in the midst of execve(2) a process does not
-// tell even its name. So Describe asks many at once, waits some tenths of a
-// second for any of them to answer, and then leaves behind those that do not:
-// they are described as far as it got, with [ErrSlow].
+// The command line of a process is in its memory. If its memory map is locked, for instance by a
+// file system that does not answer, a reader waits for as long as that lasts. During execve(2)
+// even the name is not readable. So Describe asks for many at once, and leaves behind those that
+// do not answer within some tenths of a second: their Err is [ErrSlow].
 func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args bool) map[int]Detail {
 	details := make(map[int]Detail)
 	var pids []int
@@ -123,10 +121,10 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 	return details
 }
 
-// maxArgs is how much of a command line is read.
+// maxArgs is the longest part of a command line that is read.
 const maxArgs = 4096
 
-// stat reads what a process says without being asked twice.
+// stat reads everything but the command line.
 func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
 	st, err := p.dir.Stat(sys.AppendName(nil, pid, ""))
 	if err != nil {
@@ -147,7 +145,7 @@ func (p *procFS) stat(pid int, boot time.Time, buf []byte) (Detail, error) {
 	return d, nil
 }
 
-// boot returns when the system started, or the zero time.
+// boot returns the time when the system started, or the zero time.
 func (p *procFS) boot() time.Time {
 	buf := make([]byte, 64<<10)
 	n, err := p.dir.ReadFile(sys.NewName("stat"), buf)
@@ -184,8 +182,8 @@ func (p *procFS) readArgs(ctx context.Context, stuck *wait.Stuck, pids []int, f 
 	}
 }
 
-// parseArgs splits a command line at its zero bytes. A process that wrote over
-// its arguments may have left any number of them at the end.
+// parseArgs splits a command line at its zero bytes. A process that wrote over its arguments may
+// have left any number of them at the end.
 func parseArgs(cmdline []byte) []string {
 	cmdline = bytes.TrimRight(cmdline, "\x00")
 	if len(cmdline) == 0 {

@@ -2,24 +2,23 @@ package inspect
 
 import "errors"
 
-// maxPerNamespace is how many descriptors of one and the same namespace are noted of a
-// process: nobody needs more to know that it holds it.
+// maxPerNamespace is how many descriptors of the same namespace are noted of a process.
 const maxPerNamespace = 256
 
-// maxDropped is how many more of them are read before no more is read of the
-// process. Who has so many wants to keep somebody busy.
+// maxDropped is how many more are read before the rest of the process is left out. A process with
+// so many wants to keep its reader busy.
 const maxDropped = 1024
 
 var errManyFDs = errors.New("it has hundreds of descriptors of one and the same namespace: what comes behind them is left out")
 
-// An fdLimiter counts the descriptors that a process has of each namespace.
+// An fdLimiter counts the descriptors of a process for each namespace.
 type fdLimiter struct {
 	pid     int
 	of      map[uint64]int
 	dropped int
 }
 
-// takes reports whether one more descriptor of a namespace is to be noted.
+// allows reports whether one more descriptor of a namespace is noted.
 func (c *fdLimiter) allows(p *part, pid int, ino uint64) bool {
 	if pid != c.pid {
 		c.end(p)
@@ -36,10 +35,10 @@ func (c *fdLimiter) allows(p *part, pid int, ino uint64) bool {
 	return true
 }
 
-// full reports whether no more is to be read.
+// full reports whether the rest is left out.
 func (c *fdLimiter) full() bool { return c.dropped > maxDropped }
 
-// end tells what was left out of the process at hand.
+// end adds a gap if descriptors of the process were left out.
 func (c *fdLimiter) end(p *part) {
 	if c.dropped > 0 {
 		p.gaps = append(p.gaps, Gap{c.pid, "fd", errManyFDs})

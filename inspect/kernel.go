@@ -9,24 +9,23 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// kernel is what a scan asks the kernel, besides reading /proc. Tests of
-// made-up systems have one of their own.
+// kernel is the kernel as a scan asks it, besides reading /proc. Tests of made-up systems have
+// their own.
 type kernel interface {
-	// open opens the namespace with the given inode number, to which w leads.
-	// An ino of 0 stands for any.
+	// open opens the namespace with the given inode number by w. An ino of 0 stands for any.
 	open(w opener, ino uint64) (nsFile, error)
-	// handle returns the handle of the namespace that w leads to.
+	// handle returns the handle of the namespace of w.
 	handle(w opener) (sys.Handle, error)
-	// list returns the identifiers of the namespaces of these types, in order:
-	// of all, or of those that a user namespace owns.
+	// list returns the identifiers of all namespaces of these types, or of those that a user
+	// namespace owns, in order.
 	list(types Types, owner uint64) ([]uint64, error)
-	// listsAll reports whether the caller is shown all of them.
+	// listsAll reports whether the list has all namespaces for this caller.
 	listsAll() bool
-	// mountNamespaces returns the inode numbers of the mount namespaces that the
-	// kernel can go through, and gives an open one to each; take, if it is not
-	// nil, says whether it keeps that.
+	// mountNamespaces returns the inode numbers of the mount namespaces, as the kernel goes from
+	// one to the next. take, if not nil, gets a descriptor of each and reports whether it keeps
+	// that.
 	mountNamespaces(take func(ino uint64, fd int) bool) []uint64
-	// close lets go of what the kernel was asked through.
+	// close closes all descriptors.
 	close()
 }
 
@@ -42,7 +41,7 @@ type nsFile interface {
 	close()
 }
 
-// kernel returns the kernel that the proc file system is of.
+// kernel returns the kernel of the proc file system.
 func (p *procFS) kernel() kernel {
 	if !p.real {
 		return noKernel{}
@@ -50,7 +49,7 @@ func (p *procFS) kernel() kernel {
 	return &realKernel{proc: p.dir}
 }
 
-// noKernel knows nothing.
+// noKernel answers nothing.
 type noKernel struct{}
 
 func (noKernel) open(opener, uint64) (nsFile, error)             { return nil, ErrNotAsked }
@@ -60,10 +59,10 @@ func (noKernel) listsAll() bool                                  { return false 
 func (noKernel) mountNamespaces(func(uint64, int) bool) []uint64 { return nil }
 func (noKernel) close()                                          {}
 
-// realKernel asks the kernel that runs.
+// realKernel asks the running kernel.
 type realKernel struct {
 	proc  sys.ProcDir
-	owned []int // descriptors that were taken for an ownOpener
+	owned []int // for ownOpener
 	route sys.Route
 }
 
@@ -79,8 +78,8 @@ func (k *realKernel) open(w opener, ino uint64) (nsFile, error) {
 	return k.opened(fd, err, ino, w.kind == byOwn)
 }
 
-// opened returns the namespace that fd is open on, if its inode number is ino, or
-// that is 0. Else fd is closed, unless it is kept: then another will close it.
+// opened returns the namespace of fd, if its inode number is ino, or ino is 0. Else fd is closed,
+// unless it is kept.
 func (k *realKernel) opened(fd int, err error, ino uint64, kept bool) (nsFile, error) {
 	if err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (k *realKernel) opened(fd int, err error, ino uint64, kept bool) (nsFile, e
 	}
 	id, err := file.id()
 	if err == nil && id.Ino != ino {
-		err = ErrGone // the way leads to another namespace by now
+		err = ErrGone // it leads to another namespace now
 	}
 	if err != nil {
 		file.close()
@@ -179,7 +178,7 @@ func (k *realKernel) mountNamespaces(take func(ino uint64, fd int) bool) (inos [
 func openSocket(w opener) (int, error) {
 	open, id := sys.OpenPidfd, w.pid
 	if w.tid != 0 {
-		open, id = sys.OpenThreadPidfd, w.tid // it has a table of its own
+		open, id = sys.OpenThreadPidfd, w.tid // the thread has its own table
 	}
 	pidfd, err := open(id)
 	if err != nil {
@@ -194,10 +193,9 @@ func openSocket(w opener) (int, error) {
 	return sys.SocketNetns(sock)
 }
 
-// openMount opens a namespace by its mount point, a path from the directory
-// dir. The directories on the way may be on a file system that is dead: whoever
-// asks that one something waits for ever, and cannot even be killed. So only
-// what the kernel has in memory is used, as it has all that is mounted on.
+// openMount opens a namespace by its mount point, a path from the directory dir. The path may lead
+// through a dead file system, and a thread that asks that cannot be killed. So only the memory of
+// the kernel is used: it has all directories on which something is mounted.
 func openMount(proc sys.ProcDir, dir int, path string) (int, error) {
 	rel := strings.TrimPrefix(path, "/")
 	fd, err := sys.OpenNamespaceCached(proc, dir, rel)
@@ -211,7 +209,7 @@ func openMount(proc sys.ProcDir, dir int, path string) (int, error) {
 type openNS struct {
 	kernel *realKernel
 	fd     int
-	kept   bool // another will close it
+	kept   bool // its owner closes it
 }
 
 func (f openNS) id() (ID, error) {

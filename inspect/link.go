@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// ParseLink reads the text of a namespace link, such as "net:[4026531840]". It
-// stands under /proc/pid/ns, and in the root field of mountinfo for a pin.
+// ParseLink reads the text of a namespace link, such as "net:[4026531840]". It is used under
+// /proc/pid/ns, and in the root field of mountinfo for a pin.
 //
-// The links pid_for_children and time_for_children have the text of the
-// namespace they lead to: "pid:[4026531836]".
+// The links pid_for_children and time_for_children have the text of the namespace that they lead
+// to: "pid:[4026531836]".
 func ParseLink(text string) (t Type, ino uint64, ok bool) {
 	name, rest, found := strings.Cut(text, ":[")
 	if !found || len(rest) < 2 || rest[len(rest)-1] != ']' {

@@ -11,21 +11,19 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// errUnlisted is said of a namespace that has members, and that the kernel does
-// not list.
+// errUnlisted reports a namespace with members that the kernel does not list.
 var errUnlisted = errors.New("it has members, and the kernel does not list it")
 
-// A list is what the kernel says by itself that there is, of the types that a
-// scan wants. It is asked before anything else is read: what comes into being
-// later is no surprise.
+// A list is the kernel's own list of namespaces. It is read before anything else, so that
+// namespaces which are made later are no surprise.
 type list struct {
-	ids   []uint64 // identifiers, if the kernel tells them
-	whole bool     // the caller is told of all
-	mnts  []uint64 // else inode numbers of mount namespaces, if it tells those
+	ids   []uint64 // identifiers, if the kernel lists them
+	whole bool     // the list has all namespaces
+	mnts  []uint64 // else inode numbers of mount namespaces, if it lists those
 }
 
-// readList asks the kernel which namespaces there are. Only a scan that looks
-// everywhere can say that nothing else holds what is on the list.
+// readList reads the list of the kernel. Only a scan that looks everywhere can conclude that
+// nothing else holds a namespace on it.
 func (s *scanner) readList(context.Context, []int) {
 	if !s.proc.ours && s.proc.real || !s.list || !s.tasks || !s.fds || !s.mounts {
 		return
@@ -41,8 +39,8 @@ func (s *scanner) readList(context.Context, []int) {
 	s.all.mnts = s.kernel.mountNamespaces(nil)
 }
 
-// compareList finds what is on the list and was not come by in /proc: what a
-// descriptor in a message keeps, or the kernel alone.
+// compareList finds namespaces on the list that were not found in /proc: a descriptor in a message
+// holds them, or the kernel alone.
 func (s *scanner) compareList(ctx context.Context, _ []int) {
 	switch {
 	case len(s.all.ids) > 0:
@@ -88,8 +86,8 @@ func (s *scanner) compareIDs(ctx context.Context) {
 	s.askOwners()
 }
 
-// ownOnly reports whether the list has nothing but the namespaces of the caller,
-// as it has for most who may not see all.
+// ownOnly reports whether the list has only the namespaces of the caller, as for most callers
+// without privileges.
 func (s *scanner) ownOnly() bool {
 	own := 0
 	for t := range s.wanted.All() {
@@ -110,8 +108,7 @@ func typeAndIno(file nsFile) (Type, uint64, error) {
 	return t, id.Ino, err
 }
 
-// identifyAll learns the identifiers of what is known, which takes one question for
-// each and no open file.
+// identifyAll learns the identifiers of known namespaces: one call for each, and no open file.
 func (s *scanner) identifyAll(ctx context.Context) {
 	var todo []*record
 	for ino, f := range s.known {
@@ -124,7 +121,7 @@ func (s *scanner) identifyAll(ctx context.Context) {
 			return func(i int) sys.Handle {
 				h, err := s.kernel.handle(todo[i].opener)
 				if err != nil || uint64(h.Ino) != todo[i].ns.ID.Ino {
-					return sys.Handle{} // it is asked again when it is opened
+					return sys.Handle{} // asked again when it is opened
 				}
 				return h
 			}
@@ -132,7 +129,7 @@ func (s *scanner) identifyAll(ctx context.Context) {
 		func(i int, h sys.Handle) { todo[i].ns.NSID = h.ID }, nil)
 }
 
-// identifyByBPF takes the identifier of ns from what iterators told of its leader.
+// identifyByBPF takes the identifier of ns from the task of its leader.
 func (s *scanner) identifyByBPF(ns *Namespace, ino uint64) bool {
 	i := slices.Index(sys.TaskFlags[:len(sys.Task{}.Owner)], ns.Type.Flag())
 	if i < 0 || s.bpfTasks == nil || ns.Leader() == nil {
@@ -146,8 +143,8 @@ func (s *scanner) identifyByBPF(ns *Namespace, ino uint64) bool {
 	return ns.NSID != 0
 }
 
-// reportUnlisted makes a gap of what has members and is not on the list, if the caller
-// is shown all. What is younger than the list is asked about again.
+// reportUnlisted adds a gap for each namespace that has members and is not on a complete list. The
+// list is read again for those that are younger.
 func (s *scanner) reportUnlisted() {
 	if !s.all.whole {
 		return
@@ -170,15 +167,15 @@ func (s *scanner) reportUnlisted() {
 		if _, ok := slices.BinarySearch(again, f.ns.NSID); ok {
 			continue
 		}
-		if o := s.openAny(f); o.err == nil { // it is there still
+		if o := s.openAny(f); o.err == nil { // it still exists
 			o.close()
 			s.gap(Gap{What: f.ns.String(), Err: errUnlisted})
 		}
 	}
 }
 
-// askOwners asks who owns what, by user namespace, where that takes fewer
-// questions than to ask about each namespace.
+// askOwners asks each user namespace what it owns, if that takes fewer calls than asking each
+// namespace.
 func (s *scanner) askOwners() {
 	var users []*record
 	others := 0
@@ -188,7 +185,7 @@ func (s *scanner) askOwners() {
 		case f.ns.Type == User:
 			users = append(users, f)
 		case f.ns.Type != Net && f.ns.Type != PID:
-			others++ // of the rest there is more to ask than the owner
+			others++ // the others need more than the owner
 		}
 	}
 	if len(users) >= others {
@@ -206,8 +203,8 @@ func (s *scanner) askOwners() {
 	}
 }
 
-// compareMounts finds the mount namespaces that /proc did not show, where the
-// kernel goes from one to the next and has no other list.
+// compareMounts finds the mount namespaces that /proc did not show, where the kernel has no other
+// list.
 func (s *scanner) compareMounts() {
 	want := make(map[uint64]bool)
 	for _, ino := range s.all.mnts {

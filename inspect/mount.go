@@ -15,9 +15,9 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// readMounts finds the bind mounts of namespaces, in every mount namespace:
-// those with a process, and then those that only a descriptor or a bind mount
-// leads to, which may in turn have mounts that lead to more.
+// readMounts finds the bind mounts of namespaces, in every mount namespace: first those with a
+// process, then those that only a descriptor or a bind mount leads to, which may in turn have
+// more.
 func (s *scanner) readMounts(ctx context.Context, _ []int) {
 	if !s.mounts {
 		return
@@ -26,7 +26,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 	read := make(map[uint64]bool)
 	for ino, f := range s.known {
 		if f.ns.Type == Mnt && s.pinned != nil && !s.pinned[ino] {
-			read[ino] = true // there is nothing to find
+			read[ino] = true // it has no pins
 		} else if f.ns.Type == Mnt && len(f.ns.Members) > 0 {
 			read[ino] = true
 			todo = append(todo, f)
@@ -37,7 +37,7 @@ func (s *scanner) readMounts(ctx context.Context, _ []int) {
 		whole bool
 		err   error
 	}
-	part := make(map[uint64][]pin) // what members see of a namespace that none sees whole
+	part := make(map[uint64][]pin) // the pins that members see of a namespace that none sees whole
 	silent := wait.Many(ctx, &s.stuck, len(todo),
 		func() func(int) answer {
 			buf := make([]byte, 64<<10)
@@ -83,9 +83,8 @@ func (s *scanner) holdPin(p pin) {
 	s.hold(p.typ, p.ino, h, w)
 }
 
-// pinsSeenBy reads the mounts of a mount namespace through its members. One
-// that has another root than the namespace sees but a part of them, so several
-// are tried; whole is false if none of them sees all.
+// pinsSeenBy reads the mounts of a mount namespace through its members. A member with another root
+// than the namespace sees only a part, so several are tried. whole is false if none sees all.
 func (s *scanner) pinsSeenBy(ns *Namespace, buf []byte) (pins []pin, whole bool, err error) {
 	const most = 8
 	var link [8]byte
@@ -136,10 +135,9 @@ func (s *scanner) readPins(dir sys.ProcDir, buf []byte) ([]pin, error) {
 	return pins, err
 }
 
-// visitMounts reads the mounts of the mount namespaces that no process is in, or
-// none that sees all: then part is what it sees. Where the kernel does not tell
-// them (before Linux 6.12), that takes a thread that joins them, which is given
-// up afterwards.
+// visitMounts reads the mounts of the mount namespaces without a process, or without one that sees
+// all: part has what those see. Before Linux 6.12 that takes a thread that joins the namespace and
+// exits afterwards.
 func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part map[uint64][]pin) {
 	if !s.proc.real || !s.proc.ours {
 		return
@@ -179,7 +177,7 @@ func (s *scanner) visitMounts(ctx context.Context, read map[uint64]bool, part ma
 	}
 }
 
-// visitMount reads the mounts of one, which file is.
+// visitMount reads the mounts of one mount namespace, which is open in file.
 func (s *scanner) visitMount(f *record, file nsFile) error {
 	ns, ok := file.(openNS)
 	if !ok {
@@ -190,7 +188,7 @@ func (s *scanner) visitMount(f *record, file nsFile) error {
 		s.holdPins(pins)
 		return nil
 	}
-	// Without that it is known of a namespace that it is pinned, and no more.
+	// Else only the fact that it is pinned is known.
 	joined, joinErr := s.pinsInside(f, ns.fd)
 	if joined != nil || err != nil {
 		pins = joined
@@ -199,8 +197,7 @@ func (s *scanner) visitMount(f *record, file nsFile) error {
 	return joinErr
 }
 
-// pinsListed reads the mounts of the mount namespace of fd from outside, if the
-// kernel tells them.
+// pinsListed reads the mounts of the mount namespace of fd from outside, if the kernel lists them.
 func (s *scanner) pinsListed(f *record, fd int) (pins []pin, err error) {
 	info, err := sys.MountInfoOf(fd)
 	if err != nil {
@@ -214,9 +211,8 @@ func (s *scanner) pinsListed(f *record, fd int) (pins []pin, err error) {
 	return pins, err
 }
 
-// pinsInside reads the mounts of the mount namespace of fd on a thread that
-// joins it. What nothing else leads to is opened there: only from inside does
-// the path do so.
+// pinsInside reads the mounts of the mount namespace of fd on a thread that joins it. A namespace
+// without another opener is opened there, since its path only leads there from inside.
 func (s *scanner) pinsInside(f *record, fd int) (pins []pin, err error) {
 	err = sys.InMountNamespace(fd, func() (lost error) {
 		self, err := s.proc.dir.OpenPath(sys.NewName("thread-self"))
@@ -236,7 +232,7 @@ func (s *scanner) pinsInside(f *record, fd int) (pins []pin, err error) {
 			switch {
 			case err == nil:
 				pins[i].owned = fd
-			case !sys.Gone(err) && !errors.Is(err, sys.ErrNotNamespace): // not unmounted by now, nor covered
+			case !sys.Gone(err) && !errors.Is(err, sys.ErrNotNamespace): // it is still mounted, and not covered
 				lost = err
 			}
 		}
@@ -254,14 +250,12 @@ func (s *scanner) holdPins(pins []pin) {
 	}
 }
 
-// parseMountinfo calls f for each namespace that is bind-mounted, as the lines
-// of /proc/pid/mountinfo say; see proc_pid_mountinfo(5). The root field of such
-// a line has type and inode number: "net:[4026532281]". buf is the memory to
-// use. A mount point may be deeper than any path that can be opened: a line that
-// does not fit into buf is skipped, and an error in the end if it may have been
-// a namespace's.
+// parseMountinfo calls f for each bind-mounted namespace in a mount table; see
+// proc_pid_mountinfo(5). The root field has type and inode number: "net:[4026532281]". buf is the
+// memory to use. A mount point may be longer than any path that can be opened: a line that does
+// not fit into buf is skipped, and is an error in the end if it may have been of a namespace.
 func parseMountinfo(r io.Reader, buf []byte, f func(t Type, ino uint64, path string)) error {
-	have, skip := 0, false // skip: what follows belongs to a line that did not fit
+	have, skip := 0, false // skip: the rest of a line that did not fit follows
 	var lost error
 	for {
 		n, err := r.Read(buf[have:])
@@ -295,8 +289,8 @@ func parseMountinfo(r io.Reader, buf []byte, f func(t Type, ino uint64, path str
 	}
 }
 
-// ofOther reports whether the beginning of a line says that the mount is of
-// another file system than nsfs.
+// ofOther reports whether the beginning of a line shows that the mount is of another file system
+// than nsfs.
 func ofOther(line []byte) bool {
 	i := bytes.Index(line, nsfsMark[:3])
 	return i >= 0 && i+len(nsfsMark) <= len(line) && !bytes.HasPrefix(line[i:], nsfsMark)

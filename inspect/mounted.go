@@ -18,26 +18,26 @@ import (
 
 // A Mount is a line of a mount table; see proc_pid_mountinfo(5).
 type Mount struct {
-	ID, Parent int    // no two mounts have the same ID at the same time, in whatever mount namespace they are
+	ID, Parent int    // unique at a time, over all mount namespaces
 	Dev        Device // of the file system
-	Root       string // what of the file system is mounted
-	Point      string // where, as seen from the root of the mount namespace
+	Root       string // the part of the file system that is mounted
+	Point      string // from the root of the mount namespace
 	Type       string // of the file system
-	Source     string // what the file system says it is on: "/dev/sda1"
+	Source     string // "/dev/sda1", as the file system names it
 	Options    string // of the mount: "rw,nosuid"
 	Super      string // of the file system
-	Shared     string // what it shares mounts with: "shared:2 master:1"; see mount_namespaces(7)
+	Shared     string // "shared:2 master:1"; see mount_namespaces(7)
 	In         ID     // the mount namespace
 }
 
-// A Device is the number that the kernel gives a mounted file system. That of
-// one on a block device is that of the device, with few exceptions.
+// A Device is the number that the kernel gives a mounted file system. With few exceptions, that of
+// one on a block device is the number of the device.
 type Device struct{ Major, Minor uint32 }
 
 func (d Device) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
 
-// mountTables reads the mount tables of all mount namespaces of the snapshot.
-// f is called with one mount at a time.
+// mountTables reads the mount tables of all mount namespaces of the snapshot, and calls f with one
+// mount at a time.
 func (s *Snapshot) mountTables(ctx context.Context, stuck *wait.Stuck, f func(Mount)) (gaps []Gap) {
 	var all []*Namespace
 	for ns := range s.Namespaces(Mnt) {
@@ -68,8 +68,8 @@ func (s *Snapshot) mountTables(ctx context.Context, stuck *wait.Stuck, f func(Mo
 	return gaps
 }
 
-// mountTable reads the mounts of one mount namespace, by a member that sees all
-// of it or else from inside.
+// mountTable reads the mounts of one mount namespace, by a member that sees all of it, or else
+// from inside.
 func (s *Snapshot) mountTable(ctx context.Context, ns *Namespace) (mounts []Mount, err error) {
 	for _, m := range ns.Members[:min(len(ns.Members), 8)] {
 		dir := filepath.Join(s.proc.path, strconv.Itoa(m.PID))
@@ -89,7 +89,7 @@ func (s *Snapshot) mountTable(ctx context.Context, ns *Namespace) (mounts []Moun
 		return nil, err
 	}
 	defer file.Close()
-	self, err := os.Open(s.proc.path) // from inside, the path may lead elsewhere
+	self, err := os.Open(s.proc.path) // inside, the path may lead elsewhere
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func (s *Snapshot) mountTable(ctx context.Context, ns *Namespace) (mounts []Moun
 	return mounts, err
 }
 
-// maxMountTable is how much of a mount table is read: a kernel has no more
-// than 100,000 mounts in a mount namespace unless it was told to.
+// maxMountTable is the longest mount table that is read: by default a mount namespace has at most
+// 100,000 mounts.
 const maxMountTable = 64 << 20
 
 func readMountTable(path string, in ID) ([]Mount, error) {
@@ -155,7 +155,7 @@ type MountTree struct {
 	at   map[mountPlace]Mount
 }
 
-// A mountPlace is a mount point: a mount, and a path that leads to it by that.
+// A mountPlace is a mount point: a path, and the mount that it is on.
 type mountPlace struct {
 	parent int
 	point  string
@@ -178,8 +178,8 @@ func NewMountTree(table []Mount) *MountTree {
 	return t
 }
 
-// At returns the mounts on a mount point, the one on top first. It has none of
-// those that are covered by a mount on a directory above.
+// At returns the mounts on a mount point, the top one first, without those that a mount on a
+// directory above covers.
 func (t *MountTree) At(path string) (stack []Mount) {
 	on := t.root
 	if path == "/" && on.ID != 0 {

@@ -16,40 +16,39 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// Most descriptors that hold a namespace say so in their link, "net:[4026531840]"
-// or "socket:[12]". Not so one that was opened by the name of a bind mount, which
-// has the path of that, or "/" once it is unmounted; nor devices that make network
-// interfaces, nor files below /proc/PID/net. Iterators are told of all of these;
-// here is how they are found by their links, without asking any file system that
-// may not answer.
+// The link of most descriptors that hold a namespace says so: "net:[4026531840]" or "socket:[12]".
+// There are exceptions. One that was opened by the name of a bind mount has that path, or "/" once
+// it is unmounted. Devices that make network interfaces, and files below /proc/PID/net, have their
+// own paths. The iterators know all of these; here they are found by their links, without asking a
+// file system that may not answer.
 
-// An oddRef is a descriptor that may hold a namespace, by what its link looks like.
+// An oddRef is a descriptor that may hold a namespace, by its link.
 type oddRef struct {
 	pid, tid, fd int
 	kind         oddKind
 	netns        uint64 // the network namespace of the process
-	file         string // of oddProcFile, the name below /proc/PID/net
+	file         string // for oddProcFile, the name below /proc/PID/net
 }
 
 type oddKind uint8
 
 const (
-	oddRoot     oddKind = iota + 1 // "/": what was mounted there is no more
+	oddRoot     oddKind = iota + 1 // "/": it was unmounted
 	oddName                        // the path of a bind mount of a namespace
 	oddTun                         // /dev/net/tun, or a tap
-	oddVhost                       // /dev/vhost-net: it has a tap of its process, also one that is closed
+	oddVhost                       // /dev/vhost-net: it has a tap of its process, even a closed one
 	oddPPP                         // /dev/ppp: it may have a channel, which keeps a namespace
 	oddProcFile                    // of /proc/PID/net
 )
 
-// A nameRef is a descriptor that leads to a path. All there are have to be kept
-// until it is known where namespaces are mounted, so they are small.
+// A nameRef is a descriptor that leads to a path. All of them are kept until it is known where
+// namespaces are mounted, so they are small.
 type nameRef struct {
 	pid, tid, fd int32
 	hash         uint32 // of the path
 }
 
-// nameSeed is made when it is first wanted: not every command reads descriptors.
+// nameSeed is made on first use: not every command reads descriptors.
 var nameSeed = sync.OnceValue(maphash.MakeSeed)
 
 func hashName(path []byte) uint32 { return uint32(maphash.Bytes(nameSeed(), path)) } //nolint:gosec // half of it will do
@@ -76,8 +75,7 @@ var (
 	tapPrefix = []byte("tap")
 )
 
-// oddKindOf returns what kind of descriptor has such a link, or 0 if it is like
-// that of any file.
+// oddKindOf returns the kind of a descriptor by its link, or 0 for an ordinary file.
 func oddKindOf(text []byte) (kind oddKind, file []byte) {
 	if len(text) == 1 {
 		return oddRoot, nil
@@ -107,8 +105,8 @@ func isNumber(text []byte) bool {
 	return ok
 }
 
-// kindOfFile returns the kind of holder that a descriptor is of which iterators
-// tell, if it is neither a namespace nor a socket, else 0.
+// kindOfFile returns the kind of holder of a descriptor from the iterators, or 0 for a namespace
+// or a socket.
 func kindOfFile(f sys.TaskFile) HolderKind {
 	switch f.Flag {
 	case sys.TaskDevice:
@@ -119,8 +117,8 @@ func kindOfFile(f sys.TaskFile) HolderKind {
 	return 0
 }
 
-// named takes what the kernel calls the namespace that a descriptor holds: nothing
-// else may lead there.
+// openByID has the namespace of a descriptor opened by its identifier, if nothing else leads
+// there.
 func (s *scanner) openByID(file sys.TaskFile) {
 	if f := s.find(Net, uint64(file.Ino)); file.NSID != 0 && f.opener.kind == noOpener {
 		f.ns.NSID = file.NSID
@@ -128,8 +126,7 @@ func (s *scanner) openByID(file sys.TaskFile) {
 	}
 }
 
-// Where the kernel has the inode numbers of namespaces, and of what it makes below
-// /proc for each network namespace.
+// The range of inode numbers of namespaces, and of the files below /proc/PID/net.
 const (
 	firstIno = 0xEFFFFFF0
 	lastIno  = 0xFFFFFFFF
@@ -164,7 +161,7 @@ func (s *scanner) askPaths(ctx context.Context, _ []int) {
 	s.ask(ctx, odd)
 }
 
-// errKept is said of a descriptor that may keep a network namespace.
+// errKept reports a descriptor that may keep a network namespace.
 var errKept = errors.New("a descriptor may keep a network namespace, and which one is not known")
 
 // ask finds what the descriptors hold, process by process.
@@ -183,7 +180,7 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 			start = i
 		}
 	}
-	var unknown []oddRef // what only the kernel itself can tell
+	var unknown []oddRef // only the kernel knows
 	silent := wait.Many(ctx, &s.stuck, len(procs),
 		func() func(int) []oddAnswer {
 			buf := make([]byte, 4<<10)
@@ -218,8 +215,7 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 	s.askBPF(unknown)
 }
 
-// An oddAnswer says what a descriptor holds: nothing, a namespace, or what cannot
-// be told.
+// An oddAnswer is what a descriptor holds: nothing, a namespace, or something unknown.
 type oddAnswer struct {
 	typ     Type
 	ino     uint64
@@ -254,10 +250,10 @@ func (s *scanner) askOne(r oddRef, buf []byte) (a oddAnswer) {
 	case err != nil:
 		return oddAnswer{err: ignoreGone(err)}
 	case ino < firstIno || ino > lastIno:
-		return oddAnswer{} // no namespace has such a number, nor has what is below /proc/PID/net
+		return oddAnswer{} // not the number of a namespace, or of a file below /proc/PID/net
 	}
 	if r.kind == oddProcFile {
-		// The same file of the process's own namespace says nothing new.
+		// A file of the process's own namespace is no news.
 		st, err := s.proc.dir.Stat(sys.NewName(opener.task() + "/net/" + r.file))
 		return oddAnswer{unknown: err != nil || st.ID.Ino != ino}
 	}
@@ -296,7 +292,7 @@ func askDevice(r oddRef) (uint64, error) {
 	}
 	defer sys.CloseFD(dev)
 	if ok, err := sys.IsNetDevice(dev); err != nil || !ok {
-		return 0, cmp.Or(err, errNoDevice) // the descriptor is another one's by now
+		return 0, cmp.Or(err, errNoDevice) // the number is of another descriptor now
 	}
 	ns, err := sys.SocketNetns(dev)
 	if err != nil {
@@ -307,9 +303,8 @@ func askDevice(r oddRef) (uint64, error) {
 	return id.Ino, err
 }
 
-// askBPF has the kernel say what descriptors keep that nobody else can tell: the
-// iterators are asked, however few processes there are. Without them it is known
-// that something may be kept, and not what.
+// askBPF asks the iterators about descriptors that only the kernel knows about, however few
+// processes there are. Without iterators it is known that something may be held, and not what.
 func (s *scanner) askBPF(unknown []oddRef) {
 	if len(unknown) == 0 {
 		return
@@ -330,7 +325,7 @@ func (s *scanner) askBPF(unknown []oddRef) {
 		case ok && kindOfFile(f) != 0:
 			s.openByID(f)
 			s.hold(Net, uint64(f.Ino), Holder{Kind: kindOfFile(f), PID: r.pid, TID: r.tid, FD: r.fd}, opener{})
-		case err != nil || r.kind == oddVhost || r.kind == oddPPP: // of which they know nothing
+		case err != nil || r.kind == oddVhost || r.kind == oddPPP: // unknown to the iterators
 			s.gap(Gap{r.pid, "fd", fmt.Errorf("%d: %w", r.fd, errKept)})
 		}
 	}

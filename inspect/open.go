@@ -10,15 +10,13 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// Open opens a namespace of the snapshot, by whatever was seen to hold it: a
-// member, a thread, a descriptor, a socket, a mount, in a mount namespace
-// without a process too, or a namespace that it owns or encloses. A way that
-// leads to another namespace by now is not taken. The error is that of the last
-// way that was tried, or [ErrNotAsked] if there is none.
+// Open opens a namespace of the snapshot by one of its holders: a member, a thread, a descriptor,
+// a socket, a mount, also in a mount namespace without a process, or a namespace that it owns or
+// encloses. A holder that leads to another namespace now is not used. The error is that of the
+// last holder, or [ErrNotAsked] without one.
 //
-// The file can be asked by ioctl_nsfs(2), joined, bind-mounted, and read from
-// by whoever joins it. It needs what finding the holder needed: see [Scan].
-// When ctx is done, or nothing answers in time, Open does not wait any longer.
+// The file is for ioctl_nsfs(2), setns(2) and bind mounts. Open needs what finding the holder
+// needed: see [Scan]. It returns when ctx is done, or nothing answers in time.
 func (s *Snapshot) Open(ctx context.Context, ns *Namespace) (*os.File, error) {
 	var stuck wait.Stuck
 	answer := opened{err: context.Canceled}
@@ -50,7 +48,7 @@ func (s *Snapshot) openNow(ns *Namespace) opened {
 	o := opening{snap: s, kernel: &realKernel{proc: dir}, tried: make(map[ID]bool)}
 	file, err := o.open(ns)
 	if err == nil && ns.NSID != 0 {
-		// The number of a file may be that of another by now, an identifier never.
+		// An inode number may be used again, an identifier never.
 		if id, e := file.nsid(); e == nil && id != ns.NSID {
 			file.close()
 			err = ErrGone
@@ -59,11 +57,11 @@ func (s *Snapshot) openNow(ns *Namespace) opened {
 	return opened{file, err}
 }
 
-// An opening goes from holder to holder until one leads to the namespace.
+// An opening tries one holder after another.
 type opening struct {
 	snap   *Snapshot
 	kernel *realKernel
-	tried  map[ID]bool // what is being opened: nothing is opened through itself
+	tried  map[ID]bool // the namespaces being opened: none is opened through itself
 }
 
 func (o opening) open(ns *Namespace) (file nsFile, err error) {
@@ -102,7 +100,7 @@ func (o opening) open(ns *Namespace) (file nsFile, err error) {
 	return nil, err
 }
 
-// openInMount opens ns by a mount in a mount namespace that no process is in.
+// openInMount opens ns by a mount in a mount namespace without a process.
 func (o opening) openInMount(h Holder, ns *Namespace) (nsFile, error) {
 	mnt, ok := o.snap.Namespace(h.In)
 	if !ok {

@@ -7,7 +7,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A way leads to a namespace: it can be opened, to ask the kernel about it.
+// An opener says how to open a namespace, to ask the kernel about it.
 type opener struct {
 	kind     openerKind
 	pid, tid int
@@ -23,9 +23,9 @@ const (
 	byLink              // a link under /proc/pid/ns or /proc/pid/task/tid/ns
 	byFD                // a descriptor of a process
 	byPath              // a mount point, as seen by a process, or by us with pid 0
-	bySocket            // a descriptor of a process that is a socket, or /dev/net/tun, of which the same is asked
-	byOwn               // a descriptor that the scan holds itself
-	byHandle            // what the kernel calls it by: nothing need lead there
+	bySocket            // a socket of a process, or its /dev/net/tun
+	byOwn               // a descriptor of the scan itself
+	byHandle            // a file handle, without a holder
 )
 
 func linkOpener(pid, tid int, link string) opener {
@@ -39,8 +39,7 @@ func mountOpener(pid int, path string) opener { return opener{kind: byPath, pid:
 func ownOpener(fd int) opener                 { return opener{kind: byOwn, fd: fd} }
 func handleOpener(h sys.Handle) opener        { return opener{kind: byHandle, handle: h} }
 
-// task returns the directory of the process or thread, relative to the proc
-// file system.
+// task returns the directory of the process or thread, relative to the proc file system.
 func (w opener) task() string {
 	d := strconv.Itoa(w.pid)
 	if w.tid != 0 {
@@ -49,8 +48,8 @@ func (w opener) task() string {
 	return d
 }
 
-// path returns the file that leads to the namespace, relative to the proc file
-// system unless it is absolute, or "".
+// path returns the file that leads to the namespace, relative to the proc file system unless it is
+// absolute, or "".
 func (w opener) path() string {
 	switch w.kind {
 	case byLink:
@@ -66,12 +65,11 @@ func (w opener) path() string {
 	return ""
 }
 
-// maxMembers is how many members of a namespace are tried: if three of them
-// do not lead there, the fourth will not either.
+// maxMembers is how many members of a namespace are tried: if three fail, the fourth will too.
 const maxMembers = 3
 
-// ways yields the ways to ns, by its members and whatever else holds it, but for
-// mounts that no process sees.
+// openers yields the openers of ns: its members and other holders, without mounts that no process
+// sees.
 func (ns *Namespace) openers() iter.Seq[opener] {
 	return func(yield func(opener) bool) {
 		for _, p := range ns.Members[:min(len(ns.Members), maxMembers)] {
@@ -87,7 +85,7 @@ func (ns *Namespace) openers() iter.Seq[opener] {
 	}
 }
 
-// way returns the way by which h leads to the namespace of type t that it holds.
+// opener returns the opener of the namespace of type t that h holds.
 func (h Holder) opener(t Type) opener {
 	switch h.Kind {
 	case ByTask:

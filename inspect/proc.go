@@ -17,8 +17,8 @@ type procFS struct {
 	dir   sys.ProcDir
 	nsDev uint64 // the device of nsfs, which all namespaces share
 	self  int    // the caller's PID there, or 0
-	real  bool   // it is procfs, so that its links lead to namespaces
-	ours  bool   // and it numbers processes as the caller does
+	real  bool   // it is procfs, so its links lead to namespaces
+	ours  bool   // it has the same numbers for processes as the caller
 	gaps  []Gap
 	blind []Gap // why it may not show every process
 
@@ -53,7 +53,7 @@ func openProc(path string) (*procFS, error) {
 	p.self, _ = strconv.Atoi(string(buf[:n]))
 	switch p.ours = p.self == os.Getpid() && p.innermost(); {
 	case p.ours:
-		p.source()
+		p.findBlindSpots()
 	case p.self == 0:
 		p.blind = append(p.blind, Gap{What: path, Err: errors.New("it belongs to another PID namespace, which this process is not in")})
 	default:
@@ -70,7 +70,7 @@ func openProc(path string) (*procFS, error) {
 	return p, nil
 }
 
-// pids lists the processes, in order.
+// pids returns the processes, in order.
 func (p *procFS) pids() ([]int, error) {
 	var pids []int
 	buf := make([]byte, 64<<10)
@@ -83,18 +83,18 @@ func (p *procFS) pids() ([]int, error) {
 		more, err := p.dir.Entries(buf, add)
 		switch {
 		case err == nil && !more:
-			// procfs lists them in order, other file systems do not.
+			// procfs has them in order, other file systems may not.
 			slices.Sort(pids)
 			return slices.Compact(pids), nil
 		case err != nil && failed:
 			return nil, fmt.Errorf("read %s: %w", p.path, err)
 		case err != nil:
-			failed = true // once may be want of memory for a moment
+			failed = true // memory may have been short for a moment
 		}
 	}
 }
 
-// gone reports whether err came of the exit of a process.
+// gone reports whether err is due to the exit of a process.
 func (p *procFS) gone(pid int, err error) bool {
 	if !sys.Gone(err) {
 		return false
@@ -115,11 +115,10 @@ func parsePID(name []byte) (int, bool) {
 	return n, n > 0
 }
 
-// A linkSet says which links of a process to read, and how.
+// A linkSet is the links of a process to read.
 type linkSet struct {
 	links []nsLink
-	// open says to open /proc/pid/ns first: that pays for many links. For a
-	// few they are looked up from /proc/pid.
+	// open: open /proc/pid/ns first. That is faster for many links.
 	open bool
 }
 
@@ -148,8 +147,7 @@ func linksOf(types Types) linkSet {
 	return set
 }
 
-// parseIno reads the inode number of the text of a link that is known to be
-// one of a namespace: "net:[4026531840]". 0 is none.
+// parseIno reads the inode number in the text of a namespace link: "net:[4026531840]". 0 is none.
 func parseIno(text []byte) uint64 {
 	for i, c := range text {
 		if c != '[' {
@@ -167,16 +165,15 @@ func parseIno(text []byte) uint64 {
 	return 0
 }
 
-// links is what the links of one process or thread say.
+// links is the namespaces of a process or thread, by its links.
 type links struct {
 	ino             Inodes
 	pidForChildren  uint64
 	timeForChildren uint64
 }
 
-// readLinks reads the namespace links of a process or thread, whose directory
-// is dir. The error is the first that says more than that a link is not there,
-// as is so for a zombie and for what the kernel is too old for.
+// readLinks reads the namespace links of a process or thread in its directory dir. Missing links,
+// as of a zombie or on an old kernel, are no error.
 func readLinks(dir sys.ProcDir, set linkSet, buf []byte) (l links, any bool, err error) {
 	if set.open {
 		if dir, err = dir.OpenPath(nameNS); err != nil {
@@ -188,11 +185,11 @@ func readLinks(dir sys.ProcDir, set linkSet, buf []byte) (l links, any bool, err
 		link := &set.links[i]
 		n, e := dir.Readlink(link.name, buf)
 		if e != nil && !errors.Is(e, fs.ErrPermission) {
-			n, e = dir.Readlink(link.name, buf) // it may have been want of memory for a moment
+			n, e = dir.Readlink(link.name, buf) // memory may have been short for a moment
 		}
 		if e != nil {
 			if errors.Is(e, fs.ErrPermission) {
-				return l, any, e // no right to one is no right to any
+				return l, any, e // the others will fail too
 			}
 			if !sys.Gone(e) && err == nil {
 				err = e

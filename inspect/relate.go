@@ -9,11 +9,10 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// relate asks the kernel who owns and who encloses what was found, and finds
-// owners and parents that nothing else showed.
+// relate asks the kernel for owners and parents, and finds some that nothing else showed.
 func (s *scanner) relate(ctx context.Context, _ []int) {
 	all := make([]*record, 0, len(s.known))
-	old := make(map[uint64]bool, len(s.known)) // what is known before
+	old := make(map[uint64]bool, len(s.known)) // known before
 	for ino, f := range s.known {
 		old[ino] = true
 		if s.types.Has(f.ns.Type) && !s.relateKnown(f.ns) {
@@ -22,7 +21,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 	}
 	silent := wait.Many(ctx, &s.stuck, len(all),
 		func() func(int) related {
-			more := make(map[uint64]bool) // what this asker has come upon
+			more := make(map[uint64]bool) // found by this goroutine
 			return func(i int) related {
 				o := s.openAny(all[i])
 				if o.err != nil {
@@ -54,7 +53,7 @@ func (s *scanner) relate(ctx context.Context, _ []int) {
 	}
 }
 
-// related is what the kernel says of a namespace, and those that it named.
+// related is the answer for a namespace, with owners and parents that are new.
 type related struct {
 	facts Namespace
 	more  []*record
@@ -62,7 +61,7 @@ type related struct {
 	err   error
 }
 
-// unrelated notes that the kernel could not be asked.
+// unrelated notes that the kernel did not answer.
 func (s *scanner) unrelated(ns *Namespace, err error) {
 	if errors.Is(err, ErrGone) || sys.Gone(err) {
 		err = ErrGone
@@ -72,7 +71,7 @@ func (s *scanner) unrelated(ns *Namespace, err error) {
 	ns.Owner.Err, ns.Parent.Err = err, err
 }
 
-// opened is a namespace that was opened, or why not.
+// opened is an open namespace, or an error.
 type opened struct {
 	file nsFile
 	err  error
@@ -84,7 +83,7 @@ func (o opened) close() {
 	}
 }
 
-// openAny opens a namespace by the first way that still leads there.
+// openAny opens a namespace by the first opener that still leads there.
 func (s *scanner) openAny(f *record) opened {
 	file, err := s.kernel.open(f.opener, f.ns.ID.Ino)
 	if err == nil || errors.Is(err, ErrNotAsked) {
@@ -98,15 +97,15 @@ func (s *scanner) openAny(f *record) opened {
 	return opened{nil, err}
 }
 
-// asking is one caller of the kernel, who may be left behind.
+// asking is one goroutine that asks the kernel. It may be left behind.
 type asking struct {
-	old  map[uint64]bool // what is known already
-	more map[uint64]bool // what the caller has found
-	to   *related        // where it is told
+	old  map[uint64]bool // known before
+	more map[uint64]bool // found by this goroutine
+	to   *related        // the result
 }
 
-// ask fills in what the kernel says of ns. Owners and parents that are not
-// known yet go to more, with all that is to be said of them.
+// ask fills in the relations of ns. Owners and parents that are not known yet go to more, with
+// their own relations.
 func (a asking) ask(ns *Namespace, file nsFile) {
 	if ns.NSID == 0 {
 		id, err := file.nsid()
@@ -127,7 +126,7 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 		if err == nil {
 			ns.Creator = int64(uid)
 		} else if errors.Is(err, errors.ErrUnsupported) {
-			err = ErrNotAsked // every kernel that we run on has it
+			err = ErrNotAsked // every supported kernel has it
 		}
 		a.note(ns, err)
 	}
@@ -142,8 +141,7 @@ func (a asking) ask(ns *Namespace, file nsFile) {
 	}
 }
 
-// note makes a gap of an error that says more than that the kernel cannot or
-// will not tell.
+// note adds a gap for an error, unless the kernel cannot or will not answer.
 func (a asking) note(ns *Namespace, err error) {
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) {
 		a.to.gaps = append(a.to.gaps, Gap{What: ns.String(), Err: err})
@@ -153,7 +151,7 @@ func (a asking) note(ns *Namespace, err error) {
 // follow asks for the owner or the parent of ns, which is of type t.
 func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, error), file nsFile) Relation {
 	if ino, _ := t.InitialIno(); ns.Type == t && ns.ID.Ino == ino {
-		return Relation{} // the root of the hierarchy: EPERM here says that there is none
+		return Relation{} // the root of the hierarchy: EPERM means that there is none
 	}
 	up, err := relation(file)
 	if err != nil {
@@ -166,7 +164,7 @@ func (a asking) follow(ns *Namespace, t Type, relation func(nsFile) (nsFile, err
 		a.note(ns, err)
 		return Relation{Err: err}
 	}
-	id.Dev = ns.ID.Dev // there is one nsfs; of a foreign /proc its device may not be known
+	id.Dev = ns.ID.Dev // there is one nsfs, whose device may not be known for a foreign /proc
 	if !a.old[id.Ino] && !a.more[id.Ino] {
 		a.more[id.Ino] = true
 		f := &record{ns: &Namespace{ID: id, Type: t, Creator: -1, NetNSID: -1}}

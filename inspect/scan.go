@@ -14,7 +14,7 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// An Option narrows a [Scan], or turns it to another proc file system.
+// An Option narrows a [Scan], or selects another proc file system.
 type Option func(*options)
 
 type options struct {
@@ -23,45 +23,41 @@ type options struct {
 	tasks  bool
 	fds    bool
 	mounts bool
-	list   bool   // ask the kernel what there is
-	holds  bool   // which descriptors are which sockets is kept
-	kernel kernel // what is asked about namespaces; nil for the real one
+	list   bool   // read the list of the kernel
+	holds  bool   // keep the descriptors of sockets
+	kernel kernel // nil for the real one
 
 	bpfFrom int // the number of processes from which on iterators are used
 }
 
-// WithProc reads the proc file system mounted at dir instead of /proc. It may
-// be that of another PID namespace, whose numbers for processes are then used;
-// and it may be any directory that looks like one, for tests, about which the
-// kernel is not asked. Both are told by a [Gap].
+// WithProc reads the proc file system mounted at dir instead of /proc. It may be that of another
+// PID namespace, and then has the numbers of that one. For tests it may be any directory that
+// looks like one; then the kernel is not asked. Both are reported by a [Gap].
 func WithProc(dir string) Option { return func(o *options) { o.proc = dir } }
 
-// WithTypes looks for namespaces of the given types only. Owners and parents
-// are found all the same.
+// WithTypes looks for namespaces of the given types only. Their owners and parents are found too.
 func WithTypes(types Types) Option { return func(o *options) { o.types = types } }
 
-// WithoutTasks looks at no threads but those that processes are named for.
+// WithoutTasks leaves out all threads but the first of each process.
 func WithoutTasks() Option { return func(o *options) { o.tasks = false } }
 
-// WithoutFDs looks at no open descriptors, sockets included.
+// WithoutFDs leaves out open descriptors, with sockets.
 func WithoutFDs() Option { return func(o *options) { o.fds = false } }
 
-// WithoutMounts looks for no bind mounts.
+// WithoutMounts leaves out bind mounts.
 func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 
-// WithoutBPF loads no BPF program: everything is read from /proc. Without it, a
-// scan of very many processes by a caller with the privileges of bpf(2) has the
-// kernel go through them, in programs that are gone when it ends. The result is
-// the same. Where loading any is an alarm, this is for silence.
+// WithoutBPF loads no BPF program: everything is read from /proc. The default, with very many
+// processes and the privileges of bpf(2), loads programs for the time of the scan. The result is
+// the same. Use this where loading a program is an alarm.
 func WithoutBPF() Option { return func(o *options) { o.bpfFrom = math.MaxInt } }
 
-// WithSockets keeps which descriptors are which sockets, for [Snapshot.Sockets].
+// WithSockets keeps the descriptors of sockets, for [Snapshot.Sockets].
 func WithSockets() Option { return func(o *options) { o.holds = true } }
 
-// Scan looks for namespaces everywhere that the kernel shows them; see
-// [Snapshot.Holders] for where that is. It needs no privileges, and sees more
-// with CAP_SYS_PTRACE (processes of others), CAP_SYS_ADMIN (mount namespaces
-// without a process) and CAP_NET_ADMIN (sockets).
+// Scan looks for namespaces everywhere that the kernel shows them, see [Snapshot.Holders]. It
+// needs no privileges, and sees more with CAP_SYS_PTRACE (processes of others), CAP_SYS_ADMIN
+// (mount namespaces without a process) and CAP_NET_ADMIN (sockets).
 //
 // It returns an error only if nothing could be scanned, or if ctx is done.
 func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
@@ -69,9 +65,8 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	// The run time opens two descriptors when the first timer is set, and ends
-	// the program if it cannot: that is done before the scan may use up what
-	// there are.
+	// The Go runtime opens two descriptors for the first timer, and ends the program if it cannot.
+	// So start one before the scan may use up the descriptors.
 	time.AfterFunc(time.Hour, func() {}).Stop()
 	proc, err := openProc(o.proc)
 	if err != nil {
@@ -79,7 +74,7 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	}
 	wanted := o.types
 	if o.mounts {
-		wanted = wanted.With(Mnt) // to read the mounts of each once, and to come to those without a process
+		wanted = wanted.With(Mnt) // to read the mounts of each once, and to find those without a process
 	}
 	s := &scanner{options: o, wanted: wanted, proc: proc, known: make(map[uint64]*record)}
 	if s.kernel == nil {
@@ -97,13 +92,13 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 		return nil, fmt.Errorf("scan: %w", err)
 	}
 	for _, stage := range []func(context.Context, []int){
-		s.readList,      // what the kernel says there is
+		s.readList,      // the kernel's list
 		s.readProcesses, // processes, their threads and descriptors
-		s.askSockets,    // the namespaces of sockets that were seen
-		s.askOdd,        // and of other descriptors whose links do not say it
-		s.compareList,   // what is held by nothing of that
+		s.askSockets,    // the namespaces of sockets
+		s.askOdd,        // of other descriptors without a clear link
+		s.compareList,   // what else is on the list
 		s.readMounts,    // pins, in every mount namespace
-		s.askPaths,      // descriptors that were opened by the names of those
+		s.askPaths,      // descriptors of bind mounts
 		s.relate,        // owners, parents, identifiers
 	} {
 		stage(ctx, pids)
@@ -114,34 +109,33 @@ func Scan(ctx context.Context, opts ...Option) (*Snapshot, error) {
 	return s.snapshot(), nil
 }
 
-// A scanner is a scan under way. What is found goes into known; the stages run
-// one after the other, and each may use several goroutines, which have parts of
-// their own that are joined when all are done.
+// A scanner is a running scan. Its stages run one after the other. A stage may use several
+// goroutines, each with its own part, and merges the parts at its end.
 type scanner struct {
 	options
-	wanted Types // types, and those that are needed to find them
+	wanted Types // types, and those needed to find them
 	proc   *procFS
 
 	mu        sync.Mutex
 	processes []Process
 	known     map[uint64]*record // by inode number
-	sockets   []socketRef        // of which the namespace is to be asked
+	sockets   []socketRef        // whose namespaces are to be asked for
 	held      []socketRef        // others, for WithSockets
 	odd       []oddRef           // descriptors that may hold a namespace
-	names     []nameRef          // those that lead to a path
+	names     []nameRef          // descriptors with a path
 	gaps      []Gap
-	bpfTasks  []sys.Task // what iterators told of the processes, by PID, or nil
-	bpfErr    error      // why they did not tell of any
-	// pinned has the mount namespaces in which there is a bind mount of a
-	// namespace, if iterators told that; else nil.
+	bpfTasks  []sys.Task // the processes of the iterators, by PID, or nil
+	bpfErr    error      // why the iterators were not used
+	// pinned are the mount namespaces with a bind mount of a namespace, if the iterators report
+	// them; else nil.
 	pinned map[uint64]bool
 	all    list
-	owners map[uint64]ID // by the identifier of what is owned, as far as the kernel listed it
+	owners map[uint64]ID // by the identifier of the owned one, from the list
 	stuck  wait.Stuck
 }
 
-// timeLimit returns how long to wait for an answer: longer on a slow or busy machine, by the
-// time that reading the caller's own links takes, which nothing can block.
+// timeLimit returns how long to wait for an answer. On a slow or busy machine that is longer, by
+// the time of reading the caller's own links, which nothing can block.
 func (s *scanner) timeLimit() time.Duration {
 	const longest, reads = time.Second, 200
 	took := longest
@@ -155,19 +149,18 @@ func (s *scanner) timeLimit() time.Duration {
 	return min(reads*took, longest)
 }
 
-// close lets go of what the scan has open, of /proc when nobody reads there.
+// close closes the files of the scan, and /proc when no goroutine reads there any more.
 func (s *scanner) close() {
 	s.kernel.close()
 	s.stuck.Close(func() { s.proc.dir.Close() })
 }
 
-// A record is a namespace that the scan has come upon, and the ways that lead
-// to it.
+// A record is a namespace that the scan found.
 type record struct {
 	ns     *Namespace
 	opener opener // the first way to open it
 
-	listed bool // the kernel listed it, and /proc did not show it
+	listed bool // found in the list alone
 }
 
 func (s *scanner) gap(gaps ...Gap) {
@@ -176,8 +169,7 @@ func (s *scanner) gap(gaps ...Gap) {
 	s.gaps = append(s.gaps, gaps...)
 }
 
-// find returns the namespace with the given type and inode number, and makes it
-// known if it is new. No other goroutine is at work.
+// find returns the record of a namespace, and makes one if it is new. No other goroutine may run.
 func (s *scanner) find(t Type, ino uint64) *record {
 	f := s.known[ino]
 	if f == nil {
@@ -190,7 +182,7 @@ func (s *scanner) find(t Type, ino uint64) *record {
 	return f
 }
 
-// hold notes that h holds the namespace, and that w leads to it.
+// hold adds the holder h to a namespace, and w as its opener if it has none.
 func (s *scanner) hold(t Type, ino uint64, h Holder, w opener) *record {
 	f := s.find(t, ino)
 	f.ns.holders = append(f.ns.holders, h)
@@ -200,7 +192,7 @@ func (s *scanner) hold(t Type, ino uint64, h Holder, w opener) *record {
 	return f
 }
 
-// snapshot makes a Snapshot of what was found.
+// snapshot makes the Snapshot.
 func (s *scanner) snapshot() *Snapshot {
 	snap := &Snapshot{
 		proc: *s.proc, processes: s.processes, gaps: s.gaps, unseen: s.findUnseen(), mounts: s.mounts, bpfErr: s.bpfErr, listed: s.all.whole,

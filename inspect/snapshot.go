@@ -16,29 +16,27 @@ import (
 
 // Errors found in a [Relation] or a [Gap]. Test for them with [errors.Is].
 var (
-	// ErrHidden means that the kernel will not say, because the namespace is
-	// outside the caller's own. It is also a [fs.ErrPermission].
+	// ErrHidden reports that the kernel does not show a namespace outside the caller's own. It is
+	// also a [fs.ErrPermission].
 	ErrHidden = sys.ErrHidden
 
-	// ErrGone means that the process exited during the scan.
+	// ErrGone reports that the process exited during the scan.
 	ErrGone = sys.ErrorOf(fs.ErrNotExist, "process exited")
 
-	// ErrNotAsked means that the scan had no way to ask the kernel: what
-	// leads to the namespace could not be opened, or the proc file system is
-	// not one of this kernel.
+	// ErrNotAsked reports that the kernel could not be asked: nothing that leads to the namespace
+	// could be opened, or the proc file system is not of this kernel.
 	ErrNotAsked = errors.New("no way to ask the kernel")
 
-	// ErrSlow means that something did not answer in time, as the command
-	// line of a process does whose memory map is locked.
+	// ErrSlow reports that something did not answer in time, such as the command line of a process
+	// whose memory map is locked.
 	ErrSlow = wait.ErrSlow
 )
 
-// A Relation says which namespace owns or encloses another.
-// There are three cases:
+// A Relation is the namespace that owns or encloses another. There are three cases:
 //
 //	known:   ID is set, Err is nil
 //	none:    ID is zero, Err is nil, as for the initial user namespace
-//	unknown: ID is zero, Err says why, for instance [ErrHidden]
+//	unknown: ID is zero, Err is the reason, for instance [ErrHidden]
 type Relation struct {
 	ID  ID
 	Err error
@@ -69,24 +67,22 @@ type Namespace struct {
 	// is not known. See NS_GET_OWNER_UID in ioctl_nsfs(2).
 	Creator int64
 
-	// NSID is the kernel's identifier, unique until the next boot, or 0
-	// where the kernel has none (before Linux 6.18) or was not asked.
+	// NSID is the identifier of the kernel, unique until the next boot. It is 0 if it is not
+	// known, or before Linux 6.18.
 	NSID uint64
 
-	// NetNSID is the number that the caller's network namespace has for a
-	// network namespace, or -1: for other types, and where it has none. See
-	// ip-netns(8), list-id.
+	// NetNSID is the number of a network namespace in that of the caller, or -1: for other types,
+	// and if it has none. See ip-netns(8), list-id.
 	NetNSID int
 
 	// Members are the processes whose thread group leader is in the
 	// namespace, by PID.
 	Members []*Process
 
-	// Threads is the number of threads in the namespace, those of member
-	// processes and others.
+	// Threads is the number of threads in the namespace, also of processes that are no members.
 	Threads int
 
-	holders []Holder // all but the members and the nested, sorted
+	holders []Holder // without members and nested namespaces, sorted
 }
 
 // String returns the name the kernel uses, such as "net:[4026531840]".
@@ -101,13 +97,12 @@ func (ns *Namespace) Leader() *Process {
 	return ns.Members[0]
 }
 
-// Others returns what was seen to hold the namespace besides its members and
-// the namespaces that it owns or encloses, in the order of [Snapshot.Holders].
+// Others returns the holders of the namespace other than members and nested namespaces, in the
+// order of [Snapshot.Holders].
 func (ns *Namespace) Others() []Holder { return ns.holders }
 
-// Initial reports whether ns is the initial namespace of its type, as far as
-// its inode number tells: it does for all types but network and mount ones,
-// and for those since Linux 6.18.
+// Initial reports whether ns is the initial namespace of its type, by its inode number. For
+// network and mount namespaces that is known since Linux 6.18.
 func (ns *Namespace) Initial() bool {
 	ino, ok := ns.Type.InitialIno()
 	if ok {
@@ -125,12 +120,12 @@ const (
 	ByTask                            // a thread whose process is not a member
 	ByChildren                        // a pid_for_children or time_for_children link
 	ByFD                              // an open descriptor of the namespace
-	BySocket                          // a socket of a network namespace, open in a process that is not in it
-	ByNetDevice                       // so with /dev/net/tun, or a tap of macvtap or ipvtap
-	ByProcFile                        // so with a file below /proc/PID/net
+	BySocket                          // a socket of a network namespace, in a process that is no member
+	ByNetDevice                       // the same for /dev/net/tun, or a tap of macvtap or ipvtap
+	ByProcFile                        // the same for a file below /proc/PID/net
 	ByMount                           // a bind mount: the namespace is pinned
 	ByNested                          // a child namespace, or one it owns
-	ByKernel                          // the kernel, for a reason that /proc does not show: a descriptor in a message, for one
+	ByKernel                          // the kernel, by something that /proc does not show, such as a descriptor in a message
 )
 
 var holderNames = [...]string{
@@ -158,8 +153,8 @@ type Holder struct {
 	// there is none.
 	PID int
 
-	// TID is the thread, for ByTask, and for ByChildren and what is a descriptor
-	// where it is not the one that the process is named for; else 0.
+	// TID is the thread, for ByTask; also for ByChildren and descriptors of a thread other than
+	// the first; else 0.
 	TID int
 
 	// FD is the descriptor, for ByFD, BySocket, ByNetDevice and ByProcFile.
@@ -185,9 +180,8 @@ func (h Holder) IsDescriptor() bool {
 	return false
 }
 
-// File returns a path that leads from the caller to the namespace of type t that
-// h holds, or "" if there is none: a link or a descriptor under /proc, or a mount
-// point. The path may lead elsewhere by the time it is used.
+// File returns a path from the caller to the namespace of type t that h holds, or "": a link or a
+// descriptor under /proc, or a mount point. It may lead elsewhere by the time it is used.
 func (h Holder) File(t Type) string {
 	p := h.opener(t).path()
 	if p == "" || p[0] == '/' {
@@ -205,7 +199,7 @@ func compareHolders(a, b Holder) int {
 type Process struct {
 	PID int
 
-	// Threads is how many threads the process has.
+	// Threads is its number of threads.
 	Threads int
 
 	heir int // see Heir
@@ -213,13 +207,12 @@ type Process struct {
 	links
 }
 
-// Heir returns the thread that stands for a process whose first thread has exited
-// while others serve on: its namespaces are those of the process. It is 0 for any
-// other.
+// Heir returns the thread that stands for a process whose first thread has exited while others
+// run: its namespaces are those of the process. It is 0 for other processes.
 func (p *Process) Heir() int { return p.heir }
 
-// Inodes are the inode numbers of the namespaces of a process, by type. 0 is for one
-// that it does not have, or that could not be read.
+// Inodes are the inode numbers of the namespaces of a process, by type. 0 means that it has none,
+// or that it could not be read.
 type Inodes [UTS + 1]uint64
 
 // Inodes returns the inode numbers of the namespaces that p is a member of.
@@ -249,7 +242,7 @@ func (p *Process) ForChildren(t Type) (ID, bool) {
 
 // A Gap is something a scan could not read.
 type Gap struct {
-	PID  int    // the process it is about, or 0
+	PID  int    // the process, or 0
 	What string // "ns", "fd", "socket", "mountinfo", "task", "cmdline", ...
 	Err  error
 }
@@ -271,7 +264,7 @@ type Snapshot struct {
 	gaps       []Gap
 	unseen     []unseen
 	mounts     bool  // bind mounts were looked for
-	bpfErr     error // why iterators were not used; nil if they were
+	bpfErr     error // why iterators were not used, or nil
 	listed     bool
 	sockets    []socketRef // by inode number, with WithSockets
 }
@@ -295,8 +288,8 @@ func (s *Snapshot) Namespace(id ID) (*Namespace, bool) {
 	return ns, ok
 }
 
-// Find returns the namespace with the given inode number. Inode numbers of
-// namespaces of all types are told apart by the kernel, which has one nsfs.
+// Find returns the namespace with the given inode number. The numbers are unique over all types,
+// since the kernel has one nsfs.
 func (s *Snapshot) Find(ino uint64) (*Namespace, bool) {
 	return s.Namespace(ID{Dev: s.proc.nsDev, Ino: ino})
 }
@@ -332,10 +325,9 @@ func (s *Snapshot) nestedIn(id ID, by func(*Namespace) Relation) iter.Seq[*Names
 	}
 }
 
-// Holders yields all that was seen to keep ns alive: its members first, then
-// threads, links for children, descriptors, sockets, mounts, and the namespaces
-// that it owns or encloses. Within a kind they come by PID, thread and
-// descriptor, mounts by mount namespace and path.
+// Holders yields everything that was seen to keep ns alive: its members first, then threads, links
+// for children, descriptors, sockets, mounts, and the namespaces that it owns or encloses. Within
+// a kind they are ordered by PID, thread and descriptor, and mounts by mount namespace and path.
 func (s *Snapshot) Holders(ns *Namespace) iter.Seq[Holder] {
 	return func(yield func(Holder) bool) {
 		for _, p := range ns.Members {
@@ -356,10 +348,9 @@ func (s *Snapshot) Holders(ns *Namespace) iter.Seq[Holder] {
 	}
 }
 
-// Sockets yields the descriptors that are the socket with the given inode number,
-// by PID and descriptor: a socket may be inherited by several processes. It needs
-// a scan [WithSockets], and yields those of the processes whose descriptors could
-// be read.
+// Sockets yields the descriptors of the socket with the given inode number, by PID and descriptor:
+// processes may share it. It needs a scan [WithSockets], and has the descriptors that could be
+// read.
 func (s *Snapshot) Sockets(ino uint64) iter.Seq[Holder] {
 	return func(yield func(Holder) bool) {
 		first, _ := slices.BinarySearchFunc(s.sockets, ino, func(r socketRef, ino uint64) int { return cmp.Compare(r.ino, ino) })
@@ -371,7 +362,7 @@ func (s *Snapshot) Sockets(ino uint64) iter.Seq[Holder] {
 	}
 }
 
-// Nested returns how many namespaces ns owns or encloses.
+// Nested returns the number of namespaces that ns owns or encloses.
 func (s *Snapshot) Nested(ns *Namespace) int { return len(s.nested[ns.ID]) }
 
 // Processes yields the processes by PID.
@@ -390,7 +381,7 @@ func (s *Snapshot) Process(pid int) (*Process, bool) {
 	return findProcess(s.processes, pid)
 }
 
-// findProcess finds a process by its PID among some that are in this order.
+// findProcess finds a process by its PID in a sorted list.
 func findProcess(processes []Process, pid int) (*Process, bool) {
 	i, ok := slices.BinarySearchFunc(processes, pid, func(p Process, pid int) int { return cmp.Compare(p.PID, pid) })
 	if !ok {
@@ -402,8 +393,8 @@ func findProcess(processes []Process, pid int) (*Process, bool) {
 // Gaps returns what the scan could not read, by PID.
 func (s *Snapshot) Gaps() []Gap { return s.gaps }
 
-// Listed reports whether the kernel told which namespaces there are: then none
-// that is in use is missing, whatever holds it. See [ByKernel].
+// Listed reports whether the kernel listed its namespaces: then none in use is missing, whatever
+// holds it. See [ByKernel].
 func (s *Snapshot) Listed() bool { return s.listed }
 
 // Proc returns the path of the proc file system that was read.
@@ -413,8 +404,8 @@ func (s *Snapshot) Proc() string { return s.proc.path }
 // directory.
 func (s *Snapshot) IsReal() bool { return s.proc.real }
 
-// FarMounts returns the mount points in the mount namespace of a process of file
-// systems with a server, which may not answer. It reads /proc/pid/mountinfo.
+// FarMounts returns the mount points that a process sees of file systems with a server, which may
+// not answer. It reads /proc/pid/mountinfo.
 func (s *Snapshot) FarMounts(pid int) (far []string, err error) {
 	mounts, err := readMountTable(filepath.Join(s.proc.path, strconv.Itoa(pid), "mountinfo"), ID{})
 	for _, m := range mounts {
@@ -425,6 +416,6 @@ func (s *Snapshot) FarMounts(pid int) (far []string, err error) {
 	return far, err
 }
 
-// Self returns the PID of the caller as the proc file system that was read
-// numbers it, or 0 if it does not show the caller.
+// Self returns the PID of the caller in the proc file system that was read, or 0 if it is not
+// there.
 func (s *Snapshot) Self() int { return s.proc.self }

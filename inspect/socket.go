@@ -12,9 +12,8 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// askSockets finds the network namespaces of the sockets that were seen, and
-// notes those that a process holds without being in them: a socket of a
-// member's own namespace goes when the member goes, and says nothing new.
+// askSockets finds the network namespaces of the sockets, and notes those that a process holds
+// without being a member. A socket of a member's own namespace is closed when the member exits.
 func (s *scanner) askSockets(ctx context.Context, _ []int) {
 	if len(s.sockets) == 0 || !s.proc.real {
 		return
@@ -24,7 +23,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 		return
 	}
 	sort.Slice(s.sockets, func(i, j int) bool { return s.sockets[i].pid < s.sockets[j].pid })
-	// A socket that many processes share is asked once.
+	// A socket that several processes share is asked for once.
 	first := make(map[uint64]bool, len(s.sockets))
 	var procs [][]socketRef // to be asked, by process
 	for _, r := range s.sockets {
@@ -77,7 +76,7 @@ func compareSockets(a, b socketRef) int {
 	return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.pid, b.pid), cmp.Compare(a.tid, b.tid), cmp.Compare(a.fd, b.fd))
 }
 
-// keep takes fd as the way to a network namespace.
+// keep takes fd as the opener of a network namespace.
 func (s *scanner) keep(ino uint64, fd int) {
 	s.find(Net, ino).opener = ownOpener(fd)
 	if k, ok := s.kernel.(*realKernel); ok {
@@ -85,21 +84,20 @@ func (s *scanner) keep(ino uint64, fd int) {
 	}
 }
 
-// errThreadSocket is said of a socket of a thread of a process whose first one
-// has ended: its table is not the one that a pidfd reaches.
+// errThreadSocket reports a socket of a process whose first thread has exited: a pidfd reaches
+// only the table of that thread.
 var errThreadSocket = sys.ErrorOf(ErrNotAsked, "its first thread has ended, and those of others cannot be asked")
 
-// socketAnswers says of each of several sockets of a process which network
-// namespace it is of, or 0, and gives a descriptor of that, or -1.
+// socketAnswers are the network namespaces of several sockets of a process, or 0, and a descriptor
+// of each, or -1.
 type socketAnswers struct {
 	netns []uint64
 	fds   []int
-	err   error // the last that says more than that a socket is gone
+	err   error // the last that is not about an exit or a closed socket
 }
 
-// askProcess asks about sockets of one process. The kernel may keep it waiting:
-// pidfd_getfd(2) takes a lock that the process holds during execve(2), which in
-// turn waits for the memory map that the process has had until then.
+// askProcess asks for sockets of one process. The kernel may block: pidfd_getfd(2) takes a lock
+// that the process holds during execve(2), which in turn waits for its old memory map.
 func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
 	a := socketAnswers{netns: make([]uint64, len(refs)), fds: slices.Repeat([]int{-1}, len(refs))}
 	pidfd, err := sys.OpenPidfd(refs[0].pid)
@@ -123,8 +121,8 @@ func askProcess(refs []socketRef, cookies map[uint64]uint64) socketAnswers {
 	return a
 }
 
-// askSocket returns the inode number of the network namespace of a socket, and
-// a descriptor of it if it took one.
+// askSocket returns the inode number of the network namespace of a socket, and a descriptor of it
+// or -1.
 func askSocket(pidfd sys.Pidfd, r socketRef, cookies map[uint64]uint64) (ino uint64, fd int, err error) {
 	sock, err := pidfd.Getfd(r.fd)
 	if err != nil {
@@ -136,7 +134,7 @@ func askSocket(pidfd sys.Pidfd, r socketRef, cookies map[uint64]uint64) (ino uin
 		return 0, -1, err
 	}
 	if now != r.ino {
-		return 0, -1, ErrGone // the descriptor is another one's by now
+		return 0, -1, ErrGone // the number is of another descriptor now
 	}
 	cookie, cookieErr := sys.SocketCookie(sock)
 	if cookieErr == nil && cookies[cookie] != 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// A part is what one goroutine of readProcesses found.
+// A part is the findings of one goroutine of readProcesses.
 type part struct {
 	processes  []Process
 	references []reference
@@ -22,7 +22,7 @@ type part struct {
 	names      []nameRef
 	gaps       []Gap
 
-	// Buffers, and what is worked on.
+	// Buffers, and the current process.
 	name    []byte
 	link    []byte
 	entries []byte
@@ -30,7 +30,7 @@ type part struct {
 	fds     fdLimiter
 }
 
-// A reference is a namespace that something other than a member holds.
+// A reference is a namespace with a holder that is no member.
 type reference struct {
 	typ    Type
 	ino    uint64
@@ -44,9 +44,9 @@ type socketRef struct {
 	ino          uint64 // of the socket
 }
 
-// readProcesses reads what the processes are members of, and what their threads
-// and descriptors hold. The kernel tells of many at once, if it can; of a few,
-// and of those that it did not come by, /proc does.
+// readProcesses reads the namespaces of processes, and those that their threads and descriptors
+// hold. The iterators read many at once. A few processes, and those that the iterators do not
+// have, are read from /proc.
 func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	set := linksOf(s.wanted)
 	s.processes = make([]Process, 0, len(pids))
@@ -69,7 +69,7 @@ func (s *scanner) readProcesses(ctx context.Context, pids []int) {
 	s.addMembers()
 }
 
-// merge takes up what a part has found.
+// merge adds the findings of a part.
 func (s *scanner) merge(p *part) {
 	s.processes = append(s.processes, p.processes...)
 	s.gaps = append(s.gaps, p.gaps...)
@@ -82,8 +82,8 @@ func (s *scanner) merge(p *part) {
 	}
 }
 
-// readSome reads processes in chunks of that size, and returns those in chunks
-// with one that does not answer.
+// readSome reads processes in chunks of that size, and returns the chunks with a process that does
+// not answer.
 func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size int) (slow []int) {
 	chunks := slices.Collect(slices.Chunk(pids, size))
 	silent := wait.Many(ctx, &s.stuck, len(chunks),
@@ -104,7 +104,7 @@ func (s *scanner) readSome(ctx context.Context, pids []int, set linkSet, size in
 	return slow
 }
 
-// readProcess reads one process. One that exits meanwhile costs its own row.
+// readProcess reads one process. If it exits meanwhile it is left out.
 func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	dir, err := s.proc.dir.OpenPath(sys.AppendName(p.name[:0], pid, ""))
 	if err != nil {
@@ -124,8 +124,7 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	threads := max(int(st.Nlink)-2, 0) // "." and ".." are links too
 	l, any, err := readLinks(dir, set, p.link)
 	if err != nil || !any {
-		// All links may say that there is nothing, or that there is no right to
-		// them: the process is no more.
+		// Without any link, or without the right to them, the process may have exited.
 		if _, e := s.proc.dir.Stat(sys.AppendName(p.name[:0], pid, "")); errors.Is(e, fs.ErrNotExist) {
 			return
 		}
@@ -135,12 +134,12 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	}
 	p.processes = append(p.processes, Process{PID: pid, Threads: threads, dev: s.proc.nsDev, links: l})
 	if errors.Is(err, fs.ErrPermission) {
-		return // and so would be all that follows
+		return // the rest would fail too
 	}
 	proc := &p.processes[len(p.processes)-1]
 	s.noteChildren(p, proc, 0, l)
-	// A zombie has let go of all but its PID and user namespace. If threads of it
-	// run on, the first of them stands for the process.
+	// A zombie only has its PID and user namespace. If other threads of it run, the first of those
+	// stands for the process.
 	zombie := err == nil && s.hasExited(l)
 	if threads > 1 && (s.tasks || zombie) {
 		s.readTasks(p, dir, proc, set, zombie)
@@ -150,8 +149,8 @@ func (s *scanner) readProcess(p *part, pid int, set linkSet) {
 	}
 }
 
-// hasExited reports whether links are those of a task that has exited: of the
-// namespaces that one lets go of it has none, and some of them are wanted.
+// hasExited reports whether links are those of a task that has exited: it has none of the wanted
+// namespaces that it releases at its exit.
 func (s *scanner) hasExited(l links) bool {
 	kept := TypesOf(PID, User)
 	wanted := false
@@ -166,11 +165,11 @@ func (s *scanner) hasExited(l links) bool {
 	return wanted
 }
 
-// inherit has a thread stand for its process, whose first one has exited.
+// inherit makes a thread stand for its process, whose first thread has exited.
 func (p *Process) inherit(tid int, l links) { p.heir, p.links = tid, l }
 
-// noteChildren notes the namespaces for children that differ from those that
-// the process or thread is itself in.
+// noteChildren notes the namespaces for children that are not those of the process or thread
+// itself.
 func (s *scanner) noteChildren(p *part, proc *Process, tid int, l links) {
 	for _, link := range [...]struct {
 		typ Type
@@ -182,7 +181,7 @@ func (s *scanner) noteChildren(p *part, proc *Process, tid int, l links) {
 	}
 }
 
-// noteThread notes where a thread is that its process is not.
+// noteThread notes the namespaces of a thread that its process is not in.
 func (s *scanner) noteThread(p *part, proc *Process, tid int, l links) {
 	for t := range s.wanted.All() {
 		if ino := l.ino[t]; ino != 0 && ino != proc.ino[t] {
@@ -194,8 +193,7 @@ func (s *scanner) noteThread(p *part, proc *Process, tid int, l links) {
 	}
 }
 
-// readTasks reads the threads of a process, and notes those that are not in
-// the namespaces of the one that the process is named for.
+// readTasks reads the threads of a process, and notes those in other namespaces than the first.
 func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet, zombie bool) {
 	tasks, err := dir.Open(nameTask)
 	if err != nil {
@@ -241,8 +239,7 @@ func (s *scanner) readTasks(p *part, dir sys.ProcDir, proc *Process, set linkSet
 	}
 }
 
-// list returns the numbers among the entries of a directory. They are valid
-// until the next call.
+// list returns the numbers in a directory. They are valid until the next call.
 func (p *part) list(dir sys.ProcDir) ([]int, error) {
 	p.numbers = p.numbers[:0]
 	for {
@@ -257,7 +254,7 @@ func (p *part) list(dir sys.ProcDir) ([]int, error) {
 	}
 }
 
-// parseFD reads the name of an entry of /proc/pid/fd, where 0 is a number too.
+// parseFD reads the name of an entry of /proc/pid/fd. 0 is valid.
 func parseFD(name []byte) (int, bool) {
 	if len(name) == 1 && name[0] == '0' {
 		return 0, true
@@ -265,11 +262,10 @@ func parseFD(name []byte) (int, bool) {
 	return parsePID(name)
 }
 
-// readFDs reads what the open descriptors of a process lead to. The text of
-// the link says it: nothing is opened, and nothing is asked that could wait for
-// a file system.
+// readFDs reads the links of the descriptors of a process. It opens nothing, and asks nothing that
+// could wait for a file system.
 func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
-	// A thread may exit at any time, and nothing is lost by that.
+	// A thread may exit at any time.
 	gone := func(err error) bool { return s.proc.gone(proc.PID, err) || tid != 0 && sys.Gone(err) }
 	fds, err := dir.Open(nameFD)
 	if err != nil {
@@ -288,7 +284,7 @@ func (s *scanner) readFDs(p *part, dir sys.ProcDir, proc *Process, tid int) {
 			}
 			n, err := fds.Readlink(name, p.link)
 			if err != nil {
-				n, err = fds.Readlink(name, p.link) // one that is closed stays so
+				n, err = fds.Readlink(name, p.link) // a closed one fails again
 			}
 			if err != nil {
 				failed = failed || !sys.Gone(err)
@@ -343,7 +339,7 @@ func (s *scanner) noteFD(p *part, proc *Process, tid, fd int, text []byte) {
 
 // addMembers makes each process a member of its namespaces.
 func (s *scanner) addMembers() {
-	var last [UTS + 1]*record // of a type: neighbours are often in the same one
+	var last [UTS + 1]*record // neighbours are often in the same one
 	for i := range s.processes {
 		p := &s.processes[i]
 		for t := range s.wanted.All() {
@@ -356,7 +352,7 @@ func (s *scanner) addMembers() {
 				f = s.find(t, ino)
 				last[t] = f
 				if len(f.ns.Members) == 0 {
-					// Other ways may have come first, but this one is the surest.
+					// This opener is more reliable than those before.
 					f.opener = linkOpener(p.PID, p.heir, t.String())
 				}
 			}

@@ -27,15 +27,15 @@ const (
 	UTS
 )
 
-// typeInfo is all there is to know about a type: the one table of types.
+// typeInfo is an entry of the table of types.
 type typeInfo struct {
 	name string
 	flag int
-	// children is the link that says where new children go, or "".
+	// children is the link to the namespace of new children, or "".
 	children string
-	// initial is the inode of the initial namespace where the kernel has
-	// always given it a fixed one (PROC_*_INIT_INO in include/linux/proc_ns.h),
-	// or 0. Mount and network namespaces have fixed ones since Linux 6.18 only.
+	// initial is the fixed inode number of the initial namespace on every kernel (PROC_*_INIT_INO
+	// in include/linux/proc_ns.h), or 0. Mount and network namespaces have one only since Linux
+	// 6.18.
 	initial uint64
 }
 
@@ -67,8 +67,8 @@ func ParseType(s string) (Type, error) {
 	return 0, fmt.Errorf("no namespace type %q; there are: %s", s, AllTypes)
 }
 
-// TypeOfFlag returns the type that a CLONE_NEW* flag of [clone(2)] stands for.
-// The NS_GET_NSTYPE ioctl answers with such a flag.
+// TypeOfFlag returns the type of a CLONE_NEW* flag of [clone(2)]. The NS_GET_NSTYPE ioctl returns
+// such a flag.
 //
 // [clone(2)]: https://man7.org/linux/man-pages/man2/clone.2.html
 func TypeOfFlag(flag int) (Type, bool) {
@@ -96,17 +96,16 @@ func (t Type) String() string {
 	return fmt.Sprintf("type(%d)", uint8(t))
 }
 
-// Flag returns the CLONE_NEW* flag that stands for t in setns(2), unshare(2)
-// and clone(2), or 0 for a value that is no type.
+// Flag returns the CLONE_NEW* flag of t for setns(2), unshare(2) and clone(2), or 0 for a value
+// that is no type.
 func (t Type) Flag() int { return t.info().flag }
 
-// ForChildren returns the name of the link under /proc/pid/ns that says which
-// namespace of type t new children will be members of: "pid_for_children"
-// (Linux 4.12) or "time_for_children" (5.6). Other types have none: "".
+// ForChildren returns the name of the link under /proc/pid/ns to the namespace of type t for new
+// children: "pid_for_children" (Linux 4.12) or "time_for_children" (5.6), or "" for other types.
 func (t Type) ForChildren() string { return t.info().children }
 
-// Hierarchical reports whether namespaces of this type have parents. PID and
-// user namespaces do.
+// Hierarchical reports whether namespaces of this type have parents, as PID and user namespaces
+// do.
 func (t Type) Hierarchical() bool { return t == PID || t == User }
 
 // InitialIno returns the inode number that the initial namespace of type t has
@@ -189,10 +188,9 @@ func (s Types) String() string {
 	return strings.Join(names, ", ")
 }
 
-// An ID identifies a namespace for as long as it lives: the device and inode
-// numbers of its nsfs file. IDs are comparable. The kernel may give the ID of
-// a namespace that is gone to a new one at once; where it has them (Linux
-// 6.18), [Namespace.NSID] is never given twice.
+// An ID is the device and inode number of the nsfs file of a namespace. IDs are comparable. When
+// the namespace is gone the kernel may use its ID for a new one at once. A [Namespace.NSID] (Linux
+// 6.18) is never used again.
 type ID struct {
 	Dev uint64 `json:"dev"`
 	Ino uint64 `json:"ino"`

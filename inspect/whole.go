@@ -18,28 +18,28 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Facts are kinds of fact about namespaces that a snapshot may know in part: then
-// what it has is true, and what it has not may be so all the same.
+// Facts are kinds of fact about namespaces. A snapshot may have only a part of a kind: then what
+// it has is true, and there may be more.
 type Facts uint8
 
 // The kinds of fact.
 const (
 	Members   Facts = 1 << iota // which processes are in a namespace
-	Threads                     // which threads are, of processes that are not
-	Children                    // of which processes the children will be
-	FDs                         // who has a descriptor of it open
-	Sockets                     // who has a socket open that is of it
+	Threads                     // which threads are, of processes that are no members
+	Children                    // for the children of which processes it is
+	FDs                         // which descriptors of it are open
+	Sockets                     // which sockets of it are open
 	Mounts                      // where it is mounted
 	AllFacts  Facts = Members | Threads | Children | FDs | Sockets | Mounts
-	Occupants Facts = Members | Threads | Children // who is in it, or will be
+	Occupants Facts = Members | Threads | Children // which processes are in it, or will be
 )
 
-// A look is a place where a scan looks, and what it then knows.
+// A source is a place where a scan looks for some facts.
 type source struct {
 	facts Facts
 	gap   string              // the name of its gaps, see [Gap.What]
-	at    string              // what it looks at, of a process
-	asked func(*options) bool // whether it is to look there
+	at    string              // the things that it looks at
+	asked func(*options) bool // whether the options ask for it
 }
 
 var sources = []source{
@@ -50,11 +50,10 @@ var sources = []source{
 	{Mounts, "mountinfo", "mounts", func(o *options) bool { return o.mounts }},
 }
 
-// Unseen says why the snapshot may not have all of these facts: nothing is to be
-// concluded from what is not in it. It is nil if all was seen: every process,
-// none unread for the facts, in a proc file system of the initial PID namespace
-// that hides none. Each reason is a phrase for one line, such as "1 of 90
-// processes (PID 1) could not be read".
+// Unseen returns the reasons why the snapshot may lack some of these facts: then nothing follows
+// from their absence. It is nil if the scan was complete: it read every process for these facts,
+// in a proc file system of the initial PID namespace that hides none. Each reason is a phrase for
+// one line, such as "1 of 90 processes (PID 1) could not be read".
 func (s *Snapshot) Unseen(facts Facts) []string {
 	var why []string
 	for _, r := range s.unseen {
@@ -65,12 +64,10 @@ func (s *Snapshot) Unseen(facts Facts) []string {
 	return why
 }
 
-// Whole reports whether the snapshot has all of these facts, so that what is not
-// in it is not there. See [Snapshot.Unseen].
+// Whole reports whether the snapshot has all of these facts. See [Snapshot.Unseen].
 func (s *Snapshot) Whole(facts Facts) bool { return len(s.Unseen(facts)) == 0 }
 
-// MountsKnown reports whether all mounts of namespaces in that mount namespace were
-// seen, whatever is true of others.
+// MountsKnown reports whether all mounts of namespaces in that mount namespace were seen.
 func (s *Snapshot) MountsKnown(mnt ID) bool {
 	ns, ok := s.Namespace(mnt)
 	return ok && s.mounts && !slices.ContainsFunc(s.gaps, func(g Gap) bool {
@@ -78,16 +75,15 @@ func (s *Snapshot) MountsKnown(mnt ID) bool {
 	})
 }
 
-// NestedKnown reports whether all namespaces are known that a user or PID
-// namespace owns or encloses.
+// NestedKnown reports whether all owned and enclosed namespaces are known.
 func (s *Snapshot) NestedKnown() bool {
 	return (s.listed || s.Whole(AllFacts)) && !slices.ContainsFunc(s.namespaces, func(ns *Namespace) bool {
 		return ns.Owner.Err != nil || ns.Type.Hierarchical() && ns.Parent.Err != nil
 	})
 }
 
-// Unread returns the processes whose namespaces could not be read. ok is false if
-// there may be others that are not known at all.
+// Unread returns the processes whose namespaces could not be read. ok is false if there may be
+// processes that are not known at all.
 func (s *Snapshot) Unread() (pids []int, ok bool) {
 	for _, r := range s.unseen {
 		if r.facts&Members != 0 && !r.unread {
@@ -102,9 +98,9 @@ func (s *Snapshot) Unread() (pids []int, ok bool) {
 	return pids, true
 }
 
-// Missing returns nil if there is no process with that PID, which the snapshot does
-// not have, and else why that is not known. The kernel says it, in the initial PID
-// namespace; elsewhere PIDs are those of a part of the processes.
+// Missing returns nil if there is no process with that PID, which is not in the snapshot, or an
+// error if that is not known. The kernel can be asked in the initial PID namespace; others have
+// numbers for a part of the processes only.
 func (s *Snapshot) Missing(pid int) error {
 	if !s.proc.real {
 		return nil
@@ -123,14 +119,14 @@ func (s *Snapshot) Missing(pid int) error {
 	return fmt.Errorf("it runs, and %s does not show it: %w", s.proc.path, fs.ErrPermission)
 }
 
-// unseen is a reason for which some facts are not all known.
+// unseen is a reason why some facts may be incomplete.
 type unseen struct {
 	facts  Facts
 	why    string
-	unread bool // of some processes, which are known
+	unread bool // of some known processes
 }
 
-// findUnseen draws from what could not be read what is not known.
+// findUnseen finds these reasons in the gaps.
 func (s *scanner) findUnseen() (all []unseen) {
 	for _, g := range s.proc.blind {
 		all = append(all, unseen{facts: AllFacts, why: g.String()})
@@ -160,8 +156,8 @@ func (s *scanner) findUnseen() (all []unseen) {
 	return all
 }
 
-// unreadPIDs returns the processes that gaps are about, by name of the gap. One
-// of which nothing is known has no other.
+// unreadPIDs returns the processes of gaps, by name of the gap. A process without any namespaces
+// is only listed for those.
 func unreadPIDs(gaps []Gap) map[string][]int {
 	pids := make(map[string][]int)
 	for _, g := range gaps {
@@ -181,8 +177,7 @@ func unreadPIDs(gaps []Gap) map[string][]int {
 	return pids
 }
 
-// unreadText says that something of processes could not be read, and names them
-// if they are few.
+// unreadText says that something of processes could not be read, and names them if they are few.
 func unreadText(what string, pids []int, processes int) string {
 	const few = 3
 	text := fmt.Sprintf("%d of %d processes", len(pids), max(processes, len(pids)))
@@ -209,8 +204,7 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// Reasons says in a few lines what gaps are about, those of the snapshot and
-// others. It is nil if there are none: then all was read that was asked for.
+// Reasons describes gaps in a few lines. It is nil without gaps.
 func (s *Snapshot) Reasons(gaps []Gap) (why []string) {
 	const few = 3
 	unasked, others := 0, 0
@@ -242,8 +236,8 @@ func (s *Snapshot) Reasons(gaps []Gap) (why []string) {
 // gapMounts begins the name of a gap about the mounts of a namespace.
 const gapMounts = "mounts of "
 
-// look finds out which processes a proc file system does not show.
-func (p *procFS) source() {
+// findBlindSpots finds out which processes a proc file system does not show.
+func (p *procFS) findBlindSpots() {
 	if why := p.hides(); why != nil {
 		p.blind = append(p.blind, Gap{What: p.path, Err: why})
 	}
@@ -263,8 +257,8 @@ func (p *procFS) own() (uint64, error) {
 	return parseIno(buf[:n]), err
 }
 
-// innermost reports whether the caller is in the PID namespace that p is of, and
-// not in one below: then it has one number there.
+// innermost reports whether the caller is in the PID namespace of p, and not in one below it: then
+// it has one number there.
 func (p *procFS) innermost() bool {
 	buf := make([]byte, 8<<10)
 	n, err := p.dir.ReadFile(sys.NewName("self/status"), buf)
@@ -274,9 +268,8 @@ func (p *procFS) innermost() bool {
 	return len(strings.Fields(procfile.Field(buf[:n], "NSpid"))) <= 1
 }
 
-// hides returns an error if the mount hides processes from the caller, as
-// proc(5) says under hidepid. To hide what is in their directories alone
-// (noaccess) makes a gap of each that is not the caller's to read.
+// hides returns an error if the mount hides processes from the caller, see hidepid in proc(5).
+// With noaccess only their directories are closed, and each is a gap.
 func (p *procFS) hides() error {
 	if _, err := p.dir.Stat(sys.NewName("1")); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("it is mounted with hidepid, processes of others are not to be seen: %w", fs.ErrPermission)
@@ -306,8 +299,8 @@ func (p *procFS) hides() error {
 	return fmt.Errorf("it is mounted with hidepid=%s, processes of others are not to be seen: %w", mode, fs.ErrPermission)
 }
 
-// inGroup reports whether the caller is in the group that hidepid=invisible makes
-// an exception for. The number is one of the initial user namespace.
+// inGroup reports whether the caller is in the group that hidepid=invisible exempts. The number is
+// one of the initial user namespace.
 func (p *procFS) inGroup(group int) bool {
 	var buf [64]byte
 	n, err := p.dir.Readlink(sys.NewName("self/ns/user"), buf[:])
@@ -319,8 +312,7 @@ func (p *procFS) inGroup(group int) bool {
 	return os.Getegid() == group || err == nil && slices.Contains(groups, group)
 }
 
-// options returns the options of the file system, of the line of mountinfo about
-// the mount that was opened.
+// options returns the options of the file system, from the line of mountinfo of its mount.
 func (p *procFS) options() (string, error) {
 	id, err := sys.MountInfoID(int(p.dir))
 	if err != nil {

@@ -29,19 +29,11 @@ type Ref struct {
 	tree string
 }
 
-// ParseCgroup returns the paths in /proc/pid/cgroup that can name a container, each once: that of
-// the hierarchy of systemd, then that of cgroup v2, then those of the controllers.
-func ParseCgroup(text string) (paths []string) {
-	for _, g := range parseCgroup(text) {
-		paths = append(paths, g.path)
-	}
-	return paths
-}
-
 // A treePath is a control group: its hierarchy and its path in that.
 type treePath struct{ tree, path string }
 
-// parseCgroup is [ParseCgroup] with the hierarchies.
+// parseCgroup returns the control groups in /proc/pid/cgroup that can name a container, without
+// repeated paths: that of the hierarchy of systemd, then that of cgroup v2, then the others.
 func parseCgroup(text string) (paths []treePath) {
 	for _, g := range allCgroups(text) {
 		if !slices.ContainsFunc(paths, func(have treePath) bool { return have.path == g.path }) {

@@ -132,8 +132,12 @@ func TestParseCgroup(t *testing.T) {
 		{"0::/a:b:c\n", []string{"/a:b:c"}},
 		{"nonsense\n0:\n0::relative\n", nil},
 	} {
-		if got := ParseCgroup(c.text); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("ParseCgroup(%q) = %q, want %q", c.text, got, c.want)
+		var got []string
+		for _, g := range parseCgroup(c.text) {
+			got = append(got, g.path)
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("parseCgroup(%q) = %q, want %q", c.text, got, c.want)
 		}
 	}
 }

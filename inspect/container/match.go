@@ -160,8 +160,7 @@ func (s *Set) callable(c *Container) bool {
 	return c.Outer == nil && (c.User <= Root || c.User == s.host.caller)
 }
 
-// chain returns the containers in others that have a name, from the outermost on. The outermost
-// must be callable with that name.
+// chain returns the containers in others that have a name. The outermost must be confirmed.
 func (s *Set) chain(name string, engine Engine) (found []Match) {
 	if engine != "" {
 		name = string(engine) + ":" + name
