@@ -13,9 +13,8 @@ import (
 
 // Cgroup is what is inside a control group namespace: see cgroup_namespaces(7).
 type Cgroup struct {
-	// Roots are the control groups that are "/" in it, one in each hierarchy, as
-	// the caller's own namespace calls them. A path is "" where no process was
-	// found that tells.
+	// Roots are the control groups that are "/" in it, one in each hierarchy, by their paths in
+	// the caller's namespace. A path is "" if no process shows it.
 	Roots []task.Cgroup
 }
 
@@ -31,9 +30,9 @@ func (r *reader) cgroup() *Cgroup {
 		}
 		return &Cgroup{Roots: groups}
 	}
-	// The namespace shows every group by its path from the root of the
-	// namespace. So a process tells where that is whose path there ends as the
-	// path here does: any that is below the root, the members first.
+	// The namespace shows every group by its path from the root of the namespace. A process
+	// below the root has one path there and one here, and their difference is the root. Members
+	// are tried first.
 	var roots []task.Cgroup
 	for pids, n := r.witnesses(), 2; len(pids) > 0; n = 64 {
 		n = min(n, len(pids))
@@ -55,7 +54,7 @@ func (r *reader) cgroup() *Cgroup {
 
 func unknown(g task.Cgroup) bool { return g.Path == "" }
 
-// witnesses returns the processes that are asked, the members first.
+// witnesses returns the processes to compare, the members first.
 func (r *reader) witnesses() []int {
 	var pids []int
 	member := make(map[int]bool, len(r.ns.Members))
@@ -71,8 +70,7 @@ func (r *reader) witnesses() []int {
 	return pids
 }
 
-// roots compares what processes say of their control groups here and in the
-// namespace.
+// roots compares the control groups of processes here and in the namespace.
 func (r *reader) roots(pids []int) ([]task.Cgroup, error) {
 	paths := make([]string, len(pids))
 	for i, pid := range pids {
@@ -86,7 +84,7 @@ func (r *reader) roots(pids []int) ([]task.Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Twice: one that moved meanwhile tells nothing.
+	// Read twice: a process that moved meanwhile shows nothing.
 	again, err := sys.ReadJoined(r.proc, nil, paths, most)
 	if err != nil {
 		return nil, err
@@ -105,8 +103,8 @@ func (r *reader) roots(pids []int) ([]task.Cgroup, error) {
 	return roots, nil
 }
 
-// rootsOf returns the roots of the hierarchies of a namespace in which a process
-// says that it is in the groups there, and here that it is in those here.
+// rootsOf returns the roots of the hierarchies of a namespace in which a process has the groups
+// there, while it has the groups here.
 func rootsOf(here, there []task.Cgroup) []task.Cgroup {
 	if len(here) != len(there) {
 		return nil
@@ -122,10 +120,10 @@ func rootsOf(here, there []task.Cgroup) []task.Cgroup {
 	return roots
 }
 
-// rootOf returns what is "/" in a namespace where what is here is there, or "".
+// rootOf returns the root of a namespace in which the path here is there, or "".
 func rootOf(here, there string) string {
 	if there == "/.." || strings.HasPrefix(there, "/../") {
-		return "" // it is not below the root
+		return "" // the group is not below the root
 	}
 	root, ok := strings.CutSuffix(here, strings.TrimSuffix(there, "/"))
 	switch {
@@ -137,7 +135,7 @@ func rootOf(here, there string) string {
 	return root
 }
 
-// merge adds to roots what more knows.
+// merge adds the roots in more that are missing.
 func merge(roots, more []task.Cgroup) []task.Cgroup {
 	for _, g := range more {
 		i := slices.IndexFunc(roots, func(have task.Cgroup) bool { return have.Controllers == g.Controllers })

@@ -9,13 +9,12 @@
 //		fmt.Println(in.UTS.Host)
 //	}
 //
-// What the kernel shows of a namespace only to who is in it is read on a thread
-// that joins and is thrown away, or, for what no thread of a Go program can join
-// and for a caller who has his privileges in a user namespace of his own alone,
-// by a child in which nothing but a few prepared system calls run. No program of
+// Some facts the kernel shows only to a member. A thread that joins, and ends afterwards, reads
+// these; or a child in which only prepared system calls run, if no thread of a Go program can
+// join, or if the caller has its privileges only in a user namespace of its own. No program of
 // the namespace runs, and nothing in it changes.
 //
-// What is inside a network namespace is told by package network.
+// Package network reads what is inside a network namespace.
 //
 // A fact that a member shows under /proc/PID is read there, through one descriptor of the
 // directory, and a pidfd is asked afterwards whether the process still lives. A child that
@@ -35,8 +34,8 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// Contents is what is inside a namespace. Only that of its own type is set, and
-// that only if something could be read.
+// Contents is what is inside a namespace. Only the field of its type is set, and only if
+// something could be read.
 type Contents struct {
 	UTS    *UTS
 	IPC    *IPC
@@ -53,11 +52,10 @@ type Contents struct {
 // limit is the longest time to read one namespace.
 const limit = 2 * time.Second
 
-// Read reads what is inside ns, a namespace of snap, which must be of the proc
-// file system at /proc. It takes the right to join ns (CAP_SYS_ADMIN in the user
-// namespace that owns it, and in the caller's), or for mount, user, PID, time and
-// control group namespaces that to look into a member. What could not be read is
-// a gap that answers [fs.ErrPermission], for instance, and never an error.
+// Read reads what is inside ns, a namespace of snap, which must be of the proc file system at
+// /proc. The caller needs the right to join ns (CAP_SYS_ADMIN in the user namespace that owns
+// it, and in its own), or, for mount, user, PID, time and control group namespaces, ptrace
+// access to a member. Failures are gaps, with errors such as [fs.ErrPermission].
 func Read(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) *Contents {
 	in, err := wait.One(ctx, new(wait.Stuck), limit, func() (*Contents, error) { return read(ctx, snap, ns), nil })
 	if err != nil {
@@ -108,7 +106,7 @@ type reader struct {
 	in   *Contents
 }
 
-// gap notes what could not be read of the namespace.
+// gap notes something of the namespace that could not be read.
 func (r *reader) gap(what string, err error) {
 	if err != nil {
 		r.in.Gaps = append(r.in.Gaps, inspect.Gap{What: what + " of " + r.ns.String(), Err: err})
@@ -125,11 +123,10 @@ func (r *reader) own(ns *inspect.Namespace) bool {
 	return ok && id == ns.ID
 }
 
-// most is how much is read of a file.
+// most is the most bytes that are read of a file.
 const most = 16 << 20
 
-// joined reads files of /proc as who is in the namespace reads them. Those that
-// could not be read are nil.
+// joined reads files of /proc from inside the namespace. Those that could not be read are nil.
 func (r *reader) joined(paths ...string) ([][]byte, error) {
 	if r.own(r.ns) {
 		return sys.ReadJoined(r.proc, nil, paths, most)
@@ -144,7 +141,7 @@ func (r *reader) joined(paths ...string) ([][]byte, error) {
 	if !errors.Is(err, fs.ErrPermission) || r.ns.Type == inspect.User {
 		return texts, err
 	}
-	// Whoever made a user namespace may do there what he may not do here.
+	// The creator of a user namespace has rights in it that it does not have here.
 	owner, ok := r.snap.Namespace(r.ns.Owner.ID)
 	if !ok || r.own(owner) {
 		return nil, err
@@ -161,8 +158,7 @@ func (r *reader) joined(paths ...string) ([][]byte, error) {
 	return texts, nil
 }
 
-// ofMember reads files of a process that is in the namespace, the first that can
-// be read whole: see [reader.of].
+// ofMember reads files of the first member that can be read completely: see [reader.of].
 func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
 	const enough = 8
 	err := fs.ErrNotExist
@@ -178,13 +174,11 @@ func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]
 	return nil, err
 }
 
-// errElsewhere says that a process is not in the namespace (any more), or not of
-// use for something else.
+// errElsewhere reports that a process is not in the namespace, or not accepted.
 var errElsewhere = errors.New("not in the namespace by now")
 
-// of reads files of a process, if its link under ns leads to the namespace and
-// accept, if not nil, says that it will do. One that does not answer soon is left
-// behind: there are other ways.
+// of reads files of a process, if its link under ns leads to the namespace and accept, if not
+// nil, accepts it. A process that does not answer soon is skipped.
 func (r *reader) of(pid int, link string, accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
 	want := r.ns.String()
 	return wait.One(r.ctx, new(wait.Stuck), limit/10, func() ([][]byte, error) { return readOf(pid, link, want, accept, names) })

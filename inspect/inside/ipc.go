@@ -17,14 +17,13 @@ type IPC struct {
 	Queues     []Queue
 	Semaphores []Semaphores
 	Segments   []Segment
-	// Posix are the POSIX message queues. PosixErr says why they could not be
-	// read.
+	// Posix are the POSIX message queues. PosixErr is why they could not be read.
 	Posix    []PosixQueue
 	PosixErr error
 }
 
-// An Object is what System V IPC objects of all kinds have: owner and creator as
-// the caller's user namespace has them.
+// An Object has the fields of all System V IPC objects. UID is the owner, in the caller's
+// numbers.
 type Object struct {
 	Key   int32
 	ID    int
@@ -49,12 +48,12 @@ type Segment struct {
 	Object
 	Bytes    uint64
 	Attached uint64
-	Creator  int // PID, as the caller's PID namespace has it, or 0
+	Creator  int // PID in the caller's PID namespace, or 0
 }
 
 // A PosixQueue is a POSIX message queue.
 type PosixQueue struct {
-	Name  string // with the slash that it begins with
+	Name  string // with a slash at its start
 	Bytes uint64 // of the messages in it
 	UID   uint32
 }
@@ -89,7 +88,7 @@ func (r *reader) ipc() *IPC {
 		r.gap([]string{"queues", "semaphores", "segments"}[i], parseTable(string(texts[i]), parse))
 	}
 	in.Posix, in.PosixErr = r.posix()
-	if !errors.Is(in.PosixErr, errors.ErrUnsupported) { // a kernel without them has none
+	if !errors.Is(in.PosixErr, errors.ErrUnsupported) { // a kernel without message queues
 		r.gap("POSIX queues", in.PosixErr)
 	}
 	return in
@@ -101,8 +100,8 @@ type row struct {
 	bad    *error
 }
 
-// parseTable calls f for each line of a file of /proc/sysvipc but the first,
-// which names the fields.
+// parseTable calls f for each line of a file of /proc/sysvipc after the first, which has the
+// names of the fields.
 func parseTable(text string, f func(row) error) error {
 	var names []string
 	for line := range strings.Lines(text) {
@@ -167,7 +166,7 @@ func (r *reader) posix() ([]PosixQueue, error) {
 		for _, name := range names {
 			st, err := sys.StatAt(dir, name)
 			if err != nil {
-				continue // it has gone
+				continue // the queue was removed
 			}
 			q := PosixQueue{Name: "/" + name, UID: st.UID}
 			if text, err := sys.ReadAt(dir, name, 256); err == nil {
@@ -181,7 +180,7 @@ func (r *reader) posix() ([]PosixQueue, error) {
 	return queues, err
 }
 
-// queueSize reads what a file of a message queue says: "QSIZE:129 NOTIFY:...".
+// queueSize parses the file of a message queue: "QSIZE:129 NOTIFY:...".
 func queueSize(text string) uint64 {
 	for field := range strings.FieldsSeq(text) {
 		if value, ok := strings.CutPrefix(field, "QSIZE:"); ok {

@@ -12,13 +12,12 @@ import (
 type Mnt struct {
 	// Mounts are those that are seen from Root, in the order of the kernel.
 	Mounts []inspect.Mount
-	// Whole says that these are all there are: they were read from the root of
-	// the namespace, and not from that of a process that sees a part.
+	// Whole: these are all mounts. They were read from the root of the namespace, and not from
+	// the root of a process that sees a part.
 	Whole bool
 }
 
-// Root returns what is mounted at the root: of several, the last, which covers
-// the others.
+// Root returns the mount at the root: the last of several, which covers the others.
 func (in *Mnt) Root() (inspect.Mount, bool) {
 	for _, m := range slices.Backward(in.Mounts) {
 		if m.Point == "/" {
@@ -40,7 +39,7 @@ func (r *reader) mnt() *Mnt {
 			err = fmt.Errorf("mountinfo: %w", inspect.ErrNotAsked)
 		}
 	}
-	if err != nil { // then what a member with another root sees
+	if err != nil { // then from a member with another root
 		if part, e := r.ofMember(nil, "mountinfo"); e == nil {
 			texts, err, whole = part, nil, false
 		}

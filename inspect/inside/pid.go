@@ -12,18 +12,17 @@ import (
 
 // PID is what is inside a PID namespace: see pid_namespaces(7).
 type PID struct {
-	// Init is the process with PID 1 there, by the caller's number, or 0 if
-	// there is none or it is not known.
+	// Init is the process with PID 1 in it, by the caller's number, or 0 if there is none or it
+	// is not known.
 	Init int
-	// Dead says that the namespace has no first process any more: nothing can be
-	// started in it. DeadErr says why that is not known, if it is not.
+	// Dead: the first process of the namespace has exited, so that no process can be started in
+	// it. DeadErr is why that is not known, or nil.
 	Dead    bool
 	DeadErr error
-	// Level is how many PID namespaces enclose this one, or -1 if it is not
-	// known.
+	// Level is the number of PID namespaces around this one, or -1 if not known.
 	Level int
-	// PIDs are what the namespace calls its members, by the caller's number; of
-	// the first thousand, and those that could not be read are not there.
+	// PIDs are the numbers of members in the namespace, by the caller's numbers: of the first
+	// thousand, without those that could not be read.
 	PIDs map[int]int
 }
 
@@ -45,8 +44,8 @@ func (r *reader) pid() *PID {
 	case err == nil:
 		in.Dead = dead
 	case errors.Is(err, errors.ErrUnsupported):
-		// The kernel shows no namespace that never had a process, and all end
-		// with the first.
+		// The kernel shows no namespace that never had a process, and all members end with the
+		// first one.
 		in.Dead = len(r.ns.Members) == 0 && r.snap.Nested(r.ns) == 0
 		if why := r.snap.Unseen(inspect.Members); in.Dead && why != nil {
 			in.Dead, in.DeadErr = false, errors.New(why[0])
@@ -89,9 +88,8 @@ func (r *reader) level() int {
 	}
 }
 
-// pidInside returns what the PID namespace of fd calls a process of
-// the caller's that is a member: by NS_GET_PID_IN_PIDNS (Linux 6.11), or by what
-// the process itself says.
+// pidInside returns the number of a member in the PID namespace of fd: by NS_GET_PID_IN_PIDNS
+// (Linux 6.11), or from the status of the process.
 func pidInside(ctx context.Context, fd, pid int) (int, error) {
 	n, _, err := sys.PIDIn(fd, pid)
 	if !errors.Is(err, errors.ErrUnsupported) {

@@ -9,8 +9,8 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// Time is what is inside a time namespace: how far its clocks are ahead of those
-// of the initial one. See time_namespaces(7); Linux 5.6.
+// Time is what is inside a time namespace: the offsets of its clocks from those of the initial
+// one. See time_namespaces(7); Linux 5.6.
 type Time struct {
 	Monotonic, Boottime time.Duration
 }
@@ -29,8 +29,8 @@ func (r *reader) time() *Time {
 	return t
 }
 
-// offsets reads timens_offsets. The file says what it is for the children of a
-// process, so the process must be one whose children will be in the namespace.
+// offsets reads timens_offsets. The file is about the children of a process, so the process
+// must be one whose children will be in the namespace.
 func (r *reader) offsets() ([]byte, error) {
 	const file = "timens_offsets"
 	children := r.ns.Type.ForChildren()

@@ -14,18 +14,16 @@ import (
 // User is what is inside a user namespace: see user_namespaces(7).
 type User struct {
 	UIDMap, GIDMap task.IDMap
-	// Outside is the user namespace that the IDs outside are of, if it is not
-	// the caller's: the parent.
+	// Outside is the user namespace of the IDs outside, if it is not the caller's: the parent.
 	Outside inspect.Relation
-	// Setgroups is "allow" or "deny", or "" if it is not known.
+	// Setgroups is "allow" or "deny", or "" if not known.
 	Setgroups string
-	// Limits are how many namespaces of each type any one user may make in the
-	// namespace and below it, by type: /proc/sys/user/max_net_namespaces and its
-	// like, see namespaces(7). It is nil if it could not be read.
+	// Limits are the most namespaces of each type that one user may make in the namespace and
+	// below it: /proc/sys/user/max_net_namespaces and so on, see namespaces(7). It is nil if it
+	// could not be read.
 	Limits map[inspect.Type]int
-	// Used is how many namespaces of each type there are that the namespace, or
-	// one below it, owns: as many as the scan found. They count against Limits,
-	// each for its creator.
+	// Used is the number of namespaces of each type that the namespace, or one below it, owns,
+	// as far as the scan found them. They count against Limits, each for its creator.
 	Used map[inspect.Type]int
 }
 
@@ -59,7 +57,7 @@ func (r *reader) user() *User {
 	}
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) && e != nil {
-			err = e // there is no member: only who joins can know
+			err = e // no member: only a join can show it
 		}
 		r.gap("maps", err)
 		return u
@@ -72,7 +70,7 @@ func (r *reader) user() *User {
 		}
 		*to = m
 	}
-	if fromInside || r.own(r.ns) { // who is inside is told of the parent's numbers
+	if fromInside || r.own(r.ns) { // a reader inside gets the parent's numbers
 		u.Outside = r.ns.Parent
 		if parent, ok := r.snap.Namespace(u.Outside.ID); ok && r.own(parent) {
 			u.Outside = inspect.Relation{}
@@ -82,7 +80,7 @@ func (r *reader) user() *User {
 	return u
 }
 
-// used counts what the namespace owns, and what those below it own.
+// used counts the namespaces that the namespace, and those below it, own.
 func (r *reader) used() map[inspect.Type]int {
 	used := make(map[inspect.Type]int)
 	seen := map[inspect.ID]bool{r.ns.ID: true}

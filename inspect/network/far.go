@@ -10,17 +10,17 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// dialFrom returns a connection over a socket that an outpost makes.
+// dialFrom returns a connection over a socket of an outpost.
 func dialFrom(o *sys.Outpost, family int) (*netlink.Conn, error) {
 	f, port, err := o.Netlink(family)
 	if err != nil {
 		return nil, err
 	}
-	return netlink.NewConn(&farSocket{f, make([]byte, mostAnswer)}, port), nil
+	return netlink.NewConn(&farSocket{f, make([]byte, maxAnswer)}, port), nil
 }
 
-// mostAnswer is more than the kernel sends at once.
-const mostAnswer = 256 << 10
+// maxAnswer is more bytes than the kernel sends at once.
+const maxAnswer = 256 << 10
 
 // A farSocket is a [netlink.Socket] that was made elsewhere.
 type farSocket struct {
@@ -64,7 +64,7 @@ func (s *farSocket) Receive() (messages []netlink.Message, err error) {
 	return messages, err
 }
 
-// ReceiveIter yields them one by one.
+// ReceiveIter yields the messages one by one.
 func (s *farSocket) ReceiveIter() iter.Seq2[netlink.Message, error] {
 	return func(yield func(netlink.Message, error) bool) {
 		messages, err := s.Receive()

@@ -19,7 +19,7 @@ type Link struct {
 	Index    int
 	Name     string   // at most 15 bytes, any but slash and blanks
 	AltNames []string // alternative names; Linux 5.5
-	Alias    string   // what somebody wrote about it
+	Alias    string   // a text by its user
 
 	// Kind is the kind of a virtual interface, such as "veth" or "bridge"; of
 	// others the kind of hardware, such as "loopback" or "ether".
@@ -31,7 +31,7 @@ type Link struct {
 	OperState string
 	MTU       int
 	Hardware  []byte // its address
-	VLAN      int    // the identifier, of a vlan; else 0
+	VLAN      int    // identifier of a vlan; else 0
 
 	// Master is the index of the interface that it is a port of, such as a
 	// bridge or bond, or 0.
@@ -39,8 +39,8 @@ type Link struct {
 	// Lower is the index of the other end of a pair, or of the interface that
 	// it is on top of, or 0. It is in the namespace with the number NetNSID.
 	Lower int
-	// NetNSID is the number that the namespace of the interface has for the one
-	// in which Lower is, or [SameNamespace], or [NoNumber].
+	// NetNSID is the number, in the namespace of the interface, of the namespace of Lower, or
+	// [SameNamespace], or [NoNumber].
 	NetNSID int
 
 	Addresses []Address // IPv4 first, as the kernel lists them
@@ -48,11 +48,10 @@ type Link struct {
 
 // Values of [Link.NetNSID] that are no numbers.
 const (
-	// SameNamespace says that Lower is in the same namespace, or that there is
-	// none.
+	// SameNamespace: Lower is in the same namespace, or there is none.
 	SameNamespace = -2
-	// NoNumber says that Lower is in another namespace, for which there is no
-	// number, as when it is about to go.
+	// NoNumber: Lower is in another namespace without a number, for example while that is being
+	// freed.
 	NoNumber = -1
 )
 
@@ -63,9 +62,8 @@ const (
 	FlagDormant = 1 << 17 // IFF_DORMANT
 )
 
-// State says in a word whether l works: "up", "down" (it is switched off),
-// "no-carrier" (switched on, but nothing is at the other end, or that is switched
-// off) or "dormant" (it waits for something).
+// State returns the state of l in a word: "up", "down" (switched off), "no-carrier" (switched
+// on, but the other end is missing or switched off) or "dormant" (it waits for something).
 func (l *Link) State() string {
 	switch {
 	case l.Flags&FlagUp == 0:
@@ -78,11 +76,10 @@ func (l *Link) State() string {
 	return "no-carrier"
 }
 
-// Paired reports whether l is one end of a pair, and Lower the other: each is the
-// Lower of the other.
+// Paired reports whether l and Lower are the ends of a pair.
 func (l *Link) Paired() bool { return l.Kind == "veth" || l.Kind == "netkit" || l.Kind == "vxcan" }
 
-// stacked are the kinds of interfaces that are always on top of another.
+// stacked are the kinds of interface that are always on top of another.
 var stacked = map[string]bool{
 	"vlan": true, "macvlan": true, "macvtap": true, "ipvlan": true, "ipvtap": true, "macsec": true, "ipoib": true, "lowpan": true,
 }
@@ -195,9 +192,9 @@ func (c *Conn) link(index int) (Link, error) {
 	return parseLink(b)
 }
 
-// remote asks for the interface with the given index in the namespace that this
-// one has the given number for. It needs CAP_NET_ADMIN in the user namespace that
-// owns that one; Linux 4.15 (IFLA_TARGET_NETNSID, at first IFLA_IF_NETNSID).
+// remote returns the interface with the given index in the namespace with the given number. It
+// needs CAP_NET_ADMIN in the user namespace that owns that one; Linux 4.15
+// (IFLA_TARGET_NETNSID, at first IFLA_IF_NETNSID).
 func (c *Conn) remote(nsid, index int) (Link, error) {
 	if err := c.openRoute(); err != nil {
 		return Link{}, err
@@ -280,7 +277,7 @@ func parseLink(b []byte) (Link, error) {
 	if l.Kind == "" {
 		l.Kind = hardwareName(hardware)
 	}
-	// What is not on top of another, as a tunnel may be, gives its own index.
+	// An interface that is not on top of another, such as a tunnel, has its own index.
 	if l.Lower == l.Index && !l.Paired() && !stacked[l.Kind] {
 		l.Lower = 0
 	}
@@ -314,8 +311,8 @@ func operState(n uint8) string {
 	return fmt.Sprint(n)
 }
 
-// hardwareName returns the word that ip-link(8) has for a kind of hardware, for
-// the more common ones; see the kernel's include/uapi/linux/if_arp.h.
+// hardwareName returns the word of ip-link(8) for the more common kinds of hardware; see the
+// kernel's include/uapi/linux/if_arp.h.
 func hardwareName(arphrd uint16) string {
 	switch arphrd {
 	case 1:
@@ -348,7 +345,7 @@ func hardwareName(arphrd uint16) string {
 	return fmt.Sprintf("arphrd-%d", arphrd)
 }
 
-// An indexed is an address of the interface with the index.
+// An indexed is an address with the index of its interface.
 type indexed struct {
 	Address
 	index int
@@ -372,8 +369,8 @@ func parseAddress(b []byte) (indexed, error) {
 			a.Flags = d.Uint32()
 		}
 	})
-	// Of a point-to-point link IFA_ADDRESS is the other end; else both are the
-	// same, or there is no IFA_LOCAL.
+	// On a point-to-point link IFA_ADDRESS is the other end; else both are the same, or there
+	// is no IFA_LOCAL.
 	if local.IsValid() {
 		if addr != local {
 			a.Peer = addr

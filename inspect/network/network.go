@@ -10,21 +10,19 @@
 //	defer c.Close()
 //	links, err := c.Links()
 //
-// A netlink socket stays in the network namespace in which it was made. So only
-// [Dial] is in the namespace, on a thread that is thrown away, and what a Conn
-// reads can be read from any goroutine. [Dial] needs CAP_SYS_ADMIN in the user
-// namespace that owns the network namespace, and in the caller's, unless it is
-// the caller's own network namespace; or else that the caller has made that user
-// namespace, as of a rootless container: then a process that joins both makes the
-// sockets. To read from there on takes no privileges.
+// A netlink socket stays in the network namespace in which it was made. So only [Dial] enters
+// the namespace, on a thread that ends afterwards, and any goroutine can use a Conn. [Dial]
+// needs CAP_SYS_ADMIN in the user namespace that owns the network namespace, and in the
+// caller's, unless it is the caller's own network namespace. If the caller has made that user
+// namespace, as for a rootless container, a process that joins both makes the sockets instead.
+// Reading needs no privileges.
 //
-// [Survey] reads all network namespaces of a snapshot, and tells which interfaces
-// belong together.
+// [Interfaces] reads all network namespaces of a snapshot, and finds the interfaces that belong
+// together.
 //
-// Reading changes nothing but this: a namespace that has no number yet for the
-// one in which the other end of an interface is gets one when interfaces are
-// listed, as it does by ip-link(8); and the kernel may load the modules of
-// sock_diag(7) when sockets are, as it does for ss(8).
+// Reading changes two things only: listing interfaces gives a namespace a number for the
+// namespace of the other end of an interface, as ip-link(8) does; and listing sockets may load
+// modules of sock_diag(7), as ss(8) does.
 //
 // # Design
 //
@@ -56,10 +54,9 @@ import (
 type Conn struct {
 	route  *netlink.Conn // interfaces, addresses, routes: rtnetlink(7)
 	diag   *netlink.Conn // sockets: sock_diag(7)
-	counts *os.File      // how many sockets there are: /proc/net/protocols
+	counts *os.File      // the numbers of sockets: /proc/net/protocols
 	ns     *os.File      // the namespace, or nil for the caller's own
-	// outpost makes the sockets, where no thread of the caller's may be in the
-	// namespace; else nil.
+	// outpost makes the sockets if no thread of the caller may join the namespace; else nil.
 	outpost *sys.Outpost
 }
 
@@ -89,7 +86,7 @@ func Dial(ns *os.File) (*Conn, error) {
 	return c, nil
 }
 
-// join has the calling thread join the namespace of c, or starts a process that has.
+// join has the calling thread join the namespace of c, or starts a process that joins it.
 func (c *Conn) join() error {
 	err := sys.JoinNetns(int(c.ns.Fd()))
 	if errors.Is(err, fs.ErrPermission) && sys.MayOutpost(int(c.ns.Fd())) {
@@ -101,17 +98,16 @@ func (c *Conn) join() error {
 	return err
 }
 
-// openRoute and openDiag open what c reads through, unless that is done. The
-// calling thread is in the namespace, or there is a process that is, or all of it is
-// open.
+// openRoute and openDiag open the sockets of c, if they are not open. The calling thread or a
+// process is in the namespace.
 func (c *Conn) openRoute() (err error) {
 	if c.route == nil && c.outpost != nil {
 		c.route, err = dialFrom(c.outpost, netlinkRoute)
 		return err
 	}
 	if c.route == nil {
-		// Strict: the kernel refuses what it does not understand, instead of
-		// answering something else, and says why.
+		// Strict: the kernel refuses what it does not understand, with a reason, instead of
+		// answering something else.
 		if c.route, err = netlink.Dial(netlinkRoute, &netlink.Config{Strict: true}); err != nil {
 			return fmt.Errorf("rtnetlink socket: %w", err)
 		}
@@ -129,7 +125,7 @@ func (c *Conn) openDiag() (err error) {
 		if c.diag, err = netlink.Dial(netlinkSockDiag, nil); err != nil {
 			return fmt.Errorf("sock_diag socket: %w", err)
 		}
-		c.counts, _ = os.Open(c.proc("protocols")) // without it more is asked for
+		c.counts, _ = os.Open(c.proc("protocols")) // without it more is listed
 	}
 	return nil
 }
@@ -156,16 +152,15 @@ func (c *Conn) proc(name string) string {
 	return "/proc/thread-self/net/" + name
 }
 
-// most is how often a dump is tried anew that was interrupted by a change.
+// most is the number of tries of a dump that changes interrupt.
 const most = 5
 
-// ErrChanging says that what was read changed all the time, and may not be what
-// there was at any one time.
+// ErrChanging reports that a list changed all the time, so that the result may never have been
+// true at one moment.
 var ErrChanging = errors.New("it kept changing while it was read")
 
-// dump asks for a list and calls f with the payload of each message. A list that
-// changed on the way (NLM_F_DUMP_INTR) is read again, and begin is called before
-// each time.
+// dump requests a list and calls f with the payload of each message. A list that changed
+// meanwhile (NLM_F_DUMP_INTR) is read again, and begin is called before each try.
 func dump(c *netlink.Conn, typ netlink.HeaderType, body []byte, begin func(), f func([]byte) error) error {
 	for range most {
 		begin()
@@ -190,7 +185,7 @@ func dump(c *netlink.Conn, typ netlink.HeaderType, body []byte, begin func(), f 
 	return ErrChanging
 }
 
-// ask sends a question that has one answer, and returns its payload.
+// ask sends a request with one answer, and returns its payload.
 func ask(c *netlink.Conn, typ netlink.HeaderType, body []byte) ([]byte, error) {
 	msgs, err := c.Execute(netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request}, Data: body})
 	if err != nil {
@@ -202,8 +197,8 @@ func ask(c *netlink.Conn, typ netlink.HeaderType, body []byte) ([]byte, error) {
 	return msgs[0].Data, nil
 }
 
-// cause takes from an error what the library says of itself: the errno and the
-// words of the kernel say it all.
+// cause removes the words of the library from an error: the errno and the words of the kernel
+// are enough.
 func cause(err error) error {
 	op, ok := errors.AsType[*netlink.OpError](err)
 	switch {
@@ -215,7 +210,7 @@ func cause(err error) error {
 	return op.Err
 }
 
-// errShort says that a message ends before it should.
+// errShort reports a message that ends too early.
 var errShort = errors.New("netlink: short message")
 
 // attributes calls f for each attribute of a message.
@@ -227,7 +222,7 @@ func attributes(b []byte, f func(*netlink.AttributeDecoder)) error {
 	return each(d, f)
 }
 
-// each calls f for each attribute that d has.
+// each calls f for each attribute of d.
 func each(d *netlink.AttributeDecoder, f func(*netlink.AttributeDecoder)) error {
 	for d.Next() {
 		f(d)

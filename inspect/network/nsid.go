@@ -16,9 +16,8 @@ const (
 	netnsaFD   = 3
 )
 
-// ID returns the number that the namespace of c has for the one that ns is open
-// on, or [NoNumber] if it has none. The number says nothing in another namespace,
-// and nothing of the number in the other direction. See ip-netns(8), list-id.
+// ID returns the number of the namespace ns in the namespace of c, or [NoNumber] if work
+// returns no error. The number is valid only in the namespace of c. See ip-netns(8), list-id.
 func (c *Conn) ID(ns *os.File) (int, error) {
 	if err := c.openRoute(); err != nil {
 		return NoNumber, err
@@ -48,7 +47,7 @@ func parseNSID(b []byte) (int, error) {
 	return id, err
 }
 
-// Errors of the kernel that are no trouble.
+// Errors of the kernel that are no failures.
 const (
 	enoent          = syscall.ENOENT
 	enodev          = syscall.ENODEV

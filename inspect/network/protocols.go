@@ -15,8 +15,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// inUse returns how many sockets of each protocol the namespace of c has: those
-// of modules are there when the module is. It is nil if that cannot be read.
+// inUse returns the number of sockets of each protocol in the namespace of c, without protocols
+// whose module is not loaded. It is nil if that cannot be read.
 func (c *Conn) inUse() map[string]int {
 	if c.counts == nil {
 		return nil
@@ -37,9 +37,8 @@ func (c *Conn) inUse() map[string]int {
 	return counts
 }
 
-// procNet calls f with each line of /proc/net/NAME of the namespace of c. The link
-// /proc/net leads to that of the process: it is read on a thread. Where there is
-// no such file, the kernel is without the protocol.
+// procNet calls f with each line of /proc/net/NAME of the namespace of c, on a thread. Without
+// such a file the kernel does not have the protocol.
 func (c *Conn) procNet(name string, f func(line string)) error {
 	var b []byte
 	err := sys.OnThread(func() (err error) {
@@ -60,8 +59,8 @@ func (c *Conn) procNet(name string, f func(line string)) error {
 	return err
 }
 
-// readProc reads the sockets of a protocol from /proc/net/NAME, where the kernel
-// has no sock_diag(7) for it: that of raw sockets is seldom there.
+// readProc reads the sockets of a protocol from /proc/net/NAME, if the kernel has no
+// sock_diag(7) for it, as is often so for raw sockets.
 func (c *Conn) readProc(name string, state int) (all []Socket, err error) {
 	err = c.procNet(name, func(line string) {
 		if s, st, ok := parseProc(line); ok && (state < 0 || st == state) {
@@ -71,8 +70,8 @@ func (c *Conn) readProc(name string, state int) (all []Socket, err error) {
 	return all, err
 }
 
-// parseProc reads a line of /proc/net/tcp and its like, see proc_net(5), and
-// returns the state of the socket too. The header is no such line.
+// parseProc parses a line of /proc/net/tcp and similar files, see proc_net(5), and also returns
+// the state of the socket. The header is no such line.
 func parseProc(line string) (s Socket, state int, ok bool) {
 	f := strings.Fields(line)
 	if len(f) < 10 {
@@ -95,7 +94,7 @@ func parseProc(line string) (s Socket, state int, ok bool) {
 	if err != nil || len(b)%4 != 0 {
 		return s, 0, false
 	}
-	for i := 0; i < len(b); i += 4 { // each word is a number in the order of this machine
+	for i := 0; i < len(b); i += 4 { // each word is a number in native byte order
 		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
 	}
 	addr, ok := netip.AddrFromSlice(b)
@@ -108,7 +107,7 @@ func parseProc(line string) (s Socket, state int, ok bool) {
 	}, int(numbers[1]), true
 }
 
-// readProcUnix reads the unix sockets that wait for others from /proc/net/unix.
+// readProcUnix reads the waiting unix sockets from /proc/net/unix.
 func (c *Conn) readProcUnix() (all []Socket, err error) {
 	err = c.procNet("unix", func(line string) {
 		if s, ok := parseProcUnix(line); ok {
@@ -118,8 +117,8 @@ func (c *Conn) readProcUnix() (all []Socket, err error) {
 	return all, err
 }
 
-// parseProcUnix reads a line of /proc/net/unix, see proc_net(5), and reports
-// whether others can come to the socket.
+// parseProcUnix parses a line of /proc/net/unix, see proc_net(5), and reports whether the
+// socket waits for others.
 func parseProcUnix(line string) (s Socket, waits bool) {
 	const acceptsConnections = 1 << 16 // __SO_ACCEPTCON
 	const unconnected = 1              // SS_UNCONNECTED

@@ -16,10 +16,9 @@ type Route struct {
 	Gateway netip.Addr   // the zero Addr if there is none
 	Link    int          // the index of the interface, or 0
 	Metric  uint32
-	// Type is "unicast", or what else becomes of a packet: "blackhole",
-	// "unreachable", "prohibit" and others of ip-route(8).
+	// Type is "unicast", "blackhole", "unreachable", "prohibit" or another type of ip-route(8).
 	Type string
-	// Hops is how many next hops it has; Gateway and Link are of the first.
+	// Hops is the number of next hops; Gateway and Link are of the first.
 	Hops int
 }
 
@@ -57,8 +56,7 @@ func (c *Conn) Routes() ([]Route, error) {
 			}
 			return err
 		})
-		// A table that never had a route does not exist, and a kernel may be
-		// without IPv6.
+		// A table that never had a route does not exist, and the kernel may not have IPv6.
 		if err != nil && !isErrno(err, enoent) && !isErrno(err, eopnotsupp) {
 			return nil, fmt.Errorf("RTM_GETROUTE: %w", err)
 		}
@@ -72,8 +70,7 @@ func (c *Conn) Routes() ([]Route, error) {
 	return routes, nil
 }
 
-// parseRoute reads the payload of RTM_NEWROUTE, and says whether it is of the
-// main table.
+// parseRoute parses the payload of RTM_NEWROUTE, and reports whether it is of the main table.
 func parseRoute(b []byte) (r Route, main bool, err error) {
 	if len(b) < sizeofRtmsg {
 		return r, false, errShort

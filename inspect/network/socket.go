@@ -11,10 +11,10 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// A Protocol is what a socket speaks.
+// A Protocol is the protocol of a socket.
 type Protocol string
 
-// The protocols of which sockets can be listed.
+// The protocols whose sockets can be listed.
 const (
 	TCP           Protocol = "tcp"
 	UDP           Protocol = "udp"
@@ -28,52 +28,51 @@ const (
 	UnixSeqpacket Protocol = "unix-seqpacket"
 )
 
-// Which says which sockets to list.
+// Which selects the sockets to list.
 type Which uint8
 
-// Sockets to list, to be added up.
+// The sockets to list, which can be added.
 const (
-	// InternetSockets sockets: those of TCP, MPTCP and SCTP that listen, and those of
-	// UDP and UDP-Lite that are bound and not connected.
+	// InternetSockets are those of TCP, MPTCP and SCTP that listen, and those of UDP and
+	// UDP-Lite that are bound and not connected.
 	InternetSockets Which = 1 << iota
-	// UnixSockets sockets that listen, and those for datagrams that have a name and
-	// are not connected.
+	// UnixSockets are those that listen, and those for datagrams that have a name and are not
+	// connected.
 	UnixSockets
 	// RawSockets are those of raw(7), and of packet(7).
 	RawSockets
 )
 
-// A Socket is one that waits for others.
+// A Socket is a socket that waits for others.
 type Socket struct {
 	Protocol Protocol
-	// Local is where it waits, of internet and raw sockets. The port of a raw
-	// socket is the number of its protocol.
+	// Local is the local address of internet and raw sockets. The port of a raw socket is the
+	// number of its protocol.
 	Local netip.AddrPort
 	// Link is the index of the interface that it is bound to, or 0.
 	Link int
-	// V6Only says that a socket of IPv6 does not take IPv4 as well.
+	// V6Only: a socket of IPv6 does not accept IPv4.
 	V6Only bool
-	// MPTCP says that a socket of TCP takes connections of MPTCP as well.
+	// MPTCP: a socket of TCP also accepts connections of MPTCP.
 	MPTCP bool
 
-	// Name is that of a unix socket: the path it was given, which may be
-	// relative to where its process was; with Abstract any bytes, without the
-	// zero byte before them. See unix(7).
+	// Name is the name of a unix socket: its path, which may be relative to an old working
+	// directory of its process; with Abstract any bytes, without the zero byte before them. See
+	// unix(7).
 	Name     string
 	Abstract bool
 
 	// PacketType is the protocol that a packet socket gets, 3 for all.
 	PacketType uint16
 
-	// Inode is the number that links under /proc/pid/fd have, "socket:[...]".
-	// It is 0 for a socket that no descriptor can lead to.
+	// Inode is the number in links under /proc/pid/fd, "socket:[...]". It is 0 for a socket
+	// that has no descriptor.
 	Inode uint64
-	// UID is the user that made the socket, in the caller's terms; -1 if it is
-	// not known, as for unix sockets before Linux 5.3.
+	// UID is the user that made the socket, in the caller's numbers; -1 if not known, as for
+	// unix sockets before Linux 5.3.
 	UID int64
-	// Recv is how many bytes wait to be read; of a socket that listens, how many
-	// connections wait to be accepted. Send is how many bytes wait to be sent,
-	// or how many connections may wait.
+	// Recv is the number of bytes to be read, or of connections to be accepted by a socket that
+	// listens. Send is the number of bytes to be sent, or the most connections that may wait.
 	Recv, Send uint32
 }
 
@@ -122,8 +121,7 @@ const (
 	packetDiagUID     = 5
 )
 
-// inet are the protocols of internet sockets, and the states in which these wait
-// for others.
+// inet are the protocols of internet sockets, with the states in which they wait for others.
 var inet = []inetProtocol{
 	{TCP, ipprotoTCP, tcpListen, InternetSockets, "TCP", "TCPv6", "tcp", false},
 	{MPTCP, ipprotoMPTCP, tcpListen, InternetSockets, "MPTCP", "MPTCPv6", "", true},
@@ -142,28 +140,28 @@ type inetProtocol struct {
 	which  Which
 	v4, v6 string // the names in /proc/net/protocols
 	file   string // under /proc/net, for IPv4, or ""
-	seldom bool   // it is not in every kernel
+	seldom bool   // not in every kernel
 }
 
-// A Lister lists sockets. It remembers what the kernel cannot tell of, and so is
-// for many namespaces, one after the other or at once.
+// A Lister lists sockets of many namespaces, also at once. It remembers the kinds that the
+// kernel cannot list.
 type Lister struct {
 	which  Which
-	absent sync.Map // what the kernel need not be asked again
+	absent sync.Map // kinds that the kernel cannot list
 }
 
-// List returns a Lister of some sockets.
+// List returns a Lister of these sockets.
 func List(which Which) *Lister { return &Lister{which: which} }
 
-// Sockets returns the sockets of the namespace of c that wait for others. No
-// process is looked for; see [inspect.Snapshot.Sockets]. With an error comes what
-// was read until then.
+// Sockets returns the sockets of the namespace of c that wait for others, without their
+// processes; see [inspect.Snapshot.Sockets]. After an error it also returns what was read
+// before.
 func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 	if err := c.openDiag(); err != nil {
 		return nil, err
 	}
-	// The kernel goes through the sockets of all namespaces, and looks for a
-	// module that it does not have: it is asked for what is there.
+	// The kernel iterates over the sockets of all namespaces, and looks for missing modules:
+	// only existing kinds are requested.
 	counts := c.inUse()
 	none := func(seldom bool, names ...string) bool {
 		n, listed := 0, false
@@ -223,8 +221,8 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 	return mergeMPTCP(all), nil
 }
 
-// inet returns the sockets of a protocol and a family. Where the kernel has no
-// sock_diag(7) for them, /proc has some.
+// inet returns the sockets of a protocol and a family, from /proc if the kernel has no
+// sock_diag(7) for them.
 func (li *Lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, err error) {
 	type question struct {
 		Protocol
@@ -257,15 +255,15 @@ func (li *Lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, er
 	return found, err
 }
 
-// absent reports whether an error says that the kernel has no such sockets, or
-// no module to tell of them.
+// absent reports whether an error is that the kernel has no such sockets, or no module to list
+// them.
 func absent(err error) bool {
 	return isErrno(err, enoent) || isErrno(err, eopnotsupp) || isErrno(err, eprotonosupport) || isErrno(err, eafnosupport)
 }
 
-// mergeMPTCP marks the TCP sockets by which the kernel serves those of MPTCP, which
-// have the same inode, and leaves out the latter: whoever asks for TCP means them
-// too. Every server written in Go has them.
+// mergeMPTCP marks the TCP sockets that belong to MPTCP sockets, which have the same inode, and
+// leaves out the latter: users who ask for TCP mean them too. Every server written in Go has
+// them.
 func mergeMPTCP(all []Socket) []Socket {
 	mptcp := make(map[uint64]bool)
 	for _, s := range all {
@@ -285,8 +283,7 @@ func mergeMPTCP(all []Socket) []Socket {
 	return slices.DeleteFunc(all, func(s Socket) bool { return s.Protocol == MPTCP && served[s.Inode] })
 }
 
-// inetRequest is a struct inet_diag_req_v2 that asks for sockets in a state, or
-// in any for -1.
+// inetRequest is a struct inet_diag_req_v2 for sockets in a state, or in any state for -1.
 func inetRequest(family byte, protocol, state int) []byte {
 	b := make([]byte, inetDiagReqSize)
 	b[0], b[1] = family, byte(protocol)
@@ -331,7 +328,7 @@ func parseInet(b []byte) (Socket, error) {
 	return s, err
 }
 
-// unixRequest is a struct unix_diag_req that asks for sockets that may wait.
+// unixRequest is a struct unix_diag_req for sockets that may wait.
 func unixRequest() []byte {
 	b := make([]byte, unixDiagReqSize)
 	ne := binary.NativeEndian
@@ -341,8 +338,7 @@ func unixRequest() []byte {
 	return b
 }
 
-// parseUnix reads a struct unix_diag_msg, and says whether others can come to the
-// socket.
+// parseUnix parses a struct unix_diag_msg, and reports whether the socket waits for others.
 func parseUnix(b []byte) (s Socket, waits bool, err error) {
 	if len(b) < unixDiagMsgSize {
 		return s, false, errShort
@@ -367,8 +363,7 @@ func parseUnix(b []byte) (s Socket, waits bool, err error) {
 	return s, state == tcpListen || typ == sockDgram && named, err
 }
 
-// unixName reads the name of a unix socket: what a path has behind a zero byte is
-// no part of it.
+// unixName returns the name of a unix socket: a path ends at a zero byte.
 func unixName(b []byte) (name string, abstract bool) {
 	if len(b) > 0 && b[0] == 0 {
 		return string(b[1:]), true

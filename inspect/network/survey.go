@@ -17,25 +17,24 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// patience is how long a survey waits for the next of its answers. The lock that
-// the kernel has for all of its interfaces may be held for long.
+// patience is the longest time that a survey waits for its next answer. The kernel's lock for
+// interfaces may be held for long.
 const patience = 5 * time.Second
 
-// survey calls read for each of the namespaces, with a Conn to it, and got with
-// what it returned, one after the other and in no order. A namespace that cannot
-// be read, or does not answer, is a gap: what it would have had is lost, and
-// nothing else. Nothing is got of one that cannot be entered, since a zero would
-// be taken for an answer; what was read before an error is got.
+// survey calls read for each of the namespaces, with a Conn to it, and got with each result,
+// one at a time and in no order. A namespace that cannot be read, or does not answer, is a gap.
+// got is not called for a namespace that cannot be entered, since a zero would look like an
+// answer; it is called with what was read before an error.
 func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
 	type reply struct {
 		i      int
-		answer *T // nil if nothing was asked
+		answer *T // nil if nothing was read
 		err    error
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // who is left behind begins nothing more
+	defer cancel() // goroutines that are left behind start nothing more
 	files := open(ctx, snap, spaces)
-	replies := make(chan reply, len(spaces)) // who comes late finds room
+	replies := make(chan reply, len(spaces)) // room for late answers
 	work := func() error {
 		for f := range files {
 			r := reply{i: f.i, err: f.err}
@@ -47,7 +46,7 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 		return nil
 	}
 	for range min(max(runtime.GOMAXPROCS(0), 2), len(spaces)) {
-		go sys.OnThread(work) //nolint:errcheck // it has none
+		go sys.OnThread(work) //nolint:errcheck // work returns no error
 	}
 	answered := make([]bool, len(spaces))
 	miss := func(i int, err error) {
@@ -84,14 +83,14 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 	return gaps
 }
 
-// An opened is a namespace that was opened, or why it was not.
+// An opened is an open namespace, or the error.
 type opened struct {
 	i    int
 	file *os.File
 	err  error
 }
 
-// open opens namespaces, a few more than are taken from it, until ctx is done.
+// open opens namespaces, a few in advance, until ctx is done.
 func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace) <-chan opened {
 	files := make(chan opened, 8)
 	go func() {
@@ -99,10 +98,10 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 		for i, ns := range spaces {
 			o := opened{i: i}
 			if o.file, o.err = snap.Open(ctx, ns); o.err != nil {
-				// The gap names the namespace, and what was wanted of it.
+				// The gap has the namespace and the purpose.
 				o.err = cmp.Or(errors.Unwrap(o.err), o.err)
 				if sys.Gone(o.err) && len(ns.Members) > 0 {
-					o.err = inspect.ErrGone // with whom it was held by
+					o.err = inspect.ErrGone // with its holder
 				}
 			}
 			if ctx.Err() != nil {
@@ -138,20 +137,20 @@ type Listener struct {
 	Socket
 	NS       *inspect.Namespace
 	LinkName string // the name of the interface that it is bound to, or ""
-	// Holders are the descriptors that are the socket, by PID. There are none
-	// if those of its process could not be read, and if it has none: it is the
-	// kernel's own, or under way from one process to another.
+	// Holders are the descriptors of the socket, by PID. There are none if those of its
+	// process could not be read, and for a socket of the kernel, or in flight between
+	// processes.
 	Holders []inspect.Holder
 }
 
-// Named reports whether name is that of i, or an alternative one.
+// Named reports whether name is the name of i, or an alternative name.
 func (i *Interface) Named(name string) bool {
 	return i.Link.Name == name || slices.Contains(i.AltNames, name)
 }
 
-// Sockets returns the sockets that wait for others in network namespaces of a
-// snapshot, which must be of a scan [inspect.WithSockets] to know their holders.
-// They are in the order of the namespaces, then by protocol and place.
+// Sockets returns the sockets that wait for others in network namespaces of a snapshot. Their
+// holders are known after a scan [inspect.WithSockets]. They are in the order of the
+// namespaces, then by protocol and address.
 //
 // A namespace that cannot be read is a gap.
 func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace, which Which) ([]*Listener, []inspect.Gap) {
@@ -185,7 +184,7 @@ func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Name
 	return all, gaps
 }
 
-// order is that of protocols, in lists.
+// order is the order of protocols in lists.
 var order = []Protocol{TCP, MPTCP, SCTP, UDP, UDPLite, Raw, Packet, UnixStream, UnixSeqpacket, UnixDatagram}
 
 func compareSockets(a, b Socket) int {
@@ -205,7 +204,7 @@ func (c *Conn) names(sockets []Socket) (map[int]string, error) {
 			names = make(map[int]string)
 		}
 		l, err := c.link(s.Link)
-		if err != nil && !isErrno(err, enodev) { // that is: it has gone
+		if err != nil && !isErrno(err, enodev) { // the interface was removed
 			return names, err
 		}
 		names[s.Link] = l.Name
@@ -218,34 +217,30 @@ type Interface struct {
 	Link
 	NS     *inspect.Namespace
 	Master *Interface // what it is a port of, or nil
-	// Far is what Lower leads to: the other end of a pair, or the interface
-	// that this one is on top of. It is nil if there is none.
+	// Far is the other end of a pair, or the interface that this one is on top of. It is nil if
+	// there is none.
 	Far *End
-	// Uppers are the interfaces on top of this one, in any namespace, and the
-	// ports of a bridge or its like.
+	// Uppers are the interfaces on top of this one, in any namespace, and the ports of a bridge
+	// or bond.
 	Uppers []*Interface
 }
 
-// An End is where an interface leads.
+// An End is the other end of an interface.
 type End struct {
-	// NS is the namespace, or nil if it cannot be told: nothing that is known
-	// leads to it.
+	// NS is its namespace, or nil if not known.
 	NS *inspect.Namespace
-	// Interface is the interface there, or nil. Its Name may be known where NS
-	// is not.
+	// Interface is the interface, or nil. Name may be known even if NS is not.
 	Interface *Interface
 	Name      string
 }
 
-// Interfaces returns the interfaces of network namespaces of a snapshot, and finds
-// which of them belong together. They are in the order of the namespaces, and by
-// index.
+// Interfaces returns the interfaces of network namespaces of a snapshot, and which of them
+// belong together. They are in the order of the namespaces, and by index.
 //
-// The kernel says where the other end of an interface is by a number that only
-// the namespace of that interface has for the other one. The numbers that the
-// caller's namespace has for all others, and these have for the caller's, are
-// asked for; of other numbers it is asked whether they are those of a namespace
-// that has an interface that fits. What the kernel does not confirm is not told.
+// The kernel gives the namespace of the other end as a number that is valid in the namespace of
+// the interface alone. The numbers of all namespaces in the caller's, and of the caller's in
+// all others, are read; other numbers are compared with those of namespaces that have a fitting
+// interface. Only what the kernel confirms is returned.
 //
 // A namespace that cannot be read is a gap.
 func Interfaces(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespace) ([]*Interface, []inspect.Gap) {
@@ -263,12 +258,11 @@ func Interfaces(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.N
 	return all, gaps
 }
 
-// Near returns the interfaces of one network namespace, as [Interfaces] does, and
-// reads no others than those in which the other ends are. It reports false if it
-// could not tell so where all of these are. What is on top of the interfaces in
-// other namespaces it does not find out.
+// Near is [Interfaces] for one network namespace: it reads only those in which the other ends
+// are. It returns false if it could not find all of these. It does not find interfaces in other
+// namespaces on top of these.
 //
-// A namespace that cannot be read is a gap. Of another one it costs a name.
+// If the namespace cannot be read it is a gap; if another one cannot, only a name is missing.
 func Near(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) (list []*Interface, gaps []inspect.Gap, ok bool) {
 	s := &surveyor{ctx: ctx, snap: snap, of: make(map[*inspect.Namespace]*space)}
 	gaps = s.read([]*inspect.Namespace{ns})
@@ -294,25 +288,25 @@ func Near(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) (l
 	return sp.links, gaps, true
 }
 
-// A surveyor finds out what is connected with what.
+// A surveyor finds connected interfaces.
 type surveyor struct {
 	ctx  context.Context
 	snap *inspect.Snapshot
 	of   map[*inspect.Namespace]*space
 
-	questions atomic.Int64 // that may be asked still
+	questions atomic.Int64 // that may still be asked
 }
 
-// A space is what is known of a network namespace.
+// A space is a network namespace with what was read of it.
 type space struct {
 	ns      *inspect.Namespace
 	links   []*Interface
 	byIndex map[int]*Interface
-	numbers map[int]*inspect.Namespace // those it has for others
+	numbers map[int]*inspect.Namespace // its numbers of others
 	names   map[remote]string          // of interfaces in namespaces that are not known
 }
 
-// A remote is an interface in a namespace with a number.
+// A remote is an interface by the number of its namespace.
 type remote struct{ nsid, index int }
 
 // read reads the interfaces of the namespaces.
@@ -323,8 +317,8 @@ func (s *surveyor) read(spaces []*inspect.Namespace) []inspect.Gap {
 	}
 	type found struct {
 		links   []Link
-		forOwn  int // the number that it has for the caller's namespace
-		fromOwn int // the number that the caller's has for it
+		forOwn  int // its number of the caller's namespace
+		fromOwn int // the caller's number of it
 	}
 	var mu sync.Mutex
 	gaps := survey(s.ctx, s.snap, "interfaces", spaces,
@@ -377,8 +371,8 @@ func (o *ownConn) close() {
 	o.file.Close()
 }
 
-// dialOwn returns a Conn to the caller's own namespace, or nil, and has that
-// number the namespaces that its interfaces lead to.
+// dialOwn returns a Conn to the caller's own namespace, or nil, and has it give numbers to the
+// namespaces of the other ends.
 func (s *surveyor) dialOwn() (*ownConn, map[int]*inspect.Namespace) {
 	numbers := make(map[int]*inspect.Namespace)
 	file, err := sys.OwnNetns()
@@ -396,11 +390,11 @@ func (s *surveyor) dialOwn() (*ownConn, map[int]*inspect.Namespace) {
 		file.Close()
 		return nil, numbers
 	}
-	_, _ = c.Links() // what is wrong with it shows when it is read with the others
+	_, _ = c.Links() // an error comes again when it is read with the others
 	return &ownConn{c, ns, file}, numbers
 }
 
-// connect finds masters and other ends.
+// connect finds masters and other ends of interfaces.
 func (s *surveyor) connect(all []*Interface) {
 	for _, i := range all {
 		if i.Link.Master != 0 {
@@ -411,8 +405,7 @@ func (s *surveyor) connect(all []*Interface) {
 	for _, i := range all {
 		i.Far = s.far(i)
 	}
-	// What one end does not tell the other may: both ends of a pair name each
-	// other.
+	// Both ends of a pair name each other, so one may show what the other does not.
 	other := make(map[*Interface]*Interface)
 	for _, i := range all {
 		if i.Paired() && i.Far != nil && i.Far.Interface != nil {
@@ -436,7 +429,7 @@ func (s *surveyor) connect(all []*Interface) {
 	}
 }
 
-// far returns where an interface leads.
+// far returns the other end of an interface.
 func (s *surveyor) far(i *Interface) *End {
 	sp := s.of[i.NS]
 	switch {
@@ -479,7 +472,7 @@ func (s *surveyor) askRest(all []*Interface) {
 	if len(spaces) == 0 {
 		return
 	}
-	s.questions.Store(int64(leastQuestions + mostQuestions*len(all)))
+	s.questions.Store(int64(leastQuestions + maxQuestions*len(all)))
 	fits := make(map[fit][]*Interface)
 	for _, i := range all {
 		for _, f := range fitsOf(i) {
@@ -521,15 +514,15 @@ func (s *surveyor) askRest(all []*Interface) {
 		})
 }
 
-// A fit is what one interface tells of another, or an interface of itself. Two
-// with the same fit may belong together.
+// A fit is what is known of the other end, or of an interface itself. Two with the same fit may
+// belong together.
 type fit struct {
 	index, lower int
 	kind         string // of a pair
-	name, mac    string // of what was asked from afar
+	name, mac    string // of of an answer about another namespace
 }
 
-// fitsOf returns the fits by which an interface may be looked for.
+// fitsOf returns the fits by which an interface can be found.
 func fitsOf(i *Interface) []fit {
 	fits := []fit{{index: i.Index, name: i.Name, mac: string(i.Hardware)}}
 	if i.Paired() {
@@ -538,9 +531,8 @@ func fitsOf(i *Interface) []fit {
 	return fits
 }
 
-// candidates yields the namespaces that the other end of i may be in. What was
-// asked from afar says most. Of a tunnel all that is known is that its packets
-// leave through another namespace.
+// candidates yields the namespaces that the other end of i may be in. Of a tunnel only that its
+// packets leave through another namespace is known.
 func (s *surveyor) candidates(fits map[fit][]*Interface, i *Interface, far Link, asked bool) iter.Seq[*inspect.Namespace] {
 	var found []*Interface
 	switch {
@@ -560,22 +552,21 @@ func (s *surveyor) candidates(fits map[fit][]*Interface, i *Interface, far Link,
 	}
 }
 
-// mostQuestions is how many questions are asked for each interface, on the
-// average, and leastQuestions how many may be asked of few. More than one or two
-// candidates there are only where somebody has made interfaces alike.
+// maxQuestions is the most questions for each interface, on average, and leastQuestions the
+// most in total for few interfaces. There are more than one or two candidates only if
+// interfaces were made alike.
 const (
-	mostQuestions  = 8
+	maxQuestions   = 8
 	leastQuestions = 1000
 )
 
-// A question is whether a number is that of a namespace.
+// A question asks whether a number is that of a namespace.
 type question struct {
 	number int
 	ns     *inspect.Namespace
 }
 
-// confirm returns the candidate for which c has the number that leads to the other
-// end of i.
+// confirm returns the candidate whose number in c is that of the other end of i.
 func (s *surveyor) confirm(c *Conn, i *Interface, candidates iter.Seq[*inspect.Namespace], tried map[question]bool) *inspect.Namespace {
 	for ns := range candidates {
 		q := question{i.NetNSID, ns}

@@ -10,8 +10,8 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// mostEvidence is the most lines of evidence of a finding that are shown to people.
-const mostEvidence = 8
+// maxEvidence is the most lines of evidence of a finding that are shown to people.
+const maxEvidence = 8
 
 // Findings writes a paragraph for each finding: severity and sentence, evidence, and command.
 // Nothing is cut to the width of a terminal, since a cut command is another command.
@@ -24,7 +24,7 @@ func Findings(w io.Writer, findings []doctor.Finding, style output.Style) error 
 		}
 		fmt.Fprintf(&b, "%s %s\n", word, output.Clean(f.What))
 		for i, e := range f.Evidence {
-			if i == mostEvidence && len(f.Evidence) > mostEvidence+1 {
+			if i == maxEvidence && len(f.Evidence) > maxEvidence+1 {
 				fmt.Fprintf(&b, "         and %d more; --json lists them\n", len(f.Evidence)-i)
 				break
 			}
