@@ -25,15 +25,15 @@ func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 	}
 }
 
-// oneOf offers words.
+// oneOf completes one of several words.
 func oneOf(words func() []string) cobra.CompletionFunc {
 	return func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 		return beginning(word, "", words()), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
-// listOf offers words for the last one of a list with commas. A sign may stand
-// before the first: "+" of columns to add, "-" of one to sort by.
+// listOf completes the last word of a list with commas. A sign may precede the first: "+" to
+// add columns, "-" to sort.
 func listOf(words func() []string) cobra.CompletionFunc {
 	return func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 		n := strings.LastIndexByte(word, ',') + 1
@@ -44,13 +44,12 @@ func listOf(words func() []string) cobra.CompletionFunc {
 	}
 }
 
-// directories has the shell offer directories.
+// directories has the shell complete directories.
 func directories(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
-// beginning returns the words that begin with what was typed, in whichever case,
-// each behind what stands before it.
+// beginning returns the words that begin with typed, in any case, each with before in front.
 func beginning(typed, before string, words []string) (list []string) {
 	for _, w := range words {
 		if typed != "" && typed == strings.ToLower(typed) {
@@ -63,9 +62,8 @@ func beginning(typed, before string, words []string) (list []string) {
 	return list
 }
 
-// completeTargets offers what can stand for a TARGET: containers and pods, pins
-// and names of ip-netns(8), and where a number was begun processes, each with
-// what it is beside it.
+// completeTargets completes a TARGET: containers and pods, pins and names of ip-netns(8), and
+// processes after a digit, each with a description.
 func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	directive := cobra.ShellCompDirectiveNoFileComp
 	if word == "" || word[0] == '/' || word[0] == '.' {
@@ -93,7 +91,7 @@ func completeTargets(cmd *cobra.Command, _ []string, word string) ([]string, cob
 	return o.list, directive
 }
 
-// completeContainers offers containers and pods.
+// completeContainers completes containers and pods.
 func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
@@ -102,7 +100,7 @@ func completeContainers(cmd *cobra.Command, _ []string, word string) ([]string, 
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completePods offers pods and their containers, as the flag --pod has them.
+// completePods completes pods and their containers, in the form of the flag --pod.
 func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	if snap, err := inspect.Scan(cmd.Context(), entry.ForContainers()...); err == nil {
@@ -126,7 +124,7 @@ func completePods(cmd *cobra.Command, _ []string, word string) ([]string, cobra.
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeJoin offers TYPE=TARGET.
+// completeJoin completes TYPE=TARGET.
 func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	typ, rest, ok := strings.Cut(word, "=")
 	if !ok {
@@ -143,8 +141,7 @@ func completeJoin(cmd *cobra.Command, args []string, word string) ([]string, cob
 	return list, directive
 }
 
-// completeEntryFlags lets the shell complete those flags of cmd that package entry
-// describes.
+// completeEntryFlags lets the shell complete the flags of package entry.
 func completeEntryFlags(cmd *cobra.Command, opts *entry.Options) {
 	cmd.Flags().VisitAll(func(p *pflag.Flag) {
 		f := opts.Named(p.Name)
@@ -165,7 +162,7 @@ func completeEntryFlags(cmd *cobra.Command, opts *entry.Options) {
 			completeFlag(cmd, p.Name, completeJoin)
 		case f.Name == "tools":
 			completeFlag(cmd, p.Name, completeTools)
-		case f.Values() == nil: // a file or directory, or what nobody knows
+		case f.Values() == nil: // a file or directory, or anything
 		case f.List():
 			completeFlag(cmd, p.Name, listOf(f.Values))
 		default:
@@ -174,13 +171,13 @@ func completeEntryFlags(cmd *cobra.Command, opts *entry.Options) {
 	})
 }
 
-// completeTools offers containers with programs, and files.
+// completeTools completes containers with programs, and files.
 func completeTools(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	list, _ := completeContainers(cmd, args, word)
 	return append(beginning(word, "", []string{"static"}), list...), cobra.ShellCompDirectiveDefault
 }
 
-// completePins offers the names of our pins, each once.
+// completePins completes the names of our pins, each once.
 func completePins(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	for set, err := range pin.All(cmd.Context()) {
@@ -191,14 +188,14 @@ func completePins(cmd *cobra.Command, args []string, word string) ([]string, cob
 	return o.list, cobra.ShellCompDirectiveNoFileComp
 }
 
-// offers are what the shell may put in the place of word.
+// offers are completions of word.
 type offers struct {
 	word string
 	list []string
 }
 
-// add offers a word, if it begins as what was typed. What others have named is
-// offered only if a shell can have nothing against it.
+// add adds a completion, if it begins with the word. Names with characters that mean something
+// to a shell are left out.
 func (o *offers) add(word, what string) {
 	if !strings.HasPrefix(word, o.word) || strings.ContainsFunc(word, func(r rune) bool {
 		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._:/@+-", r)
@@ -208,13 +205,12 @@ func (o *offers) add(word, what string) {
 	o.list = append(o.list, cobra.CompletionWithDesc(word, output.Clean(what)))
 }
 
-// containers offers those that run, as docker:web and, where a word was begun
-// so, as web.
+// containers adds running containers, as docker:web, and after the first letter also as web.
 func (o *offers) containers(ctx context.Context, snap *inspect.Snapshot) {
 	set := container.Find(ctx, snap, container.WithHidden())
 	for _, c := range set.Containers {
 		if !c.Confirmed {
-			continue // no name stands for it
+			continue // it has no name
 		}
 		m := container.Match{Containers: []*container.Container{c}}
 		what := c.Image
@@ -228,7 +224,7 @@ func (o *offers) containers(ctx context.Context, snap *inspect.Snapshot) {
 	}
 }
 
-// processes offers those whose number begins as the word.
+// processes adds the processes whose number begins with the word.
 func (o *offers) processes(ctx context.Context, snap *inspect.Snapshot) {
 	var found []*inspect.Process
 	for p := range snap.Processes() {

@@ -18,7 +18,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// containersOptions is what the words of nstool-containers(1) say.
+// containersOptions are the options of nstool-containers(1).
 type containersOptions struct {
 	rowOptions
 	targets []target.Ref
@@ -113,8 +113,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	return a.reportGaps(snap, l.gaps, o.strict)
 }
 
-// hardToFind reports whether a target can be a namespace that only a thorough
-// scan finds.
+// hardToFind reports whether a target can be a namespace that only a full scan finds.
 func hardToFind(ref target.Ref) bool { return ref.Kind != target.Process && !entry.Named(ref) }
 
 // chooseContainers returns the containers that the targets belong to, or all if
@@ -127,13 +126,13 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, set *containe
 	for _, ref := range targets {
 		found, err := target.Find(snap, func() *container.Set { return set }, ref)
 		if err != nil && ref.Kind == target.Word {
-			// The name of an interface is a word too.
+			// A word can be the name of an interface.
 			ns, e := behind(ctx, snap, ref.Name)
 			if found.Namespace = ns; e == nil || !errors.Is(e, fs.ErrNotExist) {
 				err = e
 			}
 		}
-		// The container of a process may be known where its namespaces are not.
+		// The container of a process may be known even if its namespaces are not.
 		if p, ok := snap.Process(ref.PID); ok && err != nil && !errors.Is(err, fs.ErrNotExist) && ref.Kind == target.Process && set.Of(p).Container != nil {
 			found, err = target.Found{Process: p}, nil
 		}
@@ -153,8 +152,8 @@ func chooseContainers(ctx context.Context, snap *inspect.Snapshot, set *containe
 	return rows, nil
 }
 
-// containersOf returns the containers that what was found is, is in, or has in
-// it.
+// containersOf returns the containers that were found, or those of a process or a namespace
+// that was found.
 func containersOf(set *container.Set, found target.Found) (in []*container.Container) {
 	switch {
 	case len(found.Match.Containers) > 0:

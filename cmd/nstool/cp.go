@@ -70,11 +70,11 @@ target runs as. A file takes the place of an older one when it is whole.`,
 			if err := o.parse(args); err != nil {
 				return usageError{Err: err}
 			}
-			if !o.apart && o.in == os.Stdin {
+			if !o.helper && o.in == os.Stdin {
 				if err := o.standard(); err != nil {
 					return err
 				}
-				return runApart()
+				return runHelper()
 			}
 			return runCp(cmd.Context(), o)
 		},
@@ -92,7 +92,7 @@ target runs as. A file takes the place of an older one when it is whole.`,
 	return cmd
 }
 
-// A waitValue is a time, or for ever.
+// A waitValue is a duration, or for ever.
 type waitValue struct{ d *time.Duration }
 
 func (v *waitValue) String() string { return "" }
@@ -107,7 +107,7 @@ func waitFlag(f *pflag.FlagSet, d *time.Duration, short, help string) {
 	f.VarPF(&waitValue{d}, "wait", short, help).NoOptDefVal = "forever"
 }
 
-// completePaths offers targets, and files of the caller's.
+// completePaths completes targets, and files of the caller.
 func completePaths(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if p, err := target.ParsePath(word); word != "" && (err != nil || !p.Local || strings.ContainsAny(word[:1], "./")) {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -122,7 +122,7 @@ func completePaths(cmd *cobra.Command, args []string, word string) ([]string, co
 	return list, cobra.ShellCompDirectiveNoSpace
 }
 
-// parse reads the words.
+// parse parses the arguments.
 func (o *cpOptions) parse(args []string) error {
 	var inTarget, streams int
 	for i, word := range args {
@@ -167,8 +167,7 @@ func (o *cpOptions) standard() error {
 	return nil
 }
 
-// withLocalHint adds how a file of the caller's is written that looks like one
-// of a target.
+// withLocalHint adds how to write a file of the caller that looks like one of a target.
 func (o *cpOptions) withLocalHint(word string, err error) error {
 	if _, e := os.Lstat(word); e == nil && strings.Contains(word, ":") {
 		return withHint(err, "the file here is written %s", shell.Quote("./"+word))
@@ -176,7 +175,7 @@ func (o *cpOptions) withLocalHint(word string, err error) error {
 	return err
 }
 
-// parseOwner reads UID[:GID]. Without GID it is the same number.
+// parseOwner parses UID[:GID]. Without GID it is the same number.
 func parseOwner(s string) (uid, gid uint32, err error) {
 	if s == "" {
 		return 0, 0, nil
@@ -196,19 +195,18 @@ func parseOwner(s string) (uid, gid uint32, err error) {
 	return n[0], n[1], nil
 }
 
-// An end is where files are copied from or to: the caller's own, or a target
-// that is held, with its files, even if it ends.
+// An end is the source or the destination of a copy: files of the caller, or of a target whose
+// files stay open even if it exits.
 type end struct {
 	name  string // "" is the caller
 	found *entry.Found
 	root  *os.File
-	mnt   *os.File // keeps what is mounted
+	mnt   *os.File // keeps the mounts
 	who   enter.Identity
-	far   *copy.Far // acts there
+	far   *copy.Far // the deputy
 }
 
-// patience is for how long it is waited until what is not finished has been
-// removed.
+// patience is the longest time to wait for the removal of incomplete copies.
 const patience = 2 * time.Second
 
 func (e *end) close() {
@@ -229,7 +227,7 @@ func (e *end) place(path string) copy.Place {
 	return copy.Place{Root: e.root, Name: e.name, Path: path, By: e.far}
 }
 
-// openEnd takes hold of a target and its root directory.
+// openEnd opens a target and its root directory.
 func (o *cpOptions) openEnd(ctx context.Context, p target.Path) (*end, error) {
 	if p.Local {
 		return &end{}, nil
@@ -264,14 +262,14 @@ func (o *cpOptions) hold(ctx context.Context, e *end, ref target.Ref) (err error
 	return err
 }
 
-// rights finds out with whose rights files of a target are read and written.
+// rights returns the rights with which files of a target are read and written.
 func (o *cpOptions) rights(e *end) (*deputy.Rights, error) {
 	p := e.found.Process
 	if p == nil {
 		return deputy.RightsIn(e.found.Files[inspect.Mnt], e.root, e.name)
 	}
-	// The mounts would go with the last process. Who may not have it does
-	// without.
+	// Hold the mount namespace, or its mounts vanish with the last process. Without permission,
+	// go on without it.
 	e.mnt, _ = p.Namespace(inspect.Mnt)
 	var err error
 	if e.who, err = p.Identity(); err != nil {
@@ -283,13 +281,13 @@ func (o *cpOptions) rights(e *end) (*deputy.Rights, error) {
 	}
 	rights, err := deputy.RightsOf(p, e.root, as)
 	if err == nil {
-		err = e.found.Confirm() // and it was alive until here
+		err = e.found.Confirm() // and the target has not exited before
 	}
 	return rights, err
 }
 
-// await is openEnd for as long as it may take until the target runs, and if
-// something is to be copied out of it until that is there.
+// await is openEnd with waiting until the target runs, and, for a source, until the file
+// exists.
 func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end, error) {
 	if o.wait == 0 || p.Local {
 		return o.openEnd(ctx, p)
@@ -312,7 +310,7 @@ func (o *cpOptions) await(ctx context.Context, p target.Path, source bool) (*end
 	})
 }
 
-// errInterrupted says which signal ended it.
+// errInterrupted has the signal that ended the command.
 type errInterrupted struct{ signal syscall.Signal }
 
 func (e errInterrupted) Error() string { return "interrupted" }
@@ -332,16 +330,15 @@ func runCp(ctx context.Context, o *cpOptions) error {
 	}()
 
 	work := &copying{o: o}
-	// Never on the main thread: the kernel gives that one the signals of the
-	// process, and while it waits for a file system that does not answer it takes
-	// none.
+	// Never on the main thread: the kernel sends signals to that one first, and it takes none
+	// while a file system blocks it.
 	done := sys.StartThread(func() error { return work.run(ctx) })
 	var err error
 	select {
 	case e := <-done:
 		err = e.Result()
 	case <-ctx.Done():
-		// What waits for something that does not answer is left to wait.
+		// A blocked goroutine is left behind.
 		select {
 		case e := <-done:
 			err = e.Result()
@@ -359,14 +356,14 @@ func runCp(ctx context.Context, o *cpOptions) error {
 	return err
 }
 
-// A copying is one call of the command.
+// A copying is one run of the command.
 type copying struct {
 	o      *cpOptions
 	copier copy.Copier
 	failed bool
 }
 
-// abort removes what is not whole, and does not wait for longer than that.
+// abort removes incomplete copies, and waits no longer than the patience.
 func (c *copying) abort(limit time.Duration) {
 	if c.copier.Busy() {
 		limit = time.Minute
@@ -472,7 +469,7 @@ func (c *copying) toStdout(ctx context.Context, src copy.Place) error {
 	return c.copier.ToWriter(ctx, c.o.out, src)
 }
 
-// setOwners says whose copies are to be.
+// setOwners sets the owner of copies.
 func (c *copying) setOwners(to *end) error {
 	o, opts := c.o, &c.copier.Options
 	*opts = copy.Options{NoFollow: o.noFollow}
@@ -499,15 +496,15 @@ func (c *copying) setOwners(to *end) error {
 	return nil
 }
 
-// umask returns what the caller does not want others to be permitted.
+// umask returns the caller's umask.
 func umask() uint32 {
 	mask := syscall.Umask(0o077)
 	syscall.Umask(mask)
 	return uint32(mask)
 }
 
-// writable lists directories of a target that can be written to although its
-// root cannot: those on a tmpfs.
+// writable returns directories of a target with a read-only root that can be written: those on
+// a tmpfs.
 func writable(e *end) (dirs []string) {
 	if e.found == nil || e.found.Process == nil {
 		return nil
@@ -531,7 +528,7 @@ func writable(e *end) (dirs []string) {
 	return dirs
 }
 
-// A cleaned writer lets nothing through that a terminal would act upon.
+// A cleaned writer replaces everything that a terminal would interpret.
 type cleaned struct{ w io.Writer }
 
 func (c cleaned) Write(p []byte) (int, error) {
@@ -552,8 +549,7 @@ func (c cleaned) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// progressOf says on a terminal how far something is, while it takes long, until
-// stop is called.
+// progressOf shows the progress of a long task on a terminal, until stop is called.
 func (a *app) progressOf(how func() string) (stop func()) {
 	if width(a.err) == 0 {
 		return func() {}

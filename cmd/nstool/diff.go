@@ -14,11 +14,10 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// statusDiffers is what nstool-diff(1) exits with, besides 0 and statusTrouble, as
-// diff(1) does.
+// statusDiffers is the status of nstool-diff(1) for a difference, as of diff(1).
 const statusDiffers status = 1
 
-// diffOptions is what the words of nstool-diff(1) say.
+// diffOptions are the options of nstool-diff(1).
 type diffOptions struct {
 	a, b  target.Ref
 	types inspect.Types
@@ -106,8 +105,7 @@ func runDiff(ctx context.Context, a *app, o diffOptions) error {
 	return nil
 }
 
-// compare compares what two targets have. Of a namespace, or a pin, only the
-// types are compared that it has.
+// compare compares the namespaces of two targets: the types that both have.
 func (e *explanation) compare(ctx context.Context, o diffOptions) ([]report.Comparison, error) {
 	var sides [2]map[inspect.Type]*inspect.Namespace
 	common := inspect.AllTypes
@@ -119,7 +117,7 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]report.Comp
 		if sides[i], err = e.single(found, ref); err != nil {
 			return nil, err
 		}
-		if found.Process == nil { // then it is all it has
+		if found.Process == nil { // a namespace or a pin has only these types
 			for t := range common.All() {
 				if sides[i][t] == nil {
 					common = common.Without(t)
@@ -158,8 +156,8 @@ func (e *explanation) compare(ctx context.Context, o diffOptions) ([]report.Comp
 	return list, nil
 }
 
-// single returns the namespaces of a target by type. Of a pod they are those of
-// the one container that is meant.
+// single returns the namespaces of a target by type. For a pod they are those of its only
+// container.
 func (e *explanation) single(found target.Found, ref target.Ref) (map[inspect.Type]*inspect.Namespace, error) {
 	if len(found.Match.Containers) > 0 {
 		p, err := found.Single(e.snap, ref)

@@ -14,7 +14,7 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// doctorOptions is what the words of nstool-doctor(1) say.
+// doctorOptions are the options of nstool-doctor(1).
 type doctorOptions struct {
 	checks []doctor.Check
 	findingOptions
@@ -29,7 +29,7 @@ type findingOptions struct {
 	proc     string
 }
 
-// What nstool-doctor(1) exits with, besides 0.
+// The statuses of nstool-doctor(1) other than 0.
 const (
 	statusFindings status = 1
 	statusTrouble  status = 2
@@ -81,7 +81,7 @@ then a check is not made, or a finding has no command.`,
 	return cmd
 }
 
-// findingFlags gives cmd the flags of o; that of the severity is parsed later.
+// findingFlags adds the flags of o to cmd; the caller parses the severity.
 func findingFlags(cmd *cobra.Command, o *findingOptions, severity *string) {
 	f := cmd.Flags()
 	f.StringVar(severity, "severity", "note", "only what is as bad as this `WORD` or worse: note, warning or problem")
@@ -115,7 +115,7 @@ func checkNames() []string {
 	return names
 }
 
-// parse understands the words of --check and --severity.
+// parse parses --check and --severity.
 func (o *doctorOptions) parse(checks []string, severity string) (err error) {
 	for _, name := range checks {
 		if !slices.Contains(checkNames(), name) {
@@ -160,13 +160,12 @@ func (a *app) report(host *doctor.Host, o findingOptions, found []doctor.Finding
 	return nil
 }
 
-// wants reports whether a finding is asked for.
+// wants reports whether a finding is to be shown.
 func (o *findingOptions) wants(f doctor.Finding) bool {
 	return f.Severity >= o.severity && !slices.Contains(o.except, f.Subject)
 }
 
-// writeFindings writes the findings that are asked for, and on standard error how
-// many there are.
+// writeFindings writes the findings to be shown, and their number on standard error.
 func (a *app) writeFindings(o findingOptions, found []doctor.Finding, unseen []string, missed output.Missed) error {
 	counts := make(map[doctor.Severity]int)
 	found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return !o.wants(f) })

@@ -13,8 +13,7 @@ import (
 	"github.com/nstool/nstool/internal/unpack"
 )
 
-// newEnter and newRun return the commands that internal/entry describes and
-// carries out.
+// newEnter and newRun return the commands of package entry.
 func newEnter(a *app) *cobra.Command {
 	cmd := newEntry(a, "enter [FLAGS] [TARGET]", "Run a program in namespaces that exist", entry.NewOptions())
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -32,8 +31,8 @@ func newRun(a *app) *cobra.Command {
 	return newEntry(a, "run [FLAGS]", "Run a program in new namespaces", entry.NewRunOptions())
 }
 
-// plainWords returns the words of a command line of "enter" or "run" as their table
-// of flags reads them, and all others as they are.
+// plainWords returns a command line of "enter" or "run" as their table of flags reads it, and
+// any other unchanged.
 func plainWords(args []string) ([]string, error) {
 	opts := entry.NewOptions()
 	switch {
@@ -85,7 +84,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 		return err
 	}
 	opts.Unpacker = unpack.Open
-	runtime.LockOSThread() // for good: the program ends with the command
+	runtime.LockOSThread() // never unlocked: the program ends with the command
 	e, err := opts.Command(cmd.Context())
 	if err != nil {
 		return opts.Explain(err)
@@ -94,7 +93,7 @@ func enterWith(cmd *cobra.Command, a *app, opts *entry.Options) error {
 	return opts.Explain(e.Do(cmd.Context(), a.out))
 }
 
-// addFlag tells the command line library of a flag, under all its names.
+// addFlag adds a flag to a command, under all its names.
 func addFlag(flags *pflag.FlagSet, opts *entry.Options, f *entry.Flag) {
 	if f.Name == "help" {
 		return
@@ -122,7 +121,7 @@ func addFlag(flags *pflag.FlagSet, opts *entry.Options, f *entry.Flag) {
 	}
 }
 
-// leftOut is what the library gives for an argument that was left out.
+// leftOut is the value of an argument that was left out.
 const leftOut = "\x00"
 
 // A flagValue sets a flag of the table of package entry.

@@ -31,7 +31,7 @@ type forwardOptions struct {
 	ref       target.Ref
 	specs     []forward.Spec
 	addresses []string
-	as        string // who connects to unix sockets: target or root
+	as        string // rights for unix sockets: target or root
 	wait      time.Duration
 }
 
@@ -74,8 +74,8 @@ process (--as).`,
 			if err := o.parse(args); err != nil {
 				return usageError{Err: err}
 			}
-			if !o.apart && o.in == os.Stdin {
-				return runApart()
+			if !o.helper && o.in == os.Stdin {
+				return runHelper()
 			}
 			return runForward(cmd.Context(), o)
 		},
@@ -88,7 +88,7 @@ process (--as).`,
 	return cmd
 }
 
-// parse reads the words.
+// parse parses the arguments.
 func (o *forwardOptions) parse(args []string) (err error) {
 	if o.ref, err = target.Parse(args[0]); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (o *forwardOptions) parse(args []string) (err error) {
 	if o.as != "root" && o.as != "target" {
 		return fmt.Errorf("bad --as %q: it is root or target", o.as)
 	}
-	o.ref.Shared = true // of a pod the network that its containers share
+	o.ref.Shared = true // for a pod the network that its containers share
 	var addresses []netip.Addr
 	for _, word := range o.addresses {
 		a, err := forward.ParseAddress(word)
@@ -122,7 +122,7 @@ func (o *forwardOptions) parse(args []string) (err error) {
 	return nil
 }
 
-// endWithin is how long after a signal the command goes on at most.
+// endWithin is the longest time that the command runs after a signal.
 const endWithin = 1500 * time.Millisecond
 
 func runForward(ctx context.Context, o *forwardOptions) error {
@@ -136,17 +136,17 @@ func runForward(ctx context.Context, o *forwardOptions) error {
 	case <-ctx.Done():
 		select {
 		case ending = <-done:
-		case <-time.After(endWithin): // what does not answer is left to wait
+		case <-time.After(endWithin): // a blocked connection is left behind
 		}
 	}
 	err := ending.Result()
 	if ctx.Err() != nil {
-		return nil // interrupted, as it ends
+		return nil // interrupted, as intended
 	}
 	return err
 }
 
-// forward does what the command is for, until ctx is done.
+// forward forwards until ctx is done.
 func (o *forwardOptions) forward(ctx context.Context) error {
 	found, err := entry.Await(ctx, o.wait, func() (*entry.Found, error) { return entry.Find(ctx, o.ref) })
 	if err != nil {
@@ -160,7 +160,7 @@ func (o *forwardOptions) forward(ctx context.Context) error {
 	defer ns.Close()
 	own := entry.IsOwn(inspect.Net, ns)
 	if own {
-		ns = nil // nothing is to be joined, which might not be permitted
+		ns = nil // no join is needed, which might not be permitted
 	}
 	f, err := forward.New(ns)
 	if err != nil {
@@ -199,7 +199,7 @@ func (o *forwardOptions) forward(ctx context.Context) error {
 	defer cancel(nil)
 	if found.Process != nil {
 		go func() {
-			// An open socket would keep the namespace, in which nobody answers.
+			// An open socket would keep a namespace alive in which nobody answers.
 			if err := found.Process.Wait(ended); ended.Err() == nil {
 				if err == nil {
 					err = fmt.Errorf("%s has ended", o.ref.Text)
@@ -212,8 +212,7 @@ func (o *forwardOptions) forward(ctx context.Context) error {
 	return context.Cause(ended)
 }
 
-// connectAs says with whose rights unix sockets are connected to, if there are
-// any.
+// connectAs sets the rights with which unix sockets are connected, if there are any.
 func (o *forwardOptions) connectAs(f *forward.Forwarder, found *entry.Found) error {
 	var path, abstract bool
 	for _, spec := range o.specs {
@@ -254,8 +253,8 @@ func (o *forwardOptions) connectAs(f *forward.Forwarder, found *entry.Found) err
 	return nil
 }
 
-// openRoot opens the root directory of what was found: that of the process, or
-// of the mount namespace.
+// openRoot opens the root directory of a target: that of the process, or of the mount
+// namespace.
 func openRoot(found *entry.Found, text string) (*os.File, error) {
 	if found.Process != nil {
 		return found.Process.Root()
@@ -275,8 +274,7 @@ func openRoot(found *entry.Found, text string) (*os.File, error) {
 	return root, err
 }
 
-// complaints writes messages that may be the same again and again: each once a
-// second at most.
+// complaints writes messages that may repeat, each at most once a second.
 type complaints struct {
 	mu    sync.Mutex
 	w     io.Writer

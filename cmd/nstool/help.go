@@ -11,8 +11,8 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// newHelp returns the help command, which can also show manual pages: whoever
-// has only the binary has them too.
+// newHelp returns the help command, which can also print manual pages, for users who have only
+// the binary.
 func newHelp(a *app) *cobra.Command {
 	var manual bool
 	cmd := &cobra.Command{
@@ -58,8 +58,7 @@ func newHelp(a *app) *cobra.Command {
 	return cmd
 }
 
-// manualOf returns the manual page of a command, or that of the command which
-// it is part of.
+// manualOf returns the manual page of a command, or that of its parent.
 func manualOf(cmd *cobra.Command) (string, error) {
 	page, err := man.Page(strings.ReplaceAll(cmd.CommandPath(), " ", "-"))
 	if err != nil && cmd.HasParent() {

@@ -14,10 +14,9 @@ import (
 	"github.com/nstool/nstool/inspect/network"
 )
 
-// behind returns the network namespace at the other end of an interface of the
-// caller's network namespace, as of the host's end of a veth(4) pair, or the one in
-// which an interface has that address. The error answers [fs.ErrNotExist] if no such
-// interface can be seen.
+// behind returns the network namespace at the other end of an interface of the caller's network
+// namespace, such as the host's end of a veth(4) pair, or the one in which an interface has
+// that address. The error is an [fs.ErrNotExist] if no such interface can be seen.
 func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.Namespace, error) {
 	own := ownNetwork(snap)
 	all, _ := network.Interfaces(ctx, snap, slices.Collect(snap.Namespaces(inspect.Net)))
@@ -37,8 +36,7 @@ func behind(ctx context.Context, snap *inspect.Snapshot, name string) (*inspect.
 	return nil, fmt.Errorf("interface %s: %w", name, fs.ErrNotExist)
 }
 
-// hasAddress reports whether a word is an address of an interface, of IP or of its
-// hardware.
+// hasAddress reports whether a word is an IP address or a hardware address of an interface.
 func hasAddress(i *network.Interface, word string) bool {
 	if ip, err := netip.ParseAddr(word); err == nil {
 		return slices.ContainsFunc(i.Addresses, func(a network.Address) bool { return a.Prefix.Addr() == ip.WithZone("") })

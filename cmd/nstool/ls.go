@@ -23,7 +23,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// lsOptions is what the words of nstool-ls(1) say.
+// lsOptions are the options of nstool-ls(1).
 type lsOptions struct {
 	rowOptions
 	targets    []target.Ref
@@ -102,8 +102,8 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 	return cmd
 }
 
-// check looks for mistakes that can be seen before anything is read. Whether
-// columns are of namespaces or processes is known only if there are no targets.
+// check finds mistakes before anything is read. With targets it is not known yet whether
+// columns are of namespaces or of processes.
 func (o lsOptions) check() error {
 	rows := o.rowOptions
 	if len(o.targets) > 0 {
@@ -112,7 +112,7 @@ func (o lsOptions) check() error {
 	return checkRows(rows, output.NamespaceList().Columns)
 }
 
-// runLs lists what the options say.
+// runLs runs nstool-ls(1).
 func runLs(ctx context.Context, a *app, o lsOptions) error {
 	if o.list {
 		return writeColumns(a, output.NamespaceList().Columns)
@@ -148,7 +148,7 @@ func runLs(ctx context.Context, a *app, o lsOptions) error {
 	return a.reportGaps(snap, l.gaps, o.strict)
 }
 
-// A listing is what is to be shown: namespaces, or the processes in some.
+// A listing is what a list shows: namespaces, or the processes in some.
 type listing struct {
 	o          rowOptions
 	snap       *inspect.Snapshot
@@ -158,11 +158,11 @@ type listing struct {
 	processes  []*inspect.Process
 	members    bool // processes were asked for
 	gaps       []inspect.Gap
-	unsure     int // namespaces without a process that was seen, which may have one
+	unsure     int // namespaces that may have a process that was not seen
 }
 
-// choose picks the namespaces that targets and types say. Namespaces as
-// targets ask for their members.
+// choose selects namespaces by targets and types. For namespaces as targets the members are
+// listed.
 func (l *listing) choose(o lsOptions) error {
 	var all []*inspect.Namespace
 	if len(o.targets) == 0 {
@@ -204,7 +204,7 @@ func (l *listing) choose(o lsOptions) error {
 	return nil
 }
 
-// write shows the chosen rows.
+// write writes the chosen rows.
 func (l *listing) write(ctx context.Context, a *app, o lsOptions) error {
 	if l.o.json {
 		return l.writeJSON(ctx, a, o.pids)
@@ -234,7 +234,7 @@ func (l *listing) writeJSON(ctx context.Context, a *app, members bool) error {
 	out := output.Listing{View: l.view, Members: members}
 	var err error
 	if l.members {
-		// The options are about the processes; the namespaces are told whole.
+		// The options are about the processes; the namespaces are written completely.
 		out.ProcessColumns, err = arrange(ctx, l, &l.processes, output.ProcessList().Columns, output.ProcessList().Columns)
 		if err != nil {
 			return err
@@ -285,7 +285,7 @@ func arrange[R any](ctx context.Context, l *listing, rows *[]R, table, defaults 
 	return cols, nil
 }
 
-// filterError makes a mistake in a filter one of usage, and points at it.
+// filterError makes a usage error of a mistake in a filter, with a mark below it.
 func filterError(err error) error {
 	if fe, ok := errors.AsType[*output.FilterError](err); ok {
 		return usageError{Err: withHint(withHint(err, "%s", fe.Mark()), "%s", fe.Expr)}
@@ -293,7 +293,7 @@ func filterError(err error) error {
 	return err
 }
 
-// describe reads of processes what columns need, and no more.
+// describe reads what columns need of processes.
 func (l *listing) describe(ctx context.Context, needs output.Need) {
 	if l.view.Details == nil {
 		l.view.Details = make(map[int]inspect.Detail)
@@ -315,7 +315,7 @@ func (l *listing) describe(ctx context.Context, needs output.Need) {
 	}
 }
 
-// containers looks for containers, once, and reports whether there are any.
+// containers finds the containers, once, and reports whether there are any.
 func (l *listing) containers() bool {
 	if l.view.Containers == nil {
 		l.view.Containers = l.lookup()
@@ -324,8 +324,8 @@ func (l *listing) containers() bool {
 	return len(l.view.Containers.Containers) > 0
 }
 
-// guests looks for guests among the processes that are shown, once, and reports
-// whether there are any.
+// guests finds guests among the processes that are shown, once, and reports whether there are
+// any.
 func (l *listing) guests() bool {
 	if l.view.Guests == nil {
 		l.containers()
@@ -348,7 +348,7 @@ func (l *listing) read(ctx context.Context, procs iter.Seq[*inspect.Process], ar
 	sort.Slice(l.gaps, func(i, j int) bool { return l.gaps[i].PID < l.gaps[j].PID })
 }
 
-// readStatus reads what the processes that rows are about say at length.
+// readStatus reads the longer description of the processes that rows are about.
 func (l *listing) readStatus() {
 	l.view.Status = make(map[int]output.Status, len(l.processes))
 	for _, p := range l.processes {
@@ -356,7 +356,7 @@ func (l *listing) readStatus() {
 		switch {
 		case err == nil:
 			l.view.Status[p.PID] = output.Status{NSpid: t.NSpid, Cgroup: t.Cgroup()}
-		case !errors.Is(err, fs.ErrNotExist): // that is: it has not exited meanwhile
+		case !errors.Is(err, fs.ErrNotExist): // else it has exited meanwhile
 			l.gaps = append(l.gaps, inspect.Gap{PID: p.PID, What: "status", Err: err})
 		}
 	}
@@ -378,7 +378,7 @@ func (l *listing) subjects() iter.Seq[*inspect.Process] {
 	}
 }
 
-// holders yields the processes that hold the namespaces without being members.
+// holders yields the processes that hold the namespaces and are no members.
 func (l *listing) holders() iter.Seq[*inspect.Process] {
 	return func(yield func(*inspect.Process) bool) {
 		for _, ns := range l.namespaces {
@@ -391,7 +391,7 @@ func (l *listing) holders() iter.Seq[*inspect.Process] {
 	}
 }
 
-// draw writes rows for people, or raw.
+// draw writes rows as a table, or raw.
 func draw[R any](a *app, l *listing, list output.ListOf[R], rows []R, cols []output.Column[R]) error {
 	if l.o.raw {
 		return output.Raw(a.out, l.view, rows, cols, output.Style{NoHeader: l.o.noHeader})
@@ -399,8 +399,8 @@ func draw[R any](a *app, l *listing, list output.ListOf[R], rows []R, cols []out
 	return output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, list.Spare), list.Faint)
 }
 
-// styleOf says how to draw a list on standard output, of which columns can be left
-// out, unless somebody asked for them.
+// styleOf returns the style of a list on standard output. spare columns can be left out unless
+// columns were asked for.
 func (a *app) styleOf(o rowOptions, spare []string) output.Style {
 	s := output.Style{NoHeader: o.noHeader, Width: width(a.out), Color: a.color()}
 	if o.columns == "" {
@@ -412,7 +412,7 @@ func (a *app) styleOf(o rowOptions, spare []string) output.Style {
 	return s
 }
 
-// writeColumns lists what -o takes.
+// writeColumns lists the columns for -o.
 func writeColumns[R any](a *app, table []output.Column[R]) error {
 	for _, c := range table {
 		if _, err := fmt.Fprintf(a.out, "%-10s %-10s %s\n", c.Name, c.Kind, c.Help); err != nil {
@@ -422,8 +422,7 @@ func writeColumns[R any](a *app, table []output.Column[R]) error {
 	return nil
 }
 
-// reportGaps says on standard error what could not be read, and with strict
-// makes that a failure.
+// reportGaps writes to standard error what could not be read. With strict that is a failure.
 func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool) error {
 	if err := passwd.Unread(); err != nil {
 		more = append(slices.Clip(more), inspect.Gap{What: "names of users", Err: err})
@@ -448,8 +447,7 @@ func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool
 	return nil
 }
 
-// progress says on a terminal that something takes time, once it does, until
-// stop is called.
+// progress shows on a terminal that a task takes long, until stop is called.
 func (a *app) progress(what string) (stop func()) {
 	if width(a.err) == 0 {
 		return func() {}
@@ -458,7 +456,7 @@ func (a *app) progress(what string) (stop func()) {
 	return func() { timer.Stop() }
 }
 
-// when is a name, or "" unless it is wanted.
+// when returns name if it is wanted, else "".
 func when(wanted bool, name string) string {
 	if !wanted {
 		return ""

@@ -10,20 +10,19 @@ import (
 )
 
 func main() {
-	report, apart := isApart()
-	code := Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: standardOutput(), err: os.Stderr, getenv: os.Getenv, apart: apart})
-	if apart {
+	report, helper := isHelper()
+	code := Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: standardOutput(), err: os.Stderr, getenv: os.Getenv, helper: helper})
+	if helper {
 		_, _ = report.Write([]byte{byte(code)})
 		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-			f.Close() // who reads from it is not to wait for us to be gone
+			f.Close() // the reader must not wait until this process has exited
 		}
 	}
 	os.Exit(int(code))
 }
 
-// standardOutput is named in messages, and fails if it was closed: the run time
-// has opened /dev/null in its place, where what is written would be lost without
-// a word.
+// standardOutput is standard output with a name for messages. Writes fail if it was closed: the
+// runtime has opened /dev/null in its place, where output would be lost silently.
 func standardOutput() *os.File {
 	const name = "standard output"
 	if sys.WereClosed()[1] {

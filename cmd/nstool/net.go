@@ -20,7 +20,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// netOptions is what the words of nstool-net(1) say.
+// netOptions are the options of nstool-net(1).
 type netOptions struct {
 	rowOptions
 	targets []target.Ref
@@ -61,7 +61,7 @@ to; with a namespace, process, container or pod, the interfaces that are there.`
 	return cmd
 }
 
-// networkScan are the options of a scan for network namespaces and whose they are.
+// networkScan returns the options of a scan for network namespaces and their containers.
 func networkScan(o rowOptions, targets []target.Ref) []inspect.Option {
 	opts := []inspect.Option{inspect.WithProc(o.proc)}
 	if !slices.ContainsFunc(targets, hardToFind) {
@@ -117,9 +117,9 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 	return a.reportGaps(snap, l.gaps, o.strict)
 }
 
-// chooseInterfaces returns the interfaces that the targets name, and what these
-// are connected to, or all if there are none. It is an error if one that was asked
-// for is among what could not be read.
+// chooseInterfaces returns the interfaces that the targets name, and those that these are
+// connected to, or all without targets. It is an error if one of them may be in a namespace
+// that could not be read.
 func chooseInterfaces(l *listing, all []*network.Interface, targets []target.Ref, gaps []inspect.Gap) ([]*network.Interface, error) {
 	if len(targets) == 0 {
 		return all, nil
@@ -160,8 +160,8 @@ func chooseInterfaces(l *listing, all []*network.Interface, targets []target.Ref
 	return slices.DeleteFunc(all, func(i *network.Interface) bool { return !chosen[i] }), nil
 }
 
-// noInterface says that a word is no interface, as far as could be seen, nor a
-// container.
+// noInterface returns the error for a word that is no interface, as far as could be seen, and
+// no container.
 func noInterface(ref target.Ref, err error, gaps []inspect.Gap) error {
 	if len(gaps) == 0 {
 		return fmt.Errorf("no interface %q, and %w", ref.Name, err)
@@ -173,8 +173,8 @@ func noInterface(ref target.Ref, err error, gaps []inspect.Gap) error {
 	return withHint(fmt.Errorf("no interface %q that can be seen, and %w", ref.Name, err), "%d network %s could not be read", len(gaps), word)
 }
 
-// unreadNetwork returns an error if one of these namespaces, which were asked for,
-// could not be read: what is in it is not nothing.
+// unreadNetwork returns an error if one of these namespaces, which were asked for, could not be
+// read, since an empty result would be wrong.
 func unreadNetwork(gaps []inspect.Gap, what string, spaces []*inspect.Namespace, ref target.Ref) error {
 	for _, ns := range spaces {
 		for _, g := range gaps {
@@ -186,8 +186,8 @@ func unreadNetwork(gaps []inspect.Gap, what string, spaces []*inspect.Namespace,
 	return nil
 }
 
-// interfacesNamed returns the interfaces with a name: also if it was copied with
-// what ip-link(8) writes behind it, as veth5c617a7@if2.
+// interfacesNamed returns the interfaces with a name, also as ip-link(8) writes it,
+// veth5c617a7@if2.
 func interfacesNamed(all []*network.Interface, name string) (named []*network.Interface) {
 	for _, name := range []string{name, strings.SplitN(name, "@", 2)[0]} {
 		for _, i := range all {
@@ -202,8 +202,8 @@ func interfacesNamed(all []*network.Interface, name string) (named []*network.In
 	return named
 }
 
-// choose notes an interface and what it is connected to: the other end, what is
-// on top of it, such as the ports of a bridge, and their other ends.
+// choose adds an interface and those that it is connected to: the other end, the interfaces on
+// top of it, such as the ports of a bridge, and their other ends.
 func choose(chosen map[*network.Interface]bool, i *network.Interface) {
 	add := func(i *network.Interface) {
 		chosen[i] = true
@@ -217,7 +217,7 @@ func choose(chosen map[*network.Interface]bool, i *network.Interface) {
 	}
 }
 
-// networksOf returns the network namespaces of what was found.
+// networksOf returns the network namespaces of a target.
 func networksOf(snap *inspect.Snapshot, found target.Found, ref target.Ref) (spaces []*inspect.Namespace, err error) {
 	for _, ns := range found.Namespaces(snap) {
 		if ns.Type == inspect.Net {
@@ -238,8 +238,7 @@ func networksOf(snap *inspect.Snapshot, found target.Found, ref target.Ref) (spa
 	return nil, fmt.Errorf("the network namespace of %s cannot be read: %w", ref.Text, fs.ErrPermission)
 }
 
-// completeInterfaces offers the interfaces of the caller's network namespace, and
-// what else can be a TARGET.
+// completeInterfaces completes the interfaces of the caller's network namespace, and targets.
 func completeInterfaces(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	list, directive := completeTargets(cmd, args, word)
 	o := offers{word: word, list: list}
@@ -248,7 +247,7 @@ func completeInterfaces(cmd *cobra.Command, args []string, word string) ([]strin
 		return list, directive
 	}
 	defer c.Close()
-	links, _ := c.Links() // what there is can be offered
+	links, _ := c.Links() // a part of them is enough
 	for _, l := range links {
 		o.add(l.Name, l.Kind)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// pidOptions is what the words of nstool-pid(1) say.
+// pidOptions are the options of nstool-pid(1).
 type pidOptions struct {
 	in    *target.Ref
 	tasks []target.Ref
@@ -83,7 +83,7 @@ namespace of TARGET has; a thread ID will do too.`,
 	return cmd
 }
 
-// completePIDs offers processes, unless their numbers are those of a TARGET.
+// completePIDs completes processes, unless their numbers are those of a TARGET.
 func completePIDs(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	o := offers{word: word}
 	if in := cmd.Flags().Lookup("in"); in == nil || !in.Changed {
@@ -146,8 +146,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	return a.sayButLast("nstool pid", missing)
 }
 
-// ofLevels reads the names of the processes that the namespaces of levels are
-// called after.
+// ofLevels reads the names of the processes after which the namespaces of levels are named.
 func (e *explanation) ofLevels(ctx context.Context, reports []report.TaskReport) {
 	var procs iter.Seq[*inspect.Process] = func(yield func(*inspect.Process) bool) {
 		for _, r := range reports {
@@ -164,7 +163,7 @@ func (e *explanation) ofLevels(ctx context.Context, reports []report.TaskReport)
 	e.view.Details = e.snap.Describe(ctx, procs, false)
 }
 
-// readTask reads a task by the caller's number for it.
+// readTask reads a task by the caller's number.
 func readTask(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*task.Task, error) {
 	pid, tid := ref.PID, ref.TID
 	if pid == 0 {
@@ -192,11 +191,11 @@ func readTask(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*tas
 	return t, err
 }
 
-// A pidsOf finds tasks by what a PID namespace calls them.
+// A pidsOf finds tasks by their numbers in a PID namespace.
 type pidsOf struct {
 	snap *inspect.Snapshot
 	ns   *inspect.Namespace
-	text string // what the user calls it
+	text string // the user's word for it
 	file *os.File
 }
 
@@ -241,13 +240,13 @@ func openPIDs(ctx context.Context, snap *inspect.Snapshot, ref target.Ref) (*pid
 	return &pidsOf{snap: snap, ns: list[0], text: ref.Text, file: file}, nil
 }
 
-// find reads a task by what the namespace calls it, and checks that it is so.
+// find reads a task by its number in the namespace, and checks it.
 func (in *pidsOf) find(ctx context.Context, ref target.Ref) (*task.Task, error) {
 	asked := ref.PID
 	if ref.TID != 0 {
 		asked = ref.TID
 	}
-	for range 3 { // a number may be given to another meanwhile
+	for range 3 { // a number may be used again meanwhile
 		tid, tgid, err := sys.PIDFrom(int(in.file.Fd()), asked)
 		if errors.Is(err, errors.ErrUnsupported) {
 			tid, tgid, err = in.search(ctx, asked)
@@ -269,7 +268,7 @@ func (in *pidsOf) find(ctx context.Context, ref target.Ref) (*task.Task, error) 
 		if err != nil {
 			return nil, err
 		}
-		// What the namespace calls it now.
+		// Its number in the namespace now.
 		pid, ok := in.level(t, t.NSpid)
 		if ok && pid != asked {
 			continue
@@ -290,7 +289,7 @@ func (in *pidsOf) missing(ref target.Ref) error {
 	return fmt.Errorf("no %s in %s, which is %s", what, in.text, in.ns)
 }
 
-// level returns which of the PIDs of a task is that of the namespace.
+// level returns the index of the PID of a task that is of the namespace.
 func (in *pidsOf) level(t *task.Task, pids []int) (int, bool) {
 	inner, ok := in.snap.Find(t.Namespaces[inspect.PID])
 	if !ok {
@@ -304,8 +303,8 @@ func (in *pidsOf) level(t *task.Task, pids []int) (int, bool) {
 	return 0, false
 }
 
-// search looks for a task among all that there are, processes before threads,
-// for kernels that cannot be asked (before Linux 6.11).
+// search searches all tasks, processes before threads, on kernels that cannot be asked (before
+// Linux 6.11).
 func (in *pidsOf) search(ctx context.Context, asked int) (tid, tgid int, err error) {
 	var below []*inspect.Process
 	for p := range in.snap.Processes() {

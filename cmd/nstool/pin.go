@@ -36,7 +36,7 @@ them, pin:NAME/TYPE for one.`,
 	return cmd
 }
 
-// pinAddOptions are those of pin add.
+// pinAddOptions are the options of pin add.
 type pinAddOptions struct {
 	*app
 	name, target, container, pod, path string
@@ -89,7 +89,7 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	return cmd
 }
 
-// take reads the words: the name, unless there is a path, and the target, unless flags
+// take parses the arguments: the name, unless there is a path, and the target, unless flags
 // name one.
 func (o *pinAddOptions) take(words []string, path bool) error {
 	if !path && len(words) > 0 {
@@ -107,7 +107,7 @@ func (o *pinAddOptions) take(words []string, path bool) error {
 	return nil
 }
 
-// check finds what cannot be meant.
+// check finds contradictions.
 func (o *pinAddOptions) check(path bool) error {
 	switch {
 	case path && (o.netns || o.replace):
@@ -174,7 +174,7 @@ func runPinAdd(ctx context.Context, o *pinAddOptions) error {
 	return err
 }
 
-// open opens the namespaces that were chosen.
+// open opens the chosen namespaces.
 func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) {
 	for t := range o.choice.types.All() {
 		if ref, ok := o.choice.words[t]; ok {
@@ -220,7 +220,7 @@ func (o *pinAddOptions) open(ctx context.Context) (files []*os.File, err error) 
 	return append(files, more...), err
 }
 
-// explainPin adds what to do about an error of package pin, where that is known.
+// explainPin adds a hint to an error of package pin, if there is one.
 func explainPin(err error) error {
 	switch {
 	case err == nil:
@@ -237,7 +237,7 @@ func explainPin(err error) error {
 	return err
 }
 
-// pinRmOptions are those of pin rm.
+// pinRmOptions are the options of pin rm.
 type pinRmOptions struct {
 	*app
 	words []string
@@ -284,7 +284,7 @@ func runPinRm(ctx context.Context, o *pinRmOptions) error {
 		}
 		return explainPin(pin.RemoveFile(ctx, o.path))
 	}
-	// All words are read before the first thing is removed.
+	// All arguments are checked before the first pin is removed.
 	type removal struct {
 		name  string
 		types []inspect.Type
@@ -318,7 +318,7 @@ func runPinRm(ctx context.Context, o *pinRmOptions) error {
 	return o.sayButLast("nstool pin rm", errs)
 }
 
-// removeOther removes a pin that somebody else made, if that was asked for.
+// removeOther removes a pin of another program, if that was asked for.
 func (o *pinRmOptions) removeOther(ctx context.Context, name string, notOurs error) error {
 	for set, err := range pin.Others(ctx) {
 		if err != nil || set.Name != name || set.By == "" {
@@ -333,7 +333,7 @@ func (o *pinRmOptions) removeOther(ctx context.Context, name string, notOurs err
 	return notOurs
 }
 
-// pinLsOptions are those of pin ls.
+// pinLsOptions are the options of pin ls.
 type pinLsOptions struct {
 	*app
 	rowOptions
@@ -369,8 +369,8 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	if o.list {
 		return writeColumns(o.app, output.PinList().Columns)
 	}
-	// What a killed pin add left holds namespaces that nobody sees.
-	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // that is: there is no place for any
+	// A killed pin add can leave pins that nobody sees.
+	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // else there is no directory for pins
 		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)
@@ -396,7 +396,7 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	return o.sayButLast("nstool pin ls", errs)
 }
 
-// collect lists the pins that were asked for, ours first.
+// collect returns the pins that were asked for, ours first.
 func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []error) {
 	found := make(map[string]bool)
 	for _, list := range []iter.Seq2[pin.Set, error]{pin.All(ctx), pin.Others(ctx)} {
@@ -426,7 +426,7 @@ func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []
 	return rows, errs
 }
 
-// describePins finds out who is in the pinned namespaces.
+// describePins finds the members of the pinned namespaces.
 func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listing, error) {
 	if len(rows) == 0 {
 		return newListing(ctx, o, nil), nil
@@ -444,7 +444,7 @@ func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listi
 		row.Namespace = ns
 		l.namespaces = append(l.namespaces, ns)
 		switch {
-		case row.Why != "" || !isDeserted(ns) || toldAlive(ctx, snap, ns):
+		case row.Why != "" || !isDeserted(ns) || knownAlive(ctx, snap, ns):
 		case snap.Whole(inspect.Members):
 			row.Why = pin.ErrInitGone.Error()
 		default:
@@ -454,8 +454,8 @@ func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listi
 	return l, nil
 }
 
-// toldAlive reports whether the kernel says that a PID namespace is not dead.
-func toldAlive(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) bool {
+// knownAlive reports whether the kernel says that a PID namespace is not dead.
+func knownAlive(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespace) bool {
 	file, err := snap.Open(ctx, ns)
 	if err != nil {
 		return false
@@ -465,10 +465,9 @@ func toldAlive(ctx context.Context, snap *inspect.Snapshot, ns *inspect.Namespac
 	return err == nil && !dead
 }
 
-// isDeserted reports whether ns is a PID namespace without a process, which is
-// all that tells that it is dead before Linux 6.11: none has a file before its
-// first process, and that is in it to the end. What is below the caller's own
-// is seen whole in /proc.
+// isDeserted reports whether ns is a PID namespace without a process. Before Linux 6.11 that is
+// the only sign that it is dead: a PID namespace has no file before its first process, which
+// stays in it to the end. Descendants of the caller's own are completely visible in /proc.
 func isDeserted(ns *inspect.Namespace) bool {
 	return ns.Type == inspect.PID && ns.Parent.Known() && len(ns.Members) == 0
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// portsOptions is what the words of nstool-ports(1) say.
+// portsOptions are the options of nstool-ports(1).
 type portsOptions struct {
 	rowOptions
 	ports   []portRange
@@ -29,7 +29,7 @@ type portsOptions struct {
 	rawIP   bool
 }
 
-// A portRange is a PORT as it was written.
+// A portRange is a PORT as the user wrote it.
 type portRange struct {
 	text     string
 	protocol network.Protocol // or "" for any
@@ -90,7 +90,7 @@ namespace, those that are there.`,
 	return cmd
 }
 
-// completePorts offers protocols, and what else can be a TARGET.
+// completePorts completes protocols and targets.
 func completePorts(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	list, directive := completeTargets(cmd, args, word)
 	o := offers{word: word, list: list}
@@ -103,8 +103,7 @@ func completePorts(cmd *cobra.Command, args []string, word string) ([]string, co
 // portProtocols are the protocols that have ports.
 var portProtocols = []network.Protocol{network.TCP, network.MPTCP, network.SCTP, network.UDP, network.UDPLite}
 
-// parsePorts reads one PORT or several with commas between them. It returns none for
-// what is a TARGET.
+// parsePorts parses one PORT or several with commas between them. It returns none for a TARGET.
 func parsePorts(word string) (ports []portRange, err error) {
 	for part := range strings.SplitSeq(word, ",") {
 		p, ok, err := parsePort(part)
@@ -122,8 +121,8 @@ func parsePorts(word string) (ports []portRange, err error) {
 	return ports, nil
 }
 
-// parsePort reads a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080, 8080/tcp, tcp,
-// 127.0.0.1:8080, [::1]:8080. It reports whether the word is one, and not a TARGET.
+// parsePort parses a PORT: 8080, :8080, 8000-8080, tcp/8080, tcp:8080, 8080/tcp, tcp,
+// 127.0.0.1:8080, [::1]:8080. It reports whether the word is a PORT, and not a TARGET.
 func parsePort(word string) (p portRange, ok bool, err error) {
 	p.text = word
 	if at, err := netip.ParseAddrPort(word); err == nil {
@@ -256,7 +255,8 @@ func unheard(rows []*network.Listener, ports []portRange) (none []portRange) {
 	return none
 }
 
-// nobodyListens says so. A number may have been meant to be that of a process.
+// nobodyListens returns the error for ports on which nobody listens. A number may have been
+// meant as a process.
 func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.Ref, whole bool) error {
 	words := make([]string, len(ports))
 	for i, p := range ports {
@@ -280,8 +280,8 @@ func nobodyListens(snap *inspect.Snapshot, ports []portRange, targets []target.R
 	return err
 }
 
-// wantedSockets says which sockets the targets ask for: those in namespaces, and
-// those that processes have open. A nil one wants all.
+// wantedSockets are the sockets that the targets ask for: those in namespaces, and those that
+// processes have open. nil is all.
 type wantedSockets struct {
 	spaces map[*inspect.Namespace]bool
 	pids   map[int]bool
@@ -295,8 +295,8 @@ type askedFor struct {
 	pids   map[int]bool
 }
 
-// unread returns an error if what was asked for could not be read: it is not that
-// nobody listens there.
+// unread returns an error if something that was asked for could not be read, since an empty
+// result would be wrong.
 func (w *wantedSockets) unread(snap *inspect.Snapshot, gaps []inspect.Gap) error {
 	if w == nil {
 		return nil
@@ -318,7 +318,7 @@ func (w *wantedSockets) has(l *network.Listener) bool {
 	return w == nil || w.spaces[l.NS] || slices.ContainsFunc(l.Holders, func(h inspect.Holder) bool { return w.pids[h.PID] })
 }
 
-// choosePorts finds what the targets ask for.
+// choosePorts finds the sockets that the targets ask for.
 func choosePorts(l *listing, targets []target.Ref) (*wantedSockets, error) {
 	if len(targets) == 0 {
 		return nil, nil
@@ -335,7 +335,7 @@ func choosePorts(l *listing, targets []target.Ref) (*wantedSockets, error) {
 		}
 		asked := askedFor{ref: ref, spaces: spaces}
 		if found.Process != nil {
-			// All of the host's are not those of a process or container.
+			// The sockets of the host are not those of a process or container.
 			spaces = slices.DeleteFunc(spaces, func(ns *inspect.Namespace) bool {
 				return ns == ownNetwork(l.snap) || l.lookup().IsHost(inspect.Net, ns.ID)
 			})
@@ -350,8 +350,7 @@ func choosePorts(l *listing, targets []target.Ref) (*wantedSockets, error) {
 	return w, nil
 }
 
-// processesOf returns the process that was found, or all that are in the
-// containers.
+// processesOf returns the process that was found, or all processes of the containers.
 func processesOf(snap *inspect.Snapshot, found target.Found) map[int]bool {
 	pids := map[int]bool{found.Process.PID: true}
 	if len(found.Match.Containers) == 0 {

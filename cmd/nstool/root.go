@@ -11,15 +11,15 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// An app is what every command is given: where words come from and go to.
+// An app has the standard files and the environment of a command.
 type app struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
-	apart    bool // this process is beside the one that the caller waits for
+	helper   bool // this process is the helper
 }
 
-// Main runs the command that args name and returns what to exit with.
+// Main runs the command that args name and returns the exit status.
 func Main(ctx context.Context, args []string, a *app) status {
 	words, err := plainWords(args)
 	if err != nil {
@@ -45,7 +45,7 @@ func Main(ctx context.Context, args []string, a *app) status {
 	return statusOf(err)
 }
 
-// say writes what went wrong on standard error, and its hints below.
+// say writes an error to standard error, and its hints below.
 func (a *app) say(command string, err error) {
 	if !silent(err) {
 		// "nstool: pin: add: what was attempted: on what: why"
@@ -56,8 +56,7 @@ func (a *app) say(command string, err error) {
 	}
 }
 
-// sayButLast says all that went wrong but the last, which it returns for [Main]
-// to say.
+// sayButLast writes all errors but the last, which it returns for [Main] to write.
 func (a *app) sayButLast(command string, failed []error) error {
 	if len(failed) == 0 {
 		return nil
@@ -69,8 +68,7 @@ func (a *app) sayButLast(command string, failed []error) error {
 	return failed[last]
 }
 
-// A helpWriter remembers that help and completions could not be written: cobra
-// does not tell.
+// A helpWriter remembers errors of writing help and completions, which cobra does not return.
 type helpWriter struct {
 	w   io.Writer
 	err error
@@ -109,8 +107,8 @@ var newCommand = map[string]func(*app) *cobra.Command{
 	"version":    newVersion,
 }
 
-// newRoot returns the tree of commands. If words begin with the name of one, the tree has no
-// other: to make them all takes 0.4 ms.
+// newRoot returns the tree of commands. If words begin with the name of a command, the tree has
+// only that one: making all takes 0.4 ms.
 func newRoot(a *app, words ...string) *cobra.Command {
 	var version bool
 	root := &cobra.Command{
@@ -146,7 +144,7 @@ func newRoot(a *app, words ...string) *cobra.Command {
 	}
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
-		completion.Args = noArgs // cobra's shows help for a shell that it does not know, and is done
+		completion.Args = noArgs // cobra's own shows help for an unknown shell, with status 0
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		for _, shell := range completion.Commands() {
 			shell.Args = noArgs
@@ -155,7 +153,7 @@ func newRoot(a *app, words ...string) *cobra.Command {
 	return root
 }
 
-// noArgs is an Args function: cobra's own cannot be told from other errors.
+// noArgs is an Args function whose error is a usage error, unlike cobra's own.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

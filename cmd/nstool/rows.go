@@ -12,8 +12,7 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// rowOptions are the options that say which rows and columns a list has, and in
-// what form it is written.
+// rowOptions are the options of lists: rows, columns and form.
 type rowOptions struct {
 	columns    string
 	sort       string
@@ -22,11 +21,11 @@ type rowOptions struct {
 	noHeader   bool
 	noTruncate bool
 	strict     bool
-	list       bool // list the columns, not the rows
+	list       bool // list the columns instead of the rows
 	proc       string
 }
 
-// rowFlags gives cmd the flags of o, for a list of which table has the columns.
+// rowFlags adds the flags of o to cmd, for a list with the columns of table.
 func rowFlags[R any](cmd *cobra.Command, o *rowOptions, table []output.Column[R]) {
 	f := cmd.Flags()
 	f.StringVarP(&o.filter, "filter", "Q", "", "only what the `EXPR` over columns is true for")
@@ -45,7 +44,7 @@ func rowFlags[R any](cmd *cobra.Command, o *rowOptions, table []output.Column[R]
 	completeFlag(cmd, "proc", directories)
 }
 
-// checkRows looks for mistakes in o that can be seen before anything is read.
+// checkRows finds mistakes in o before anything is read.
 func checkRows[R any](o rowOptions, table []output.Column[R]) error {
 	if o.json && o.raw {
 		return usagef("--json and --raw exclude each other")
@@ -66,8 +65,8 @@ func checkRows[R any](o rowOptions, table []output.Column[R]) error {
 	return nil
 }
 
-// writeList writes rows in the form and with the columns that the options say, which
-// it returns: the default ones, or in JSON all.
+// writeList writes rows in the form of the options, and returns the columns: those of the
+// options, else the default ones, or in JSON all.
 func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListOf[R], rows []R, defaults []output.Column[R]) ([]output.Column[R], error) {
 	if l.o.json {
 		defaults = list.Columns

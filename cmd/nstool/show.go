@@ -22,7 +22,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// showOptions is what the words of nstool-show(1) say.
+// showOptions are the options of nstool-show(1).
 type showOptions struct {
 	targets []target.Ref
 	types   inspect.Types
@@ -71,7 +71,7 @@ capabilities and what else confines it. Nothing is changed by looking.`,
 	return cmd
 }
 
-// parseTargets reads the words that are TARGETs.
+// parseTargets parses TARGETs.
 func parseTargets(words []string) ([]target.Ref, error) {
 	var refs []target.Ref
 	for _, word := range words {
@@ -109,9 +109,8 @@ func runShow(ctx context.Context, a *app, o showOptions) error {
 	return a.sayButLast("nstool show", failed)
 }
 
-// explain reads what there is to say about targets, and which of them there are
-// not. When a process turns out to be another than the scan saw, or in other
-// namespaces, all is read anew.
+// explain reads everything about targets, and returns the errors of those that do not exist. If
+// a process changed since the scan, everything is read again.
 func explain(ctx context.Context, o showOptions) (e *explanation, failed []error, err error) {
 	const tries = 3
 	for try := range tries {
@@ -134,8 +133,7 @@ func explain(ctx context.Context, o showOptions) (e *explanation, failed []error
 	return e, failed, nil
 }
 
-// scan returns what to scan: who holds sockets only where a network namespace
-// may be shown.
+// scan returns the options of the scan: sockets only if a network namespace may be shown.
 func (o showOptions) scan() []inspect.Option {
 	var opts []inspect.Option
 	if o.types.Has(inspect.Net) || o.types == 0 && slices.ContainsFunc(o.targets, hardToFind) {
@@ -144,11 +142,11 @@ func (o showOptions) scan() []inspect.Option {
 	return opts
 }
 
-// errChanged says that a process is not what the scan saw.
+// errChanged reports that a process has changed since the scan.
 var errChanged = errors.New("it changed while it was looked at")
 
-// An explanation is what is to be said about namespaces and processes, each
-// once, in the order of subjects.
+// An explanation is what is shown about namespaces and processes, each once, in the order of
+// subjects.
 type explanation struct {
 	snap       *inspect.Snapshot
 	view       report.View
@@ -156,11 +154,11 @@ type explanation struct {
 	namespaces []report.NamespaceReport
 	processes  []report.ProcessReport
 	gaps       []inspect.Gap
-	last       bool // what changes meanwhile is taken as it is
+	last       bool // the last try, which accepts changes
 
-	uppers     bool                   // it is to be said what is on top of interfaces
-	interfaces []*network.Interface   // of all network namespaces, when they were needed
-	unread     map[string]inspect.Gap // which of these could not be read
+	uppers     bool                   // interfaces on top of others are shown
+	interfaces []*network.Interface   // of all network namespaces, once needed
+	unread     map[string]inspect.Gap // of these, those that could not be read
 }
 
 // A subject is a process or a namespace: an index, the other is -1. A pin is
@@ -184,11 +182,11 @@ func newExplanation(ctx context.Context, snap *inspect.Snapshot) *explanation {
 	}
 }
 
-// missed is what could not be read, by the scan too.
+// missed returns what could not be read, also by the scan.
 func (e *explanation) missed() output.Missed { return output.MissedBy(e.snap, e.gaps) }
 
-// find finds what a TARGET stands for. A process of which the caller may see
-// nothing, or that does not answer, is one with no namespaces.
+// find finds a TARGET. A process that the caller may not read, or that does not answer, has no
+// namespaces.
 func (e *explanation) find(ref target.Ref) (target.Found, error) {
 	found, err := target.Find(e.snap, func() *container.Set { return e.view.Containers }, ref)
 	if ref.Kind == target.Process && err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -201,8 +199,7 @@ func (e *explanation) find(ref target.Ref) (target.Found, error) {
 	return found, err
 }
 
-// target adds what a TARGET stands for: with types, the namespaces of these
-// types that it has.
+// target adds a TARGET: with types, its namespaces of these types.
 func (e *explanation) target(ctx context.Context, ref target.Ref, types inspect.Types) error {
 	found, err := e.find(ref)
 	if err != nil {
@@ -266,7 +263,7 @@ func (e *explanation) namespace(ctx context.Context, ns *inspect.Namespace) {
 	e.namespaces = append(e.namespaces, r)
 }
 
-// network reads what is inside a network namespace; nil if that cannot be read.
+// network reads what is inside a network namespace, or returns nil if that cannot be read.
 func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *report.Network {
 	n := &report.Network{}
 	var gaps []inspect.Gap
@@ -284,9 +281,8 @@ func (e *explanation) network(ctx context.Context, ns *inspect.Namespace) *repor
 	return n
 }
 
-// interfacesOf reads the interfaces of a network namespace. Those of all others
-// are read too, once, if what is on top of them is to be said, or if one of them
-// may be the other end and it is not known which.
+// interfacesOf reads the interfaces of a network namespace. Those of all others are read too,
+// once, if interfaces on top of others are shown, or if the other end is not known.
 func (e *explanation) interfacesOf(ctx context.Context, ns *inspect.Namespace) (list []*network.Interface, gaps []inspect.Gap) {
 	if !e.uppers && e.unread == nil {
 		if list, gaps, ok := network.Near(ctx, e.snap, ns); ok {
@@ -300,7 +296,7 @@ func (e *explanation) interfacesOf(ctx context.Context, ns *inspect.Namespace) (
 			e.unread[g.What] = g
 		}
 	}
-	// Of others it costs a name at most, which is shown as not known.
+	// For others at most a name is missing, which is shown as unknown.
 	if g, ok := e.unread["interfaces of "+ns.String()]; ok {
 		return nil, []inspect.Gap{g}
 	}
@@ -337,7 +333,7 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 	}
 	t, err := task.Read(ctx, p.PID, cmp.Or(found.TID, p.Heir()))
 	if err == nil && found.TID == 0 && p.Heir() != 0 {
-		t.TID, t.NSpid = 0, t.NStgid // it is the process that is spoken of
+		t.TID, t.NSpid = 0, t.NStgid // it was asked for as a process
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && found.TID != 0:
@@ -366,7 +362,7 @@ func (e *explanation) process(ctx context.Context, found target.Found, c *contai
 	return nil
 }
 
-// same reports whether a task is in the namespaces that the scan saw it in.
+// same reports whether a task is still in the namespaces of the scan.
 func same(seen map[inspect.Type]*inspect.Namespace, t *task.Task) bool {
 	for typ, ino := range t.Namespaces {
 		if ns := seen[typ]; ns != nil && ns.ID.Ino != ino {
@@ -376,7 +372,7 @@ func same(seen map[inspect.Type]*inspect.Namespace, t *task.Task) bool {
 	return true
 }
 
-// describe reads the names of all processes that are spoken of.
+// describe reads the names of all processes that are mentioned.
 func (e *explanation) describe(ctx context.Context) {
 	wanted := make(map[*inspect.Process]bool)
 	want := func(pid int) {
@@ -392,7 +388,7 @@ func (e *explanation) describe(ctx context.Context) {
 			want(h.PID)
 		}
 	}
-	named := func(ns *inspect.Namespace) { // by its leader, or what holds it
+	named := func(ns *inspect.Namespace) { // by its leader, or its holder
 		if l := ns.Leader(); l != nil {
 			wanted[l] = true
 			return
@@ -463,13 +459,13 @@ func (e *explanation) describe(ctx context.Context) {
 		if d, ok := details[r.Process.PID]; ok && (r.Task == nil || d.Ticks == r.Task.Ticks || d.Err != nil) {
 			e.view.Details[r.Process.PID] = d
 		} else {
-			delete(e.view.Details, r.Process.PID) // it has ended
+			delete(e.view.Details, r.Process.PID) // it has exited
 		}
 	}
 	e.view.Guests = e.view.Containers.Guests(slices.Values(subjects))
 }
 
-// sheets draws all.
+// sheets returns all sheets.
 func (e *explanation) sheets() []report.Sheet {
 	var sheets []report.Sheet
 	for _, s := range e.subjects {

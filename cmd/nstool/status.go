@@ -7,8 +7,7 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 )
 
-// A status is what the program exits with. They are a promise: see EXIT STATUS
-// in nstool(1).
+// A status is an exit status. They are a promise: see EXIT STATUS in nstool(1).
 type status int
 
 const (
@@ -23,13 +22,12 @@ const (
 	statusSignal     status = entry.StatusSignal     // plus N: the program died of signal N
 )
 
-// A usageError is a mistake in how the program was called.
+// A usageError is a mistake in the command line.
 type usageError = entry.UsageError
 
 func usagef(format string, args ...any) error { return usageError{Err: fmt.Errorf(format, args...)} }
 
-// A hinted error carries advice: a line of its own, given only when it is true
-// for this error.
+// A hinted error has a hint: a line of its own, given only if it is true for this error.
 type hinted struct {
 	err  error
 	hint string
@@ -43,9 +41,8 @@ func withHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// A statusError ends the program with a status of its own. With err nil
-// nothing more is said: somebody else, such as the program that was run, has
-// said it.
+// A statusError has an exit status of its own. With err nil nothing is written, since another
+// program, such as the one that was run, has done so.
 type statusError struct {
 	status status
 	err    error
@@ -59,7 +56,7 @@ func (e statusError) Error() string {
 }
 func (e statusError) Unwrap() error { return e.err }
 
-// statusOf returns what the program exits with after err.
+// statusOf returns the exit status after err.
 func statusOf(err error) status {
 	if err == nil {
 		return statusDone
@@ -76,7 +73,7 @@ func statusOf(err error) status {
 	return statusFailed
 }
 
-// silent reports whether err says nothing that is worth a line.
+// silent reports whether nothing is to be written for err.
 func silent(err error) bool {
 	if e, ok := errors.AsType[entry.Explained](err); ok {
 		return e.Said
@@ -85,7 +82,7 @@ func silent(err error) bool {
 	return ok && e.err == nil
 }
 
-// hintsOf returns the advice that err carries, outermost first.
+// hintsOf returns the hints of err, outermost first.
 func hintsOf(err error) []string {
 	var hints []string
 	for e := err; e != nil; e = errors.Unwrap(e) {

@@ -7,7 +7,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// width returns how wide the terminal that w writes to is, or 0 if w is none.
+// width returns the width of the terminal w, or 0 if w is no terminal.
 func width(w io.Writer) int {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -17,8 +17,8 @@ func width(w io.Writer) int {
 	return n
 }
 
-// color reports whether what goes to standard output may have colour: it is a
-// terminal that can, and nobody has said otherwise (no-color.org).
+// color reports whether standard output may have colour: it is a terminal with colour, and
+// NO_COLOR is not set (no-color.org).
 func (a *app) color() bool {
 	return width(a.out) > 0 && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// typeFlag gives cmd the flag --type, a list of types of namespace; help ends
-// with what there are.
+// typeFlag adds the flag --type to cmd, a list of types of namespace, which its help lists.
 func typeFlag(cmd *cobra.Command, names *[]string, help string) {
 	cmd.Flags().VarP((*wordList)(names), "type", "t", help+": "+inspect.AllTypes.String())
 	completeFlag(cmd, "type", listOf(typeNames))
@@ -34,7 +33,7 @@ func (w *wordList) String() string { return strings.Join(*w, ",") }
 
 func (w *wordList) Type() string { return "strings" }
 
-// parseTypes reads the words of --type.
+// parseTypes parses --type.
 func parseTypes(names []string) (types inspect.Types, err error) {
 	for _, name := range names {
 		t, err := inspect.ParseType(name)
@@ -46,8 +45,8 @@ func parseTypes(names []string) (types inspect.Types, err error) {
 	return types, nil
 }
 
-// A choice is the types of namespace that were asked for, and of those that
-// were given a word of their own, such as --net=pin:blue, the word.
+// A choice is the types of namespace that were asked for, and the words of those that have one,
+// such as --net=pin:blue.
 type choice struct {
 	types inspect.Types
 	all   bool
@@ -72,8 +71,7 @@ func (c *choice) flags(fs *pflag.FlagSet) {
 	fs.BoolVarP(&c.all, "all", "a", false, "all of them")
 }
 
-// ofTarget is the value of a flag that was given none. It is what pflag shows
-// nothing of, and what cannot be meant as a TARGET.
+// ofTarget is the value of a flag without a value. pflag does not show it, and it is no TARGET.
 const ofTarget = "true"
 
 // A typeValue is the flag of one type.
@@ -84,7 +82,7 @@ type typeValue struct {
 
 func (v *typeValue) String() string { return "" }
 
-// Type is what pflag shows behind the flag: nothing.
+// Type is shown by pflag after the flag: nothing.
 func (v *typeValue) Type() string { return "bool" }
 
 func (v *typeValue) Set(word string) error {

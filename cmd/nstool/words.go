@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/internal/entry"
 )
 
-// otherWords returns what other tools call our commands.
+// otherWords returns the names of our commands in other tools.
 func otherWords() map[string]string {
 	return map[string]string{
 		"attach": "enter", "debug": "enter", "exec": "enter", "nsenter": "enter", "shell": "enter",
@@ -22,8 +22,8 @@ func otherWords() map[string]string {
 	}
 }
 
-// noSuchCommand finds that the first word is no command, before what follows is taken
-// for flags of the program.
+// noSuchCommand reports that the first word is no command, before the following words are
+// parsed as flags of the program.
 func noSuchCommand(root *cobra.Command, words []string) error {
 	if len(words) == 0 || strings.HasPrefix(words[0], "-") || strings.HasPrefix(words[0], cobra.ShellCompRequestCmd) {
 		return nil
@@ -34,7 +34,7 @@ func noSuchCommand(root *cobra.Command, words []string) error {
 	return noCommand(root, words[0])
 }
 
-// noCommand says that there is no command of that name, and which one is meant.
+// noCommand returns the error for an unknown command, with the nearest name.
 func noCommand(cmd *cobra.Command, word string) error {
 	err := usagef("no command %q; see %s --help", word, cmd.CommandPath())
 	var names []string
@@ -59,8 +59,7 @@ func noCommand(cmd *cobra.Command, word string) error {
 	return withHint(err, "%s %s is meant?", cmd.CommandPath(), meant)
 }
 
-// longPrefix reads a long flag that is cut short, as getopt_long(3) does: what can be
-// but one of them is that one.
+// longPrefix completes a shortened long flag as getopt_long(3) does, if it fits only one.
 func longPrefix(flags *pflag.FlagSet, name string) pflag.NormalizedName {
 	if found := withPrefix(flags, name); len(found) == 1 {
 		return pflag.NormalizedName(found[0])
@@ -68,8 +67,8 @@ func longPrefix(flags *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// withPrefix returns the names of flags that begin with a prefix, or the one that is
-// it.
+// withPrefix returns the names of flags that begin with a prefix, or the flag of just that
+// name.
 func withPrefix(flags *pflag.FlagSet, prefix string) (found []string) {
 	exact := false
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -84,7 +83,7 @@ func withPrefix(flags *pflag.FlagSet, prefix string) (found []string) {
 	return found
 }
 
-// flagError makes a mistake in flags one of usage, and names the flag that is meant.
+// flagError makes a usage error of a mistake in flags, with the nearest flag.
 func flagError(cmd *cobra.Command, err error) error {
 	e, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok || len(e.GetSpecifiedName()) < 2 {

@@ -9,14 +9,14 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// zoneFile says which time zone the host is in.
+// zoneFile is the file with the time zone of the host.
 const zoneFile = "/etc/localtime"
 
-// errZone says that it did not answer: all times are those of UTC then.
+// errZone reports that it did not answer: all times are in UTC then.
 var errZone error
 
-// now returns the time. Package time reads the zone when a time is first shown, and
-// would wait for that for ever.
+// now returns the time. Package time reads the zone when a time is first formatted, and could
+// block for ever.
 func now() time.Time {
 	if os.Getenv("TZ") == "" && errors.Is(sys.Answers(zoneFile), sys.ErrNoAnswer) {
 		time.Local, errZone = time.UTC, fmt.Errorf("%s: %w", zoneFile, sys.ErrNoAnswer)

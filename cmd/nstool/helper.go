@@ -12,17 +12,15 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// What waits for a file system that does not answer may not even be killed: the
-// process stays until the kernel has its answer. So a command that reads what
-// others have mounted runs in a process of its own, beside the one that the
-// caller waits for. It says when it is done, which is not when it is gone.
+// A process that is blocked by a file system cannot be killed until the kernel has an answer.
+// So a command that reads mounts of others runs in a helper process, beside the process that
+// the caller waits for. The helper reports its status, and may exit later.
 
-// reportVar names the descriptor on which the process apart says its status.
+// reportVar is the variable with the descriptor on which the helper reports its status.
 const reportVar = "NSTOOL_REPORT"
 
-// isApart reports whether this is that process, and takes the word for it away
-// from the environment.
-func isApart() (report *os.File, ok bool) {
+// isHelper reports whether this is the helper, and removes reportVar from the environment.
+func isHelper() (report *os.File, ok bool) {
 	fd, err := strconv.Atoi(os.Getenv(reportVar))
 	if err != nil || fd < 3 {
 		return nil, false
@@ -32,9 +30,9 @@ func isApart() (report *os.File, ok bool) {
 	return os.NewFile(uintptr(fd), "report"), true
 }
 
-// runApart runs the whole command line once more, in a process apart, and
-// returns its status. Signals are passed on to it, and it does not outlive us.
-func runApart() error {
+// runHelper runs the whole command line again in a helper, and returns its status. Signals are
+// passed on to it, and it does not outlive this process.
+func runHelper() error {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -43,7 +41,7 @@ func runApart() error {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// The caller's other descriptors stay what they are: a TARGET may be one, as in
+	// The helper gets the caller's other descriptors: a TARGET may be one, as in
 	// /proc/self/fd/3.
 	fd := int(w.Fd())
 	if err := sys.Inherit(fd); err != nil {
@@ -51,8 +49,8 @@ func runApart() error {
 		return err
 	}
 	cmd.Env = append(os.Environ(), reportVar+"="+strconv.Itoa(fd))
-	// It cleans up also if we are killed. The signal comes when the thread
-	// ends that started it.
+	// It also cleans up if this process is killed. The signal comes when the thread that
+	// started it ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -89,7 +87,7 @@ func runApart() error {
 			}
 			select {
 			case <-exited:
-			case <-time.After(100 * time.Millisecond): // it may never be
+			case <-time.After(100 * time.Millisecond): // it may never exit
 			}
 			if code == statusDone {
 				return nil
@@ -99,7 +97,7 @@ func runApart() error {
 	}
 }
 
-// died returns the status of a process that has not said it itself.
+// died returns the status of a helper that has not reported it.
 func died(state *os.ProcessState) status {
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return statusSignal + status(ws.Signal())
