@@ -6,11 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nstool/nstool/inspect"
-	"github.com/nstool/nstool/inspect/inside"
-	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/text"
 	"github.com/nstool/nstool/output"
 )
@@ -51,15 +48,25 @@ func (c Comparison) verdict() string {
 
 // Differences returns the differences inside two namespaces of one type.
 func Differences(v View, a, b NamespaceReport) []Difference {
-	fa, fb := v.comparable(a), v.comparable(b)
+	factsA, readA := v.facts(a)
+	factsB, readB := v.facts(b)
 	var differs []Difference
-	for i := range min(len(fa), len(fb)) {
-		onlyA, onlyB := without(fa[i].Lines, fb[i].Lines), without(fb[i].Lines, fa[i].Lines)
+	for i := range factsA {
+		linesA, linesB := factsA[i].linesToCompare(readA), factsB[i].linesToCompare(readB)
+		onlyA, onlyB := without(linesA, linesB), without(linesB, linesA)
 		if len(onlyA)+len(onlyB) > 0 {
-			differs = append(differs, Difference{fa[i].Key, onlyA, onlyB})
+			differs = append(differs, Difference{factsA[i].key, onlyA, onlyB})
 		}
 	}
 	return differs
+}
+
+// linesToCompare returns what diff says of a fact: "?" if what is inside was not read.
+func (f fact) linesToCompare(read bool) []string {
+	if f.compared != nil && !read && !f.scanned {
+		return []string{"?"}
+	}
+	return f.compared
 }
 
 func without(list, other []string) []string {
@@ -95,83 +102,6 @@ func (d Difference) lines(a, b string) (lines []string) {
 
 // indented is before lines that belong to the line above.
 const indented = "  "
-
-// comparable returns the facts inside a namespace in short lines, always the same facts for a
-// type.
-func (v View) comparable(r NamespaceReport) []Fact {
-	var s Sheet
-	in := r.Inside
-	if in == nil {
-		in = &inside.Contents{}
-	}
-	switch r.NS.Type {
-	case inspect.UTS:
-		u := in.UTS
-		s.Add("host name", orUnread(u != nil, func() string { return u.Host }))
-		s.Add("domain", orUnread(u != nil, func() string { return u.Domain }))
-	case inspect.IPC:
-		i := in.IPC
-		number := func(f func() int) string { return orUnread(i != nil, func() string { return strconv.Itoa(f()) }) }
-		s.Add("queues", number(func() int { return len(i.Queues) }))
-		s.Add("semaphores", number(func() int { return len(i.Semaphores) }))
-		s.Add("shared memory", number(func() int { return len(i.Segments) }))
-		s.Add("POSIX queues", orUnread(i != nil && i.PosixErr == nil, func() string { return strconv.Itoa(len(i.Posix)) }))
-	case inspect.Mnt:
-		m := in.Mnt
-		s.Add("root", orUnread(m != nil, func() string {
-			if root, ok := m.Root(); ok {
-				return mountWords(root)
-			}
-			return ""
-		}))
-		s.Add("mounts", orUnread(m != nil, func() string {
-			return strconv.Itoa(len(m.Mounts)) + " (" + strings.Join(mountCounts(m), ", ") + ")"
-		}))
-	case inspect.PID:
-		s.Add("init", orUnread(in.PID != nil && in.PID.Init != 0, func() string { return v.Process(in.PID.Init) }))
-		s.Add("processes", orUnread(v.Snapshot.Whole(inspect.Members), func() string { return strconv.Itoa(len(r.NS.Members)) }))
-		s.Add("depth", orUnread(in.PID != nil && in.PID.Level >= 0, func() string { return strconv.Itoa(in.PID.Level) }))
-	case inspect.User:
-		u := in.User
-		idMap := func(f func() task.IDMap) string {
-			return orUnread(u != nil && f() != nil, func() string { return f().String() })
-		}
-		s.Add("users", idMap(func() task.IDMap { return u.UIDMap }))
-		s.Add("groups", idMap(func() task.IDMap { return u.GIDMap }))
-		s.Add("setgroups", orUnread(u != nil, func() string { return u.Setgroups }))
-		s.Add("owns", orUnread(v.Snapshot.NestedKnown(), func() string { return v.owned(r.NS) }))
-	case inspect.Time:
-		t := in.Time
-		s.Add("monotonic", orUnread(t != nil, func() string { return t.Monotonic.Truncate(time.Nanosecond).String() }))
-		s.Add("boottime", orUnread(t != nil, func() string { return t.Boottime.Truncate(time.Nanosecond).String() }))
-	case inspect.Cgroup:
-		s.Add("root", orUnread(in.Cgroup != nil, func() string { return strings.Join(cgroupLines(in.Cgroup.Roots), "; ") }))
-	case inspect.Net:
-		list := func(f func(*Network) []string) []string {
-			if r.Net == nil {
-				return []string{"?"}
-			}
-			return f(r.Net)
-		}
-		s.Facts = []Fact{
-			{"interfaces", list(func(n *Network) []string { return v.interfaceLines(n) })},
-			{"routes", list(func(n *Network) []string { return routeLines(n) })},
-			{"listening sockets", list(func(n *Network) []string { return v.listenerLines(n) })},
-		}
-	}
-	return s.Facts
-}
-
-// orUnread returns the result of f, "none" if that is empty, or "?" if it could not be read.
-func orUnread(ok bool, f func() string) string {
-	if !ok {
-		return "?"
-	}
-	if s := f(); s != "" {
-		return s
-	}
-	return "none"
-}
 
 // Diff writes a line for each type of namespace, and below it the differences inside. a and b
 // are the user's names of the targets.

@@ -57,9 +57,16 @@ func FindingsJSON(w io.Writer, findings []doctor.Finding, missed output.Missed) 
 			since = f.Since.Format(time.RFC3339)
 		}
 		list = append(list, output.Object{
-			{"severity", f.Severity.String()}, {"check", f.Check}, {"subject", f.Subject}, {"what", f.What},
-			{"evidence", append([]string{}, f.Evidence...)}, {"since", since}, {"since_is", textOr(f.SinceIs)},
-			{"fix", textOr(f.Fix)}, {"rests_on", textOr(f.Rests)}, {"then", textOr(f.Then)},
+			{"severity", f.Severity.String()},
+			{"check", f.Check},
+			{"subject", f.Subject},
+			{"what", f.What},
+			{"evidence", append([]string{}, f.Evidence...)},
+			{"since", since},
+			{"since_is", textOr(f.SinceIs)},
+			{"fix", textOr(f.Fix)},
+			{"rests_on", textOr(f.Rests)},
+			{"then", textOr(f.Then)},
 		})
 	}
 	return output.Objects(w, "nstool/doctor/2", output.Object{{"findings", list}}, missed)

@@ -68,27 +68,24 @@ func PidNumbers(w io.Writer, reports []TaskReport, innermost bool) error {
 func PidJSON(w io.Writer, v View, reports []TaskReport, missed output.Missed) error {
 	tasks := []output.Object{}
 	for _, r := range reports {
-		o := output.Object{{"asked", r.Asked}, {"pid", nil}, {"tid", nil}, {"comm", nil}, {"levels", []output.Object{}}, {"error", nil}}
-		if r.Err != nil {
-			o[5].Value = r.Err.Error()
-			tasks = append(tasks, o)
-			continue
-		}
-		o[1].Value, o[3].Value = r.Task.PID, r.Task.Comm
-		if r.Task.TID != 0 && r.Task.TID != r.Task.PID {
-			o[2].Value = r.Task.TID
-		}
+		var pid, tid, comm, err any
 		levels := []output.Object{}
-		for _, l := range r.Levels {
-			level := output.Object{{"pid", l.PID}, {"ns", output.Unknown}, {"container", output.Unknown}}
-			if l.NS != nil {
-				level[1].Value = l.NS.ID.Ino
-				level[2].Value = textOr(v.Containers.With(l.NS).String())
+		if r.Err != nil {
+			err = r.Err.Error()
+		} else {
+			pid, comm = r.Task.PID, r.Task.Comm
+			if r.Task.TID != 0 && r.Task.TID != r.Task.PID {
+				tid = r.Task.TID
 			}
-			levels = append(levels, level)
 		}
-		o[4].Value = levels
-		tasks = append(tasks, o)
+		for _, l := range r.Levels {
+			ns, of := output.Unknown, output.Unknown
+			if l.NS != nil {
+				ns, of = l.NS.ID.Ino, textOr(v.Containers.With(l.NS).String())
+			}
+			levels = append(levels, output.Object{{"pid", l.PID}, {"ns", ns}, {"container", of}})
+		}
+		tasks = append(tasks, output.Object{{"asked", r.Asked}, {"pid", pid}, {"tid", tid}, {"comm", comm}, {"levels", levels}, {"error", err}})
 	}
 	return output.Objects(w, PidSchema, output.Object{{"tasks", tasks}}, missed)
 }

@@ -57,7 +57,7 @@ func NamespaceSheet(v View, r NamespaceReport) Sheet {
 	s.Add("members", v.memberLines(ns, r.Inside)...)
 	s.Add("held by", v.otherHolders(ns)...)
 	s.Add("freed", freedText(v.freedWhen(ns, r.Inside), v.Snapshot.Unseen(inspect.AllFacts))...)
-	s.Facts = append(s.Facts, v.InsideFacts(r)...)
+	v.addFacts(&s, r)
 	return s
 }
 

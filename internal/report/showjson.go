@@ -3,13 +3,10 @@ package report
 import (
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
-	"github.com/nstool/nstool/inspect/inside"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/output"
 )
@@ -18,14 +15,14 @@ import (
 //
 //	{"schema": "nstool/show/2", "complete": true, "reasons": [], "namespaces": [{...}], "processes": [{...}], "gaps": [...]}
 func ShowJSON(w io.Writer, v View, namespaces []NamespaceReport, processes []ProcessReport, missed output.Missed) error {
-	top := output.Object{{"namespaces", []output.Object{}}, {"processes", []output.Object{}}}
+	namespaceList, processList := []output.Object{}, []output.Object{}
 	for _, r := range namespaces {
-		top[0].Value = append(top[0].Value.([]output.Object), v.namespaceObject(r))
+		namespaceList = append(namespaceList, v.namespaceObject(r))
 	}
 	for _, r := range processes {
-		top[1].Value = append(top[1].Value.([]output.Object), v.processObject(r))
+		processList = append(processList, v.processObject(r))
 	}
-	return output.Objects(w, ShowSchema, top, missed)
+	return output.Objects(w, ShowSchema, output.Object{{"namespaces", namespaceList}, {"processes", processList}}, missed)
 }
 
 // numberOr returns n, or nil if it is less than least.
@@ -79,11 +76,8 @@ func (v View) namespaceObject(r NamespaceReport) output.Object {
 	for _, p := range ns.Members {
 		m := output.Object{{"pid", p.PID}}
 		if r.Inside != nil && r.Inside.PID != nil {
-			inner := output.Pair{"inside", output.Unknown}
-			if n, ok := r.Inside.PID.PIDs[p.PID]; ok {
-				inner.Value = n
-			}
-			m = append(m, inner)
+			n, ok := r.Inside.PID.PIDs[p.PID]
+			m = append(m, output.Pair{"inside", orUnknown(ok, n)})
 		}
 		m = append(m, output.Pair{"container", textOr(v.Containers.Of(p).Container.String())})
 		members = append(members, m)
@@ -93,114 +87,7 @@ func (v View) namespaceObject(r NamespaceReport) output.Object {
 		freed = append(freed, asFar(why))
 	}
 	o = append(o, output.Pair{"members", seen(members, v.Snapshot.Whole(inspect.Members))}, output.Pair{"holders", output.Holders(v.View, ns)}, output.Pair{"freed_when", freed})
-	return append(o, output.Pair{"inside", v.insideObject(r)})
-}
-
-// insideObject returns what is inside, or [output.Unknown].
-func (v View) insideObject(r NamespaceReport) any {
-	if r.Net != nil {
-		return v.networkObject(r.Net)
-	}
-	in := r.Inside
-	switch {
-	case in == nil:
-	case in.UTS != nil:
-		return output.Object{{"hostname", in.UTS.Host}, {"domainname", in.UTS.Domain}}
-	case in.IPC != nil:
-		return ipcObject(in.IPC)
-	case in.Mnt != nil:
-		mounts := []output.Object{}
-		for _, m := range in.Mnt.Mounts {
-			mounts = append(mounts, output.Object{
-				{"id", m.ID},
-				{"parent", m.Parent},
-				{"device", m.Dev.String()},
-				{"root", m.Root},
-				{"path", m.Point},
-				{"options", m.Options},
-				{"propagation", append([]string{}, strings.Fields(m.Shared)...)},
-				{"fstype", m.Type},
-				{"source", m.Source},
-				{"super", m.Super},
-			})
-		}
-		return output.Object{{"whole", in.Mnt.Whole}, {"mounts", mounts}}
-	case in.PID != nil:
-		first := orUnknown(in.PID.Init != 0, in.PID.Init)
-		if in.PID.Dead {
-			first = nil
-		}
-		return output.Object{{"init", first}, {"dead", orUnknown(in.PID.DeadErr == nil, in.PID.Dead)}, {"level", orUnknown(in.PID.Level >= 0, in.PID.Level)}}
-	case in.User != nil:
-		return userObject(in.User)
-	case in.Time != nil:
-		seconds := func(d time.Duration) output.Object {
-			sec := d.Nanoseconds() / 1e9
-			nsec := d.Nanoseconds() % 1e9
-			if nsec < 0 {
-				sec, nsec = sec-1, nsec+1e9
-			}
-			return output.Object{{"sec", sec}, {"nsec", nsec}}
-		}
-		return output.Object{{"monotonic", seconds(in.Time.Monotonic)}, {"boottime", seconds(in.Time.Boottime)}}
-	case in.Cgroup != nil:
-		return output.Object{{"roots", cgroupObjects(in.Cgroup.Roots)}}
-	}
-	return output.Unknown
-}
-
-func ipcObject(in *inside.IPC) output.Object {
-	object := func(o inside.Object) output.Object {
-		return output.Object{{"id", o.ID}, {"key", int(o.Key)}, {"mode", strconv.FormatUint(uint64(o.Perms), 8)}, {"uid", o.UID}}
-	}
-	queues, sems, shms, posix := []output.Object{}, []output.Object{}, []output.Object{}, []output.Object{}
-	for _, q := range in.Queues {
-		queues = append(queues, append(object(q.Object), output.Pair{"bytes", q.Bytes}, output.Pair{"messages", q.Messages}))
-	}
-	for _, s := range in.Semaphores {
-		sems = append(sems, append(object(s.Object), output.Pair{"count", s.Count}))
-	}
-	for _, s := range in.Segments {
-		shms = append(shms, append(object(s.Object), output.Pair{"bytes", s.Bytes}, output.Pair{"attached", s.Attached}, output.Pair{"creator", numberOr(s.Creator, 1)}))
-	}
-	for _, q := range in.Posix {
-		posix = append(posix, output.Object{{"name", q.Name}, {"bytes", q.Bytes}, {"uid", q.UID}})
-	}
-	o := output.Object{{"queues", queues}, {"semaphores", sems}, {"segments", shms}, {"posix_queues", posix}}
-	if in.PosixErr != nil {
-		o[3].Value = output.Unknown
-	}
-	return o
-}
-
-func userObject(in *inside.User) output.Object {
-	idMap := func(m task.IDMap) any {
-		if m == nil {
-			return output.Unknown
-		}
-		ranges := []output.Object{}
-		for _, r := range m {
-			ranges = append(ranges, output.Object{{"inside", r.Inside}, {"outside", outsideID(r)}, {"count", r.Count}})
-		}
-		return ranges
-	}
-	o := output.Object{{"uid_map", idMap(in.UIDMap)}, {"gid_map", idMap(in.GIDMap)}, {"outside", in.Outside}, {"setgroups", textOr(in.Setgroups)}}
-	limits := []output.Object{}
-	for t := range inspect.AllTypes.All() {
-		l := output.Object{{"type", t.String()}, {"used", in.Used[t]}, {"limit", output.Unknown}}
-		if n, ok := in.Limits[t]; ok {
-			l[2].Value = n
-		}
-		limits = append(limits, l)
-	}
-	return append(o, output.Pair{"limits", limits})
-}
-
-func outsideID(r task.IDRange) any {
-	if r.Outside == task.NoID {
-		return nil
-	}
-	return r.Outside
+	return append(o, output.Pair{"inside", v.factsObject(r)})
 }
 
 func cgroupObjects(groups []task.Cgroup) []output.Object {
@@ -215,12 +102,15 @@ func (v View) processObject(r ProcessReport) output.Object {
 	p := r.Process
 	d, known := v.Details[p.PID]
 	c := v.containerOf(r)
-	o := output.Object{{"pid", p.PID}, {"tid", numberOr(r.TID, 1)}, {"comm", output.Unknown}, {"command", output.Unknown}, {"ppid", output.Unknown}, {"started", output.Unknown}, {"threads", p.Threads}}
-	if known && d.Known() {
-		o[2].Value, o[3].Value, o[4].Value = d.Comm, d.Command(), d.PPID
-		if !d.Start.IsZero() {
-			o[5].Value = d.Start.Format(time.RFC3339)
-		}
+	known = known && d.Known()
+	o := output.Object{
+		{"pid", p.PID},
+		{"tid", numberOr(r.TID, 1)},
+		{"comm", orUnknown(known, d.Comm)},
+		{"command", orUnknown(known, d.Command())},
+		{"ppid", orUnknown(known, d.PPID)},
+		{"started", orUnknown(known && !d.Start.IsZero(), d.Start.Format(time.RFC3339))},
+		{"threads", p.Threads},
 	}
 	o = append(o, output.Pair{"container", containerObject(c)}, output.Pair{"guest", v.Guests[p.PID]})
 	namespaces := []output.Object{}
@@ -241,11 +131,11 @@ func (v View) processObject(r ProcessReport) output.Object {
 	}
 	pids := []output.Object{}
 	for _, l := range Levels(v.Snapshot, t.NSpid, r.Namespaces[inspect.PID]) {
-		level := output.Object{{"pid", l.PID}, {"ns", output.Unknown}}
+		ns := output.Unknown
 		if l.NS != nil {
-			level[1].Value = l.NS.ID.Ino
+			ns = l.NS.ID.Ino
 		}
-		pids = append(pids, level)
+		pids = append(pids, output.Object{{"pid", l.PID}, {"ns", ns}})
 	}
 	link := func(l task.Link) any {
 		if l.Err != nil {
@@ -304,7 +194,11 @@ func containerObject(c *container.Container) any {
 	if c == nil {
 		return nil
 	}
-	o := output.Object{
+	pod := any(nil)
+	if c.Pod != nil {
+		pod = output.Object{{"namespace", c.Pod.Namespace}, {"name", c.Pod.Name}, {"uid", c.Pod.UID}}
+	}
+	return output.Object{
 		{"container", c.String()},
 		{"engine", string(c.Engine)},
 		{"cid", c.ID},
@@ -316,10 +210,6 @@ func containerObject(c *container.Container) any {
 		{"confirmed", c.Confirmed},
 		{"init", numberOr(c.Init, 1)},
 		{"in", textOr(c.Outer.String())},
-		{"pod", nil},
+		{"pod", pod},
 	}
-	if c.Pod != nil {
-		o[len(o)-1].Value = output.Object{{"namespace", c.Pod.Namespace}, {"name", c.Pod.Name}, {"uid", c.Pod.UID}}
-	}
-	return o
 }

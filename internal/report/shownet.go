@@ -115,19 +115,25 @@ func (v View) listenerLines(n *Network) []string {
 	return lines
 }
 
-func (v View) networkObject(n *Network) output.Object {
-	routes := []output.Object{}
+func (v View) networkFacts(n *Network) []fact {
+	routeList := []output.Object{}
 	for _, r := range n.Routes {
-		o := output.Object{{"dst", r.Dst.String()}, {"gateway", nil}, {"link", numberOr(r.Link, 1)}, {"metric", r.Metric}, {"type", r.Type}, {"hops", r.Hops}}
+		gateway := any(nil)
 		if r.Gateway.IsValid() {
-			o[1].Value = r.Gateway.String()
+			gateway = r.Gateway.String()
 		}
-		routes = append(routes, o)
+		routeList = append(routeList, output.Object{{"dst", r.Dst.String()}, {"gateway", gateway}, {"link", numberOr(r.Link, 1)}, {"metric", r.Metric}, {"type", r.Type}, {"hops", r.Hops}})
 	}
-	return output.Object{
-		{"interfaces", output.Rows(v.View, n.Interfaces, ofItself(output.InterfaceList().Columns))},
-		{"routes", routes},
-		{"sockets", output.Rows(v.View, n.Listeners, ofItself(output.ListenerList().Columns))},
+	interfaces, routes, listeners := v.interfaceLines(n), routeLines(n), v.listenerLines(n)
+	compared := func(lines []string) []string { return append([]string{}, lines...) } // never nil
+	return []fact{
+		{
+			key: "interfaces", shown: orNone(interfaces), compared: compared(interfaces),
+			name: "interfaces", value: output.Rows(v.View, n.Interfaces, ofItself(output.InterfaceList().Columns)),
+		},
+		{key: "routes", shown: orNone(routes), compared: compared(routes), name: "routes", value: routeList},
+		{key: "listens", shown: orNone(listeners), name: "sockets", value: output.Rows(v.View, n.Listeners, ofItself(output.ListenerList().Columns))},
+		{key: "listening sockets", compared: compared(listeners)},
 	}
 }
 
