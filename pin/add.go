@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// An addition is what Add was asked to do.
+// An addition has the options of Add.
 type addition struct {
 	replace, netns bool
 }
@@ -45,7 +45,7 @@ func (s *Store) Add(ctx context.Context, name string, files []*os.File, opts ...
 	case err != nil:
 		return err
 	case !a.replace && !old.unmounted():
-		return said{name + " is pinned already", ErrPinned}
+		return messageError{name + " is pinned already", ErrPinned}
 	case a.netns && old.netns:
 		return fmt.Errorf("%s/%s cannot be given to another namespace in one step: remove it first", l.netnsDir(), name)
 	case old.foreign != "":
@@ -54,7 +54,7 @@ func (s *Store) Add(ctx context.Context, name string, files []*os.File, opts ...
 	if err := l.put(ctx, name, set, a.netns, time.Time{}, sys.Exchange); err != nil {
 		return err
 	}
-	return l.tear()
+	return l.takeDown()
 }
 
 // byType sorts files by the type of their namespaces.
@@ -94,15 +94,15 @@ func typeOf(f *os.File) (inspect.Type, error) {
 	return t, nil
 }
 
-// put builds a set under the name .new and then gives it its name, by
+// put builds a set under the name .new, and then calls rename to give it its name:
 // [sys.Rename] or [sys.Exchange].
-func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.File, netns bool, made time.Time, give func(dirfd int, from, to string) error) (err error) {
+func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.File, netns bool, made time.Time, rename func(dirfd int, from, to string) error) (err error) {
 	if err := sys.Mkdir(l.root, newName, 0o755); err != nil {
 		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	defer func() {
 		if err != nil {
-			if e := l.tear(); e != nil {
+			if e := l.takeDown(); e != nil {
 				err = fmt.Errorf("%w (and then: %w)", err, e)
 			}
 		}
@@ -137,7 +137,7 @@ func (l *locked) put(ctx context.Context, name string, set map[inspect.Type]*os.
 			return fmt.Errorf("make the pin %s: %w", name, err)
 		}
 	}
-	if err := give(l.root, newName, name); err != nil {
+	if err := rename(l.root, newName, name); err != nil {
 		return fmt.Errorf("make the pin %s: %w", name, err)
 	}
 	return nil
@@ -158,7 +158,7 @@ func (s *Store) Remove(ctx context.Context, name string, types ...inspect.Type) 
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	if there, err := s.there(); err != nil {
+	if there, err := s.exists(); err != nil {
 		return err
 	} else if !there {
 		return notPinned(name)
@@ -181,7 +181,7 @@ func (s *Store) Remove(ctx context.Context, name string, types ...inspect.Type) 
 	rest := set.Types()
 	for _, t := range types {
 		if !set.Types().Has(t) {
-			return said{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
+			return messageError{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
 		}
 		rest = rest.Without(t)
 	}
@@ -189,33 +189,32 @@ func (s *Store) Remove(ctx context.Context, name string, types ...inspect.Type) 
 		if err := sys.Rename(l.root, name, newName); err != nil {
 			return fmt.Errorf("remove the pin %s: %w", name, err)
 		}
-		return l.tear()
+		return l.takeDown()
 	}
 	return l.keep(ctx, name, set, rest)
 }
 
 func notPinned(name string) error {
-	return said{"nothing is pinned as " + name, fs.ErrNotExist}
+	return messageError{"nothing is pinned as " + name, fs.ErrNotExist}
 }
 
-// said is an error that says it all in its own words.
-type said struct {
+// A messageError replaces the message of an error.
+type messageError struct {
 	text string
 	err  error
 }
 
-func (e said) Error() string { return e.text }
-func (e said) Unwrap() error { return e.err }
+func (e messageError) Error() string { return e.text }
+func (e messageError) Unwrap() error { return e.err }
 
-// keep replaces a set by the part of it that has the given types: a set is only
-// ever changed whole.
-func (l *locked) keep(ctx context.Context, name string, set *found, types inspect.Types) error {
+// keep replaces a set by a set of only some of its types. A set is never changed in place.
+func (l *locked) keep(ctx context.Context, name string, set *storedSet, types inspect.Types) error {
 	files := make(map[inspect.Type]*os.File)
 	defer func() { closeAll(files) }()
 	for t := range types.All() {
 		f, err := l.openPin(set, t)
 		if errors.Is(err, ErrUnmounted) {
-			continue // a dead name: it goes with this
+			continue // a dead name, which is removed too
 		}
 		if err != nil {
 			return err
@@ -224,7 +223,7 @@ func (l *locked) keep(ctx context.Context, name string, set *found, types inspec
 	}
 	netns := set.netns && types.Has(inspect.Net)
 	if netns {
-		// It stays where it is; the new set takes the record of it over.
+		// It stays where it is. The new set gets the record of it.
 		delete(files, inspect.Net)
 	}
 	err := l.put(ctx, name, files, false, set.Made, func(dirfd int, from, to string) error {
@@ -238,7 +237,7 @@ func (l *locked) keep(ctx context.Context, name string, set *found, types inspec
 	if err != nil {
 		return err
 	}
-	return l.tear()
+	return l.takeDown()
 }
 
 func closeAll(files map[inspect.Type]*os.File) {

@@ -11,9 +11,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// AddFile pins the namespace of f on the file at path, anywhere, as unshare(1)
-// does. The file is made, or is an empty one of the caller's own. It is on no
-// list but [Others].
+// AddFile pins the namespace of f on the file at path, as unshare(1) does. The file is made,
+// or is an empty file of the caller. Only [Others] lists it.
 func AddFile(ctx context.Context, path string, f *os.File) error {
 	if _, err := typeOf(f); err != nil {
 		return err
@@ -31,7 +30,7 @@ func AddFile(ctx context.Context, path string, f *os.File) error {
 	if errors.Is(err, fs.ErrExist) {
 		made = false
 		if file, err = openEmpty(dir, name); errors.Is(err, fs.ErrExist) {
-			return said{path + " is there already, and is no empty file of ours", fs.ErrExist}
+			return messageError{path + " is there already, and is no empty file of ours", fs.ErrExist}
 		}
 	}
 	if err != nil {
@@ -47,7 +46,7 @@ func AddFile(ctx context.Context, path string, f *os.File) error {
 	return nil
 }
 
-// openEmpty opens an empty file of the caller's own to mount on.
+// openEmpty opens an empty file of the caller, to mount on it.
 func openEmpty(dir int, name string) (int, error) {
 	fd, err := sys.OpenAt(dir, name, true)
 	if err != nil {
@@ -67,9 +66,8 @@ func openEmpty(dir int, name string) (int, error) {
 	return fd, nil
 }
 
-// RemoveFile removes the pin at path, whoever made it, and the file if it is an
-// empty one of the caller's own. Where there is neither, the error is an
-// [ErrForeign], and what is there is left alone.
+// RemoveFile removes the pin at path, whoever made it, and the file if it is empty and of the
+// caller. If there is neither, nothing is changed and the error is an [ErrForeign].
 func RemoveFile(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -12,12 +12,11 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// netnsPerm are the permissions of our files in /run/netns. Those that
-// ip-netns(8) makes have none, so that a file that was not mounted on in time
-// can be told from one that ip is just about to mount on.
+// netnsPerm are the permissions of our files in /run/netns. Files of ip-netns(8) have none.
+// So a file that we left can be distinguished from one that ip is about to mount on.
 const netnsPerm = 0o400
 
-// IPNetnsDir is where ip-netns(8) keeps its names.
+// IPNetnsDir is the directory of the names of ip-netns(8).
 const IPNetnsDir = "/run/netns"
 
 func (s *Store) netnsDir() string {
@@ -27,9 +26,9 @@ func (s *Store) netnsDir() string {
 	return filepath.Clean(s.Netns)
 }
 
-// addNetns pins the network namespace of f under a name of ip-netns(8), for the
-// set in dir. The set first says what it will have there, so that tear finds it
-// whenever we are killed.
+// addNetns pins the network namespace of f under a name of ip-netns(8), for the set in dir.
+// The set first records what it will have there, so that takeDown finds it also if this
+// process is killed.
 func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	id, err := sys.Fstat(int(f.Fd()))
 	if err != nil {
@@ -42,7 +41,7 @@ func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	defer sys.CloseFD(netns)
 	switch _, err := namespaceAt(netns, name); {
 	case err == nil:
-		return said{fmt.Sprintf("%s/%s is there already", l.netnsDir(), name), fs.ErrExist}
+		return messageError{fmt.Sprintf("%s/%s is there already", l.netnsDir(), name), fs.ErrExist}
 	case !errors.Is(err, ErrUnmounted) && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -63,8 +62,7 @@ func (l *locked) addNetns(dir int, name string, f *os.File) error {
 	return sys.BindNamespace(int(f.Fd()), file)
 }
 
-// reuse opens a file in /run/netns that somebody made, and then did not live to
-// mount on.
+// reuse opens a file in /run/netns whose maker was killed before it mounted on it.
 func reuse(netns int, name string) (int, error) {
 	st, err := sys.StatAt(netns, name)
 	if err != nil {
@@ -84,8 +82,8 @@ func reuse(netns int, name string) (int, error) {
 	return fd, nil
 }
 
-// openNetnsDir opens /run/netns, as ip-netns(8) would have made it: a mount of
-// its own that is shared, so that names come and go in all mount namespaces.
+// openNetnsDir opens /run/netns, and makes it as ip-netns(8) does: a shared mount, so that
+// names appear and disappear in all mount namespaces.
 func (s *Store) openNetnsDir() (int, error) {
 	path := s.netnsDir()
 	if parent, err := sys.OpenDir(filepath.Dir(path)); err == nil {
@@ -103,8 +101,7 @@ func (s *Store) openNetnsDir() (int, error) {
 		sys.CloseFD(fd)
 		return -1, err
 	}
-	// ip takes the same lock for this. Anybody can take it, so we do not wait
-	// for it for ever.
+	// ip takes the same lock. Anybody can take it, so the wait is limited.
 	for range 20 {
 		if ok, err := sys.TryLock(fd); ok || err != nil {
 			break
@@ -129,7 +126,7 @@ func (s *Store) openNetnsDir() (int, error) {
 	return fd, nil
 }
 
-// netnsRecord returns what the set in dir has in /run/netns. Without it the
+// netnsRecord returns what the set in dir has in /run/netns. If it has nothing there, the
 // error is an [fs.ErrNotExist].
 func (s *Store) netnsRecord(dir int) (name string, ino uint64, err error) {
 	path, err := sys.ReadlinkAt(dir, inspect.Net.String())
@@ -175,8 +172,8 @@ func (s *Store) lookNetns(dir int) (path string, id inspect.ID, err error) {
 	return path, id, nil
 }
 
-// removeNetns takes away what the set in dir has in /run/netns, if it is still
-// what we put there and no other set of ours took it over.
+// removeNetns removes what the set in dir has in /run/netns, unless it is something else by
+// now, or another set has taken it over.
 func (l *locked) removeNetns(dir int) error {
 	name, ino, err := l.netnsRecord(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -18,9 +18,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// others are the directories where other programs keep pins: the one table of
-// them. A name that has no namespace mounted on it is dead only here; anywhere
-// else it is just a file.
+// others are the directories in which other programs keep pins. Only there is a file without
+// a namespace a dead name.
 var others = []struct {
 	dir string
 	by  string
@@ -35,8 +34,8 @@ var others = []struct {
 	{"/run/snapd/ns", "snapd", inspect.Mnt},
 }
 
-// byName tells apart the programs that share /run/netns: containerd's CNI calls
-// a namespace "cni-" and a UUID, CRI-O a UUID.
+// byName distinguishes the programs that share /run/netns, by their names: "cni-" and a UUID
+// for CNI of containerd, a UUID for CRI-O.
 func byName(by, name string) string {
 	switch {
 	case by != "ip-netns":
@@ -65,10 +64,9 @@ func isUUID(s string) bool {
 	return true
 }
 
-// Others yields the pins in the caller's mount namespace that other programs
-// made: every namespace that mountinfo knows, and the dead names in the
-// directories of ip-netns(8), Docker, CNI and CRI-O. Each is a Set of one pin,
-// by path. Those of [All] are not among them.
+// Others yields the pins of other programs in the mount namespace of the caller: every
+// namespace in mountinfo, and the dead names in the directories of ip-netns(8), Docker, CNI
+// and CRI-O. Each is a Set of one pin. Those of [All] are left out.
 func Others(ctx context.Context) iter.Seq2[Set, error] {
 	return func(yield func(Set, error) bool) {
 		file, err := os.Open("/proc/self/mountinfo")
@@ -88,7 +86,7 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 				ours[p.Path] = true
 			}
 		}
-		stat := newCovered()
+		stat := newCoveredFiles()
 		defer stat.close()
 		mounted := make(map[string]bool)
 		for _, m := range mounts {
@@ -96,7 +94,7 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 			if ours[m.path] || strings.HasPrefix(m.path, SystemDir+"/") {
 				continue
 			}
-			dead, there := m.look()
+			dead, there := m.check()
 			if !there {
 				continue
 			}
@@ -128,8 +126,8 @@ func Others(ctx context.Context) iter.Seq2[Set, error] {
 	}
 }
 
-// Whose returns who keeps pins in the directory of path, one of those that
-// [Set.By] has, or "". It looks at nothing but the path.
+// Whose returns the program that keeps pins in the directory of path, as [Set.By], or "". It
+// reads nothing but the path.
 func Whose(path string) string {
 	dir, name := filepath.Split(path)
 	if dir == SystemDir+"/"+filepath.Base(dir)+"/" {
@@ -143,10 +141,9 @@ func Whose(path string) string {
 	return ""
 }
 
-// deadIn yields the names in dir that no namespace is on, and why that is so, as far
-// as it can be read: regular files, and links that lead nowhere, as one to a
-// namespace of a process does that has ended. If dir does not answer it yields that
-// of no name.
+// deadIn yields the names in dir without a namespace, each with the reason: regular files,
+// and links that lead nowhere, such as one to a namespace of a process that has exited. If
+// dir does not answer, it yields that error without a name.
 func deadIn(dir string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		entries, err := sys.ReadDir(dir)
@@ -174,12 +171,12 @@ func deadIn(dir string) iter.Seq2[string, error] {
 	}
 }
 
-// covered looks at the files under mounts: they know who made a pin, and when.
-type covered struct{ dirs map[string]int }
+// A coveredFiles reads the files under mounts, which have the owner and the time of a pin.
+type coveredFiles struct{ dirs map[string]int }
 
-func newCovered() *covered { return &covered{dirs: make(map[string]int)} }
+func newCoveredFiles() *coveredFiles { return &coveredFiles{dirs: make(map[string]int)} }
 
-func (c *covered) of(path string) (uid uint32, made time.Time) {
+func (c *coveredFiles) of(path string) (uid uint32, made time.Time) {
 	dir := filepath.Dir(path)
 	fd, ok := c.dirs[dir]
 	if !ok {
@@ -202,7 +199,7 @@ func (c *covered) of(path string) (uid uint32, made time.Time) {
 	return st.UID, st.Changed
 }
 
-func (c *covered) close() {
+func (c *coveredFiles) close() {
 	for _, fd := range c.dirs {
 		if fd >= 0 {
 			sys.CloseFD(fd)
@@ -217,9 +214,9 @@ type mount struct {
 	path string
 }
 
-// look reports why the namespace is dead, if it is, and whether its path leads
-// to it: another mount may cover it. Where we may not look, we believe it.
-func (m mount) look() (dead error, there bool) {
+// check reports why the namespace is dead, if it is, and whether its path leads to it:
+// another mount may cover it. Without permission to look, it is taken to lead there.
+func (m mount) check() (dead error, there bool) {
 	dir, name, err := openParent(m.path)
 	if err != nil {
 		return nil, !errors.Is(err, fs.ErrNotExist)
@@ -235,8 +232,8 @@ func (m mount) look() (dead error, there bool) {
 	return dead, true
 }
 
-// readMounts returns the namespaces of a mountinfo file, see
-// proc_pid_mountinfo(5). Of those on the same file the last one is on top.
+// readMounts returns the namespaces in a mountinfo file, see proc_pid_mountinfo(5). Of
+// several on the same file it returns the top one, which is the last.
 func readMounts(r io.Reader) ([]mount, error) {
 	var mounts []mount
 	at := make(map[string]int)

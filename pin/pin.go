@@ -1,9 +1,8 @@
 // Package pin keeps namespaces alive without a process, by a name.
 //
-// A namespace goes when its last process goes, unless something else holds it.
-// A pin holds it by a bind mount, and gives it a name in the file system. What
-// has a name here is a [Set]: the namespaces of a container, or of a test bed,
-// that are kept, entered and let go together.
+// A namespace is freed with its last process, unless something else holds it. A pin holds
+// it by a bind mount, which gives it a name in the file system. A [Set] has a name here: the
+// namespaces of a container, for example, which are kept, entered and removed together.
 //
 //	file, err := os.Open("/proc/4242/ns/net")
 //	if err != nil {
@@ -14,38 +13,34 @@
 //		return err
 //	}
 //
-// From then on /run/nstool/blue/net is that network namespace, also when
-// process 4242 is gone. [Open] opens it, [All] lists what is pinned, and
-// [Remove] lets it go.
+// /run/nstool/blue/net is then that network namespace, also when process 4242 has exited.
+// [Open] opens it, [All] lists all pins, and [Remove] removes it.
 //
-// # What is promised
+// # Guarantees
 //
-// A set is added whole or not at all, whenever the program is killed: it is
-// built under a name that nobody sees and then renamed. [Replace] puts another
-// set under a name in one step, so that whoever opens the name gets the old set
-// or the new one and never some of both. What a killed program leaves behind
-// holds no name, and goes with the next call of Add or Remove, or with [Heal].
+// A set is added as a whole or not at all, also if the program is killed: it is built under
+// a hidden name and then renamed. [Replace] replaces a set in one step, so that a program that
+// opens the name gets the old set or the new one, never parts of both. Remains of a killed
+// program have no name. The next call of Add or Remove removes them, and so does [Heal].
 //
-// Only namespaces are ever unmounted, and only empty files of our own removed.
+// Only namespaces are ever unmounted, and only empty files of the caller are removed.
 //
 // # Where pins live
 //
-// Pins are below /run/nstool, on a small file system of its own that belongs to
-// the mount namespace it was made in: pins do not spread into containers, and
-// mount namespaces can be pinned too. In another mount namespace than that the
-// pins cannot be changed: the error is [ErrElsewhere]. A [Store] can be
-// anywhere else. For an ordinary user in a user namespace of his own it is
-// below $XDG_RUNTIME_DIR, see [DefaultDir].
+// Pins are below /run/nstool, on a small file system that belongs to the mount namespace in
+// which it was made. So pins do not spread into containers, and mount namespaces can be
+// pinned too. In another mount namespace the pins cannot be changed: the error is
+// [ErrElsewhere]. For an ordinary user in their own user namespace they are below
+// $XDG_RUNTIME_DIR, see [DefaultDir]. A [Store] can be anywhere.
 //
-// Changing pins needs CAP_SYS_ADMIN in the user namespace that owns the mount
-// namespace. Reading them needs nothing.
+// Changing pins needs CAP_SYS_ADMIN in the user namespace that owns the mount namespace.
+// Reading them needs no privileges.
 //
 // # What cannot be pinned
 //
-// A mount namespace can be pinned only from one that is older: not itself, and
-// not one that was there before. A pinned PID namespace goes on for as long as
-// its first process lives; afterwards nothing can be started in it, and its pin
-// is dead. Pinning does not prevent that.
+// A mount namespace can be pinned only in an older one, and so never in itself. A pin does
+// not keep the first process of a PID namespace alive. When that exits, no process can be
+// started in the namespace, and the pin is dead.
 //
 // # Design
 //
@@ -82,19 +77,19 @@ import (
 // each type.
 type Set struct {
 	Name string
-	// By is who made the pins: "nstool", "ip-netns", "docker", "cni", "crio",
-	// "snapd", or "" if that cannot be told.
+	// By is the program that made the pins: "nstool", "ip-netns", "docker", "cni",
+	// "crio", "snapd", or "" if it is not known.
 	By string
 	// UID is the owner of the files, as the caller's user namespace maps it.
 	UID uint32
-	// Made is when the set was added. It is zero if it cannot be known: it is
-	// written on the file under the mount, which only root can look at.
+	// Made is when the set was added. It is the time of the file under the mount, which
+	// only root can see, and zero for others.
 	Made time.Time
 	// Pins are the pins, in the order of the types.
 	Pins []Pin
 }
 
-// Types returns the types of the namespaces of the set, of dead pins too.
+// Types returns the types of the namespaces of the set, also of dead pins.
 func (s Set) Types() inspect.Types {
 	var types inspect.Types
 	for _, p := range s.Pins {
@@ -106,57 +101,55 @@ func (s Set) Types() inspect.Types {
 // A Pin is one namespace that is kept alive by a bind mount.
 type Pin struct {
 	Type inspect.Type
-	// ID is the namespace, or zero if there is none any more.
+	// ID is the namespace, or zero if there is none.
 	ID inspect.ID
 	// Path is the file that the namespace is mounted on.
 	Path string
-	// Dead says why the namespace cannot be entered any more, or is nil.
+	// Dead says why the namespace cannot be entered, or is nil.
 	Dead error
 }
 
-// What can be wrong with a pin, or with pinning. Test for them with
-// [errors.Is].
+// Errors of pins. Test for them with [errors.Is].
 var (
-	// ErrName means that a name cannot be one. See [CheckName].
+	// ErrName means that a word cannot be the name of a set. See [CheckName].
 	ErrName = errors.New("a name is 1 to 64 of A-Z a-z 0-9 . _ - and starts with none of . -")
 
 	// ErrPinned means that a set has the name already. It is an [fs.ErrExist].
 	ErrPinned = sys.ErrorOf(fs.ErrExist, "pinned already")
 
-	// ErrUntrusted means that a directory or file is not what we would have
-	// made: it belongs to somebody else, or others can write to it.
+	// ErrUntrusted means that a directory or file belongs to another user, or that others
+	// can write to it.
 	ErrUntrusted = errors.New("not trusted")
 
-	// ErrElsewhere means that the pins are kept in another mount namespace
-	// than the caller's, where alone they can be changed.
+	// ErrElsewhere means that the pins are in another mount namespace than that of the
+	// caller. They can be changed only there.
 	ErrElsewhere = errors.New("pinned in another mount namespace than this one")
 
-	// ErrMountLoop means that a mount namespace cannot be pinned in one that
-	// is not older, or on a mount that is shared.
+	// ErrMountLoop means that a mount namespace can be pinned only in an older one, and
+	// not on a shared mount.
 	ErrMountLoop = sys.ErrMountLoop
 
-	// ErrUnmounted means that the file of a pin is there and no namespace is
-	// mounted on it: somebody unmounted it, or a program was killed.
+	// ErrUnmounted means that no namespace is mounted on the file of a pin: somebody
+	// unmounted it, or a program was killed.
 	ErrUnmounted = errors.New("no namespace is mounted on the file")
 
 	// ErrDangling means that a name is a symbolic link that leads nowhere.
 	ErrDangling = errors.New("it is a link that leads nowhere")
 
-	// ErrInitGone means that the first process of a PID namespace is gone.
+	// ErrInitGone means that the first process of a PID namespace has exited.
 	ErrInitGone = errors.New("the first process of the PID namespace is gone, and nothing can be started in it any more")
 
-	// ErrOfRoot means that the name is one of the system's, and the caller is
-	// not root. It is an [fs.ErrPermission].
+	// ErrOfRoot means that the pin belongs to the system, and the caller is not root. It
+	// is an [fs.ErrPermission].
 	ErrOfRoot = sys.ErrorOf(fs.ErrPermission, "pinned by root")
 
-	// ErrForeign means that something is no pin of ours, and is left alone.
+	// ErrForeign means that something is no pin of this package, and was not changed.
 	ErrForeign = errors.New("not a pin of ours, left alone")
 )
 
-// CheckName returns an [ErrName] if name cannot be the name of a set. Names
-// start with a letter, a digit or "_", go on with these, "." and "-", and have
-// at most 64 characters: they are safe in a shell, as an argument and as a
-// file.
+// CheckName returns an [ErrName] if name cannot be the name of a set. A name has at most 64
+// letters, digits, "_", "." and "-", and does not begin with the last two. It is safe in a
+// shell, as an argument and as a file.
 func CheckName(name string) error {
 	ok := len(name) > 0 && len(name) <= 64
 	for i := range len(name) {
@@ -174,23 +167,22 @@ func CheckName(name string) error {
 	return nil
 }
 
-// A Store is a directory of sets. The functions of the package use the one of
-// [Default].
+// A Store is a directory of sets. The functions of the package use [Default].
 type Store struct {
-	// Dir is the directory. It is made on first use, in a directory that is
-	// there; no part of its path may be a symbolic link.
+	// Dir is the directory. It is made on first use; the directory above it must exist.
+	// No part of its path may be a symbolic link.
 	Dir string
 	// Netns is where ip-netns(8) keeps its names, for [InNetns]. Empty means
 	// /run/netns.
 	Netns string
 }
 
-// SystemDir is where the pins of the system are.
+// SystemDir is the directory of the pins of the system.
 const SystemDir = "/run/nstool"
 
-// DefaultDir returns where the caller's pins are: [SystemDir] for root, and
-// $XDG_RUNTIME_DIR/nstool for anybody else. Who is root in a user namespace is
-// root here only if /run is his.
+// DefaultDir returns the directory of the pins of the caller: [SystemDir] for root, and
+// $XDG_RUNTIME_DIR/nstool for other users. Root of a user namespace counts as root only if
+// it owns /run.
 func DefaultDir() (string, error) {
 	if os.Geteuid() == 0 {
 		if fd, err := sys.OpenDir(filepath.Dir(SystemDir)); err == nil {
@@ -225,20 +217,18 @@ func Default() (*Store, error) {
 // An Option adjusts an Add.
 type Option func(*addition)
 
-// Replace puts the set in place of the one that has the name, if there is one,
-// in one step.
+// Replace replaces the set with that name, if there is one, in one step.
 func Replace() Option { return func(a *addition) { a.replace = true } }
 
-// InNetns puts the network namespace of the set in /run/netns, under the name
-// of the set, where ip-netns(8) sees it. Other types are where they always
-// are. When "ip netns delete" takes it away, the pin is dead.
+// InNetns mounts the network namespace of the set in /run/netns, under the name of the set,
+// where ip-netns(8) sees it. When "ip netns delete" removes it, the pin is dead.
 func InNetns() Option { return func(a *addition) { a.netns = true } }
 
 // Add pins the namespaces of files, one of each type, under a name in the
 // caller's store.
 //
-// An error answers [errors.Is] with [ErrPinned] if the name is taken, with [fs.ErrPermission], or with the errors of this package. After an error
-// there is no pin.
+// The error is an [ErrPinned] if the name is taken, an [fs.ErrPermission], or another error
+// of this package. Nothing is pinned after an error.
 func Add(ctx context.Context, name string, files []*os.File, opts ...Option) error {
 	s, err := Default()
 	if err != nil {
@@ -247,10 +237,9 @@ func Add(ctx context.Context, name string, files []*os.File, opts ...Option) err
 	return s.Add(ctx, name, files, opts...)
 }
 
-// Remove removes the pins of the given types from the set with the given name
-// in the caller's store, or all of it if no types are given. The namespaces
-// live on if something else holds them. Without such a set, or such a type in
-// it, the error is an [fs.ErrNotExist].
+// Remove removes the pins of these types from a set in the store of the caller, or the whole
+// set if no types are given. The namespaces exist on if something else holds them. If there
+// is no such set, or no such type in it, the error is an [fs.ErrNotExist].
 func Remove(ctx context.Context, name string, types ...inspect.Type) error {
 	s, err := Default()
 	if err != nil {
@@ -258,18 +247,16 @@ func Remove(ctx context.Context, name string, types ...inspect.Type) error {
 	}
 	err = s.Remove(ctx, name, types...)
 	if errors.Is(err, fs.ErrNotExist) && s.Dir != SystemDir {
-		if set, e := (&Store{Dir: SystemDir}).look(name); e == nil && len(set.Pins) > 0 {
-			return said{fmt.Sprintf("%s is pinned in %s, which belongs to root", name, SystemDir), ErrOfRoot}
+		if set, e := (&Store{Dir: SystemDir}).readName(name); e == nil && len(set.Pins) > 0 {
+			return messageError{fmt.Sprintf("%s is pinned in %s, which belongs to root", name, SystemDir), ErrOfRoot}
 		}
 	}
 	return err
 }
 
-// Open opens the namespaces that are pinned under a name in the caller's
-// store, or else in the system's. They are of one and the same set even while
-// it is replaced. If one of them is dead the error says so, and none is opened.
-//
-// The caller closes the files.
+// Open opens the namespaces of a set in the store of the caller, or else in that of the
+// system. All are of the same set even if it is replaced meanwhile. If one of them is dead,
+// the error says so and none is opened. The caller closes the files.
 func Open(name string) (map[inspect.Type]*os.File, error) {
 	return open(func(s *Store) (map[inspect.Type]*os.File, error) { return s.Open(name) })
 }
@@ -288,7 +275,7 @@ func open[T any](f func(*Store) (T, error)) (T, error) {
 	}
 	v, err := f(s)
 	if errors.Is(err, fs.ErrNotExist) && s.Dir != SystemDir {
-		// What is outside the caller's user namespace is no system of his.
+		// A system outside the user namespace of the caller is not trusted.
 		if v, err := f(&Store{Dir: SystemDir}); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrUntrusted) {
 			return v, err
 		}
@@ -296,9 +283,9 @@ func open[T any](f func(*Store) (T, error)) (T, error) {
 	return v, err
 }
 
-// All yields the sets of the caller's store and of the system's, by name. It
-// changes nothing and waits for nobody. What cannot be read is yielded as an
-// error, with the name in the Set if it has one.
+// All yields the sets in the stores of the caller and of the system, by name. It changes
+// nothing and takes no lock. For a set that cannot be read it yields an error, with the name
+// in the Set.
 func All(ctx context.Context) iter.Seq2[Set, error] {
 	return func(yield func(Set, error) bool) {
 		stores := []*Store{{Dir: SystemDir}}
@@ -318,8 +305,8 @@ func All(ctx context.Context) iter.Seq2[Set, error] {
 	}
 }
 
-// Heal takes away what a killed program has left in the caller's store. Add and
-// Remove do so on their own.
+// Heal removes what a killed program has left in the store of the caller. Add and Remove also
+// do so.
 func Heal(ctx context.Context) error {
 	s, err := Default()
 	if err != nil {

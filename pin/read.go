@@ -14,16 +14,16 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A found set is what a directory of a store has in it.
-type found struct {
+// A storedSet is the contents of a directory of a store.
+type storedSet struct {
 	Set
 	dev     sys.FileID // of the directory
-	netns   bool       // the network namespace is kept in /run/netns
+	netns   bool       // the network namespace is in /run/netns
 	foreign string     // the name of something that is no pin
 }
 
-// unmounted reports whether nothing is pinned here any more.
-func (f *found) unmounted() bool {
+// unmounted reports whether nothing is pinned here.
+func (f *storedSet) unmounted() bool {
 	for _, p := range f.Pins {
 		if !errors.Is(p.Dead, ErrUnmounted) {
 			return false
@@ -32,8 +32,7 @@ func (f *found) unmounted() bool {
 	return f.foreign == ""
 }
 
-// readRoot opens a store to look at it. Without one, the error is an
-// [fs.ErrNotExist].
+// readRoot opens a store to read it. If there is none, the error is an [fs.ErrNotExist].
 func (s *Store) readRoot() (root int, home bool, err error) {
 	dir := filepath.Clean(s.Dir)
 	root, err = sys.OpenDir(dir)
@@ -52,8 +51,8 @@ func (s *Store) readRoot() (root int, home bool, err error) {
 	return root, home, nil
 }
 
-// there reports whether there is a store at all.
-func (s *Store) there() (bool, error) {
+// exists reports whether the store exists.
+func (s *Store) exists() (bool, error) {
 	root, _, err := s.readRoot()
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -65,8 +64,8 @@ func (s *Store) there() (bool, error) {
 	return true, nil
 }
 
-// look returns the set of a name, if there is a store.
-func (s *Store) look(name string) (*found, error) {
+// readName returns the set with a name, if there is a store.
+func (s *Store) readName(name string) (*storedSet, error) {
 	root, _, err := s.readRoot()
 	if err != nil {
 		return nil, err
@@ -102,7 +101,7 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Set, error] {
 			}
 			set, err := s.read(root, name)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // removed while we look
+				continue // removed meanwhile
 			}
 			if err != nil {
 				if !yield(Set{Name: name, By: "nstool"}, err) {
@@ -111,7 +110,7 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Set, error] {
 				continue
 			}
 			if !home {
-				set.moveAway()
+				set.markElsewhere()
 			}
 			if !yield(set.Set, nil) {
 				return
@@ -120,8 +119,9 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Set, error] {
 	}
 }
 
-// moveAway says of what is not mounted that it may be mounted at home.
-func (f *found) moveAway() {
+// markElsewhere changes the reason of pins that are not mounted here: they may be mounted in
+// the mount namespace of the store.
+func (f *storedSet) markElsewhere() {
 	for i, p := range f.Pins {
 		if errors.Is(p.Dead, ErrUnmounted) {
 			f.Pins[i].Dead = ErrElsewhere
@@ -129,9 +129,9 @@ func (f *found) moveAway() {
 	}
 }
 
-// read looks at the set of a name. A directory that is taken down while we read
-// it is no news of the name, which may have another by now.
-func (s *Store) read(root int, name string) (f *found, err error) {
+// read reads the set with a name. If its directory is removed meanwhile, the name may have
+// another one, so it is read again.
+func (s *Store) read(root int, name string) (f *storedSet, err error) {
 	for range 100 {
 		if f, err = s.readOnce(root, name); !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -143,7 +143,7 @@ func (s *Store) read(root int, name string) (f *found, err error) {
 	return f, err
 }
 
-func (s *Store) readOnce(root int, name string) (*found, error) {
+func (s *Store) readOnce(root int, name string) (*storedSet, error) {
 	path := filepath.Join(s.Dir, name)
 	dir, err := sys.OpenAt(root, name, false)
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *Store) readOnce(root int, name string) (*found, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f := &found{Set: Set{Name: name, By: "nstool", UID: st.UID, Made: st.Changed}, dev: st.FileID}
+	f := &storedSet{Set: Set{Name: name, By: "nstool", UID: st.UID, Made: st.Changed}, dev: st.FileID}
 	for _, n := range names {
 		if n == netnsName {
 			continue
@@ -201,8 +201,8 @@ func (s *Store) readOnce(root int, name string) (*found, error) {
 	return f, nil
 }
 
-// deadInit returns an [ErrInitGone] if the PID namespace at name can be seen to
-// be dead.
+// deadInit returns an [ErrInitGone] if the kernel shows that the PID namespace at name is
+// dead.
 func deadInit(dir int, name string) error {
 	fd, err := sys.OpenNamespaceAt(dir, name)
 	if err != nil {
@@ -227,7 +227,7 @@ func (s *Store) OpenType(name string, t inspect.Type) (*os.File, error) {
 		return nil, err
 	}
 	if files[t] == nil {
-		return nil, said{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
+		return nil, messageError{fmt.Sprintf("no %s namespace is pinned as %s", t, name), fs.ErrNotExist}
 	}
 	return files[t], nil
 }
@@ -244,8 +244,7 @@ func (s *Store) openTypes(name string, types inspect.Types) (map[inspect.Type]*o
 		return nil, err
 	}
 	defer sys.CloseFD(root)
-	// The set may be replaced while it is opened: then what was opened may be
-	// gone in part, and it is done again.
+	// If the set is replaced meanwhile, it is opened again.
 	for range 100 {
 		files, same, err := s.openOnce(root, name, types, home)
 		if same {
@@ -256,8 +255,7 @@ func (s *Store) openTypes(name string, types inspect.Types) (map[inspect.Type]*o
 	return nil, fmt.Errorf("open %s: it is replaced all the time", name)
 }
 
-// openOnce opens a set and reports whether it was the same set from start to
-// end.
+// openOnce opens a set, and reports whether it was the same set at the end.
 func (s *Store) openOnce(root int, name string, types inspect.Types, home bool) (files map[inspect.Type]*os.File, same bool, err error) {
 	set, err := s.read(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -267,7 +265,7 @@ func (s *Store) openOnce(root int, name string, types inspect.Types, home bool) 
 		return nil, true, err
 	}
 	if !home {
-		set.moveAway()
+		set.markElsewhere()
 	}
 	files = make(map[inspect.Type]*os.File)
 	for _, p := range set.Pins {
@@ -291,11 +289,11 @@ func (s *Store) openOnce(root int, name string, types inspect.Types, home bool) 
 }
 
 // openPin opens one pin of a set.
-func (l *locked) openPin(set *found, t inspect.Type) (*os.File, error) {
+func (l *locked) openPin(set *storedSet, t inspect.Type) (*os.File, error) {
 	for _, p := range set.Pins {
 		if p.Type == t {
 			if errors.Is(p.Dead, ErrInitGone) {
-				p.Dead = nil // it can be kept all the same
+				p.Dead = nil // it can still be kept
 			}
 			return l.openPinAt(l.root, set, p)
 		}
@@ -303,7 +301,7 @@ func (l *locked) openPin(set *found, t inspect.Type) (*os.File, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (s *Store) openPinAt(root int, set *found, p Pin) (*os.File, error) {
+func (s *Store) openPinAt(root int, set *storedSet, p Pin) (*os.File, error) {
 	if p.Dead != nil {
 		return nil, p.Dead
 	}

@@ -14,19 +14,19 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// The layout of a store, on a tmpfs of its own:
+// The layout of a store, which is a tmpfs:
 //
 //	web/net, web/uts   files with a namespace mounted on each: the set "web"
 //	web/net            or a link to /run/netns/web, if it is kept there, and
-//	web/.netns         a link that says what we put there: net:[4026532260]
+//	web/.netns         a link whose text is the namespace that was mounted there: net:[4026532260]
 //	.new/              a set that is being built, or taken down
 //	.home              a link whose text is the identifier of the tmpfs mount
 //
-// Whoever changes anything has the lock on the file beside the directory. So
-// there is at most one .new, and a .new that somebody finds who has the lock is
-// what a killed program left, and is taken down. A set gets its name, loses it
-// and is replaced by one rename of a directory: the kernel refuses to rename a
-// mount point, and does not mind one below.
+// A program that changes anything holds the lock on the file beside the directory. So there
+// is at most one .new. A program that gets the lock and finds a .new knows that a killed
+// program left it, and takes it down. One rename of a directory gives a set its name, removes
+// the name or replaces the set: the kernel does not rename a mount point, but it does rename a
+// directory with mount points in it.
 const (
 	newName   = ".new"
 	homeName  = ".home"
@@ -45,8 +45,8 @@ func (l *locked) close() {
 	sys.CloseFD(l.lock)
 }
 
-// lockStore takes the lock of the store, makes the store if it is not there,
-// and takes down what is left of a killed program.
+// lockStore locks the store, makes it if it does not exist, and removes what a killed program
+// left.
 func (s *Store) lockStore(ctx context.Context) (*locked, error) {
 	dir := filepath.Clean(s.Dir)
 	parent, err := sys.OpenDir(filepath.Dir(dir))
@@ -74,8 +74,8 @@ func (s *Store) lockStore(ctx context.Context) (*locked, error) {
 	return l, nil
 }
 
-// trustParent says whether a store can be in the directory of fd: nobody but
-// root and the caller can rename what is in it.
+// trustParent returns nil if a store can be in the directory of fd: only root and the caller
+// can rename something in it.
 func trustParent(fd int, path string) error {
 	st, err := sys.StatFD(fd)
 	if err != nil {
@@ -91,7 +91,8 @@ func trustParent(fd int, path string) error {
 	return nil
 }
 
-// trust says whether the directory of fd is one of ours.
+// trust returns nil if the directory of fd belongs to one of these users, and no other user
+// can write to it.
 func trust(fd int, path string, uids ...int) error {
 	st, err := sys.StatFD(fd)
 	if err != nil {
@@ -113,8 +114,8 @@ func trust(fd int, path string, uids ...int) error {
 	return nil
 }
 
-// takeLock waits for the lock on a file that only the caller can open: on one
-// that anybody can open, anybody could keep it.
+// takeLock waits for the lock on a file that only the caller can open. Otherwise anybody
+// could keep the lock.
 func takeLock(ctx context.Context, dirfd int, name, path string) (int, error) {
 	fd, err := sys.OpenLockFile(dirfd, name)
 	if err != nil {
@@ -142,8 +143,8 @@ func takeLock(ctx context.Context, dirfd int, name, path string) (int, error) {
 	return -1, fmt.Errorf("lock %s: %w", path, err)
 }
 
-// makeStore opens the store in parent, and makes what is missing. The link
-// .home is made last: with it a store is complete.
+// makeStore opens the store in parent, and makes what is missing. A store is complete with
+// the link .home, which is made last.
 func makeStore(parent int, dir string) (root int, err error) {
 	name := filepath.Base(dir)
 	made := true
@@ -162,7 +163,7 @@ func makeStore(parent int, dir string) (root int, err error) {
 		}
 	}()
 	if made {
-		// The umask may have taken away that others can read.
+		// The umask may have removed permissions to read.
 		if err := sys.Chmod(fd, 0o755); err != nil {
 			return -1, fmt.Errorf("make %s: %w", dir, err)
 		}
@@ -193,8 +194,8 @@ func makeStore(parent int, dir string) (root int, err error) {
 		sys.CloseFD(fd)
 		fd = mount
 	}
-	// Unbindable is private, and more: an engine that hands a container the
-	// whole of / does not hand it the pins.
+	// Unbindable is private, and also keeps the pins out of a container to which an engine
+	// gives the whole of "/".
 	if err := sys.SetPropagation(fd, sys.Unbindable); err != nil {
 		return -1, fmt.Errorf("make the mount on %s private: %w", dir, err)
 	}
@@ -208,9 +209,9 @@ func makeStore(parent int, dir string) (root int, err error) {
 	return fd, nil
 }
 
-// atHome reports whether root is the root of a store of this mount namespace,
-// and not a copy of the mount in another one. Without a complete store the
-// error is an [fs.ErrNotExist].
+// atHome reports whether root is the root of a store of this mount namespace, and not a copy
+// of its mount in another one. If the store is not complete, the error is an
+// [fs.ErrNotExist].
 func atHome(root int) (bool, error) {
 	text, err := sys.ReadlinkAt(root, homeName)
 	if err != nil {
@@ -223,8 +224,7 @@ func atHome(root int) (bool, error) {
 	return text == strconv.FormatUint(id, 10), nil
 }
 
-// halfMade reports whether root is a tmpfs that makeStore mounted and had no
-// time to complete.
+// halfMade reports whether root is a tmpfs that makeStore mounted and did not complete.
 func halfMade(parent, root int) (bool, error) {
 	outside, err := sys.MountID(parent)
 	if err != nil {
@@ -242,7 +242,7 @@ func halfMade(parent, root int) (bool, error) {
 	return len(names) == 0, err
 }
 
-// untrusted says in the words of this package that something is a link.
+// untrusted makes an [ErrUntrusted] of the error for a symbolic link.
 func untrusted(err error, path string) error {
 	if sys.IsLoop(err) {
 		return fmt.Errorf("%s is a symbolic link: %w", path, ErrUntrusted)
@@ -250,7 +250,7 @@ func untrusted(err error, path string) error {
 	return err
 }
 
-// Heal takes away what a killed program has left.
+// Heal is like the function [Heal], in this store.
 func (s *Store) Heal(ctx context.Context) error {
 	if _, err := sys.StatPath(filepath.Join(s.Dir, newName), false); err != nil {
 		return nil //nolint:nilerr // nothing was left, or nothing can be seen
@@ -265,16 +265,15 @@ func (s *Store) Heal(ctx context.Context) error {
 
 // heal takes down the set under the name .new, if there is one.
 func (l *locked) heal() error {
-	err := l.tear()
+	err := l.takeDown()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-// tear takes down the set under the name .new. Killed at any point, it can be
-// done again.
-func (l *locked) tear() error {
+// takeDown removes the set under the name .new. If it is killed, it can be called again.
+func (l *locked) takeDown() error {
 	dir, err := sys.OpenAt(l.root, newName, false)
 	if err != nil {
 		return fmt.Errorf("clear %s/%s: %w", l.Dir, newName, err)
@@ -287,8 +286,8 @@ func (l *locked) tear() error {
 	if err := l.removeNetns(dir); err != nil {
 		return err
 	}
-	// The record of what is in /run/netns goes last of all: names are sorted,
-	// and it starts with a dot.
+	// The record of what is in /run/netns is removed last: names are sorted, and it begins
+	// with a dot.
 	for i := len(names) - 1; i >= 0; i-- {
 		if err := clearFile(dir, names[i]); err != nil {
 			return fmt.Errorf("clear %s/%s/%s: %w", l.Dir, newName, names[i], err)
@@ -300,8 +299,8 @@ func (l *locked) tear() error {
 	return nil
 }
 
-// clearFile unmounts the namespace at name, and removes the file if it is empty
-// and ours, or the link. Anything else is an [ErrForeign], and left alone.
+// clearFile unmounts the namespace at name, and removes the link, or the file if it is empty
+// and of the caller. Anything else is an [ErrForeign] and is not changed.
 func clearFile(dir int, name string) error {
 	if err := unmount(dir, name); err != nil {
 		return err
@@ -316,7 +315,7 @@ func clearFile(dir int, name string) error {
 	return sys.Unlink(dir, name)
 }
 
-// unmount takes away every namespace that is mounted at name, and nothing else.
+// unmount unmounts every namespace that is mounted at name, and nothing else.
 func unmount(dir int, name string) error {
 	for {
 		_, err := namespaceAt(dir, name)
@@ -332,14 +331,14 @@ func unmount(dir int, name string) error {
 	}
 }
 
-// emptyFile says whether a file is such as we make to mount on.
+// emptyFile reports whether a file is like those that this package makes to mount on.
 func emptyFile(st sys.FileStat) bool {
 	return st.IsRegular() && st.Size == 0 && st.Links == 1 && int(st.UID) == os.Geteuid()
 }
 
-// namespaceAt returns the namespace that is mounted at name. Where none is, the
-// error is an [ErrUnmounted]. A symbolic link is not followed, and nothing is
-// opened, so the file can be anything.
+// namespaceAt returns the namespace that is mounted at name. If there is none, the error is
+// an [ErrUnmounted]. The file can be anything, because it is not opened and a symbolic link is
+// not followed.
 func namespaceAt(dir int, name string) (inspect.ID, error) {
 	fd, err := sys.OpenAt(dir, name, true)
 	if err != nil {
