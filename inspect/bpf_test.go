@@ -158,8 +158,7 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 	return d
 }
 
-// unsure reports whether a scan says that a process may keep something that it does
-// not know.
+// unsure reports whether a scan says that a process may keep something that it does not know.
 func unsure(s *Snapshot, pid int) bool {
 	return slices.ContainsFunc(s.Gaps(), func(g Gap) bool { return g.PID == pid && errors.Is(g.Err, errKept) })
 }
@@ -198,8 +197,7 @@ func TestIteratorsAgreeWithProc(t *testing.T) {
 	}
 }
 
-// The descriptors of sockets are the same by both, and the first one is what
-// made the socket.
+// The descriptors of sockets are the same by both, and the first one is what made the socket.
 func TestSocketsOfDescriptors(t *testing.T) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

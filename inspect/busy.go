@@ -551,29 +551,18 @@ func (b *busy) findProcesses(ctx context.Context) {
 	ask("maps", b.mapsOf)
 }
 
-// directories are the links of a task to a file that it uses.
-var directories = []struct {
+// A directory is a link of a task to a file that it uses.
+type directory struct {
 	name string
 	kind UseKind
-}{{"cwd", ByCwd}, {"root", ByRoot}, {"exe", ByExe}}
+}
+
+var directories = []directory{{"cwd", ByCwd}, {"root", ByRoot}, {"exe", ByExe}}
 
 // usesOf finds the uses by a process, and by its threads with directories of their own.
 func (b *busy) usesOf(p *Process) (users []Use, err error) {
 	dir := b.dir(p)
-	for _, d := range directories {
-		place, e := sys.Statx(dir + "/" + d.name)
-		if e != nil {
-			err = e
-			continue
-		}
-		if u, ok := b.use(place); ok {
-			u.Kind, u.PID = d.kind, p.PID
-			u.Path, _ = os.Readlink(dir + "/" + d.name)
-			if b.wanted(u) {
-				users = append(users, u)
-			}
-		}
-	}
+	users, err = b.usesOfTask(dir, p.PID, 0, directories)
 	if p.Threads > 1 {
 		users = append(users, b.threadsOf(p, users)...)
 	}
@@ -593,8 +582,8 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 			}
 			in, _ := p.Namespace(Mnt)
 			m := b.mountOf(in, bound)
-			if u := (Use{Kind: ByBound, PID: p.PID, FD: fd, Path: bound, Mount: m, Same: b.same(m)}); b.of(m) && b.wanted(u) {
-				users = append(users, u)
+			if b.of(m) {
+				users = b.add(users, Use{Kind: ByBound, PID: p.PID, FD: fd, Path: bound, Mount: m})
 			}
 			continue
 		}
@@ -603,7 +592,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 		}
 		id := mountOfFD(dir + "/fdinfo/" + name)
 		m, known := b.byID[id]
-		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
+		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m}
 		if !known {
 			place, e := sys.Statx(dir + "/fd/" + name)
 			if e != nil || !b.at(place) {
@@ -613,9 +602,7 @@ func (b *busy) usesOf(p *Process) (users []Use, err error) {
 		} else if !b.of(m) {
 			continue
 		}
-		if b.wanted(u) {
-			users = append(users, u)
-		}
+		users = b.add(users, u)
 	}
 	return users, err
 }
@@ -644,19 +631,9 @@ func (b *busy) threadsOf(p *Process, shared []Use) (users []Use) {
 		if err != nil || tid == p.PID {
 			continue
 		}
-		for _, d := range directories[:2] {
-			link := dir + "/" + name + "/" + d.name
-			place, err := sys.Statx(link)
-			if err != nil {
-				continue
-			}
-			u, ok := b.use(place)
-			if !ok {
-				continue
-			}
-			u.Kind, u.PID, u.TID = d.kind, p.PID, tid
-			u.Path, _ = os.Readlink(link)
-			if b.wanted(u) && !slices.ContainsFunc(shared, func(s Use) bool { return s.Kind == u.Kind && s.Path == u.Path && s.Mount == u.Mount }) {
+		own, _ := b.usesOfTask(dir+"/"+name, p.PID, tid, directories[:2])
+		for _, u := range own {
+			if !slices.ContainsFunc(shared, func(s Use) bool { return s.Kind == u.Kind && s.Path == u.Path && s.Mount == u.Mount }) {
 				users = append(users, u)
 			}
 		}
@@ -664,12 +641,38 @@ func (b *busy) threadsOf(p *Process, shared []Use) (users []Use) {
 	return users
 }
 
+// usesOfTask finds the uses by some links of a task.
+func (b *busy) usesOfTask(dir string, pid, tid int, links []directory) (users []Use, err error) {
+	for _, d := range links {
+		place, e := sys.Statx(dir + "/" + d.name)
+		if e != nil {
+			err = e
+			continue
+		}
+		if u, ok := b.use(place); ok {
+			u.Kind, u.PID, u.TID = d.kind, pid, tid
+			u.Path, _ = os.Readlink(dir + "/" + d.name)
+			users = b.add(users, u)
+		}
+	}
+	return users, err
+}
+
+// add adds a use, if it is at or below the path that was asked about.
+func (b *busy) add(users []Use, u Use) []Use {
+	if b.part && !below(strings.TrimSuffix(u.Path, " (deleted)"), b.Path) {
+		return users
+	}
+	u.Same = b.Mount.ID != 0 && u.Mount.ID == b.Mount.ID
+	return append(users, u)
+}
+
 // use reports whether a place is on the file system, and by which mount.
 func (b *busy) use(place sys.Place) (Use, bool) {
 	m, known := b.byID[int(place.Mount)]
 	switch {
 	case known:
-		return Use{Mount: m, Same: b.same(m)}, b.of(m)
+		return Use{Mount: m}, b.of(m)
 	case b.at(place):
 		return Use{Detached: place.Mount != 0}, true
 	}
@@ -684,13 +687,6 @@ func (b *busy) at(place sys.Place) bool {
 	return b.devs[Device{place.Major, place.Minor}]
 }
 
-func (b *busy) same(m Mount) bool { return b.Mount.ID != 0 && m.ID == b.Mount.ID }
-
-// wanted reports whether a use is at or below the path that was asked about.
-func (b *busy) wanted(u Use) bool {
-	return !b.part || below(strings.TrimSuffix(u.Path, " (deleted)"), b.Path)
-}
-
 // namesOf is usesOf by the texts of links alone.
 func (b *busy) namesOf(p *Process) (users []Use, err error) {
 	dir := b.dir(p)
@@ -701,9 +697,8 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 	for _, d := range directories {
 		path, err := os.Readlink(dir + "/" + d.name)
 		m := b.mountOf(in, path)
-		u := Use{Kind: d.kind, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}
-		if err == nil && b.of(m) && b.wanted(u) {
-			users = append(users, u)
+		if err == nil && b.of(m) {
+			users = b.add(users, Use{Kind: d.kind, PID: p.PID, Path: path, Mount: m})
 		}
 	}
 	names, err := readNames(dir + "/fd")
@@ -711,9 +706,8 @@ func (b *busy) namesOf(p *Process) (users []Use, err error) {
 		fd, e := strconv.Atoi(name)
 		path, e2 := os.Readlink(dir + "/fd/" + name)
 		m := b.byID[mountOfFD(dir+"/fdinfo/"+name)]
-		u := Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m, Same: b.same(m)}
-		if e == nil && e2 == nil && m.ID != 0 && b.of(m) && b.wanted(u) {
-			users = append(users, u)
+		if e == nil && e2 == nil && m.ID != 0 && b.of(m) {
+			users = b.add(users, Use{Kind: ByOpen, PID: p.PID, FD: fd, Path: path, Mount: m})
 		}
 	}
 	return users, err
@@ -741,9 +735,7 @@ func (b *busy) mapsOf(p *Process) (users []Use, err error) {
 			m = Mount{}
 		}
 		// The kernel reports the file system, and not the mount.
-		if u := (Use{Kind: ByMapped, PID: p.PID, Path: path, Mount: m, Same: b.same(m)}); b.wanted(u) {
-			users = append(users, u)
-		}
+		users = b.add(users, Use{Kind: ByMapped, PID: p.PID, Path: path, Mount: m})
 	}
 	return users, lines.Err()
 }
@@ -770,13 +762,8 @@ func mountOfFD(path string) int {
 	if err != nil {
 		return 0
 	}
-	for line := range bytes.Lines(text) {
-		if rest, ok := bytes.CutPrefix(line, []byte("mnt_id:")); ok {
-			id, _ := strconv.Atoi(string(bytes.TrimSpace(rest)))
-			return id
-		}
-	}
-	return 0
+	id, _ := strconv.Atoi(procfile.Field(text, "mnt_id"))
+	return id
 }
 
 // readNames returns the names in a directory.

@@ -56,18 +56,16 @@
 // opens namespaces, to ask the kernel about them.
 //
 // Members are not stored twice: [Snapshot.Holders] yields the members and then everything else
-// that keeps a namespace alive. A relation has three cases, since the kernel answers EPERM
-// both for a hidden owner and for none: a [Relation] is known, none or unknown. Absence is
-// concluded only from a complete view: whole.go knows for each kind of fact whether every
-// process was read, and otherwise an empty result is unknown, in tables, in JSON and in
-// filters.
+// that keeps a namespace alive. A relation has three cases, since the kernel answers EPERM both
+// for a hidden owner and for none: a [Relation] is known, none or unknown. Absence is concluded
+// only from a complete view: whole.go knows for each kind of fact whether every process was
+// read, and otherwise an empty result is unknown, in tables, in JSON and in filters.
 //
 // A scan takes 15 to 20 system calls for each process and 6 for each namespace, on all
 // processors. Nothing searches a list for each element of another. Reading the links of 4,000
-// processes takes 62,000 calls; from 700 processes on, and if the caller may, two BPF
-// iterators do it in the kernel instead. They find fields in the kernel's own description of
-// its types (BTF), not by version. If they fail in any way the scan reads /proc; a test
-// compares both.
+// processes takes 62,000 calls; from 700 processes on, and if the caller may, two BPF iterators
+// do it in the kernel instead. They find fields in the kernel's own description of its types
+// (BTF), not by version. If they fail in any way the scan reads /proc; a test compares both.
 //
 // listns(2) is asked before /proc is read: a namespace on its list that the complete scan did
 // not find is held by the kernel alone. A namespace with an identifier is opened by it,

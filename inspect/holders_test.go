@@ -46,8 +46,7 @@ func scan(t *testing.T, opts ...Option) *Snapshot {
 	return s
 }
 
-// holder returns the holders of the namespace with that inode number, of one
-// kind.
+// holder returns the holders of the namespace with that inode number, of one kind.
 func holder(t *testing.T, s *Snapshot, ino uint64, typ string, kind HolderKind) []Holder {
 	t.Helper()
 	ns, ok := s.Find(ino)

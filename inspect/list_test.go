@@ -13,9 +13,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A namespace whose only descriptor is in a message is nowhere in /proc: the
-// kernel tells of it, and opens it by its identifier. A kernel that does not is
-// not thought to know of it.
+// A namespace whose only descriptor is in a message is nowhere in /proc: the kernel tells of
+// it, and opens it by its identifier. A kernel that does not is not thought to know of it.
 func TestScanFindsWhatOnlyAMessageHolds(t *testing.T) {
 	nstest.Need(t, "root")
 	for _, typ := range []string{"net", "uts", "ipc", "mnt", "cgroup"} {
@@ -54,8 +53,7 @@ func listing() error {
 	return err
 }
 
-// What the kernel lists and what /proc shows are one and the same, for all that
-// sits still.
+// What the kernel lists and what /proc shows are one and the same, for all that sits still.
 func TestListAgreesWithProc(t *testing.T) {
 	nstest.Need(t, "root")
 	if err := listing(); err != nil {
@@ -87,9 +85,8 @@ func TestListAgreesWithProc(t *testing.T) {
 	}
 }
 
-// Where the kernel opens handles, one that is made of an identifier, type and
-// inode number leads to the namespace, and one of a namespace that is gone
-// nowhere.
+// Where the kernel opens handles, one that is made of an identifier, type and inode number
+// leads to the namespace, and one of a namespace that is gone nowhere.
 func TestOpenHandle(t *testing.T) {
 	nstest.Need(t, "root")
 	box := nstest.Sandbox(t, "uts")

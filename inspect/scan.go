@@ -183,13 +183,12 @@ func (s *scanner) find(t Type, ino uint64) *record {
 }
 
 // hold adds the holder h to a namespace, and w as its opener if it has none.
-func (s *scanner) hold(t Type, ino uint64, h Holder, w opener) *record {
+func (s *scanner) hold(t Type, ino uint64, h Holder, w opener) {
 	f := s.find(t, ino)
 	f.ns.holders = append(f.ns.holders, h)
 	if f.opener.kind == noOpener {
 		f.opener = w
 	}
-	return f
 }
 
 // snapshot makes the Snapshot.

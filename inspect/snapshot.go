@@ -53,9 +53,8 @@ type Namespace struct {
 	ID   ID
 	Type Type
 
-	// Owner is the user namespace that owns the namespace: the one its
-	// creator was in. For a user namespace that is its parent. See
-	// NS_GET_USERNS in ioctl_nsfs(2).
+	// Owner is the user namespace that owns the namespace: the one its creator was in. For a
+	// user namespace that is its parent. See NS_GET_USERNS in ioctl_nsfs(2).
 	Owner Relation
 
 	// Parent is the enclosing namespace of a PID or user namespace; other
@@ -75,8 +74,7 @@ type Namespace struct {
 	// and if it has none. See ip-netns(8), list-id.
 	NetNSID int
 
-	// Members are the processes whose thread group leader is in the
-	// namespace, by PID.
+	// Members are the processes whose thread group leader is in the namespace, by PID.
 	Members []*Process
 
 	// Threads is the number of threads in the namespace, also of processes that are no members.
@@ -149,8 +147,7 @@ func (k HolderKind) MarshalText() ([]byte, error) { return []byte(k.String()), n
 type Holder struct {
 	Kind HolderKind
 
-	// PID is the process; for ByMount a process that sees the mount, or 0 if
-	// there is none.
+	// PID is the process; for ByMount a process that sees the mount, or 0 if there is none.
 	PID int
 
 	// TID is the thread, for ByTask; also for ByChildren and descriptors of a thread other than
@@ -160,8 +157,7 @@ type Holder struct {
 	// FD is the descriptor, for ByFD, BySocket, ByNetDevice and ByProcFile.
 	FD int
 
-	// Path is the mount point, for ByMount, as seen from the root of the
-	// mount namespace.
+	// Path is the mount point, for ByMount, as seen from the root of the mount namespace.
 	Path string
 
 	// In is the mount namespace that the mount is in, for ByMount.
@@ -400,8 +396,7 @@ func (s *Snapshot) Listed() bool { return s.listed }
 // Proc returns the path of the proc file system that was read.
 func (s *Snapshot) Proc() string { return s.proc.path }
 
-// IsReal reports whether the proc file system is the kernel's, and not a made-up
-// directory.
+// IsReal reports whether the proc file system is the kernel's, and not a made-up directory.
 func (s *Snapshot) IsReal() bool { return s.proc.real }
 
 // FarMounts returns the mount points that a process sees of file systems with a server, which may

@@ -108,9 +108,8 @@ func (t Type) ForChildren() string { return t.info().children }
 // do.
 func (t Type) Hierarchical() bool { return t == PID || t == User }
 
-// InitialIno returns the inode number that the initial namespace of type t has
-// on every kernel, if there is such a number. See PROC_*_INIT_INO in the
-// kernel's include/linux/proc_ns.h.
+// InitialIno returns the inode number that the initial namespace of type t has on every kernel,
+// if there is such a number. See PROC_*_INIT_INO in the kernel's include/linux/proc_ns.h.
 func (t Type) InitialIno() (uint64, bool) {
 	i := t.info().initial
 	return i, i != 0

@@ -1,11 +1,11 @@
 package inspect
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -324,28 +324,12 @@ func (p *procFS) options() (string, error) {
 	}
 	defer file.Close()
 	prefix := []byte(strconv.FormatUint(id, 10) + " ")
-	buf, have, begun := make([]byte, 16<<10), 0, false // begun: buf begins within a line
-	for {
-		n, err := file.Read(buf[have:])
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		rest := buf[:have+n]
-		for {
-			line, after, ok := bytes.Cut(rest, []byte("\n"))
-			if !ok {
-				break
-			}
-			if !begun && bytes.HasPrefix(line, prefix) {
-				return string(line[bytes.LastIndexByte(line, ' ')+1:]), nil
-			}
-			rest, begun = after, false
-		}
-		if err != nil {
-			return "", errors.New("its mount is not in the caller's table")
-		}
-		if have = copy(buf, rest); have == len(buf) {
-			have, begun = 0, true
+	lines := bufio.NewScanner(file)
+	lines.Buffer(make([]byte, 16<<10), maxMountTable)
+	for lines.Scan() {
+		if line := lines.Bytes(); bytes.HasPrefix(line, prefix) {
+			return string(line[bytes.LastIndexByte(line, ' ')+1:]), nil
 		}
 	}
+	return "", cmp.Or(lines.Err(), errors.New("its mount is not in the caller's table"))
 }

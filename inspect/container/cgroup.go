@@ -240,8 +240,7 @@ func isAll(s string, is func(byte) bool) bool {
 	return true
 }
 
-// unescapeUnit resolves the \xNN in the name of a systemd unit, see
-// systemd.unit(5).
+// unescapeUnit resolves the \xNN in the name of a systemd unit, see systemd.unit(5).
 func unescapeUnit(s string) string {
 	if !strings.Contains(s, `\x`) {
 		return s

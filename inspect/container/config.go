@@ -166,8 +166,7 @@ func (f *finder) config(c *Container, conf *Config) {
 	}
 }
 
-// shimBundle is the bundle of an engine whose containers a shim of containerd watches
-// over.
+// shimBundle is the bundle of an engine whose containers a shim of containerd watches over.
 func (f *finder) shimBundle(c *Container) (bundle string, roots []string) {
 	namespace := c.Namespace
 	if c.Engine == Docker {

@@ -135,8 +135,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// statedProc is that of a host on which one user has an engine of his own, and owns
-// the bundle.
+// statedProc is that of a host on which one user has an engine of his own, and owns the bundle.
 func statedProc(t *testing.T, owner Owner) string {
 	return nstest.Proc(t, fmt.Sprintf("-- owners --\nfile /run/user/1000 1000\nfile /home/ann 1000\nfile /bundle %d\n", owner))
 }

@@ -54,17 +54,14 @@ const (
 // A Container is one container that is running.
 type Container struct {
 	Engine Engine
-	// ID is as the engine has it, never shortened. For LXC, Incus and nspawn
-	// it is the name.
+	// ID is as the engine has it, never shortened. For LXC, Incus and nspawn it is the name.
 	ID string
 	// Name is the name that its user gave it, or "". In a pod it is the name within the pod, such
 	// as "app".
 	Name string
-	// Image is the image as it was asked for, or "" if it is not known or there
-	// is none.
+	// Image is the image as it was asked for, or "" if it is not known or there is none.
 	Image string
-	// Namespace is containerd's namespace, such as "k8s.io", or the project of
-	// Incus, or "".
+	// Namespace is containerd's namespace, such as "k8s.io", or the project of Incus, or "".
 	Namespace string
 	// Path is the bundle or the root directory on the host of its engine, or "" if it is not
 	// known.

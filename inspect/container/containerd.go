@@ -181,7 +181,7 @@ func (f *finder) readBundle(d *document, c *Container) {
 		// /var/log/pods/NAMESPACE_NAME_UID.
 		logs := notes["sandbox-log-directory"]
 		if logs == "" && !c.Sandbox {
-			logs = f.sandboxLogs(c, notes["sandbox-id"])
+			logs = f.sandboxLogs(notes["sandbox-id"])
 		}
 		if parts := strings.Split(path.Base(logs), "_"); len(parts) == 3 {
 			pod = Pod{parts[0], parts[1], parts[2]}
@@ -193,7 +193,7 @@ func (f *finder) readBundle(d *document, c *Container) {
 }
 
 // sandboxLogs returns the log directory of the sandbox of a container.
-func (f *finder) sandboxLogs(c *Container, sandbox string) (logs string) {
+func (f *finder) sandboxLogs(sandbox string) (logs string) {
 	if !isName(sandbox) {
 		return ""
 	}

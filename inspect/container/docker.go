@@ -21,8 +21,7 @@ type dockerState struct {
 // dockerRoots are the default data roots of dockerd.
 var dockerRoots = []string{"/var/lib/docker", "/var/snap/docker/common/var-lib-docker"}
 
-// nameDocker finds a container of Docker in config.v2.json, below
-// [data-root]/containers/ID.
+// nameDocker finds a container of Docker in config.v2.json, below [data-root]/containers/ID.
 func (f *finder) nameDocker(c *Container, mon func() (Monitor, bool)) bool {
 	s := f.store
 	if s.docker.roots == nil && f.hasUsualPlaces() {

@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// An engine is everything in which one engine differs from others. A new one is an
-// entry in engines, a file with the functions that it names, and a made-up host in
-// testdata/host. TARGET, completion, nstool-doctor(1) and a test of the manual read
-// the table.
+// An engine is everything in which one engine differs from others. A new one is an entry in
+// engines, a file with the functions that it names, and a made-up host in testdata/host.
+// TARGET, completion, nstool-doctor(1) and a test of the manual read the table.
 type engine struct {
 	name Engine
 	// forms are the names that it gives to control groups.
@@ -47,8 +46,7 @@ type Handling struct {
 	OwnNet, OwnUsers string
 }
 
-// A form is a name of a control group: a prefix and an ID, or an ID below the group
-// parent.
+// A form is a name of a control group: a prefix and an ID, or an ID below the group parent.
 type form struct {
 	prefix, parent string
 	kind           partKind             // partOther is partContainer

@@ -39,8 +39,7 @@ type host struct {
 	caller Owner
 	// userName, if not nil, returns the name of a user, or "".
 	userName func(uid uint32) string
-	// stated: proc is made up, and has a file with the owners of things, see package
-	// nstest.
+	// stated: proc is made up, and has a file with the owners of things, see package nstest.
 	stated bool
 }
 

@@ -94,8 +94,7 @@ func (m *maker) report(set *Set) string {
 	return b.String()
 }
 
-// Each file in testdata/host is a host with some engine, and what there is to
-// know of it.
+// Each file in testdata/host is a host with some engine, and what there is to know of it.
 func TestHosts(t *testing.T) {
 	files, err := filepath.Glob("testdata/host/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -216,8 +215,7 @@ func TestInnerStateIsBounded(t *testing.T) {
 	}
 }
 
-// Nor can containers, or users, have so many directories that root's cannot be
-// opened any more.
+// Nor can containers, or users, have so many directories that root's cannot be opened any more.
 func TestInnerDirsAreBounded(t *testing.T) {
 	text, files := "-- processes --\n1 0 host /init.scope init\n900 1 web /docker/ID(web) sleep\n", "-- proc/owners --\ngroup /user.slice 1000\n"
 	const n = 10
@@ -321,8 +319,7 @@ func write(t *testing.T, path, text string) {
 	check(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// What is on a file system that may never answer is not touched in a container,
-// and told.
+// What is on a file system that may never answer is not touched in a container, and told.
 func TestFarState(t *testing.T) {
 	text, err := os.ReadFile("testdata/host/nested.txtar")
 	if err != nil {

@@ -194,8 +194,7 @@ func (d *document) null() bool {
 	return true
 }
 
-// end reports whether the object or array ends here, and passes over the comma
-// if it does not.
+// end reports whether the object or array ends here, and passes over the comma if it does not.
 func (d *document) end(bracket byte, first bool) bool {
 	switch c := d.peek(); {
 	case c == bracket:

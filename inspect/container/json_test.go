@@ -96,8 +96,7 @@ func FuzzDocument(f *testing.F) {
 		if !utf8.ValidString(text) || !json.Valid([]byte(text)) {
 			return
 		}
-		// Go's decoder merges repeated keys and ignores case; both are
-		// left out here.
+		// Go's decoder merges repeated keys and ignores case; both are left out here.
 		var plain map[string]json.RawMessage
 		if json.Unmarshal([]byte(text), &plain) != nil {
 			return

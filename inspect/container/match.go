@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// A Match is what a name stands for: a container, or a pod with all that is in
-// it.
+// A Match is what a name stands for: a container, or a pod with all that is in it.
 type Match struct {
 	// Pod is set if the name is that of a whole pod.
 	Pod *Pod
@@ -180,8 +179,7 @@ func (c *Container) outermost() *Container {
 	return c
 }
 
-// Unconfirmed returns a container that a name would stand for if it were confirmed,
-// or nil.
+// Unconfirmed returns a container that a name would stand for if it were confirmed, or nil.
 func (s *Set) Unconfirmed(engine Engine, name string) *Container {
 	for _, c := range s.Containers {
 		if c.Confirmed || c.Outer != nil || engine != "" && c.Engine != engine && string(engine) != c.user() {

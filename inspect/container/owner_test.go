@@ -10,8 +10,7 @@ import (
 	"github.com/nstool/nstool/internal/nstest"
 )
 
-// A file is a user's word if it is his, and nobody else can write it or a directory
-// above it.
+// A file is a user's word if it is his, and nobody else can write it or a directory above it.
 func TestStoreIsOneUsersWord(t *testing.T) {
 	nstest.Need(t, "root")
 	const ann, bob = 54321, 54322
