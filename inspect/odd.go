@@ -198,7 +198,7 @@ func (s *scanner) ask(ctx context.Context, odd []oddRef) {
 				switch r := procs[i][k]; {
 				case a.unknown && !(r.kind == oddVhost && hasTun):
 					unknown = append(unknown, r)
-				case a.err != nil && !s.proc.gone(r.pid, a.err):
+				case a.err != nil && !s.proc.closed(r.pid, a.err):
 					s.gap(Gap{r.pid, "fd", a.err})
 				case a.ino != 0 && s.wanted.Has(a.typ) && !(r.kind == oddTun && a.ino == r.netns):
 					h := Holder{Kind: ByFD, PID: r.pid, TID: r.tid, FD: r.fd}

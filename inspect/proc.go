@@ -103,6 +103,16 @@ func (p *procFS) gone(pid int, err error) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// closed reports whether err is due to the exit of a process, or of the only thread of one: that
+// has no descriptors any more, and pidfd_getfd(2) says so before /proc/pid is gone.
+func (p *procFS) closed(pid int, err error) bool {
+	if !sys.Gone(err) {
+		return false
+	}
+	st, err := p.dir.Stat(sys.AppendName(nil, pid, "/task"))
+	return errors.Is(err, fs.ErrNotExist) || err == nil && st.Nlink <= 3 // ".", ".." and a thread
+}
+
 // parsePID reads the name of a process directory.
 func parsePID(name []byte) (int, bool) {
 	n := 0

@@ -45,7 +45,7 @@ func (s *scanner) askSockets(ctx context.Context, _ []int) {
 			return func(i int) socketAnswers { return askProcess(procs[i], cookies) }
 		},
 		func(i int, a socketAnswers) {
-			if pid := procs[i][0].pid; a.err != nil && !s.proc.gone(pid, a.err) {
+			if pid := procs[i][0].pid; a.err != nil && !s.proc.closed(pid, a.err) {
 				s.gap(Gap{pid, "socket", a.err})
 			}
 			for k, r := range procs[i] {
