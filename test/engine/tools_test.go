@@ -146,7 +146,7 @@ func stateOf(t *testing.T, c *engine.Container) state {
 func wantSame(t *testing.T, c *engine.Container, before state) {
 	t.Helper()
 	var diff []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		after := stateOf(t, c)
 		diff = nil
 		for _, key := range slices.Sorted(maps.Keys(before)) {
@@ -392,7 +392,7 @@ func TestToolsKilled(t *testing.T) {
 		_ = cmd.Wait() //nolint:errcheck // it was killed
 	}
 	// Those whose parent was killed are this process's, which takes in orphans.
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if reapOrphans(t) == 0 && len(stateOf(t, c)) == len(before) {
 			break
 		}
