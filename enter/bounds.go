@@ -184,7 +184,7 @@ func sameFilters(p *sys.Process) int {
 	}
 	for _, tid := range sys.Numbers(p.Proc, strconv.Itoa(p.PID)+"/task") {
 		dir := fmt.Sprintf("%d/task/%d/", p.PID, tid)
-		if fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MostStatus) }) {
+		if fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MaxStatus) }) {
 			return tid
 		}
 	}
@@ -204,7 +204,7 @@ func sameFilters(p *sys.Process) int {
 	}
 	for _, pid := range sys.Numbers(p.Proc, ".") {
 		dir := fmt.Sprintf("%d/", pid)
-		if !fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MostStatus) }) {
+		if !fits(func(name string) ([]byte, error) { return sys.ReadAt(p.Proc, dir+name, task.MaxStatus) }) {
 			continue
 		}
 		if got, err := own(dir); err == nil && got == want {
@@ -270,7 +270,7 @@ func tracedBy(p *sys.Process, err error) error {
 
 // statusOf reads /proc/pid/status of a process. It is an error if a field of need is missing.
 func statusOf(p *sys.Process, need ...string) (*task.Task, error) {
-	text, err := p.ReadFile("status", task.MostStatus)
+	text, err := p.ReadFile("status", task.MaxStatus)
 	if err != nil {
 		return nil, err
 	}

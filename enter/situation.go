@@ -347,7 +347,7 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 
 // lookAtCaps finds out which capabilities the caller lacks for ptrace access to p.
 func (e *NamespaceError) lookAtCaps(p *sys.Process) {
-	text, err := p.ReadOwn("status", task.MostStatus)
+	text, err := p.ReadOwn("status", task.MaxStatus)
 	if err != nil {
 		return
 	}
@@ -512,7 +512,7 @@ func (s *situation) lookAtMaps(c *Cmd, p *sys.Process) error {
 
 // lookAtCaller reads the rights of the calling thread.
 func (s *situation) lookAtCaller() error {
-	text, err := sys.ReadAt(s.proc, "thread-self/status", task.MostStatus)
+	text, err := sys.ReadAt(s.proc, "thread-self/status", task.MaxStatus)
 	if err != nil {
 		return err
 	}

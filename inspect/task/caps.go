@@ -13,8 +13,8 @@ import (
 // Caps is a set of capabilities: bit N is capability N of capabilities(7).
 type Caps uint64
 
-// CapSets are the capability sets of a task. They hold in the user namespace
-// that it is in, and in those below.
+// CapSets are the capability sets of a task. They apply in its user namespace, and in those
+// below.
 type CapSets struct {
 	Effective, Permitted, Bounding, Inheritable, Ambient Caps
 }
@@ -43,8 +43,8 @@ func (c Caps) Len() int { return bits.OnesCount64(uint64(c)) }
 // Has reports whether capability n is in the set.
 func (c Caps) Has(n int) bool { return c>>n&1 != 0 }
 
-// Names returns the names of the capabilities in the set, such as
-// "CAP_NET_ADMIN", by number. One that is newer than this program is its number.
+// Names returns the names of the capabilities in the set, such as "CAP_NET_ADMIN", in the
+// order of their numbers. A capability that is newer than this program has its number instead.
 func (c Caps) Names() []string {
 	names := make([]string, 0, c.Len())
 	for n := range 64 {
@@ -59,8 +59,7 @@ func (c Caps) Names() []string {
 	return names
 }
 
-// ParseCaps reads names of capabilities, in any case and with or without "CAP_"
-// before them.
+// ParseCaps reads names of capabilities, in upper or lower case, with or without "CAP_".
 func ParseCaps(names []string) (set Caps, err error) {
 	for _, word := range names {
 		n := slices.Index(capNames[:], "CAP_"+strings.TrimPrefix(strings.ToUpper(word), "CAP_"))
@@ -72,11 +71,11 @@ func ParseCaps(names []string) (set Caps, err error) {
 	return set, nil
 }
 
-// String returns the set as /proc/pid/status has it.
+// String returns the set as in /proc/pid/status.
 func (c Caps) String() string { return fmt.Sprintf("%016x", uint64(c)) }
 
-// Words returns the set in words, where all are the capabilities that the
-// kernel has: "none", "all 41", "all but CAP_MKNOD, CAP_SYSLOG" or a list of names.
+// Words returns the set in words: "none", "all 41", "all but CAP_MKNOD, CAP_SYSLOG" or a list
+// of names. The parameter has the capabilities of the kernel, as [AllCaps].
 func (c Caps) Words(all Caps) string {
 	switch missing := all &^ c; {
 	case c == 0:
@@ -89,8 +88,8 @@ func (c Caps) Words(all Caps) string {
 	return strings.Join(c.Names(), ", ")
 }
 
-// AllCaps returns the set of the capabilities that the kernel has, or 0 if that
-// is not known: /proc/sys/kernel/cap_last_cap, Linux 3.2.
+// AllCaps returns the capabilities of the kernel, from /proc/sys/kernel/cap_last_cap (Linux
+// 3.2), or 0 if they are not known.
 func AllCaps() Caps {
 	text, err := sys.ReadRegular("/proc/sys/kernel/cap_last_cap", 64)
 	if err != nil {

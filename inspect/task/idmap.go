@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// An IDMap is the uid_map or gid_map of a user namespace, as the caller sees it:
-// see user_namespaces(7).
+// An IDMap is the uid_map or gid_map of a user namespace, as the caller sees it; see
+// user_namespaces(7).
 type IDMap []IDRange
 
-// An IDRange says that Count IDs from Inside on are those from Outside on in the
-// caller's user namespace; in the caller's own, in its parent. NoID stands for
-// IDs that have none outside.
+// An IDRange maps Count IDs that begin at Inside to those that begin at Outside, in the user
+// namespace of the caller. For the user namespace of the caller itself, Outside is in its
+// parent. An Outside of [NoID] means that the IDs have none outside.
 type IDRange struct{ Inside, Outside, Count uint32 }
 
-// NoID is the number of the user, or group, that an ID is shown as which the
-// caller's user namespace does not have, where no number would be a lie.
+// NoID stands for an ID that does not exist in the user namespace of the caller.
 const NoID = math.MaxUint32
 
 // identity maps every ID to itself.
@@ -44,7 +43,7 @@ func ParseIDMap(text string) (IDMap, error) {
 	return m, nil
 }
 
-// Inside returns what an ID of the caller is in the user namespace.
+// Inside returns the ID in the user namespace for an ID of the caller.
 func (m IDMap) Inside(outside uint32) (uint32, bool) {
 	for _, r := range m {
 		if r.Outside != NoID && outside >= r.Outside && outside-r.Outside < r.Count {
@@ -54,7 +53,7 @@ func (m IDMap) Inside(outside uint32) (uint32, bool) {
 	return 0, false
 }
 
-// Outside returns what an ID inside is to the caller.
+// Outside returns the ID of the caller for an ID in the user namespace.
 func (m IDMap) Outside(inside uint32) (uint32, bool) {
 	for _, r := range m {
 		if inside >= r.Inside && inside-r.Inside < r.Count {
@@ -70,8 +69,8 @@ func (m IDMap) Has(id uint32) bool {
 	return ok
 }
 
-// Root returns 0, or the smallest ID there is inside if that is not mapped. It is
-// false for a map with nothing in it.
+// Root returns 0, or the smallest ID inside if 0 is not mapped. It returns false for an empty
+// map.
 func (m IDMap) Root() (uint32, bool) {
 	if m.Has(0) {
 		return 0, true
@@ -91,7 +90,7 @@ func (m IDMap) Identity() bool {
 	return len(m) == 1 && m[0] == IDRange{0, 0, NoID}
 }
 
-// String says in words what the map does:
+// String describes the map in words:
 //
 //	0-65535 are 100000-165535 outside, 70000 is 1000 outside
 func (m IDMap) String() string {

@@ -8,18 +8,17 @@ import (
 	"strings"
 )
 
-// MostStatus is how much of /proc/pid/status is to be read: a task may be in
-// 65,536 groups, and what it may do stands behind them.
-const MostStatus = 1 << 20
+// MaxStatus is the number of bytes to read of /proc/pid/status. A task can be in 65,536
+// groups, and its capabilities follow after them.
+const MaxStatus = 1 << 20
 
-// ErrMissing says that /proc/pid/status lacks a field.
+// ErrMissing means that /proc/pid/status lacks a field.
 var ErrMissing = errors.New("missing")
 
-// ParseStatus reads the text of /proc/pid/status, see proc_pid_status(5): what a
-// [Task] has of it. The name of the command, which a task may set to anything, has
-// its newlines and backslashes escaped there. If a field of those in need is not
-// there, as those of a zombie and of older kernels are not, the error is an
-// [ErrMissing].
+// ParseStatus reads the text of /proc/pid/status, see proc_pid_status(5), into the fields of
+// a [Task]. The text escapes newlines and backslashes in the name of the command, which the
+// task chooses. If a needed field is missing, as for a zombie or on an older kernel, the error
+// is an [ErrMissing].
 func ParseStatus(text string, need ...string) (*Task, error) {
 	t := &Task{Umask: -1, Seccomp: SeccompUnknown, Filters: -1}
 	missing := slices.Clone(need)
@@ -100,8 +99,7 @@ func (t *Task) set(key, value string) (err error) {
 	return err
 }
 
-// unescapeName undoes what the kernel does to the name in status: "\n" stands
-// for a newline and "\\" for a backslash.
+// unescapeName undoes the escapes of the kernel: "\n" for a newline and "\\" for a backslash.
 func unescapeName(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s

@@ -1,6 +1,6 @@
-// Package task reads what one process or thread is and may do: its IDs in every
-// PID namespace, its users inside and outside of its user namespace, its
-// capabilities, what confines it, its root directory and control groups.
+// Package task reads what one process or thread is and may do: its IDs in every PID
+// namespace, its users inside and outside its user namespace, its capabilities and
+// confinement, its root directory and its control groups.
 //
 //	t, err := task.Read(ctx, 4242, 0)
 //	if err != nil {
@@ -8,12 +8,11 @@
 //	}
 //	fmt.Println(t.Comm, t.NSpid, t.Caps.Effective.Names())
 //
-// All of it is read through one descriptor of /proc/PID, and a pidfd says
-// afterwards that the process was there all the time: nothing is of another
-// process that was given the same number.
+// Everything is read through one descriptor of /proc/PID. A pidfd shows afterwards that the
+// process existed all the time, so nothing is of another process with the same number.
 //
-// Package inspect finds namespaces and reads no more of very many processes
-// than that takes; this package is for the few that somebody asks about.
+// Package inspect reads little of very many processes. This package is for the few that
+// somebody asks about.
 package task
 
 import (
@@ -33,45 +32,44 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A Task is a process, or a thread of one. Users and groups are those of the
-// caller's user namespace, PIDs those of its PID namespace, but where it says
-// otherwise.
+// A Task is a process, or a thread of one. Unless a field says otherwise, users and groups
+// are those of the user namespace of the caller, and PIDs those of its PID namespace.
 type Task struct {
 	PID int // the process
 	TID int // the thread that was asked for, or 0
 
-	// Namespaces are the inode numbers of those that it is in, by type. One that
-	// could not be read, as those of a zombie, is not there.
+	// Namespaces are the inode numbers of those that it is in, by type. A type that could
+	// not be read is missing, as all are for a zombie.
 	Namespaces map[inspect.Type]uint64
-	// Ticks is the start time in clock ticks since boot, of the process: together
-	// with the PID it tells it from a later one.
+	// Ticks is the start time of the process in clock ticks since boot. Together with the
+	// PID it identifies the process.
 	Ticks uint64
 
 	Comm    string // the name of the command; the process chooses it
 	State   byte   // as in proc_pid_stat(5): 'R', 'S', 'D', 'Z' ...
 	PPID    int
-	Tracer  int // who traces it, or 0
+	Tracer  int // the process that traces it, or 0
 	Threads int
 
-	// NSpid and NStgid are the IDs of the task and of its process in each PID
-	// namespace that it is in, that of the proc file system first. Linux 4.1.
+	// NSpid and NStgid are the IDs of the task and of its process in each PID namespace
+	// that it is in, beginning with that of the proc file system. Linux 4.1.
 	NSpid, NStgid []int
 
 	UID, GID IDs
 	Groups   []uint32
-	// UIDMap and GIDMap say what the caller's IDs are inside the user namespace
-	// of the task. They are nil if they could not be read.
+	// UIDMap and GIDMap map the IDs of the caller to those inside the user namespace of
+	// the task. They are nil if they could not be read.
 	UIDMap, GIDMap IDMap
 
-	// Umask is its mask of permissions, or -1 if it has none, as a zombie.
+	// Umask is its file mode creation mask, or -1 if it has none, as a zombie.
 	Umask int
 
 	Caps       CapSets
 	NoNewPrivs bool
 	Seccomp    Seccomp
-	Filters    int // number of its seccomp filters, or -1 (before Linux 5.9)
-	// Label is what a security module calls the task, such as
-	// "docker-default (enforce)" of AppArmor, or "" where there is none.
+	Filters    int // the number of its seccomp filters, or -1 (before Linux 5.9)
+	// Label is the label of a security module, such as "docker-default (enforce)" of
+	// AppArmor, or "".
 	Label string
 
 	Cgroups []Cgroup
@@ -82,7 +80,7 @@ type Task struct {
 	Gaps []inspect.Gap
 }
 
-// IDs are the users, or groups, that a task acts as: see credentials(7).
+// IDs are the users, or the groups, of a task: see credentials(7).
 type IDs struct{ Real, Effective, Saved, FS uint32 }
 
 // All returns the four.
@@ -112,19 +110,19 @@ func (s Seccomp) String() string {
 	return "unknown"
 }
 
-// A Link is a path that /proc/pid has a link for, as the caller's root directory
-// shows it, or Err.
+// A Link is the path that a link in /proc/pid leads to, as seen from the root directory of
+// the caller, or an error.
 type Link struct {
 	Path string
 	Err  error
 }
 
-// A Cgroup is a control group in one hierarchy. See cgroups(7).
+// A Cgroup is a control group in one hierarchy; see cgroups(7).
 type Cgroup struct {
 	// Controllers is empty for version 2; else it is as in /proc/pid/cgroup:
 	// "cpu,cpuacct", "name=systemd".
 	Controllers string
-	// Path is from the root of the cgroup namespace that it was read in.
+	// Path begins at the root of the cgroup namespace of the reader.
 	Path string
 }
 
@@ -150,56 +148,54 @@ func (t *Task) Cgroup() string {
 	return best
 }
 
-// patience is how long a process may take to answer. A thousandth of that is
-// plenty, but some files of procfs wait for an execve(2) that does not end.
+// patience is how long a process may take to answer. A process that answers needs a thousandth
+// of that, but some files of procfs wait for an execve(2) that never ends.
 const patience = time.Second
 
-// Read reads a process, or thread tid of it if that is not 0. It needs no
-// privileges for most; Root, Cwd, Exe and Namespaces take the right to look into
-// the process (PTRACE_MODE_READ of ptrace(2)). What could not be read is in Gaps.
-// Of a process that does not answer it is what it said until then, with a gap
-// that is [inspect.ErrSlow]. The error answers [fs.ErrNotExist] if there is no
-// such process or thread.
+// Read reads a process, or its thread tid if that is not 0. Root, Cwd, Exe and Namespaces
+// need PTRACE_MODE_READ access to the process (ptrace(2)); the rest needs no privileges.
+// What could not be read is in Gaps. If the process does not answer in time, the task has
+// what was read until then, and a gap that is an [inspect.ErrSlow]. The error is an
+// [fs.ErrNotExist] if there is no such process or thread.
 func Read(ctx context.Context, pid, tid int) (*Task, error) {
 	type answer struct {
 		t    *Task
 		err  error
 		last bool
 	}
-	answers := make(chan answer, len(parts)+1) // who comes late finds room
+	answers := make(chan answer, len(parts)+1) // late answers block nobody
 	go func() {
-		t, err := read(pid, tid, func(so *Task) { answers <- answer{t: so} })
+		t, err := read(pid, tid, func(partial *Task) { answers <- answer{t: partial} })
 		answers <- answer{t, err, true}
 	}()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	slow := fmt.Errorf("process %d: %w", pid, inspect.ErrSlow)
-	var so *Task // as far as it has got
+	var partial *Task // what was read so far
 	for {
 		select {
 		case a := <-answers:
 			if a.last {
 				return a.t, a.err
 			}
-			so = a.t
+			partial = a.t
 		case <-timer.C:
-			if so == nil {
+			if partial == nil {
 				return nil, slow
 			}
-			so.Gaps = append(so.Gaps, inspect.Gap{PID: pid, What: "status", Err: inspect.ErrSlow})
-			return so, nil
+			partial.Gaps = append(partial.Gaps, inspect.Gap{PID: pid, What: "status", Err: inspect.ErrSlow})
+			return partial, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// parts are what is read of a task besides its status, those last that may take
-// for ever.
+// parts read a task, after its status. Those that may wait for ever are last.
 var parts = []func(*Task, *sys.Process) error{readMaps, readGroups, readLabel, readLinks, readNamespaces, readTicks}
 
-// read reads a task, and calls so with what it has got after each part.
-func read(pid, tid int, so func(*Task)) (*Task, error) {
+// read reads a task, and reports what it has after each part.
+func read(pid, tid int, report func(*Task)) (*Task, error) {
 	p, err := sys.OpenProcess(pid, tid)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -208,7 +204,7 @@ func read(pid, tid int, so func(*Task)) (*Task, error) {
 		return nil, err
 	}
 	defer p.Close()
-	text, err := p.ReadFile("status", MostStatus)
+	text, err := p.ReadFile("status", MaxStatus)
 	if err != nil {
 		return nil, ended(p, err)
 	}
@@ -221,7 +217,7 @@ func read(pid, tid int, so func(*Task)) (*Task, error) {
 	for _, part := range parts {
 		copied := *t
 		copied.Gaps = slices.Clone(t.Gaps)
-		so(&copied)
+		report(&copied)
 		if err := part(t, p); err != nil {
 			return nil, ended(p, err)
 		}
@@ -233,7 +229,7 @@ func read(pid, tid int, so func(*Task)) (*Task, error) {
 	return t, nil
 }
 
-// note makes a gap of an error. What a zombie has no more is none.
+// note makes a gap of an error. A zombie has already released these things; that is not a gap.
 func (t *Task) note(what string, err error) {
 	if err != nil && t.State != 'Z' {
 		t.Gaps = append(t.Gaps, inspect.Gap{PID: t.PID, What: what, Err: err})
@@ -272,10 +268,9 @@ func readLabel(t *Task, p *sys.Process) error {
 	return nil
 }
 
-// ReadLabel reads what a security module calls a task, by read, which reads files
-// under /proc/pid. It returns the directory in which that stands, too: AppArmor
-// has one of its own since Linux 5.8; before, and for SELinux and Smack, there is
-// one that all modules share. The label is "" where there is none.
+// ReadLabel reads the label that a security module gives a task. The function read reads a
+// file in /proc/pid. ReadLabel also returns the directory of the label: AppArmor has its own
+// since Linux 5.8, and other modules share one. The label is "" if there is none.
 func ReadLabel(read func(name string, most int) ([]byte, error)) (label, dir string, err error) {
 	for _, dir := range []string{"attr/apparmor", "attr"} {
 		text, err := read(dir+"/current", 64<<10)
@@ -315,14 +310,13 @@ func readNamespaces(t *Task, p *sys.Process) error {
 	}
 	t.Namespaces = namespaces
 	if own, err := p.Own("ns/user"); err == nil && own == inspect.FormatLink(inspect.User, namespaces[inspect.User]) {
-		// Then the maps are about the parent, and the IDs are as they are.
+		// The maps are about the parent then, and the IDs are those of the caller.
 		t.UIDMap, t.GIDMap = identity, identity
 	}
 	return nil
 }
 
-// readTicks reads the start time. The name of the command stands in parentheses
-// and may hold anything: what counts begins behind the last one.
+// readTicks reads the start time.
 func readTicks(t *Task, p *sys.Process) error {
 	text, err := p.ReadFile("stat", 4096)
 	if err != nil {
@@ -336,9 +330,8 @@ func readTicks(t *Task, p *sys.Process) error {
 	return nil
 }
 
-// ProcessOf returns the process that a thread is of: itself, if it is the one
-// that the process is named for. The error answers [fs.ErrNotExist] if there is
-// no such thread.
+// ProcessOf returns the process of a thread. The error is an [fs.ErrNotExist] if there is no
+// such thread.
 func ProcessOf(tid int) (int, error) {
 	dir, err := sys.OpenProc("/proc")
 	if err != nil {
@@ -382,7 +375,7 @@ func Threads(pid int) ([]int, error) {
 	return tids, nil
 }
 
-// ended turns the errors of a process that is not there any more into one.
+// ended replaces the different errors for a process that has exited by one.
 func ended(p *sys.Process, err error) error {
 	if sys.Gone(err) {
 		return gone(p.PID, p.TID)
@@ -397,9 +390,7 @@ func gone(pid, tid int) error {
 	return fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
 }
 
-// ParseCgroups reads the text of /proc/pid/cgroup: lines of ID:CONTROLLERS:PATH,
-// where both controllers and path may have colons of their own only after the
-// second.
+// ParseCgroups reads the text of /proc/pid/cgroup, in lines of ID:CONTROLLERS:PATH.
 func ParseCgroups(text string) ([]Cgroup, error) {
 	var list []Cgroup
 	for line := range strings.Lines(text) {

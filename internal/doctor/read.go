@@ -355,7 +355,7 @@ func (h *Host) readConfinements() {
 		return
 	}
 	defer dir.Close()
-	buf := make([]byte, task.MostStatus)
+	buf := make([]byte, task.MaxStatus)
 	file := func(pid int) func(string, int) ([]byte, error) {
 		return func(name string, most int) ([]byte, error) {
 			n, err := dir.ReadFile(sys.AppendName(nil, pid, "/"+name), buf[:most])

@@ -14,7 +14,7 @@ import (
 // confined says what confines nstool itself as it does a container that is not
 // privileged, or "". A hint begins with it: while that is so, little else helps.
 func confined() string {
-	text, err := sys.ReadRegular("/proc/thread-self/status", task.MostStatus)
+	text, err := sys.ReadRegular("/proc/thread-self/status", task.MaxStatus)
 	if err != nil {
 		return ""
 	}
