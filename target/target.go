@@ -141,6 +141,13 @@ func ParsePod(word string) (Ref, error) {
 	return ref, nil
 }
 
+// ParsePin reads a pin as NAME or NAME/TYPE, with or without "pin:".
+func ParsePin(word string) (Ref, error) {
+	ref := Ref{Kind: Pin, Text: word}
+	err := parsePin(&ref, strings.TrimPrefix(word, "pin:"))
+	return ref, err
+}
+
 // isProcess reports whether a word that starts with a digit is a number, a
 // thread or a process with its pidfd, and not the name of a container: an ID
 // such as 3f4e5d6c7b8a starts with a digit too.

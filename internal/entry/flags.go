@@ -1,12 +1,9 @@
-// Package entry is nstool-enter(1): its flags, what they mean, and how the
-// command is carried out.
+// Package entry has the flags of nstool-enter(1) and nstool-run(1), and runs these commands.
 //
-// It stands apart from the other commands because of how often and how
-// urgently it is used. The flags are one table, [Flags], from which the
-// command line library of the other commands is told about them and which
-// [Parse] reads too. The init function of this package runs before those of
-// the libraries that enter has no use for: a command line that needs none of
-// them is carried out right there, in a third of the time.
+// It is apart from the other commands because scripts run it often. The flags are one table,
+// [Flags]. [Options.Parse] reads it, and so does the library for the command lines of the
+// other commands. The init function of this package runs before those of libraries that
+// enter does not need, and runs the command if it can.
 package entry
 
 import (
@@ -22,33 +19,33 @@ import (
 	"github.com/nstool/nstool/inspect/task"
 )
 
-// Options are what the flags and words of the command line say.
+// Options are the meaning of the command line.
 type Options struct {
-	other string // a hint at the user that the engine would have taken
+	other string // a hint about the user that the engine would take
 
 	Target    string // -p
 	Container string // -c
 	Pod       string // --pod
 	All       bool
-	// Namespaces are the types asked for, with where they come from: a TARGET,
-	// or "" for the target of the command.
+	// Namespaces are the types to join, each with its TARGET, or "" for the target of
+	// the command.
 	Namespaces map[inspect.Type]string
-	// Make is about namespaces to make.
+	// Make has the namespaces to make.
 	Make       making
 	UserParent bool
 	NetSocket  int // a descriptor of the target, or -1
 
 	Tools    tooling
-	Unpacker Unpacker // of archives; nil if it is not there
+	Unpacker Unpacker // of archives, or nil
 	AddCaps  enter.Caps
 
 	Root, Dir        bool // of the target
 	RootDir, DirPath string
-	InnerDir         string // "" is not asked for
+	InnerDir         string // or ""
 	MountProc        bool
 	NetnsFiles       bool
 	UID, GID         *uint32
-	// userName and groupName are to be looked up, where the program will be.
+	// userName and groupName are looked up where the program will be.
 	userName, groupName string
 	FollowUID           bool
 	FollowGID           bool
@@ -76,23 +73,21 @@ type Options struct {
 type Flag struct {
 	Name    string
 	Aliases []string // other long names
-	Short   string   // letters, each of which will do
-	// Arg is what stands for the argument in the help, "" if there is none.
+	Short   string   // its letters
+	// Arg is the word for the argument in the help, or "" if there is none.
 	Arg string
-	// Optional says that the argument can be left out, and must stand behind
-	// an equals sign if it is not.
+	// Optional says that the argument can be left out. It follows an equals sign.
 	Optional bool
-	// Group is the heading in the help; it stands in the first of a group.
+	// Group is the heading in the help. The first flag of a group has it.
 	Group string
 	Help  string
 
-	// typ is the type of namespace, for those flags, and make says that one is
-	// to be made.
+	// typ is the type of namespace, for flags of namespaces; make says that it is a new one.
 	typ  inspect.Type
 	make bool
 	set  func(o *Options, arg string) error
-	// values returns the words that the argument may be, or may begin with,
-	// where Arg does not say them.
+	// values returns the words that the argument can be, or can begin with, if Arg does
+	// not have them.
 	values func() []string
 }
 
@@ -113,7 +108,7 @@ var Flags = []Flag{
 	},
 	{
 		Name: "all", Short: "a", Group: "Namespaces (of the target, or of a FILE, an INODE or another TARGET)",
-		Help: "all in which the target is and the caller is not; with a target, this is the default",
+		Help: "all that the target is in and the caller is not; the default with a target",
 		set:  func(o *Options, _ string) error { o.All = true; return nil },
 	},
 	{Name: "mnt", Short: "m", Aliases: []string{"mount"}, Arg: "FROM", Optional: true, Help: "the mnt namespace", typ: inspect.Mnt},
@@ -125,7 +120,7 @@ var Flags = []Flag{
 	{Name: "cgroup", Short: "C", Arg: "FROM", Optional: true, Help: "the cgroup namespace", typ: inspect.Cgroup},
 	{Name: "time", Short: "T", Arg: "FROM", Optional: true, Help: "the time namespace", typ: inspect.Time},
 	{
-		Name: "user-parent", Help: "the parent of the user namespace, or the owner of the others, in its place",
+		Name: "user-parent", Help: "instead of the user namespace, its parent, or the owner of the others",
 		set: func(o *Options, _ string) error { o.UserParent = true; return nil },
 	},
 	{
@@ -135,7 +130,7 @@ var Flags = []Flag{
 			return err
 		},
 	},
-	{Name: "new-mnt", Aliases: []string{"new-mount"}, Group: "Namespaces to make, beside those that are joined", Help: "a new mnt namespace", typ: inspect.Mnt, make: true},
+	{Name: "new-mnt", Aliases: []string{"new-mount"}, Group: "Namespaces to make, in addition to those that are joined", Help: "a new mnt namespace", typ: inspect.Mnt, make: true},
 	{Name: "new-uts", Help: "a new uts namespace", typ: inspect.UTS, make: true},
 	{Name: "new-ipc", Help: "a new ipc namespace", typ: inspect.IPC, make: true},
 	{Name: "new-net", Help: "a new net namespace", typ: inspect.Net, make: true},
@@ -155,7 +150,7 @@ var Flags = []Flag{
 	},
 	{
 		Name: "wdns", Short: "W", Arg: "DIR", Optional: true,
-		Help: "the working directory DIR as the program sees it; / if left out",
+		Help: "the working directory DIR as the program sees it; the default is /",
 		set: func(o *Options, arg string) error {
 			if o.InnerDir = arg; arg == "" {
 				o.InnerDir = "/"
@@ -164,23 +159,23 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "mount-proc", Help: "a /proc of its own that shows the PID namespace that is joined",
+		Name: "mount-proc", Help: "a new /proc that shows the PID namespace that is joined",
 		set: func(o *Options, _ string) error { o.MountProc = true; return nil },
 	},
 	{
-		Name: "netns-files", Help: "a /sys of its own, and the files of /etc/netns/NAME, for the network namespace",
+		Name: "netns-files", Help: "a new /sys, and the files of /etc/netns/NAME, for the network namespace",
 		set: func(o *Options, _ string) error { o.NetnsFiles = true; return nil },
 	},
 	{
 		Name: "tools", Arg: "SOURCE", Optional: true, Group: "Tools, for a target that has none",
-		Help: "bring along the programs of this host, or those of a directory, an archive, an image, a container, or static ones",
+		Help: "bring programs of this host, or of a directory, an archive, an image or a container, or static ones",
 		set: func(o *Options, arg string) error {
 			o.Tools.asked, o.Tools.source = true, arg
 			return nil
 		},
 	},
 	{
-		Name: "view", Arg: "target|tools", Help: "which of both has its files in their places; the other is in /.nstool",
+		Name: "view", Arg: "target|tools", Help: "whose files are in their usual places; the other's are in /.nstool",
 		set: func(o *Options, arg string) error {
 			switch arg {
 			case "target":
@@ -195,7 +190,7 @@ var Flags = []Flag{
 	},
 	{
 		Name: "setuid", Short: "S", Arg: "USER[:GROUP]|follow", Group: "Credentials",
-		Help: "become USER, a number or a name of /etc/passwd inside, or the target's",
+		Help: "become USER, a number or a name in /etc/passwd inside, or the user of the target",
 		set: func(o *Options, arg string) (err error) {
 			user, group, both := strings.Cut(arg, ":")
 			if both {
@@ -209,14 +204,14 @@ var Flags = []Flag{
 	},
 	{
 		Name: "setgid", Short: "G", Arg: "GROUP|follow",
-		Help: "become GROUP without supplementary groups, or the target's with its own",
+		Help: "become GROUP without supplementary groups, or take the groups of the target",
 		set: func(o *Options, arg string) (err error) {
 			o.GID, o.FollowGID, o.groupName, err = identity(arg, "a group")
 			return err
 		},
 	},
 	{
-		Name: "as", Arg: "root|target", Help: "root inside, or who the target process is: the default where the program is the target's",
+		Name: "as", Arg: "root|target", Help: "become root inside, or take the user, groups and capabilities of the target process, as is the default for its programs",
 		set: func(o *Options, arg string) error {
 			var root uint32
 			switch arg {
@@ -231,11 +226,11 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "preserve-credentials", Help: "stay who you are, in a user namespace too",
+		Name: "preserve-credentials", Help: "keep your user and groups, also in a user namespace",
 		set: func(o *Options, _ string) error { o.Preserve = true; return nil },
 	},
 	{
-		Name: "keep-caps", Help: "keep the capabilities of a user namespace without being its root",
+		Name: "keep-caps", Help: "keep the capabilities of a user namespace without becoming its root",
 		set: func(o *Options, _ string) error { o.KeepCaps = true; return nil },
 	},
 	{
@@ -256,12 +251,12 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "no-fork", Short: "F", Help: "leave the program itself in the caller's PID namespace",
+		Name: "no-fork", Short: "F", Help: "leave the program itself in the PID namespace of the caller",
 		set: func(o *Options, _ string) error { o.NoFork = true; return nil },
 	},
 	{
 		Name: "kill-child", Arg: "SIGNAL", Optional: true,
-		Help: "what the program gets when nstool is killed; KILL if left out",
+		Help: "the signal for the program when nstool is killed; the default is KILL",
 		set: func(o *Options, arg string) (err error) {
 			o.KillChild, err = signalOf(arg)
 			return err
@@ -270,12 +265,12 @@ var Flags = []Flag{
 	},
 	waitFlag("wait for the target to run, TIME such as 30s at most, or forever"),
 	{
-		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
+		Name: "dry-run", Help: "print what would be done, one step a line, and do nothing",
 		set: func(o *Options, _ string) error { o.DryRun = true; return nil },
 	},
 	{
 		Name: "join-cgroup", Group: "Privileges",
-		Help: "the control groups of the target; they come by themselves with its file system",
+		Help: "join the control groups of the target, as always with its file system",
 		set:  func(o *Options, _ string) error { o.JoinCgroup = true; return nil },
 	},
 	{
@@ -303,7 +298,7 @@ var Flags = []Flag{
 	},
 	{
 		Name: "allow-missing", Arg: "LIST",
-		Help: "go on without these limits of the target, if they cannot be had: caps, nnp, seccomp, cgroup, label, rlimits, oom, notify",
+		Help: "go on without these limits of the target, if they cannot be taken over: caps, nnp, seccomp, cgroup, label, rlimits, oom, notify",
 		set: func(o *Options, arg string) error {
 			parts := strings.Split(arg, ",")
 			o.AllowMissing = append(o.AllowMissing, parts...)
@@ -318,11 +313,11 @@ var Flags = []Flag{
 		},
 	},
 	{
-		Name: "raw-stdio", Help: "hand redirected files over as they are, and the terminal too",
+		Name: "raw-stdio", Help: "hand over redirected files and the terminal directly",
 		set: func(o *Options, _ string) error { o.RawStdio = true; return nil },
 	},
 	{
-		Name: "keep-fds", Help: "leave descriptors above 2 open to a program of the caller's own",
+		Name: "keep-fds", Help: "leave descriptors above 2 open to a program of the caller",
 		set: func(o *Options, _ string) error { o.KeepFDs = true; return nil },
 	},
 	{
@@ -331,7 +326,7 @@ var Flags = []Flag{
 	},
 }
 
-// waitFlag is the flag that waits for what is to be joined.
+// waitFlag returns the flag that waits for the target.
 func waitFlag(help string) Flag {
 	return Flag{Name: "wait", Arg: "TIME", Optional: true, Help: help, set: func(o *Options, arg string) (err error) {
 		if o.Wait = Forever; arg != "" {
@@ -349,8 +344,8 @@ func (f *Flag) Type() inspect.Type {
 	return f.typ
 }
 
-// Values returns the words that the argument may be or a list of, as far as they
-// are known: in Arg they stand in lower case.
+// Values returns the words that the argument, or each element of its list, can be, as far as
+// they are known. In Arg they are in lower case.
 func (f *Flag) Values() (words []string) {
 	if f.values != nil {
 		return f.values()
@@ -363,10 +358,10 @@ func (f *Flag) Values() (words []string) {
 	return words
 }
 
-// List reports whether the argument is several words, with commas between.
+// List reports whether the argument is a list with commas.
 func (f *Flag) List() bool { return strings.HasSuffix(f.Arg, "LIST") }
 
-// setNamespace carries out the flag of a type of namespace.
+// setNamespace applies the flag of a type of namespace.
 func (o *Options) setNamespace(t inspect.Type, from string) error {
 	if o.Namespaces == nil {
 		o.Namespaces = map[inspect.Type]string{}
@@ -389,7 +384,7 @@ func (o *Options) Flags() []Flag {
 	return Flags
 }
 
-// Set carries out flag f.
+// Set applies flag f.
 func (o *Options) Set(f *Flag, arg string) error {
 	if f.make {
 		o.Make.Types = o.Make.Types.With(f.typ)
@@ -401,15 +396,15 @@ func (o *Options) Set(f *Flag, arg string) error {
 	return f.set(o, arg)
 }
 
-// Parse reads the words behind "enter" or "run". Flags end with the first word
-// that is none, or with "--": the program and its arguments follow.
+// Parse reads the words after "enter" or "run". Flags end with the first word that is no
+// flag, or with "--". The program and its arguments follow.
 func (o *Options) Parse(words []string) (*Options, error) {
 	plain, err := o.Plain(words)
 	if err != nil {
 		return nil, err
 	}
 	for plain[0] != "--" {
-		var flags []written
+		var flags []givenFlag
 		if flags, plain, err = o.read(plain); err != nil {
 			return nil, err
 		}
@@ -441,10 +436,10 @@ func (o *Options) find(is func(*Flag) bool) *Flag {
 	return nil
 }
 
-func number(arg string, most uint64) (int, error) {
+func number(arg string, limit uint64) (int, error) {
 	n, err := strconv.ParseUint(arg, 10, 64)
-	if err != nil || n > most || strconv.FormatUint(n, 10) != arg {
-		return 0, fmt.Errorf("%q is not a whole number from 0 to %d", arg, most)
+	if err != nil || n > limit || strconv.FormatUint(n, 10) != arg {
+		return 0, fmt.Errorf("%q is not a whole number from 0 to %d", arg, limit)
 	}
 	return int(n), nil
 }
@@ -457,13 +452,13 @@ func identity(arg, what string) (id *uint32, follow bool, name string, err error
 	case arg == "" || strings.ContainsAny(arg, ":/\x00") || arg[0] == '-':
 		return nil, false, "", fmt.Errorf("%q is not %s", arg, what)
 	case arg[0] >= '0' && arg[0] <= '9':
-		id, err = someone(arg)
+		id, err = parseID(arg)
 		return id, false, "", err
 	}
 	return nil, false, arg, nil
 }
 
-// signals are those that --kill-child is likely to be given.
+// signals are the names of signals that --kill-child accepts.
 var signals = [...]struct {
 	name   string
 	signal syscall.Signal

@@ -13,8 +13,7 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// Locate finds what only a scan can place, reading no more than that takes: a
-// container by the namespaces of processes alone.
+// Locate finds a target by a scan. For a container it reads only the namespaces of processes.
 func Locate(ctx context.Context, ref target.Ref) (*inspect.Snapshot, target.Found, error) {
 	var opts []inspect.Option
 	if Named(ref) {
@@ -33,8 +32,7 @@ func Named(ref target.Ref) bool {
 	return ref.Kind == target.Container || ref.Kind == target.Pod || ref.Kind == target.Word
 }
 
-// ForContainers are the options of a scan that looks for containers by name
-// alone.
+// ForContainers returns the options of a scan for the names of containers.
 func ForContainers() []inspect.Option {
 	return []inspect.Option{
 		inspect.WithTypes(inspect.TypesOf(inspect.Mnt, inspect.PID, inspect.User)),
@@ -42,8 +40,7 @@ func ForContainers() []inspect.Option {
 	}
 }
 
-// enterable opens what a TARGET stands for that only a scan can place, to be
-// entered.
+// enterable finds a TARGET by a scan, and opens it to be entered.
 func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 	snap, found, err := Locate(ctx, ref)
 	if err != nil {
@@ -63,9 +60,8 @@ func enterable(ctx context.Context, ref target.Ref) (*Found, error) {
 	return openSeen(ref, found, p)
 }
 
-// OpenTypes opens the namespaces of the given types that a TARGET has, as far
-// as it has them. Of a process they are those that its children will be in, and
-// of a pod those that its containers share.
+// OpenTypes opens the namespaces of these types that a TARGET has. Those of a process are the
+// ones that its children will be in, and those of a pod the ones that its containers share.
 func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[inspect.Type]*os.File, error) {
 	defer Impatient("pin: add", ref.Text, 1)()
 	found, err := known(ref)
@@ -99,9 +95,8 @@ func OpenTypes(ctx context.Context, ref target.Ref, types inspect.Types) (map[in
 	return set, nil
 }
 
-// openSeen opens a process that a scan saw. It may have ended since, and its
-// number be another's. That of a container must be ready, before anything of it is
-// opened.
+// openSeen opens a process that a scan saw. It may have exited since, and another process may
+// have its number. A container must be ready before anything of it is opened.
 func openSeen(ref target.Ref, at target.Found, p *inspect.Process) (*Found, error) {
 	t, err := enter.Open(p.PID)
 	if err != nil {
@@ -112,8 +107,7 @@ func openSeen(ref target.Ref, at target.Found, p *inspect.Process) (*Found, erro
 		found.Close()
 		return nil, fmt.Errorf("%s: %w", ref.Text, err)
 	}
-	// The state is read when the process is held: it is that of this one, or of
-	// one that came after it.
+	// The state is read when the process is held, so it is of this process or a later one.
 	if found.terms, err = terms(at, p); err == nil {
 		err = found.Confirm()
 	}
@@ -144,8 +138,8 @@ func same(t *enter.Target, p *inspect.Process) error {
 	return nil
 }
 
-// openNamespaces opens what a TARGET stands for if that is a namespace or a set
-// of them, and returns nil otherwise.
+// openNamespaces opens a TARGET that is a namespace or a set of them, and returns nil for
+// others.
 func openNamespaces(ctx context.Context, snap *inspect.Snapshot, found target.Found) (map[inspect.Type]*os.File, error) {
 	if found.Process != nil {
 		return nil, nil

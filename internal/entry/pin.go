@@ -14,10 +14,9 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// pinEarly carries out the plain forms of `nstool pin add` and `nstool pin rm`,
-// which scripts call again and again: a process as target, no words for
-// namespaces. It reports whether all was done. If not, nothing was, or what is
-// left to do can be done again: main finds out what is wrong, and has the words.
+// pinEarly runs the plain forms of `nstool pin add` and `nstool pin rm`, which scripts call
+// often: a process as target, and namespaces without a TARGET of their own. It reports whether
+// everything was done. If not, main can run the command again, and explains what is wrong.
 func pinEarly(words []string) bool {
 	if len(words) < 2 {
 		return false
@@ -88,31 +87,26 @@ func (o *Options) pinFlag(word string) bool {
 }
 
 func removeEarly(words []string) bool {
-	if len(words) != 1 { // more than one are told about one by one
+	if len(words) != 1 { // several are reported one by one
 		return false
 	}
 	name, types, err := ParsePinned(words[0])
 	return err == nil && pin.Remove(context.Background(), name, types...) == nil
 }
 
-// ParsePinned reads what `nstool pin rm` takes: NAME for a whole set, or
-// NAME/TYPE for one namespace of it.
+// ParsePinned reads an argument of `nstool pin rm`: NAME for a set, or NAME/TYPE for one
+// namespace of it.
 func ParsePinned(word string) (name string, types []inspect.Type, err error) {
-	name, typ, typed := strings.Cut(strings.TrimPrefix(word, "pin:"), "/")
-	if err := pin.CheckName(name); err != nil {
-		if name == "" && typed {
-			err = fmt.Errorf("%s is a path: --path %[1]s removes the pin on a file", word)
-		}
+	ref, err := target.ParsePin(word)
+	switch {
+	case err != nil && strings.HasPrefix(word, "/"):
+		return "", nil, UsageError{fmt.Errorf("%s is a path: --path %[1]s removes the pin on a file", word)}
+	case err != nil:
 		return "", nil, UsageError{err}
+	case ref.Type != 0:
+		types = append(types, ref.Type)
 	}
-	if typed {
-		t, err := inspect.ParseType(typ)
-		if err != nil {
-			return "", nil, UsageError{err}
-		}
-		types = append(types, t)
-	}
-	return name, types, nil
+	return ref.Name, types, nil
 }
 
 // Pinnable sorts out which of the namespaces of a target are to be pinned: the

@@ -163,11 +163,11 @@ var RunFlags = []Flag{
 	},
 	{
 		Name: "setuid", Short: "S", Arg: "UID", Help: "become user UID",
-		set: func(o *Options, arg string) (err error) { o.UID, err = someone(arg); return err },
+		set: func(o *Options, arg string) (err error) { o.UID, err = parseID(arg); return err },
 	},
 	{
 		Name: "setgid", Short: "G", Arg: "GID", Help: "become group GID, without supplementary groups",
-		set: func(o *Options, arg string) (err error) { o.GID, err = someone(arg); return err },
+		set: func(o *Options, arg string) (err error) { o.GID, err = parseID(arg); return err },
 	},
 	{
 		Name: "keep-caps", Help: "keep the capabilities of the user namespace without being its root",
@@ -217,8 +217,8 @@ func (o *Options) name(to *string, arg, flag string) error {
 	return nil
 }
 
-// someone reads the number of a user or group.
-func someone(arg string) (*uint32, error) {
+// parseID reads the number of a user or group.
+func parseID(arg string) (*uint32, error) {
 	n, err := number(arg, 1<<32-2)
 	if err != nil {
 		return nil, err

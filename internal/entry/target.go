@@ -9,8 +9,8 @@ import (
 // unless the pod says otherwise.
 var SharedByPod = inspect.TypesOf(inspect.Net, inspect.IPC, inspect.UTS)
 
-// TargetOf reads the target of a command that takes it by one of three flags:
-// --target, --container or --pod. ok is false if none was given.
+// TargetOf reads the target of a command with the flags --target, --container and --pod. ok is
+// false if none was given.
 func TargetOf(word, container, pod string) (ref target.Ref, ok bool, err error) {
 	var given []string
 	for _, f := range []struct{ name, arg string }{{"--target", word}, {"--container", container}, {"--pod", pod}} {

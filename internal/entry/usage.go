@@ -3,29 +3,29 @@ package entry
 import "strings"
 
 const enterUsage = `Run a program in namespaces that exist: those of a process, a container, a pin
-or a file. With a target and no namespace flag, all of the target's.
+or a file. With a target and no namespace flag, these are all of the target.
 
 Usage:
   nstool enter [FLAGS] [TARGET] [PROGRAM [ARG...]]
 
 Examples:
   nstool enter web                        a shell in all namespaces of a container
-  nstool enter web -n ss -ltn             the caller's ss, in its network alone
+  nstool enter web -n ss -ltn             ss of this host, in its network alone
   nstool enter -p 4242 --net --uts sh     the network and host name of process 4242
   nstool enter --net=netns:blue ip addr   a network namespace of ip-netns(8)
   nstool enter --dry-run -p 4242 sh       what would be done
 
-A program found in the file system of the target gets the target's privileges,
-not the caller's; --privileged waives that.
+A program in the file system of the target gets the privileges of the target, not
+those of the caller; --privileged changes that.
 `
 
-const runUsage = `Run a program in new namespaces, or with --join in new ones and some that exist.
+const runUsage = `Run a program in new namespaces, and with --join also in some that exist.
 
 Usage:
   nstool run [FLAGS] [PROGRAM [ARG...]]
 
 Examples:
-  nstool run --net --loopback sh            a network of one's own
+  nstool run --net --loopback sh            a new network
   nstool run --all --hostname box           a shell in eight new namespaces
   nstool run --rootless --pid --mount-proc ps   as an ordinary user
   nstool run --uts --net --pin web true     nothing but two namespaces with a name

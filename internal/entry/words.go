@@ -9,22 +9,21 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A WordError is a mistake in the words of the command, and what is written
-// instead.
+// A WordError is a mistake in the words of the command, with advice what to write instead.
 type WordError struct {
 	Reason string
-	Advice string // "" says nothing more than the help does
+	Advice string // "" if there is none beyond the help
 }
 
 func (e *WordError) Error() string { return e.Reason }
 
-// Plain returns the words behind "enter" or "run" in their plainest form: each flag
-// by its long name, with its argument behind an equals sign, then "--" and the
-// program. What can be taken for something else than is meant is a [*WordError].
+// Plain returns the words after "enter" or "run" in a uniform way: each flag by its long name,
+// with its argument after an equals sign, then "--" and the program. A word that probably
+// means something else is a [*WordError].
 //
-// Where no flag says what to enter, the first word that is no flag is the TARGET.
+// If no flag says what to enter, the first word that is no flag is the TARGET.
 func (o *Options) Plain(words []string) (plain []string, err error) {
-	target, from := "", false // the words that have named it; and that a namespace has a place of its own
+	target, from := "", false // the words that name the target; whether a flag says where a namespace is
 	for len(words) > 0 {
 		word := words[0]
 		if word == "--" {
@@ -39,14 +38,14 @@ func (o *Options) Plain(words []string) (plain []string, err error) {
 			plain = append(plain, "--target="+word)
 			continue
 		}
-		var flags []written
+		var flags []givenFlag
 		if flags, words, err = o.read(words); err != nil {
 			return nil, err
 		}
 		for _, f := range flags {
 			switch {
 			case f.isTarget() && target != "":
-				return nil, f.secondTo(target)
+				return nil, f.secondTarget(target)
 			case f.isTarget():
 				target = f.written + " " + strings.TrimPrefix(f.arg, "=")
 			case f.typ != 0 && f.arg != "":
@@ -58,11 +57,11 @@ func (o *Options) Plain(words []string) (plain []string, err error) {
 	return append(append(plain, "--"), words...), nil
 }
 
-// read reads the flags in the first word, with their arguments, and returns the
-// words that are left.
-func (o *Options) read(words []string) (flags []written, rest []string, err error) {
+// read reads the flags in the first word, with their arguments, and returns the remaining
+// words.
+func (o *Options) read(words []string) (flags []givenFlag, rest []string, err error) {
 	word, rest := words[0], words[1:]
-	if advice := o.habit(word); advice != "" {
+	if advice := o.otherToolAdvice(word); advice != "" {
 		return nil, nil, &WordError{"unknown flag: " + word, advice}
 	}
 	if strings.HasPrefix(word, "--") {
@@ -76,7 +75,7 @@ func (o *Options) read(words []string) (flags []written, rest []string, err erro
 	switch last := &flags[len(flags)-1]; {
 	case last.arg != "" || last.Arg == "" || last.Optional && len(rest) == 0:
 	case last.Optional:
-		if advice := last.apart(rest[0]); advice != "" {
+		if advice := last.separateArgAdvice(rest[0]); advice != "" {
 			return nil, nil, &WordError{last.written + " " + rest[0] + ": the argument stands behind an equals sign", advice}
 		}
 	case len(rest) == 0:
@@ -89,8 +88,8 @@ func (o *Options) read(words []string) (flags []written, rest []string, err erro
 	return flags, rest, nil
 }
 
-// set carries out flags.
-func (o *Options) set(flags []written) error {
+// set applies flags.
+func (o *Options) set(flags []givenFlag) error {
 	for _, f := range flags {
 		arg := strings.TrimPrefix(f.arg, "=")
 		if f.arg != "" && (f.Arg == "" || arg == "") {
@@ -103,12 +102,12 @@ func (o *Options) set(flags []written) error {
 	return nil
 }
 
-// errFlag says that an argument is none; the other parser has the words for it.
+// errFlag means a bad argument. The other parser explains it to the user.
 var errFlag = errors.New("no such argument")
 
-// habit says what is written instead of a word of docker, podman or kubectl, which
-// would be taken for flags of ours.
-func (o *Options) habit(word string) string {
+// otherToolAdvice says what to write instead of a flag of docker, podman or kubectl, which
+// means something else here.
+func (o *Options) otherToolAdvice(word string) string {
 	switch word {
 	case "-it", "-ti":
 		if !o.run {
@@ -129,15 +128,15 @@ func (o *Options) habit(word string) string {
 	return ""
 }
 
-// A written flag is one as it stands in the command.
-type written struct {
+// A givenFlag is a flag as it is in the command.
+type givenFlag struct {
 	*Flag
 	written string // "-p" or "--target"
-	arg     string // with the equals sign before it; "" is none
+	arg     string // with the equals sign; or ""
 }
 
-// long reads a long flag, which may be cut short as getopt_long(3) lets it be.
-func (o *Options) long(word string) ([]written, error) {
+// long reads a long flag, which may be shortened as with getopt_long(3).
+func (o *Options) long(word string) ([]givenFlag, error) {
 	name, arg, given := strings.Cut(word[2:], "=")
 	if given {
 		arg = "=" + arg
@@ -157,18 +156,17 @@ func (o *Options) long(word string) ([]written, error) {
 		case len(found) > 1:
 			return nil, &WordError{Reason: fmt.Sprintf("--%s may be %s", name, strings.Join(found, " or "))}
 		case f == nil:
-			return nil, &WordError{"unknown flag: --" + name, o.meant(name)}
+			return nil, &WordError{"unknown flag: --" + name, o.nearestFlag(name)}
 		}
 	}
-	return []written{{f, "--" + f.Name, arg}}, nil
+	return []givenFlag{{f, "--" + f.Name, arg}}, nil
 }
 
-// letters reads a word of letters: each but the last is a flag without argument. One
-// that needs an argument has it in the next word, or behind it where that cannot be
-// taken for letters.
-func (o *Options) letters(word string) (flags []written, err error) {
+// letters reads a word of letters. Only the last one may have an argument: as the next word,
+// or directly after it if that cannot be letters.
+func (o *Options) letters(word string) (flags []givenFlag, err error) {
 	for i := 1; i < len(word); i++ {
-		f := written{Flag: o.Lettered(word[i]), written: "-" + word[i:i+1]}
+		f := givenFlag{Flag: o.Lettered(word[i]), written: "-" + word[i:i+1]}
 		rest := word[i+1:]
 		switch {
 		case f.Flag == nil:
@@ -196,33 +194,33 @@ func (o *Options) letters(word string) (flags []written, err error) {
 	return flags, nil
 }
 
-// isNumeric reports whether a word is numbers with a sign between them, as a PID, a
-// thread's PID/TID or a user's UID:GID.
+// isNumeric reports whether a word consists of numbers and separators, as PID, PID/TID and
+// UID:GID do.
 func isNumeric(word string) bool {
 	return word != "" && strings.Trim(word, "0123456789/:") == "" && word[0] >= '0' && word[0] <= '9'
 }
 
 // isTarget reports whether the flag names the target of the command.
-func (f written) isTarget() bool {
+func (f givenFlag) isTarget() bool {
 	return slices.Contains([]string{"target", "container", "pod"}, f.Name)
 }
 
-// secondTo says that there is a target already.
-func (f written) secondTo(given string) error {
+// secondTarget returns the error for a second target.
+func (f givenFlag) secondTarget(given string) error {
 	return &WordError{given + " names the target, and " + f.written + " " + strings.TrimPrefix(f.arg, "=") + " another", f.pidAdvice()}
 }
 
-// pidAdvice is for those who write nsenter's letters.
-func (f written) pidAdvice() string {
+// pidAdvice is for users of nsenter, where -p is the PID namespace.
+func (f givenFlag) pidAdvice() string {
 	if f.written == "-p" {
 		return "the PID namespace is --pid; -p is the target, as -t is"
 	}
 	return ""
 }
 
-// apart says what is meant where the argument of a flag, which can be left out, is
-// the next word, as docker has it.
-func (f written) apart(next string) string {
+// separateArgAdvice says what to write if the next word seems to be the optional argument of a
+// flag, as with docker.
+func (f givenFlag) separateArgAdvice(next string) string {
 	switch {
 	case f.written == "-u" && f.Optional && isNumeric(next):
 		return "-S " + next + " is the user; -u is the uts namespace"
@@ -236,8 +234,8 @@ func (f written) apart(next string) string {
 	return ""
 }
 
-// meant returns the flag whose name is nearest, if one is near.
-func (o *Options) meant(name string) string {
+// nearestFlag returns advice with the flag whose name is nearest, if one is near.
+func (o *Options) nearestFlag(name string) string {
 	var names []string
 	for i := range o.Flags() {
 		names = append(append(names, o.Flags()[i].Name), o.Flags()[i].Aliases...)
@@ -248,8 +246,8 @@ func (o *Options) meant(name string) string {
 	return ""
 }
 
-// Nearest returns the one of some names that a word was meant to be, or "": at most
-// two letters are wrong, and most are right.
+// Nearest returns the name that a word probably means, or "". At most two letters are wrong,
+// and most are right.
 func Nearest(word string, names []string) string {
 	best, least := "", 3
 	for _, name := range names {
@@ -260,8 +258,8 @@ func Nearest(word string, names []string) string {
 	return best
 }
 
-// distance is how many letters must be changed, put in, left out or swapped with the
-// next one to make b of a.
+// distance returns how many letters must be changed, inserted, removed or swapped with the
+// next one to turn a into b.
 func distance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
