@@ -146,7 +146,7 @@ func probe(typ string, ask func(fd int) error) func() error {
 			return err
 		}
 		defer f.Close()
-		if err := ask(int(f.Fd())); err != nil && !errors.Is(err, os.ErrPermission) { // who is refused was understood
+		if err := ask(int(f.Fd())); err != nil && !errors.Is(err, os.ErrPermission) { // a refusal shows that the kernel knows the call
 			return err
 		}
 		return nil

@@ -63,17 +63,17 @@ type hop struct {
 	Time   bool     // in a new time namespace
 }
 
-// A way is what is left of the chain.
-type way struct {
+// A chain is the processes that are still to be started.
+type chain struct {
 	Hops []hop
 	Spec Spec
 	Root string
 }
 
-func (s Spec) plan(root string) way {
-	w := way{Spec: s, Root: root}
+func (s Spec) plan(root string) chain {
+	c := chain{Spec: s, Root: root}
 	if s.Nobody && os.Geteuid() == 0 {
-		w.Hops = append(w.Hops, hop{Nobody: true})
+		c.Hops = append(c.Hops, hop{Nobody: true})
 	}
 	types := slices.Clone(s.Types)
 	last := hop{}
@@ -81,24 +81,24 @@ func (s Spec) plan(root string) way {
 		types, last.Time = slices.Delete(types, i, i+1), true
 		if i := slices.Index(types, "user"); i >= 0 {
 			types = slices.Delete(types, i, i+1)
-			w.Hops = append(w.Hops, hop{Clone: []string{"user"}})
+			c.Hops = append(c.Hops, hop{Clone: []string{"user"}})
 		}
-		if len(w.Hops) == 0 {
-			w.Hops = append(w.Hops, hop{}) // the test itself does not go there, nor fork
+		if len(c.Hops) == 0 {
+			c.Hops = append(c.Hops, hop{}) // the test itself does not go there, nor fork
 		}
 	}
 	last.Clone = types
-	w.Hops = append(w.Hops, last)
-	return w
+	c.Hops = append(c.Hops, last)
+	return c
 }
 
 // command returns what starts the next process of the chain. It must run on
 // the thread that called it, which is left in a state of its own if the hop
 // has a time namespace.
-func (w way) command() (*exec.Cmd, error) {
-	h := w.Hops[0]
-	w.Hops = w.Hops[1:]
-	text, err := json.Marshal(w)
+func (c chain) command() (*exec.Cmd, error) {
+	h := c.Hops[0]
+	c.Hops = c.Hops[1:]
+	text, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +149,12 @@ func child(text string) {
 		os.Exit(1)
 	}
 	os.Unsetenv(childVar)
-	var w way
-	if err := json.Unmarshal([]byte(text), &w); err != nil {
+	var c chain
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		fail(err)
 	}
-	if len(w.Hops) > 0 {
-		cmd, err := w.command()
+	if len(c.Hops) > 0 {
+		cmd, err := c.command()
 		if err != nil {
 			fail(err)
 		}
@@ -162,27 +162,27 @@ func child(text string) {
 		pid := 0
 		if err = cmd.Start(); err == nil {
 			pid = cmd.Process.Pid
-		} else if errors.Is(err, syscall.EINVAL) && w.Hops[0].Time {
+		} else if errors.Is(err, syscall.EINVAL) && c.Hops[0].Time {
 			pid, err = forkExec(cmd)
 		}
 		if err != nil {
-			fail(fmt.Errorf("start in new %v: %w", w.Spec.Types, err))
+			fail(fmt.Errorf("start in new %v: %w", c.Spec.Types, err))
 		}
 		say.Encode(message{Started: pid})
 		os.Exit(0)
 	}
-	m, err := w.Spec.furnish(w.Root)
+	m, err := c.Spec.furnish(c.Root)
 	if err != nil {
 		fail(err)
 	}
 	m.Ready = true
 	say.Encode(m)
-	if len(w.Spec.Exec) > 0 {
-		path, err := exec.LookPath(w.Spec.Exec[0])
+	if len(c.Spec.Exec) > 0 {
+		path, err := exec.LookPath(c.Spec.Exec[0])
 		if err == nil {
-			err = syscall.Exec(path, w.Spec.Exec, os.Environ())
+			err = syscall.Exec(path, c.Spec.Exec, os.Environ())
 		}
-		fail(fmt.Errorf("exec %s: %w", w.Spec.Exec[0], err))
+		fail(fmt.Errorf("exec %s: %w", c.Spec.Exec[0], err))
 	}
 	report.Close()
 	io.Copy(io.Discard, os.Stdin)
@@ -320,7 +320,7 @@ func mount(source, target, fstype string, flags uintptr) error {
 }
 
 // leave starts a thread that leaves for new namespaces, does there what it is
-// told, and stays until it is released. It is then given up.
+// returned, and stays until it is released. Then the thread is thrown away.
 func leave(types []string, do func() error) (tid int, release func(), err error) {
 	done, hold := make(chan error), make(chan struct{})
 	gone := sys.StartThread(func() error {

@@ -32,7 +32,7 @@
 // A [Spec] asks for more: a sandbox of an ordinary user, a file system of its
 // own, a thread that left, namespaces that only a descriptor, a socket or a
 // bind mount holds. The process is the test binary itself, run again. It is
-// ready when Sandbox returns and goes when its standard input is closed, so
+// ready when Sandbox returns and exits when its standard input is closed, so
 // nothing sleeps, and nothing outlives a test that was killed.
 //
 // # Made-up systems

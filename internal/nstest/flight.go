@@ -7,7 +7,7 @@ import (
 
 // InFlight makes a namespace that nothing but a message holds: its descriptor
 // was sent through a Unix socket, and not received yet. It returns the inode
-// number. The namespace goes with the test.
+// number. The namespace is freed at the end of the test.
 func InFlight(t testing.TB, typ string) uint64 {
 	t.Helper()
 	Need(t, "root")

@@ -27,9 +27,9 @@ var ready bool
 // the tests left something behind.
 func Main(m *testing.M) { os.Exit(Checked(m).Run()) }
 
-// Checked is [Main] for a TestMain that has something else to do: it returns m
-// with the leak checks around its Run. It is called first, since it does not
-// return in a sandbox.
+// Checked is [Main] for a TestMain that has something else to do. It returns m
+// with the leak checks around its Run. Call it first: in the process of a sandbox
+// it does not return.
 func Checked(m interface{ Run() int }) interface{ Run() int } {
 	if verb := os.Getenv(childVar); verb != "" {
 		child(verb)
@@ -45,7 +45,7 @@ func Checked(m interface{ Run() int }) interface{ Run() int } {
 type checked struct{ m interface{ Run() int } }
 
 func (c checked) Run() int {
-	// Orphans of ours become our children, so that none gets away.
+	// Our orphans become our children, so that each is found.
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, 36 /* PR_SET_CHILD_SUBREAPER */, 1, 0); errno != 0 {
 		fmt.Fprintln(os.Stderr, "nstest: PR_SET_CHILD_SUBREAPER:", errno)
 		return 1
@@ -76,7 +76,7 @@ func (c checked) Run() int {
 	return status
 }
 
-// leaks says what the tests left behind, after it has had two seconds to go.
+// leaks returns what is still there two seconds after the tests.
 func leaks(tmp string, before map[string]int) (left []string) {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		runtime.GC() // closes what finalizers close
@@ -88,7 +88,7 @@ func leaks(tmp string, before map[string]int) (left []string) {
 }
 
 // processes returns what is left of the processes that the tests started:
-// descendants, and those that bear our mark. Zombies are reaped on the way.
+// descendants, and those that bear our mark. Zombies are reaped first.
 func processes() (left []string) {
 	for {
 		var ws syscall.WaitStatus

@@ -55,7 +55,7 @@ func Built(name string) (path string, ok bool) {
 }
 
 var (
-	met     = map[string]error{} // what was found of each need
+	lacks   = map[string]error{} // why a need is not met; nil if it is
 	skipped = map[string]int{}   // how often a test was skipped for want of it
 	needMu  sync.Mutex
 )
@@ -83,7 +83,7 @@ func Need(t testing.TB, names ...string) {
 func Lacks(name string) error {
 	needMu.Lock()
 	defer needMu.Unlock()
-	err, known := met[name]
+	err, known := lacks[name]
 	if !known {
 		if check := needs[name]; check != nil {
 			err = check()
@@ -92,7 +92,7 @@ func Lacks(name string) error {
 		} else {
 			_, err = exec.LookPath(name)
 		}
-		met[name] = err
+		lacks[name] = err
 	}
 	return err
 }

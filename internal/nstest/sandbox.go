@@ -140,7 +140,7 @@ func (s Spec) Start(t testing.TB) *Box {
 	box := &Box{t: t, stdin: stdin, cmd: cmd, pids: []int{cmd.Process.Pid}}
 	t.Cleanup(box.Close)
 
-	// Each process of the way says which one it started, the last what it has.
+	// Each process of the chain reports which one it started, and the last what it has.
 	for dec := json.NewDecoder(report); ; {
 		var m message
 		if err := dec.Decode(&m); errors.Is(err, io.EOF) {
