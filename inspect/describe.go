@@ -21,7 +21,7 @@ type Detail struct {
 	UID   uint32    // effective user ID, in the caller's terms
 	Start time.Time // zero if the start of the system is not known
 	// Ticks is the start time in clock ticks since boot. Together with the
-	// PID it tells a process from a later one.
+	// PID it identifies a process.
 	Ticks uint64
 	// Comm is the name of the command, cut to 15 bytes by the kernel. The process chooses it: it
 	// may contain anything.

@@ -170,7 +170,7 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	var why error
 	switch {
 	case found && n.init != 0:
-		why = fmt.Errorf("its state tells of process %d, and nothing confirms that it is this one", n.init)
+		why = fmt.Errorf("its state names process %d, and nothing confirms that it is this one", n.init)
 	case found:
 		why = errors.New("nothing confirms what the state says")
 	}

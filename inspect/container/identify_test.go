@@ -100,17 +100,24 @@ func TestHosts(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no hosts", err)
 	}
+	var all strings.Builder
 	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
 			m := makeHost(t, string(text))
 			if got := m.report(m.identify()); got != m.Want {
 				t.Errorf("got\n%s\nwant\n%s", got, m.Want)
 			}
 		})
+	}
+	for _, e := range Engines() {
+		if !strings.Contains(all.String(), " engine="+string(e)+" ") {
+			t.Errorf("no host has a container of %s", e)
+		}
 	}
 }
 
