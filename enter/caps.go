@@ -9,11 +9,11 @@ import (
 // ParseCaps parses names of capabilities, with or without "CAP_" before them.
 func ParseCaps(names []string) (Caps, error) { return task.ParseCaps(names) }
 
-// A CapsError reports that the caller does not have capabilities that a program was to have in
+// A capsError reports that the caller does not have capabilities that a program was to have in
 // addition to the target's.
-type CapsError struct{ Missing Caps }
+type capsError struct{ Missing Caps }
 
-func (e *CapsError) Error() string {
+func (e *capsError) Error() string {
 	return "cannot add " + strings.Join(e.Missing.Names(), ", ") + ": nstool itself does not have it"
 }
 

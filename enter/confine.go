@@ -117,7 +117,7 @@ func (s *situation) lookAtConfinement(c *Cmd, p *sys.Process, joined inspect.Typ
 		return err
 	}
 	if have, bounding := f.available(); f.add&^(have&bounding) != 0 {
-		return &CapsError{f.add &^ (have & bounding)}
+		return &capsError{f.add &^ (have & bounding)}
 	}
 	for _, m := range f.moves {
 		s.keep(m.fd)

@@ -24,7 +24,7 @@
 // takes the credentials and executes the program. It opens no path of the target before that. A
 // failure on the way is a [StepError], and the program has not run.
 //
-// [Cmd.Exec] replaces the calling program instead, if no process of the target can see it
+// [Cmd.RunOrExec] replaces the calling program instead, if no process of the target can see it
 // before the program runs.
 //
 // # Whose program

@@ -50,28 +50,9 @@ func (c *Cmd) Run(ctx context.Context) error {
 	return c.with(func(p *plan, s *situation) error { return p.run(ctx, c, s, false) })
 }
 
-// Exec takes the steps of the plan on the calling thread and becomes the program. It returns
-// only on failure. The error is [ErrNotHere] if the plan needs a process of its own, as Run
-// starts it. After any other error the caller must exit, since the thread may be in some of the
-// namespaces.
-func (c *Cmd) Exec() error {
-	runtime.LockOSThread()
-	tried := false
-	err := c.with(func(p *plan, _ *situation) error {
-		if !p.inPlace {
-			return ErrNotHere
-		}
-		tried = true
-		return p.exec(c)
-	})
-	if !tried {
-		runtime.UnlockOSThread()
-	}
-	return err
-}
-
-// RunOrExec is Exec where that is possible, and else Run. It is for a caller that does nothing
-// but run c. The caller has locked its thread and does not use it after an error.
+// RunOrExec becomes the program where the plan needs no process of its own, and else does as Run.
+// It is for a caller that does nothing but run c. The caller has locked its thread and does not
+// use it after an error, since the thread may be in some of the namespaces.
 func (c *Cmd) RunOrExec(ctx context.Context) error {
 	return c.with(func(p *plan, s *situation) error {
 		if p.inPlace {
@@ -117,10 +98,6 @@ func (p *plan) isFull(s *situation, err error) bool {
 	return ok && e.crowded() && !p.forksFirst &&
 		(s.nproc != nil || slices.ContainsFunc(p.steps, func(s Step) bool { return s.move != nil }))
 }
-
-// ErrNotHere reports that the caller cannot become the program: the plan needs a process of its
-// own.
-var ErrNotHere = errors.New("the plan needs a process of its own")
 
 // exec takes the steps of the plan on the calling thread.
 func (p *plan) exec(c *Cmd) error {

@@ -144,7 +144,7 @@ func (c *Cmd) look() (s *situation, err error) {
 	}
 	if c.Target != nil {
 		if err := self.proc.Alive(); err != nil {
-			return s, &NoProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
+			return s, &noProcessError{PID: c.Target.PID(), Why: "it has just ended", Err: err}
 		}
 	}
 	if c.Confirm != nil {
@@ -255,7 +255,7 @@ func (s *situation) lookAtNamespaces(c *Cmd, p *sys.Process) error {
 		fd, err := p.OpenNamespace(t.String())
 		if errors.Is(err, fs.ErrNotExist) && c.Types == inspect.AllTypes {
 			if err := p.Alive(); err != nil {
-				return &NoProcessError{PID: p.PID, TID: p.TID, Err: err}
+				return &noProcessError{PID: p.PID, TID: p.TID, Err: err}
 			}
 			if _, err := p.Own("ns/" + t.String()); errors.Is(err, fs.ErrNotExist) {
 				continue // the kernel has no such namespaces
@@ -334,7 +334,7 @@ func (s *situation) noNamespace(p *sys.Process, t inspect.Type, err error) error
 	stat, readErr := p.ReadFile("stat", 4096)
 	if readErr != nil {
 		if sys.Gone(readErr) {
-			return &NoProcessError{PID: p.PID, TID: p.TID, Why: "it has just ended", Err: readErr}
+			return &noProcessError{PID: p.PID, TID: p.TID, Why: "it has just ended", Err: readErr}
 		}
 		return e
 	}

@@ -33,7 +33,7 @@ func OpenThread(pid, tid int) (*Target, error) {
 	}
 	p, err := open()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &NoProcessError{PID: pid, TID: tid, Err: err}
+		return nil, &noProcessError{PID: pid, TID: tid, Err: err}
 	}
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (t *Target) Check(ino uint64) error {
 		return err
 	}
 	if got != ino {
-		return &NoProcessError{
+		return &noProcessError{
 			PID: t.proc.PID,
 			Why: fmt.Sprintf("the one that has this number has pidfd inode %d, not %d", got, ino), Err: fs.ErrNotExist,
 		}
@@ -143,14 +143,14 @@ func (e *TypeError) Error() string {
 	return fmt.Sprintf("%s is a %s namespace, not a %s namespace", e.Path, e.Got, e.Want)
 }
 
-// A NoProcessError reports that there is no such process or thread.
-type NoProcessError struct {
+// A noProcessError reports that there is no such process or thread.
+type noProcessError struct {
 	PID, TID int
 	Why      string // the reason, or ""
 	Err      error
 }
 
-func (e *NoProcessError) Error() string {
+func (e *noProcessError) Error() string {
 	if e.TID != 0 {
 		return fmt.Sprintf("no thread %d of a process %d", e.TID, e.PID)
 	}
@@ -159,7 +159,7 @@ func (e *NoProcessError) Error() string {
 	}
 	return fmt.Sprintf("no process %d", e.PID)
 }
-func (e *NoProcessError) Unwrap() error { return e.Err }
+func (e *noProcessError) Unwrap() error { return e.Err }
 
 // cause returns the errno of err, or err, for messages that describe the call themselves.
 func cause(err error) error {
@@ -210,7 +210,7 @@ func (t *Target) ForChildren(typ inspect.Type) (*os.File, error) {
 // own.
 func (t *Target) Alive() error {
 	if err := t.proc.Alive(); err != nil {
-		return &NoProcessError{PID: t.proc.PID, TID: t.proc.TID, Why: "it has just ended", Err: err}
+		return &noProcessError{PID: t.proc.PID, TID: t.proc.TID, Why: "it has just ended", Err: err}
 	}
 	return nil
 }

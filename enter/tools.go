@@ -65,8 +65,8 @@ const (
 	toolsMountDir = ".nstool"
 )
 
-// ErrTools reports that tools do not go with something else that was asked for.
-var ErrTools = errors.New("tools")
+// errTools reports that tools do not go with something else that was asked for.
+var errTools = errors.New("tools")
 
 // A toolsMount is the mount namespace that has the files of the target and of the tools.
 type toolsMount struct {
@@ -105,9 +105,9 @@ func (s *situation) lookAtTools(c *Cmd, p *sys.Process) (err error) {
 	}
 	switch {
 	case c.Target == nil:
-		return fmt.Errorf("%w go with a process as target, whose files they are to stand beside", ErrTools)
+		return fmt.Errorf("%w go with a process as target, whose files they are to stand beside", errTools)
 	case c.Root || c.RootDir != "" || c.Dir || c.DirPath != "":
-		return fmt.Errorf("%w have a root directory of their own making, and no directory of another place can be entered", ErrTools)
+		return fmt.Errorf("%w have a root directory of their own making, and no directory of another place can be entered", errTools)
 	}
 	r := &toolsMount{tools: c.Tools, view: c.Tools.View, of: s.target, mnt: -1, root: -1, pid: -1, toolsMnt: -1, toolsRoot: -1, ns: -1}
 	if r.view == ViewDefault {

@@ -25,6 +25,15 @@ func ExampleScan() {
 	}
 }
 
+// A scan of /proc alone, for a program that may not load BPF programs.
+func ExampleWithoutBPF() {
+	snap, err := inspect.Scan(context.Background(), inspect.WithoutBPF())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(snap.Reasons(snap.Gaps()))
+}
+
 // The command that each user namespace was made for, with its owner.
 func ExampleSnapshot_Describe() {
 	ctx := context.Background()

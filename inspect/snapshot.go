@@ -167,15 +167,6 @@ type Holder struct {
 	Nested *Namespace
 }
 
-// IsDescriptor reports whether h is an open descriptor of a process.
-func (h Holder) IsDescriptor() bool {
-	switch h.Kind {
-	case ByFD, BySocket, ByNetDevice, ByProcFile:
-		return true
-	}
-	return false
-}
-
 // File returns a path from the caller to the namespace of type t that h holds, or "": a link or a
 // descriptor under /proc, or a mount point. It may lead elsewhere by the time it is used.
 func (h Holder) File(t Type) string {

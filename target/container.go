@@ -48,7 +48,7 @@ func findContainer(snap *inspect.Snapshot, set *container.Set, ref Ref) (Found, 
 	for i, m := range matches {
 		words[i] = set.Target(m)
 	}
-	return Found{}, &AmbiguousError{Text: ref.Text, Targets: words}
+	return Found{}, &ambiguousError{Text: ref.Text, Targets: words}
 }
 
 // Single returns the process that was found: of a pod, that of the one container
@@ -70,20 +70,20 @@ func (f Found) Single(snap *inspect.Snapshot, ref Ref) (*inspect.Process, error)
 
 // Several says that a pod has several containers.
 func (f Found) Several(ref Ref) error {
-	e := &AmbiguousError{Text: ref.Text}
+	e := &ambiguousError{Text: ref.Text}
 	for _, c := range f.Match.Inner() {
 		e.Targets = append(e.Targets, "pod:"+c.String())
 	}
 	return e
 }
 
-// An AmbiguousError says that a word fits several things.
-type AmbiguousError struct {
+// An ambiguousError says that a word fits several things.
+type ambiguousError struct {
 	Text    string
 	Targets []string // what to write to mean each
 }
 
-func (e *AmbiguousError) Error() string {
+func (e *ambiguousError) Error() string {
 	last := len(e.Targets) - 1
 	return fmt.Sprintf("%q fits %d containers: %s and %s", e.Text, len(e.Targets), strings.Join(e.Targets[:last], ", "), e.Targets[last])
 }

@@ -39,14 +39,6 @@ func enginePrefixes() (list []Prefix) {
 	return list
 }
 
-// PrefixWords returns the words of [Prefixes].
-func PrefixWords() (words []string) {
-	for _, p := range Prefixes {
-		words = append(words, p.Word)
-	}
-	return words
-}
-
 // prefixOf returns the prefix that a word is, also that of a user's engine.
 func prefixOf(word string) (Prefix, bool) {
 	for _, p := range Prefixes {

@@ -71,10 +71,10 @@ type Ref struct {
 	Shared bool   // Pod: what its containers share is meant, not one of them
 }
 
-// MaxPID is the largest process ID that Linux gives (PID_MAX_LIMIT, proc(5)).
+// maxPID is the largest process ID that Linux gives (PID_MAX_LIMIT, proc(5)).
 // A larger number is an inode: those of namespaces start at 4026531832
 // (0xF0000000 less the fixed ones, see PROC_DYNAMIC_FIRST in fs/proc/generic.c).
-const MaxPID = 1 << 22
+const maxPID = 1 << 22
 
 // isAddress reports whether a word is written as an IPv6 or a link-layer address is:
 // with colons, and no prefix of a TARGET.
@@ -121,7 +121,11 @@ func Parse(word string) (Ref, error) {
 	}
 	p, ok := prefixOf(prefix)
 	if !ok {
-		return bad(fmt.Sprintf("no prefix %q; there are: %s", prefix, strings.Join(PrefixWords(), ", ")))
+		var words []string
+		for _, p := range Prefixes {
+			words = append(words, p.Word)
+		}
+		return bad(fmt.Sprintf("no prefix %q; there are: %s", prefix, strings.Join(words, ", ")))
 	}
 	ref.Kind = p.kind
 	if err := p.parse(&ref, rest); err != nil {
@@ -166,13 +170,13 @@ func parseProcess(ref *Ref, word string) error {
 	pid, tid, thread := strings.Cut(word, "/")
 	pid, ino, held := strings.Cut(pid, ":")
 	n, err := parseNumber(pid)
-	if err == nil && n > MaxPID && !thread && !held && ref.Text == word {
+	if err == nil && n > maxPID && !thread && !held && ref.Text == word {
 		ref.Kind, ref.Ino = Namespace, n
 		return nil
 	}
 	ref.Kind, ref.PID = Process, int(n)
-	if err != nil || n == 0 || n > MaxPID {
-		return fmt.Errorf("a process ID is a whole number from 1 to %d", MaxPID)
+	if err != nil || n == 0 || n > maxPID {
+		return fmt.Errorf("a process ID is a whole number from 1 to %d", maxPID)
 	}
 	if held {
 		if ref.PidfdIno, err = parseNumber(ino); err != nil || ref.PidfdIno == 0 {
@@ -181,8 +185,8 @@ func parseProcess(ref *Ref, word string) error {
 	}
 	if thread {
 		n, err := parseNumber(tid)
-		if err != nil || n == 0 || n > MaxPID {
-			return fmt.Errorf("a thread ID is a whole number from 1 to %d", MaxPID)
+		if err != nil || n == 0 || n > maxPID {
+			return fmt.Errorf("a thread ID is a whole number from 1 to %d", maxPID)
 		}
 		ref.TID = int(n)
 	}

@@ -5,11 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/mdlayher/netlink"
 )
@@ -134,7 +132,7 @@ func (c *Conn) Links() ([]Link, error) {
 		return nil, err
 	}
 	var links []Link
-	err := dump(c.route, rtmGetLink, linkRequest(0, ""), func() { links = links[:0] }, func(b []byte) error {
+	err := dump(c.route, rtmGetLink, linkRequest(0), func() { links = links[:0] }, func(b []byte) error {
 		l, err := parseLink(b)
 		links = append(links, l)
 		return err
@@ -161,31 +159,12 @@ func (c *Conn) Links() ([]Link, error) {
 	return links, nil
 }
 
-// Link returns the interface with the given name, or alternative name, without
-// its addresses. The error answers [fs.ErrNotExist] if there is none.
-func (c *Conn) Link(name string) (Link, error) {
-	if name == "" || strings.IndexByte(name, 0) >= 0 || len(name) >= altIfNameSize {
-		return Link{}, fmt.Errorf("interface %q: %w", name, fs.ErrNotExist)
-	}
-	if err := c.openRoute(); err != nil {
-		return Link{}, err
-	}
-	b, err := ask(c.route, rtmGetLink, linkRequest(0, name))
-	if err != nil {
-		if isErrno(err, enodev) {
-			err = fs.ErrNotExist
-		}
-		return Link{}, fmt.Errorf("interface %s: %w", name, err)
-	}
-	return parseLink(b)
-}
-
 // link returns the interface with the given index.
 func (c *Conn) link(index int) (Link, error) {
 	if err := c.openRoute(); err != nil {
 		return Link{}, err
 	}
-	b, err := ask(c.route, rtmGetLink, linkRequest(index, ""))
+	b, err := ask(c.route, rtmGetLink, linkRequest(index))
 	if err != nil {
 		return Link{}, err
 	}
@@ -199,7 +178,7 @@ func (c *Conn) remote(nsid, index int) (Link, error) {
 	if err := c.openRoute(); err != nil {
 		return Link{}, err
 	}
-	body := linkRequest(index, "")
+	body := linkRequest(index)
 	b, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: iflaTargetNetnsid, Data: binary.NativeEndian.AppendUint32(nil, uint32(nsid))}})
 	if err != nil {
 		return Link{}, err
@@ -214,27 +193,17 @@ func (c *Conn) remote(nsid, index int) (Link, error) {
 const (
 	sizeofIfInfomsg = 16
 	sizeofIfAddrmsg = 8
-	ifNameSize      = 16  // IFNAMSIZ
-	altIfNameSize   = 128 // ALTIFNAMSIZ
 )
 
-// linkRequest asks for the interface with an index, or with a name, or for all.
-func linkRequest(index int, name string) []byte {
+// linkRequest asks for the interface with an index, or for all with 0.
+func linkRequest(index int) []byte {
 	body := make([]byte, sizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(body[4:], uint32(index))
-	attrs := []netlink.Attribute{{Type: iflaExtMask, Data: binary.NativeEndian.AppendUint32(nil, skipStats)}}
-	if name != "" {
-		a := netlink.Attribute{Type: iflaIfname, Data: append([]byte(name), 0)}
-		if len(name) >= ifNameSize {
-			a.Type = iflaAltIfname
-		}
-		attrs = append(attrs, a)
-	}
-	b, err := netlink.MarshalAttributes(attrs)
+	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: iflaExtMask, Data: binary.NativeEndian.AppendUint32(nil, skipStats)}})
 	if err != nil {
 		panic(err) // an attribute of more than 64 KiB
 	}
-	return append(body, b...)
+	return append(body, attrs...)
 }
 
 // parseLink reads the payload of RTM_NEWLINK.

@@ -155,9 +155,9 @@ func (c *Conn) proc(name string) string {
 // most is the number of tries of a dump that changes interrupt.
 const most = 5
 
-// ErrChanging reports that a list changed all the time, so that the result may never have been
+// errChanging reports that a list changed all the time, so that the result may never have been
 // true at one moment.
-var ErrChanging = errors.New("it kept changing while it was read")
+var errChanging = errors.New("it kept changing while it was read")
 
 // dump requests a list and calls f with the payload of each message. A list that changed
 // meanwhile (NLM_F_DUMP_INTR) is read again, and begin is called before each try.
@@ -182,7 +182,7 @@ func dump(c *netlink.Conn, typ netlink.HeaderType, body []byte, begin func(), f 
 			return nil
 		}
 	}
-	return ErrChanging
+	return errChanging
 }
 
 // ask sends a request with one answer, and returns its payload.

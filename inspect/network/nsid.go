@@ -2,10 +2,8 @@ package network
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
 	"github.com/mdlayher/netlink"
 )
@@ -46,14 +44,3 @@ func parseNSID(b []byte) (int, error) {
 	})
 	return id, err
 }
-
-// Errors of the kernel that are no failures.
-const (
-	enoent          = syscall.ENOENT
-	enodev          = syscall.ENODEV
-	eopnotsupp      = syscall.EOPNOTSUPP
-	eprotonosupport = syscall.EPROTONOSUPPORT
-	eafnosupport    = syscall.EAFNOSUPPORT
-)
-
-func isErrno(err error, errno syscall.Errno) bool { return errors.Is(err, errno) }

@@ -73,7 +73,7 @@ func TestParseProcUnix(t *testing.T) {
 
 // FuzzParse has every parser read what nobody sent.
 func FuzzParse(f *testing.F) {
-	f.Add(linkRequest(1, "eth0"))
+	f.Add(linkRequest(1))
 	f.Add(inetRequest(afInet, ipprotoMPTCP, tcpListen))
 	f.Add(unixRequest())
 	f.Add(make([]byte, inetDiagMsgSize))

@@ -301,7 +301,7 @@ sys.stdin.read()
 	nstest.StartReady(t, listen)
 
 	c := connect(t, box.PID)
-	ours, err := List(InternetSockets | UnixSockets | RawSockets).Sockets(c)
+	ours, err := newLister(InternetSockets | UnixSockets | RawSockets).Sockets(c)
 	if err != nil {
 		t.Fatal(err)
 	}

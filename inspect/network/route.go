@@ -3,9 +3,11 @@ package network
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sort"
+	"syscall"
 
 	"github.com/mdlayher/netlink"
 )
@@ -57,7 +59,7 @@ func (c *Conn) Routes() ([]Route, error) {
 			return err
 		})
 		// A table that never had a route does not exist, and the kernel may not have IPv6.
-		if err != nil && !isErrno(err, enoent) && !isErrno(err, eopnotsupp) {
+		if err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EOPNOTSUPP) {
 			return nil, fmt.Errorf("RTM_GETROUTE: %w", err)
 		}
 		routes = append(routes, found...)

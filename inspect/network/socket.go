@@ -3,10 +3,12 @@ package network
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/mdlayher/netlink"
 )
@@ -143,20 +145,19 @@ type inetProtocol struct {
 	seldom bool   // not in every kernel
 }
 
-// A Lister lists sockets of many namespaces, also at once. It remembers the kinds that the
+// A lister lists sockets of many namespaces, also at once. It remembers the kinds that the
 // kernel cannot list.
-type Lister struct {
+type lister struct {
 	which  Which
 	absent sync.Map // kinds that the kernel cannot list
 }
 
-// List returns a Lister of these sockets.
-func List(which Which) *Lister { return &Lister{which: which} }
+func newLister(which Which) *lister { return &lister{which: which} }
 
 // Sockets returns the sockets of the namespace of c that wait for others, without their
 // processes; see [inspect.Snapshot.Sockets]. After an error it also returns what was read
 // before.
-func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
+func (li *lister) Sockets(c *Conn) ([]Socket, error) {
 	if err := c.openDiag(); err != nil {
 		return nil, err
 	}
@@ -223,7 +224,7 @@ func (li *Lister) Sockets(c *Conn) ([]Socket, error) {
 
 // inet returns the sockets of a protocol and a family, from /proc if the kernel has no
 // sock_diag(7) for them.
-func (li *Lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, err error) {
+func (li *lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, err error) {
 	type question struct {
 		Protocol
 		family byte
@@ -258,7 +259,7 @@ func (li *Lister) inet(c *Conn, p inetProtocol, family byte) (found []Socket, er
 // absent reports whether an error is that the kernel has no such sockets, or no module to list
 // them.
 func absent(err error) bool {
-	return isErrno(err, enoent) || isErrno(err, eopnotsupp) || isErrno(err, eprotonosupport) || isErrno(err, eafnosupport)
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.EPROTONOSUPPORT) || errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
 // mergeMPTCP marks the TCP sockets that belong to MPTCP sockets, which have the same inode, and

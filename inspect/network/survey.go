@@ -11,6 +11,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nstool/nstool/inspect"
@@ -158,7 +159,7 @@ func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Name
 		sockets []Socket
 		names   map[int]string
 	}
-	lister := List(which)
+	lister := newLister(which)
 	of := make(map[*inspect.Namespace]found)
 	gaps := survey(ctx, snap, "sockets", spaces,
 		func(c *Conn, _ *inspect.Namespace) (f found, err error) {
@@ -204,7 +205,7 @@ func (c *Conn) names(sockets []Socket) (map[int]string, error) {
 			names = make(map[int]string)
 		}
 		l, err := c.link(s.Link)
-		if err != nil && !isErrno(err, enodev) { // the interface was removed
+		if err != nil && !errors.Is(err, syscall.ENODEV) { // the interface was removed
 			return names, err
 		}
 		names[s.Link] = l.Name

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -398,7 +397,7 @@ func TestOrdinaryUserReadsHisOwn(t *testing.T) {
 	if _, err := c.Routes(); err != nil {
 		t.Error(err)
 	}
-	if _, err := List(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
+	if _, err := newLister(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
 		t.Error(err)
 	}
 	own, err := os.Open("/proc/self/ns/net")
@@ -410,22 +409,6 @@ func TestOrdinaryUserReadsHisOwn(t *testing.T) {
 		t.Errorf("his own, by a file: %v", err)
 	} else {
 		c.Close()
-	}
-}
-
-func TestLinkByName(t *testing.T) {
-	c, err := Dial(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if l, err := c.Link("lo"); err != nil || l.Index != 1 || l.Kind != "loopback" {
-		t.Errorf("%+v, %v", l, err)
-	}
-	for _, name := range []string{"nosuch0", "", "longer-than-a-name-of-an-interface", strings.Repeat("x", 200), "a\x00b"} {
-		if l, err := c.Link(name); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%q: %+v, %v", name, l, err)
-		}
 	}
 }
 
@@ -492,7 +475,7 @@ func TestOwnUserNamespace(t *testing.T) {
 	if routes, err := c.Routes(); err != nil {
 		t.Errorf("routes %v, %v", routes, err)
 	}
-	if _, err := List(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
+	if _, err := newLister(InternetSockets | UnixSockets | RawSockets).Sockets(c); err != nil {
 		t.Error(err)
 	}
 	snap, err := inspect.Scan(t.Context())

@@ -12,13 +12,13 @@ import (
 // groups, and its capabilities follow after them.
 const MaxStatus = 1 << 20
 
-// ErrMissing means that /proc/pid/status lacks a field.
-var ErrMissing = errors.New("missing")
+// errMissing means that /proc/pid/status lacks a field.
+var errMissing = errors.New("missing")
 
 // ParseStatus reads the text of /proc/pid/status, see proc_pid_status(5), into the fields of
 // a [Task]. The text escapes newlines and backslashes in the name of the command, which the
-// task chooses. If a needed field is missing, as for a zombie or on an older kernel, the error
-// is an [ErrMissing].
+// task chooses. If a needed field is missing, as for a zombie or on an older kernel, it
+// returns an error.
 func ParseStatus(text string, need ...string) (*Task, error) {
 	t := &Task{Umask: -1, Seccomp: SeccompUnknown, Filters: -1}
 	missing := slices.Clone(need)
@@ -35,7 +35,7 @@ func ParseStatus(text string, need ...string) (*Task, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("%s: %w", strings.Join(missing, ", "), ErrMissing)
+		return nil, fmt.Errorf("%s: %w", strings.Join(missing, ", "), errMissing)
 	}
 	return t, nil
 }

@@ -41,7 +41,7 @@ func TestParseStatus(t *testing.T) {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	if _, err := ParseStatus("Name:\tCapBnd:\\nx\nState:\tZ (zombie)\n", "Name", "CapBnd", "Umask"); !errors.Is(err, ErrMissing) || err.Error() != "CapBnd, Umask: missing" {
+	if _, err := ParseStatus("Name:\tCapBnd:\\nx\nState:\tZ (zombie)\n", "Name", "CapBnd", "Umask"); !errors.Is(err, errMissing) || err.Error() != "CapBnd, Umask: missing" {
 		t.Errorf("of a zombie: %v", err)
 	}
 }
