@@ -16,10 +16,10 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 
 const module = "github.com/nstool/nstool/"
 
-// apart says which packages a package must not depend on, directly or not.
-// Data flows one way: /proc, inspect, output; target, enter, exec; namespace,
-// pin. And what has a costly init is paid for by every start of a program.
-var apart = map[string][]string{
+// forbidden has the packages that a package must not depend on, directly or not.
+// Data flows one way: /proc, inspect, output; target, enter, exec; namespace, pin. A
+// package with a costly init costs every start of a program that depends on it.
+var forbidden = map[string][]string{
 	"inspect":           {"inspect/container", "inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"inspect/container": {"inspect/network", "output", "enter", "pin", "inspect/process", "cmd/nstool", "github.com/prometheus/procfs"},
 	"inspect/process":   {"output", "enter", "pin", "cmd/nstool"},
@@ -36,7 +36,7 @@ var apart = map[string][]string{
 	"cmd/nstool":        {"internal/nstest", "testing", "github.com/rogpeppe/go-internal"},
 }
 
-// doors says which package alone imports a dependency.
+// doors has the one package that imports a dependency.
 var doors = map[string]string{
 	"golang.org/x/sys/unix":                "internal/sys",
 	"github.com/spf13/cobra":               "cmd/nstool",
@@ -70,7 +70,7 @@ func TestImports(t *testing.T) {
 		pkg := strings.TrimPrefix(parts[0], module)
 		imports, deps := strings.Split(parts[1], ","), strings.Split(parts[2], ",")
 		seen++
-		for _, banned := range apart[pkg] {
+		for _, banned := range forbidden[pkg] {
 			if hits := under(deps, banned); len(hits) > 0 {
 				t.Errorf("%s depends on %v", pkg, hits)
 			}

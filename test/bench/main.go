@@ -1,11 +1,10 @@
-// Command bench prints how long nstool takes, and how much memory, beside the
+// Command bench prints the time and the memory that nstool takes, beside those of the
 // program that people use for the same today, and how its time grows.
 //
 //	go run ./test/bench [-sizes 1000,5000,20000] [-runs 9] [-only WORD]
 //
-// It takes root, gcc, lsns and nsenter. It is for people to read: nothing here
-// fails because it was slow, and no test does. What is new is added to items or
-// growths below.
+// It needs root, gcc, lsns and nsenter. It is for people to read: neither it nor any
+// test fails because something is slow. Add new measurements to items or growths below.
 package main
 
 import (
@@ -23,13 +22,13 @@ import (
 	"syscall"
 )
 
-// An item is one row: what nstool does beside what its peer does. Each is a
-// shell's words, where $nstool is the program and $pid a process in namespaces
-// of its own.
+// An item is one row: a command of nstool beside that of its peer. Each is in a shell's
+// words, where $nstool is the program, $pid a process in namespaces of its own, and
+// $empty a program in Go that does nothing.
 type item struct {
 	name         string
 	nstool, peer string
-	crowds       bool // measured in each crowd, and not on the idle host only
+	populated    bool // measured in each population too, and not only on the idle host
 }
 
 var items = []item{
@@ -38,6 +37,7 @@ var items = []item{
 	{"ls -t net", "$nstool ls -t net", "lsns -t net", true},
 	{"ls -p PID", "$nstool ls -p $pid", "lsns -p $pid", false},
 	{"version", "$nstool version", "lsns --version", false},
+	{"version, empty in Go", "$nstool version", "$empty", false},
 	{"enter, net", "$nstool enter -p $pid --net true", "nsenter -t $pid -n true", false},
 	{"enter, net uts ipc", "$nstool enter -p $pid --net --uts --ipc true", "nsenter -t $pid -n -u -i true", false},
 	{"enter, PID", "$nstool enter -p $pid --pid true", "nsenter -t $pid -p true", false},
@@ -50,26 +50,26 @@ var items = []item{
 	{"pin add, rm", `sh -c "$nstool pin add bench -p $pid --net && $nstool pin rm bench"`, `sh -c "ip netns attach bench $pid && ip netns delete bench"`, false},
 }
 
-// A growth is how the time of `nstool ls` grows by one thing alone: the crowds
-// differ in that only.
+// A growth is how the time of `nstool ls` grows with one thing: the populations differ
+// only in that.
 type growth struct {
-	thing  string
-	count  func(crowd) int
-	crowds []crowd
+	thing       string
+	count       func(population) int
+	populations []population
 }
 
-// A crowd is what c/crowd.c makes.
-type crowd struct{ processes, groups, threads, descriptors int }
+// A population is what c/population.c makes.
+type population struct{ processes, groups, threads, descriptors int }
 
 var growths = []growth{
-	{"process", func(c crowd) int { return c.processes }, []crowd{{1000, 10, 0, 0}, {5000, 10, 0, 0}, {20000, 10, 0, 0}}},
-	{"namespace", func(c crowd) int { return 4 * c.groups }, []crowd{{2000, 20, 0, 0}, {2000, 200, 0, 0}, {2000, 2000, 0, 0}}},
-	{"thread", func(c crowd) int { return c.processes * c.threads }, []crowd{{500, 10, 2, 0}, {500, 10, 10, 0}, {500, 10, 30, 0}}},
-	{"descriptor", func(c crowd) int { return c.processes * c.descriptors }, []crowd{{500, 10, 0, 10}, {500, 10, 0, 100}, {500, 10, 0, 400}}},
+	{"process", func(c population) int { return c.processes }, []population{{1000, 10, 0, 0}, {5000, 10, 0, 0}, {20000, 10, 0, 0}}},
+	{"namespace", func(c population) int { return 4 * c.groups }, []population{{2000, 20, 0, 0}, {2000, 200, 0, 0}, {2000, 2000, 0, 0}}},
+	{"thread", func(c population) int { return c.processes * c.threads }, []population{{500, 10, 2, 0}, {500, 10, 10, 0}, {500, 10, 30, 0}}},
+	{"descriptor", func(c population) int { return c.processes * c.descriptors }, []population{{500, 10, 0, 10}, {500, 10, 0, 100}, {500, 10, 0, 400}}},
 }
 
 func main() {
-	sizes := flag.String("sizes", "1000,5000,20000", "processes in a crowd; a tenth as many groups of namespaces")
+	sizes := flag.String("sizes", "1000,5000,20000", "processes in a population; a tenth as many groups of namespaces")
 	runs := flag.Int("runs", 9, "runs of each command, fewer of slow ones")
 	only := flag.String("only", "", "rows whose name has this word")
 	flag.Parse()
@@ -79,17 +79,17 @@ func main() {
 	}
 }
 
-//go:embed c/crowd.c
-var crowdSource string
+//go:embed c/population.c
+var populationSource string
 
 //go:embed c/measure.c
 var measureSource string
 
-var sources = map[string]string{"crowd": crowdSource, "measure": measureSource}
+var sources = map[string]string{"population": populationSource, "measure": measureSource}
 
 // A bench has what was built for it.
 type bench struct {
-	dir  string // programs: nstool, crowd, measure
+	dir  string // programs: nstool, population, measure
 	runs int
 	only string
 	out  io.Writer
@@ -107,7 +107,7 @@ func run(sizes string, runs int, only string) error {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-interrupted // crowds end with us
+		<-interrupted // a population ends with us
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}()
@@ -133,7 +133,7 @@ func run(sizes string, runs int, only string) error {
 		if err != nil {
 			return err
 		}
-		if err := b.crowded(crowd{processes: n, groups: max(1, n/10)}); err != nil {
+		if err := b.populated(population{processes: n, groups: max(1, n/10)}); err != nil {
 			return err
 		}
 	}
@@ -142,10 +142,15 @@ func run(sizes string, runs int, only string) error {
 
 // build builds nstool as it is released, and the two programs in C.
 func (b *bench) build() error {
+	empty := filepath.Join(b.dir, "empty.go") // a program that does nothing
+	if err := os.WriteFile(empty, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		return err
+	}
 	for name, args := range map[string][]string{
-		"nstool":  {"go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, "nstool"), "github.com/nstool/nstool/cmd/nstool"},
-		"crowd":   {"gcc", "-O1", "-Wall", "-pthread", "-static", "-x", "c", "-o", filepath.Join(b.dir, "crowd"), "-"},
-		"measure": {"gcc", "-O1", "-Wall", "-static", "-x", "c", "-o", filepath.Join(b.dir, "measure"), "-"},
+		"empty":      {"go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, "empty"), empty},
+		"nstool":     {"go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(b.dir, "nstool"), "github.com/nstool/nstool/cmd/nstool"},
+		"population": {"gcc", "-O1", "-Wall", "-pthread", "-static", "-x", "c", "-o", filepath.Join(b.dir, "population"), "-"},
+		"measure":    {"gcc", "-O1", "-Wall", "-static", "-x", "c", "-o", filepath.Join(b.dir, "measure"), "-"},
 	} {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -180,8 +185,8 @@ func (b *bench) idle() error {
 	return nil
 }
 
-// stay starts a program that says a line when it is ready, and stays until its
-// standard input ends, which the function that is returned sees to.
+// stay starts a program that writes a line when it is ready, and runs until its
+// standard input ends: the function that is returned ends it.
 func stay(cmd *exec.Cmd) (line string, end func(), err error) {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -212,8 +217,8 @@ func childOf(cmd *exec.Cmd) (string, error) {
 	return strings.TrimSpace(string(children)), err
 }
 
-// crowded measures what depends on how many there are.
-func (b *bench) crowded(c crowd) error {
+// populated measures what depends on how many there are.
+func (b *bench) populated(c population) error {
 	end, err := b.gather(c)
 	if err != nil {
 		return err
@@ -221,7 +226,7 @@ func (b *bench) crowded(c crowd) error {
 	defer end()
 	fmt.Fprintf(b.out, "%d processes in %d groups\n", c.processes, c.groups)
 	for _, it := range items {
-		if it.crowds {
+		if it.populated {
 			if _, err := b.beside(it, "1"); err != nil {
 				return err
 			}
@@ -237,7 +242,7 @@ func (b *bench) growth() error {
 		}
 		fmt.Fprintf(b.out, "growth by %s\n", g.thing)
 		var last result
-		for i, c := range g.crowds {
+		for i, c := range g.populations {
 			end, err := b.gather(c)
 			if err != nil {
 				return err
@@ -249,7 +254,7 @@ func (b *bench) growth() error {
 			}
 			fmt.Fprintf(b.out, "  %-22s %12.1f", fmt.Sprintf("%d", g.count(c)), ms(r[0].us))
 			if i > 0 {
-				more := g.count(c) - g.count(g.crowds[i-1])
+				more := g.count(c) - g.count(g.populations[i-1])
 				fmt.Fprintf(b.out, "   %.2f us, %.0f bytes for each more", float64(r[0].us-last.us)/float64(more), float64(r[0].kib-last.kib)*1024/float64(more))
 			}
 			fmt.Fprintln(b.out)
@@ -259,9 +264,9 @@ func (b *bench) growth() error {
 	return nil
 }
 
-// gather makes a crowd. The function that it returns ends it.
-func (b *bench) gather(c crowd) (end func(), err error) {
-	cmd := exec.Command(filepath.Join(b.dir, "crowd"), strconv.Itoa(c.processes), strconv.Itoa(c.groups), strconv.Itoa(c.threads), strconv.Itoa(c.descriptors))
+// gather makes a population. The function that it returns ends it.
+func (b *bench) gather(c population) (end func(), err error) {
+	cmd := exec.Command(filepath.Join(b.dir, "population"), strconv.Itoa(c.processes), strconv.Itoa(c.groups), strconv.Itoa(c.threads), strconv.Itoa(c.descriptors))
 	cmd.Stderr = os.Stderr
 	line, end, err := stay(cmd)
 	if err == nil && line != "ready" {
@@ -269,7 +274,7 @@ func (b *bench) gather(c crowd) (end func(), err error) {
 		err = fmt.Errorf("it says %q", line)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("crowd of %d: %w", c.processes, err)
+		return nil, fmt.Errorf("population of %d: %w", c.processes, err)
 	}
 	return end, nil
 }
@@ -297,17 +302,17 @@ func (b *bench) beside(it item, pid string) (r [2]result, err error) {
 
 func ms(us int) float64 { return float64(us) / 1000 }
 
-// best runs two commands in turn, so that what else the host does is shared
-// fairly. The second may be empty.
+// best runs two commands in turn, so that other load on the host is shared fairly. The
+// second may be empty.
 func (b *bench) best(runs int, ours, peers string, env ...string) (results [2]result, err error) {
-	env = append(append(os.Environ(), "nstool="+filepath.Join(b.dir, "nstool")), env...)
+	env = append(append(os.Environ(), "nstool="+filepath.Join(b.dir, "nstool"), "empty="+filepath.Join(b.dir, "empty")), env...)
 	spent := 0
 	for i := range runs {
 		for which, command := range []string{ours, peers} {
 			if command == "" {
 				continue
 			}
-			// The shell is gone when the command is timed.
+			// The shell has become measure when the time starts.
 			cmd := exec.Command("sh", "-c", "exec "+filepath.Join(b.dir, "measure")+" "+command)
 			cmd.Env = env
 			out, err := cmd.Output()

@@ -1,4 +1,4 @@
-// crowd PROCESSES GROUPS THREADS DESCRIPTORS: so many processes in so many
+// population PROCESSES GROUPS THREADS DESCRIPTORS: so many processes in so many
 // groups, each group in uts, ipc, mnt and cgroup namespaces of its own, each
 // process with so many threads and descriptors more than it would have. It
 // writes a line when all are there, and ends them when its standard input ends.
@@ -46,7 +46,7 @@ static void member(void) {
 
 int main(int argc, char **argv) {
 	if (argc != 5) {
-		fprintf(stderr, "usage: crowd PROCESSES GROUPS THREADS DESCRIPTORS\n");
+		fprintf(stderr, "usage: population PROCESSES GROUPS THREADS DESCRIPTORS\n");
 		return 2;
 	}
 	int processes = atoi(argv[1]), groups = atoi(argv[2]);
