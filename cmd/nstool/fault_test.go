@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func TestEnterFaults(t *testing.T) {
 		box.Ino["ipc"], box.Ino["net"], box.Ino["uts"], box.Ino["pid"], box.Ino["mnt"], box.Ino["user"])
 	args := []string{"enter", "-p", strconv.Itoa(box.PID), "--wd", "/bin/sh", "-c", show}
 
-	run := func(strace ...string) (stdout, stderr, log string, code int) {
+	run := func(t *testing.T, strace ...string) (stdout, stderr, log string, code int) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "log")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -59,7 +60,7 @@ func TestEnterFaults(t *testing.T) {
 		return out.String(), errs.String(), string(b), code
 	}
 
-	out, errs, log, code := run()
+	out, errs, log, code := run(t)
 	if out != want || code != 0 {
 		t.Fatalf("without a fault: %q, %q, status %d; want %q", out, errs, code, want)
 	}
@@ -81,35 +82,36 @@ func TestEnterFaults(t *testing.T) {
 	} {
 		delete(most, name)
 	}
-	runs, ran := 0, 0
-	for name, n := range most {
-		first := 1
-		if name == "execve" {
-			first = 2 // the first is that of nstool
-		}
-		for when := first; when <= min(n, 20); when++ {
-			for _, errno := range []string{"EPERM"} {
-				runs++
-				out, errs, _, code := run("-e", "trace="+name, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", name, errno, when))
-				if strings.HasPrefix(out, "RAN") {
-					ran++
-					// The shell and its readlink had the fault, if it is not
-					// all there: but where the program is, it is.
-					if out != want && !strings.HasPrefix(want, strings.TrimSpace(out)) && !fault(errs) {
-						t.Errorf("%s %d %s: the program ran: %q, %q", name, when, errno, out, errs)
+	var runs, ran atomic.Int32
+	t.Run("faults", func(t *testing.T) {
+		for name, n := range most {
+			first := 1
+			if name == "execve" {
+				first = 2 // the first is that of nstool
+			}
+			for when := first; when <= min(n, 20); when++ {
+				t.Run(fmt.Sprint(name, " ", when), func(t *testing.T) {
+					t.Parallel()
+					runs.Add(1)
+					out, errs, _, code := run(t, "-e", "trace="+name, "-e", fmt.Sprintf("inject=%s:error=EPERM:when=%d", name, when))
+					switch {
+					case strings.HasPrefix(out, "RAN"):
+						ran.Add(1)
+						// If the output is not complete, the shell or its readlink had the
+						// fault. Even then the program is in the right place.
+						if out != want && !strings.HasPrefix(want, strings.TrimSpace(out)) && !fault(errs) {
+							t.Errorf("the program ran: %q, %q", out, errs)
+						}
+					case code == 0 && out == "" && name != "write":
+						t.Errorf("status 0, and nothing was done: %q", errs)
+					case code != 0 && errs == "" && name != "write":
+						t.Errorf("status %d without a word", code)
 					}
-					continue
-				}
-				if code == 0 && out == "" && name != "write" {
-					t.Errorf("%s %d %s: status 0, and nothing was done: %q", name, when, errno, errs)
-				}
-				if code != 0 && errs == "" && name != "write" {
-					t.Errorf("%s %d %s: status %d without a word", name, when, errno, code)
-				}
+				})
 			}
 		}
-	}
-	t.Logf("%d faults; in spite of %d the program ran", runs, ran)
+	})
+	t.Logf("%d faults; in spite of %d the program ran", runs.Load(), ran.Load())
 }
 
 // adopt makes this process the parent of what a fault leaves behind, and reaps
