@@ -20,23 +20,20 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// A Found is what a TARGET turned out to be: a process, or files that lead to
-// namespaces.
+// A Found is an opened TARGET: a process, or files of namespaces.
 type Found struct {
 	Process *enter.Target
 	Files   map[inspect.Type]*os.File
-	Netns   string // the name of ip-netns(8), if it was given by one
+	Netns   string // the name of ip-netns(8) that it was given by, or ""
 
-	// Container says that it is the container of that name, by the word of an engine of
-	// root's.
+	// Container says that an engine of root says that it is the container of that name.
 	Container bool
 
-	terms *enter.Expected // of a container that was found by name
+	terms *enter.Expected // of a container that was found by its name
 }
 
-// Confirm returns nil if what was found is still what was meant: a container that
-// was found by its name must be one already. It is asked again when everything of
-// it is open that is wanted.
+// Confirm returns nil if the target is still the one that was named: a container that was found
+// by its name must be ready. It is called again when everything is open.
 func (f *Found) Confirm() error {
 	if f.terms == nil || f.Process == nil {
 		return nil
@@ -44,7 +41,7 @@ func (f *Found) Confirm() error {
 	return f.Process.Ready(*f.terms)
 }
 
-// Close lets go of what was found.
+// Close closes everything that was opened.
 func (f *Found) Close() {
 	if f.Process != nil {
 		f.Process.Close()
@@ -59,7 +56,7 @@ func CloseFiles(set map[inspect.Type]*os.File) {
 	}
 }
 
-// Open opens the namespace of type t of what was found.
+// Open opens the namespace of type t of the target.
 func (f *Found) Open(t inspect.Type) (*os.File, error) {
 	if f.Process != nil {
 		return f.Process.Namespace(t)
@@ -82,7 +79,7 @@ func (e UsageError) Unwrap() error { return e.Err }
 
 func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// lookUp finds out by find what a TARGET is.
+// lookUp opens a TARGET by calling find.
 func lookUp(word string, find func(target.Ref) (*Found, error)) (*Found, error) {
 	ref, err := target.Parse(word)
 	if err != nil {
@@ -91,7 +88,7 @@ func lookUp(word string, find func(target.Ref) (*Found, error)) (*Found, error) 
 	return find(ref)
 }
 
-// Find opens what a TARGET stands for.
+// Find opens a TARGET.
 func Find(ctx context.Context, ref target.Ref) (*Found, error) {
 	if found, err := known(ref); found != nil || err != nil {
 		return found, err
@@ -99,8 +96,7 @@ func Find(ctx context.Context, ref target.Ref) (*Found, error) {
 	return enterable(ctx, ref)
 }
 
-// known opens what a TARGET leads to by itself, and returns nil for what only a
-// scan can place.
+// known opens a TARGET that needs no scan, and returns nil for others.
 func known(ref target.Ref) (*Found, error) {
 	switch ref.Kind {
 	case target.Process:
@@ -111,7 +107,7 @@ func known(ref target.Ref) (*Found, error) {
 		file := path.Join(pin.IPNetnsDir, ref.Name)
 		f, err := files("", file)
 		if errors.Is(err, fs.ErrNotExist) {
-			if _, e := sys.Readlink(file); e != nil { // else it has been said where it leads
+			if _, e := sys.Readlink(file); e != nil { // else the error already says where it leads
 				return nil, &noNetns{ref.Name}
 			}
 		}
@@ -127,7 +123,7 @@ func known(ref target.Ref) (*Found, error) {
 	return nil, nil
 }
 
-// A noNetns says that ip-netns(8) has no such name, in this mount namespace.
+// A noNetns means that ip-netns(8) has no such name in this mount namespace.
 type noNetns struct{ name string }
 
 func (e *noNetns) Error() string {
@@ -136,7 +132,7 @@ func (e *noNetns) Error() string {
 
 func (e *noNetns) Unwrap() error { return fs.ErrNotExist }
 
-// hint says where the name is, if another mount namespace has it.
+// hint returns the mount namespace that has the name, if one has it.
 func (e *noNetns) hint() string {
 	file := path.Join("/proc/1/root", pin.IPNetnsDir, e.name)
 	if _, err := sys.StatPath(file, false); err != nil {
@@ -145,8 +141,8 @@ func (e *noNetns) hint() string {
 	return "nstool is in another mount namespace than process 1, where it is --net=" + shell.Quote(file)
 }
 
-// identified opens a namespace by its identifier, where the kernel does that
-// (Linux 6.19) and for the caller. Else it may be open to a scan.
+// identified opens a namespace by its identifier, if the kernel can (Linux 6.19) and the caller
+// may. Otherwise a scan may find it.
 func identified(ref target.Ref) *Found {
 	fd, err := sys.OpenHandle(sys.Handle{ID: ref.Ino})
 	if err != nil {
@@ -219,13 +215,13 @@ func pinned(ref target.Ref) (*Found, error) {
 type Entry struct {
 	Cmd    *enter.Cmd
 	opts   *Options
-	target string // as it was written
+	target string // as in the command
 	held   []*Found
 
-	answered func() // the target has told what there is to know
+	answered func() // called when the target has answered
 }
 
-// Close lets go of everything that was opened.
+// Close closes everything that was opened.
 func (e *Entry) Close() {
 	if e.answered != nil {
 		e.answered()
@@ -235,7 +231,7 @@ func (e *Entry) Close() {
 	}
 }
 
-// patience begins to wait for the target to tell what there is to know.
+// patience starts the time in which the target must answer.
 func (e *Entry) patience() {
 	if e.answered != nil {
 		e.answered()
@@ -243,7 +239,7 @@ func (e *Entry) patience() {
 	e.answered = Impatient(e.opts.command(), cmp.Or(e.target, "the target"), 125)
 }
 
-// confirm returns nil if all that was found is still what was meant.
+// confirm returns nil if all targets are still the ones that were named.
 func (e *Entry) confirm() error {
 	for _, f := range e.held {
 		if err := f.Confirm(); err != nil {
@@ -253,7 +249,7 @@ func (e *Entry) confirm() error {
 	return nil
 }
 
-// Command finds the target and makes the command that the options ask for.
+// Command finds the target and makes the command of the options.
 func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 	e = &Entry{opts: o}
 	defer func() {
@@ -267,7 +263,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		return e, err
 	}
 	e.target = ref.Text
-	// Each look at what may not be there yet begins anew.
+	// Each attempt to find the target has its full time.
 	find := func(ref target.Ref) (*Found, error) {
 		return Await(ctx, o.Wait, func() (*Found, error) {
 			e.patience()
@@ -328,7 +324,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 		all, c.Types = false, SharedByPod
 	}
 	if all {
-		// All but what is made instead; a user namespace is made inside.
+		// All types but those that are made. A user namespace is made inside.
 		rest := inspect.AllTypes &^ o.Make.Types.Without(inspect.User)
 		if found.Process != nil {
 			c.Types = rest
@@ -350,7 +346,7 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 				return e, fmt.Errorf("%s: %w", o.from(t, from), err)
 			}
 			e.held = append(e.held, of)
-			// Whom these come from is whose the program is.
+			// The program belongs to the process that these come from.
 			if c.Target == nil && of.Process != nil && (t == inspect.User || t == inspect.Mnt || t == inspect.PID) {
 				c.Target = of.Process
 			}
@@ -397,8 +393,8 @@ func (o *Options) Command(ctx context.Context) (e *Entry, err error) {
 	return e, nil
 }
 
-// isHostShell reports whether the program is a shell for somebody at a terminal who
-// may think that he is in the target, and sees the files of the caller.
+// isHostShell reports whether the program is an interactive shell of the caller, with the files
+// of the caller. Its user may think that it is inside the target.
 func (o *Options) isHostShell(c *enter.Cmd) bool {
 	if o.run || o.DryRun || o.Root || o.RootDir != "" || c.Tools != nil || c.Types.Has(inspect.Mnt) || c.Files[inspect.Mnt] != nil || o.Make.Types.Has(inspect.Mnt) {
 		return false
@@ -411,12 +407,11 @@ func (o *Options) isHostShell(c *enter.Cmd) bool {
 	}
 	shells := []string{"sh", "bash", "ash", "dash", "ksh", "zsh", "fish"}
 	return slices.Contains(shells, path.Base(o.Program[0])) && !slices.ContainsFunc(o.Program[1:], func(arg string) bool {
-		return !strings.HasPrefix(arg, "-") || arg == "-c" // it runs something else
+		return !strings.HasPrefix(arg, "-") || arg == "-c" // it runs another program
 	})
 }
 
-// lacks says that what was found by a word, which is no process, has no
-// namespace of type t.
+// lacks returns the error for a TARGET that is no process and has no namespace of type t.
 func lacks(word string, found *Found, t inspect.Type) error {
 	if strings.HasPrefix(word, "pin:") {
 		return fmt.Errorf("no %s namespace is pinned as %s", t, strings.TrimPrefix(word, "pin:"))
@@ -427,7 +422,7 @@ func lacks(word string, found *Found, t inspect.Type) error {
 	return fmt.Errorf("%s has no %s namespace", word, t)
 }
 
-// from is how the command line says where a namespace to join comes from.
+// from returns how the command line says where a namespace comes from.
 func (o *Options) from(t inspect.Type, from string) string {
 	if o.run {
 		return fmt.Sprintf("--join %s=%s", t, from)
@@ -438,7 +433,7 @@ func (o *Options) from(t inspect.Type, from string) string {
 	return fmt.Sprintf("--%s=%s", t, from)
 }
 
-// check finds what does not go together.
+// check finds contradictions.
 func (o *Options) check(found *Found, all bool) error {
 	if o.run {
 		return o.runCheck()
@@ -464,7 +459,7 @@ func (o *Options) check(found *Found, all bool) error {
 	return nil
 }
 
-// Do carries the command out: it prints the plan, or runs the program.
+// Do prints the plan, or runs the program.
 func (e *Entry) Do(ctx context.Context, out io.Writer) error {
 	if !e.opts.DryRun {
 		return e.Cmd.RunOrExec(ctx)

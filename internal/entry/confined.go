@@ -11,8 +11,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// confined says what confines nstool itself as it does a container that is not
-// privileged, or "". A hint begins with it: while that is so, little else helps.
+// confined returns how nstool itself is confined, like an unprivileged container, or "". Hints begin
+// with it, because little else helps then.
 func confined() string {
 	text, err := sys.ReadRegular("/proc/thread-self/status", task.MaxStatus)
 	if err != nil {
@@ -25,11 +25,10 @@ func confined() string {
 	return confinedBy(t.Seccomp == task.SeccompFilter, t.Caps.Bounding)
 }
 
-// needed are the capabilities without which nobody looks at others and joins them.
+// needed are the capabilities that looking at others and joining their namespaces needs.
 const needed = enter.Caps(1<<19 | 1<<21) // CAP_SYS_PTRACE, CAP_SYS_ADMIN
 
-// confinedBy says it of a process that is under a filter, or not, with a bounding
-// set.
+// confinedBy is confined for a process with this filter and bounding set.
 func confinedBy(filter bool, bounding enter.Caps) string {
 	lacks := strings.Join((needed &^ bounding).Names(), " or ")
 	switch {
@@ -43,7 +42,7 @@ func confinedBy(filter bool, bounding enter.Caps) string {
 	return ""
 }
 
-// begin puts what confines nstool itself before a hint on what it may not do.
+// begin puts the confinement of nstool itself before a hint.
 func begin(hint string) string {
 	first := confined()
 	switch {
@@ -55,8 +54,7 @@ func begin(hint string) string {
 	return first + "; " + hint
 }
 
-// Refused says what it would take to do what err says that nstool may not do, or
-// "" for any other error.
+// Refused returns what would permit the action that err says is denied, or "" for another error.
 func Refused(err error) string {
 	if !errors.Is(err, fs.ErrPermission) {
 		return ""
@@ -70,7 +68,7 @@ func Refused(err error) string {
 	return begin("")
 }
 
-// some names the first of many capabilities.
+// some returns the first of many names of capabilities.
 func some(caps enter.Caps) string {
 	names := caps.Names()
 	const most = 4

@@ -9,15 +9,14 @@ import (
 	"github.com/nstool/nstool/enter"
 )
 
-// outcome is what came of a command that was carried out early.
+// outcome is the result of a command that ran before main.
 var outcome struct {
 	done bool
 	err  error
 }
 
-// Outcome returns what came of the command, if it has been carried out before
-// main started. Only what went wrong is left to be told: with anything else
-// the program has ended.
+// Outcome returns the result of the command, if it ran before main. Only errors remain to be
+// reported: otherwise the program has ended.
 func Outcome() (done bool, err error) { return outcome.done, outcome.err }
 
 // init runs `nstool enter`, `nstool run` and the plain forms of `nstool pin` before the

@@ -17,14 +17,13 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// An Explained error is one of the command with advice, if there is any that
-// is true for it, and with the exit status.
+// An Explained error is an error of the command, with the exit status, and with advice that is
+// true for it, if there is any.
 type Explained struct {
 	Err    error
 	Advice string
 	Code   int
-	// Said is true if nothing is to be said: the program was run and has said
-	// what it had to say.
+	// Said means that there is nothing to say: the program ran, and has said everything.
 	Said bool
 }
 
@@ -32,7 +31,7 @@ func (e Explained) Error() string { return e.Err.Error() }
 func (e Explained) Unwrap() error { return e.Err }
 func (e Explained) Hint() string  { return e.Advice }
 
-// The exit statuses of a command that runs a program, beside the program's own.
+// The exit statuses of a command that runs a program, besides those of the program.
 const (
 	StatusOwn        = 125
 	StatusNotInvoked = 126
@@ -40,7 +39,7 @@ const (
 	StatusSignal     = 128
 )
 
-// Explain says what err means to the one who gave the command.
+// Explain makes an error of the command of err.
 func (o *Options) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -49,10 +48,10 @@ func (o *Options) Explain(err error) error {
 		if e.Signal != 0 {
 			return Explained{Err: err, Code: StatusSignal + int(e.Signal), Said: true}
 		}
-		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.unnamed(e), o.other)}
+		return Explained{Err: err, Code: e.Code, Said: true, Advice: cmp.Or(o.lacking(e.Lacked), o.noTerminalName(e), o.other)}
 	}
 	if e, ok := errors.AsType[*enter.StdioError](err); ok {
-		code := cmp.Or(e.Exit.Code, 1) // what was lost is a failure, also of a program that ended well
+		code := cmp.Or(e.Exit.Code, 1) // lost output is a failure, also if the program succeeded
 		if e.Exit.Signal != 0 {
 			code = StatusSignal + int(e.Exit.Signal)
 		}
@@ -85,18 +84,18 @@ func (o *Options) Explain(err error) error {
 	return x
 }
 
-// named are programs that ask for the name of their terminal.
-const named = " tty tmux screen gpg login su script mesg newgrp ssh-keygen pinentry "
+// terminalPrograms are programs that need the name of their terminal.
+const terminalPrograms = " tty tmux screen gpg login su script mesg newgrp ssh-keygen pinentry "
 
-// unnamed says of such a program that failed that its terminal had no name.
-func (o *Options) unnamed(e *enter.ExitError) string {
-	if !e.Nameless || len(o.Program) == 0 || !strings.Contains(named, " "+path.Base(o.Program[0])+" ") {
+// noTerminalName returns a hint if such a program failed because its terminal has no name.
+func (o *Options) noTerminalName(e *enter.ExitError) string {
+	if !e.Nameless || len(o.Program) == 0 || !strings.Contains(terminalPrograms, " "+path.Base(o.Program[0])+" ") {
 		return ""
 	}
 	return "its terminal has no name in there: the target has no devpts of its own, or the program has more rights than it"
 }
 
-// missing says how to do without a part of a confinement.
+// missing returns how to go on without a part of a confinement.
 func missing(e *enter.MissingError) string {
 	switch {
 	case errors.Is(e.Err, enter.ErrNoTarget):
@@ -154,7 +153,7 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 	}
 }
 
-// denied says what would have to be different for a join to be permitted.
+// denied returns what would permit a join.
 func denied(e *enter.StepError) string {
 	d := e.Denial
 	switch {
@@ -170,8 +169,7 @@ func denied(e *enter.StepError) string {
 	return ""
 }
 
-// Looking says what it takes to look at a namespace of a process, if that was
-// denied, and else "".
+// Looking returns what would permit to look at a namespace of a process, or "".
 func Looking(e *enter.NamespaceError) string {
 	switch me := uint32(os.Geteuid()); {
 	case !errors.Is(e.Err, fs.ErrPermission):

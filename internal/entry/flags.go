@@ -263,7 +263,7 @@ var Flags = []Flag{
 		},
 		values: signalNames,
 	},
-	waitFlag("wait for the target to run, TIME such as 30s at most, or forever"),
+	waitFlag("wait for the target to run, for TIME such as 30s, or without a limit"),
 	{
 		Name: "dry-run", Help: "print what would be done, one step a line, and do nothing",
 		set: func(o *Options, _ string) error { o.DryRun = true; return nil },
@@ -334,6 +334,13 @@ func waitFlag(help string) Flag {
 		}
 		return err
 	}}
+}
+
+// flagNamed returns a flag of [Flags], for another table.
+func flagNamed(name string) Flag {
+	f := Flags[slices.IndexFunc(Flags, func(f Flag) bool { return f.Name == name })]
+	f.Group = ""
+	return f
 }
 
 // Type returns the type of namespace that the flag joins, or 0.

@@ -21,7 +21,7 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// making is what the flags say about namespaces to make.
+// A making has the options for new namespaces.
 type making struct {
 	enter.New
 	all, noInit, rootless     bool
@@ -29,10 +29,10 @@ type making struct {
 	users, groups             []string
 	setgroups, pin            string
 	procDir                   string
-	implied                   map[inspect.Type]string // the flag that asks for a type without its own
+	implied                   map[inspect.Type]string // the flag that implies each type
 }
 
-// imply asks for a namespace that another flag makes no sense without.
+// imply makes a namespace that another flag needs.
 func (m *making) imply(t inspect.Type, flag string) {
 	m.Types = m.Types.With(t)
 	if m.implied == nil {
@@ -41,8 +41,8 @@ func (m *making) imply(t inspect.Type, flag string) {
 	m.implied[t] = flag
 }
 
-// finish decides what the flags leave open. It looks up who the caller is, and
-// what users he may give away, only if there is a user namespace to make.
+// finish decides what the flags leave open. It looks up who the caller is, and which users the
+// caller may map, only if a user namespace is made.
 func (o *Options) finish() error {
 	m := &o.Make
 	if m.all {
@@ -76,7 +76,7 @@ func (o *Options) finish() error {
 	return m.maps()
 }
 
-// maps decides who is in the new user namespace.
+// maps decides which users and groups exist in the new user namespace.
 func (m *making) maps() (err error) {
 	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
 	if m.mapRoot && m.mapCurrent {
@@ -87,7 +87,7 @@ func (m *making) maps() (err error) {
 	}
 	nothing := !m.mapRoot && !m.mapCurrent && !m.auto && len(m.users)+len(m.groups) == 0
 	if nothing {
-		// One stays who one is; and root keeps all the others too.
+		// The caller keeps their user and group, and root keeps all others too.
 		if m.mapCurrent = uid != 0; !m.mapCurrent {
 			m.users, m.groups = []string{"all"}, []string{"all"}
 		}
@@ -101,7 +101,7 @@ func (m *making) maps() (err error) {
 	if m.GIDs, err = m.rangesOf("group", m.groups, gid, "/etc/subgid", "/proc/self/gid_map"); err != nil {
 		return err
 	}
-	// Who gives only his own group, without CAP_SETGID, must give up setgroups.
+	// A caller without CAP_SETGID that maps only their own group must deny setgroups.
 	m.DenySetgroups = m.setgroups == "deny" ||
 		uid != 0 && m.setgroups == "" && len(m.GIDs) == 1 && m.GIDs[0].Count == 1 && m.GIDs[0].Outside == gid
 	if m.setgroups == "allow" && uid != 0 && len(m.GIDs) == 1 && m.GIDs[0].Outside == gid {
@@ -110,8 +110,8 @@ func (m *making) maps() (err error) {
 	return nil
 }
 
-// rangesOf returns the ranges that words stand for, with a hole in them for the
-// caller's own one if that is to be root, or itself.
+// rangesOf returns the ranges for words of a flag. If the caller becomes root or keeps their ID,
+// the caller has a range of its own among them.
 func (m *making) rangesOf(what string, words []string, own uint32, subFile, mapFile string) (list []enter.Range, err error) {
 	for _, word := range words {
 		switch word {
@@ -137,9 +137,9 @@ func (m *making) rangesOf(what string, words []string, own uint32, subFile, mapF
 	}
 	switch {
 	case m.mapRoot:
-		list = punch(list, enter.Range{Inside: 0, Outside: own, Count: 1})
+		list = insert(list, enter.Range{Inside: 0, Outside: own, Count: 1})
 	case m.mapCurrent:
-		list = punch(list, enter.Range{Inside: own, Outside: own, Count: 1})
+		list = insert(list, enter.Range{Inside: own, Outside: own, Count: 1})
 	}
 	for i, a := range list {
 		for _, b := range list[:i] {
@@ -155,9 +155,9 @@ func overlap(a, n, b, m uint32) bool {
 	return uint64(a) < uint64(b)+uint64(m) && uint64(b) < uint64(a)+uint64(n)
 }
 
-// punch adds one that comes before the others: those that were to stand where
-// it does inside move up by one, and what was mapped from it is left out.
-func punch(list []enter.Range, one enter.Range) []enter.Range {
+// insert adds a range of one ID before the others. Those that would be at its place inside move up
+// by one, and its ID outside is removed from them.
+func insert(list []enter.Range, one enter.Range) []enter.Range {
 	out := []enter.Range{one}
 	for _, r := range list {
 		for _, part := range without(r, one.Outside) {
@@ -177,7 +177,7 @@ func punch(list []enter.Range, one enter.Range) []enter.Range {
 	return out
 }
 
-// without returns the parts of a range that do not come from outside.
+// without returns the parts of a range except one ID outside.
 func without(r enter.Range, outside uint32) (parts []enter.Range) {
 	if outside < r.Outside || uint64(outside) >= uint64(r.Outside)+uint64(r.Count) {
 		return []enter.Range{r}
@@ -192,7 +192,7 @@ func without(r enter.Range, outside uint32) (parts []enter.Range) {
 	return parts
 }
 
-// parseRange reads INSIDE:OUTSIDE:COUNT, where COUNT is 1 if it is left out.
+// parseRange reads INSIDE:OUTSIDE:COUNT. The default of COUNT is 1.
 func parseRange(word string) (r enter.Range, err error) {
 	fields := strings.Split(word, ":")
 	if len(fields) < 2 || len(fields) > 3 {
@@ -212,11 +212,11 @@ func parseRange(word string) (r enter.Range, err error) {
 	return r, nil
 }
 
-// subRanges returns the ranges that subuid(5) or subgid(5) gives the caller.
+// subRanges returns the ranges of the caller in subuid(5) or subgid(5).
 func subRanges(file, what string) ([]enter.Range, error) {
 	uid := strconv.Itoa(os.Geteuid())
 	name := passwd.Names()(uint32(os.Geteuid()))
-	text, err := sys.ReadRegular(file, mostSubIDs)
+	text, err := sys.ReadRegular(file, maxSubIDs)
 	if err != nil {
 		return nil, fmt.Errorf("find out which %ss are yours to give: %w", what, err)
 	}
@@ -230,20 +230,19 @@ func subRanges(file, what string) ([]enter.Range, error) {
 	return list, nil
 }
 
-// mostSubIDs is how long subuid(5) may be.
-const mostSubIDs = 64 << 20
+// maxSubIDs limits the size of subuid(5), in bytes.
+const maxSubIDs = 64 << 20
 
-// mostRanges is how many the kernel takes: UID_GID_MAP_MAX_EXTENTS, without one for
-// the caller and one that is split by it.
-const mostRanges = 340 - 2
+// maxRanges limits the ranges for the kernel: UID_GID_MAP_MAX_EXTENTS, less one for the caller and
+// one for a range that it splits.
+const maxRanges = 340 - 2
 
-// readSubRanges reads the lines of a user, by number or name. What they give is one
-// after the other inside, from 0 on; what an earlier line has given already is
-// left out.
+// readSubRanges reads the lines of a user, by number or name. The ranges follow each other inside,
+// from 0 on. An ID that an earlier line has is left out.
 func readSubRanges(r io.Reader, uid, name string) (list []enter.Range, err error) {
 	inside := uint64(0)
 	lines := bufio.NewScanner(r)
-	for lines.Scan() && len(list) < mostRanges {
+	for lines.Scan() && len(list) < maxRanges {
 		fields := strings.Split(strings.TrimSpace(lines.Text()), ":")
 		if len(fields) != 3 || fields[0] != uid && (name == "" || fields[0] != name) {
 			continue
@@ -262,8 +261,7 @@ func readSubRanges(r io.Reader, uid, name string) (list []enter.Range, err error
 	return list, lines.Err()
 }
 
-// allRanges returns all that is in the caller's own user namespace, each as
-// itself.
+// allRanges returns all IDs of the user namespace of the caller, with the same numbers.
 func allRanges(file string) (list []enter.Range, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -279,8 +277,8 @@ func allRanges(file string) (list []enter.Range, err error) {
 	return list, nil
 }
 
-// pinner returns what pins the namespaces that are made, while the program that
-// will be run in them still waits. A name that is no good is told before.
+// pinner returns the function that pins the new namespaces while their program still waits. A bad
+// name is reported before.
 func (o *Options) pinner(ctx context.Context) (func(pid int) error, error) {
 	if err := pin.CheckName(o.Make.pin); err != nil {
 		return nil, UsageError{err}
@@ -303,8 +301,7 @@ func (o *Options) pinner(ctx context.Context) (func(pid int) error, error) {
 	}, nil
 }
 
-// seconds reads a number of seconds, with a fraction if need be, or a duration
-// such as 36h.
+// seconds reads a number of seconds, with a fraction, or a duration such as 36h.
 func seconds(arg string) (time.Duration, error) {
 	if d, err := time.ParseDuration(arg); err == nil {
 		return d, nil

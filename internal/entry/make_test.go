@@ -29,7 +29,7 @@ func TestReadSubRanges(t *testing.T) {
 	for n := range 1000 {
 		fmt.Fprintf(&many, "ann:%d:1\n", 10+2*n)
 	}
-	if got, _ := readSubRanges(strings.NewReader(many.String()), "1000", "ann"); len(got) != mostRanges {
+	if got, _ := readSubRanges(strings.NewReader(many.String()), "1000", "ann"); len(got) != maxRanges {
 		t.Errorf("%d ranges", len(got))
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// patience is how long a target may take to tell what is asked of it.
+// patience is the time for a target to answer.
 const patience = 10 * time.Second
 
-// command is the command that the options are of.
+// command returns the name of the command.
 func (o *Options) command() string {
 	if o.run {
 		return "run"
@@ -21,21 +21,17 @@ func (o *Options) command() string {
 	return "enter"
 }
 
-// unnoticed is how long nobody minds to wait: until then it is not asked for how
-// long this process did not run.
+// unnoticed is a wait that nobody notices. Before it, the time that this process could not run is not asked for.
 const unnoticed = 100 * time.Millisecond
 
-// Impatient ends the program with a line and a status unless answered is called
-// in time. A process in an execve(2) that does not end holds a lock which since
-// Linux 6.18 even a look at the links in its directory of /proc waits for, and
-// one whose memory map is locked does not show its environment. The thread that
-// waits cannot be called back; to end the program is all that helps.
+// Impatient ends the program with a message and a status unless answered is called in time. A
+// process in an execve(2) that never ends holds a lock. Since Linux 6.18 even reading the links
+// in its directory of /proc waits for that lock. A process whose memory map is locked does not
+// show its environment. A thread that waits for these cannot be stopped, so the program must end.
 //
-// On a busy machine it is given longer, by as much as this process worked or
-// waited to run.
+// The time grows by the time in which this process worked or waited to run.
 func Impatient(command, target string, status int) (answered func()) {
-	// The run time opens two descriptors when the first timer is set, and ends
-	// the program if it cannot.
+	// The Go runtime opens two descriptors for the first timer, and aborts if it cannot.
 	if !sys.SpareFDs(2) {
 		return func() {}
 	}
@@ -72,8 +68,8 @@ func Impatient(command, target string, status int) (answered func()) {
 	}
 }
 
-// silence says that the target has not answered for some time, and how much of that
-// it was given since this process could not run.
+// silence returns the message for a target that has not answered, with the time that was added
+// because this process could not run.
 func silence(target string, passed time.Duration) string {
 	passed, busy := passed.Round(time.Second), ""
 	if passed > patience {

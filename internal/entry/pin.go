@@ -80,7 +80,7 @@ func addEarly(words []string) bool {
 	return pin.Add(context.Background(), name, files, opts...) == nil
 }
 
-// pinFlag reports whether a long flag is one of a target or of a type.
+// pinFlag reports whether a long flag is of a target or of a type.
 func (o *Options) pinFlag(word string) bool {
 	f := o.Named(word)
 	return f != nil && (f.Name == "target" || f.Name == "all" || f.typ != 0 && !f.make)
@@ -109,9 +109,8 @@ func ParsePinned(word string) (name string, types []inspect.Type, err error) {
 	return ref.Name, types, nil
 }
 
-// Pinnable sorts out which of the namespaces of a target are to be pinned: the
-// given types, or without any all that are not the caller's own. It closes the
-// others, and on an error all.
+// Pinnable returns the namespaces of a target that are to be pinned: those of the given types, or by
+// default all that the caller is not in. It closes the others, and all if there is an error.
 func Pinnable(text string, set map[inspect.Type]*os.File, types inspect.Types, all bool) (files []*os.File, err error) {
 	all = all || types == 0
 	for t := range inspect.AllTypes.All() {
@@ -138,11 +137,10 @@ func Pinnable(text string, set map[inspect.Type]*os.File, types inspect.Types, a
 	return files, nil
 }
 
-// ErrAllShared says that a target has no namespaces but the caller's own.
+// ErrAllShared means that the caller is in all namespaces of a target.
 var ErrAllShared = errors.New("it has no namespaces but the caller's own")
 
-// IsOwn reports whether we are in the namespace ourselves: it is not the
-// target's alone, and one's own mount namespace cannot be pinned.
+// IsOwn reports whether the caller is in the namespace. Its own mount namespace cannot be pinned.
 func IsOwn(t inspect.Type, f *os.File) bool {
 	own, err := os.Stat("/proc/self/ns/" + t.String())
 	if err != nil {
@@ -152,9 +150,9 @@ func IsOwn(t inspect.Type, f *os.File) bool {
 	return err == nil && os.SameFile(own, info)
 }
 
-// forChildren opens namespaces of a process or thread, which stays the same one
-// meanwhile. Of PID and time namespaces it opens those that its children will be
-// in. A type that the kernel does not have is left out.
+// forChildren opens namespaces of a process or thread, and checks that it is the same one
+// afterwards. Of PID and time namespaces it opens those of future children. A type that the
+// kernel lacks is left out.
 func forChildren(t *enter.Target, types inspect.Types) (set map[inspect.Type]*os.File, err error) {
 	set = make(map[inspect.Type]*os.File)
 	defer func() {

@@ -15,8 +15,8 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// terms returns what must be true of process p before it is the container that
-// was found by a name, or nil if none was.
+// terms returns what must be true of process p before it is the container that was found by its
+// name, or nil if it was not found by a name.
 func terms(found target.Found, p *inspect.Process) (*enter.Expected, error) {
 	i := slices.IndexFunc(found.Match.Containers, func(c *container.Container) bool { return c.Init == p.PID })
 	if i < 0 {
@@ -43,9 +43,8 @@ func terms(found target.Found, p *inspect.Process) (*enter.Expected, error) {
 	return t, nil
 }
 
-// Started returns a [*enter.StartingError] if a process is the first of a container
-// that was found by its name, and is not the container yet. Where that cannot be
-// told it returns nil.
+// Started returns a [*enter.StartingError] if a process is the first one of a container that was
+// found by its name and is not ready. If that is not known, it returns nil.
 func Started(at target.Found, p *inspect.Process) error {
 	found, err := openSeen(target.Ref{}, at, p)
 	if starting, ok := errors.AsType[*enter.StartingError](err); ok {
@@ -57,9 +56,8 @@ func Started(at target.Found, p *inspect.Process) error {
 	return nil
 }
 
-// other says that the first process of a container that was found by its name has
-// become another user than its engine starts programs as, and how to be that one.
-// It is "" where they are the same, or where it is not known.
+// other returns a hint if the first process of a container that was found by its name has another
+// user than its engine starts programs with. It is "" if the users are the same, or not known.
 func (f *Found) other() string {
 	if f.terms == nil || f.terms.UID == nil || f.Process == nil {
 		return ""
@@ -80,10 +78,10 @@ func (f *Found) other() string {
 	return fmt.Sprintf("the first process of %s has become user %d; its engine starts programs as user %d, as %s does", f.terms.Name, uid, configured, flag)
 }
 
-// Forever is how long is waited where no time is given.
+// Forever is the wait without a limit.
 const Forever = time.Duration(1<<63 - 1)
 
-// ParseWait reads how long to wait: "30s", "30", or "forever".
+// ParseWait reads a time to wait: "30s", "30", or "forever".
 func ParseWait(s string) (time.Duration, error) {
 	if s == "forever" {
 		return Forever, nil
@@ -98,8 +96,7 @@ func ParseWait(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Await calls find again and again while what is to be found is not there yet, or
-// is being started, for as long as limit.
+// Await calls find until the target exists and is ready, for at most limit.
 func Await[T any](ctx context.Context, limit time.Duration, find func() (T, error)) (T, error) {
 	for begin := time.Now(); ; {
 		before := time.Now()
@@ -107,7 +104,7 @@ func Await[T any](ctx context.Context, limit time.Duration, find func() (T, erro
 		if err == nil || !Awaited(err) || time.Since(begin) >= limit {
 			return found, err
 		}
-		// Looking is to take a fifth of the time.
+		// A fifth of the time is for looking.
 		pause := min(max(4*time.Since(before), 5*time.Millisecond), 200*time.Millisecond, limit-time.Since(begin))
 		select {
 		case <-ctx.Done():
@@ -117,8 +114,7 @@ func Await[T any](ctx context.Context, limit time.Duration, find func() (T, erro
 	}
 }
 
-// Awaited reports whether an error says of a target that it is not there, or is
-// not what it will be.
+// Awaited reports whether an error says that a target does not exist or is not ready.
 func Awaited(err error) bool {
 	_, starting := errors.AsType[*enter.StartingError](err)
 	return starting || errors.Is(err, fs.ErrNotExist) || errors.Is(err, inspect.ErrGone)

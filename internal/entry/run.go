@@ -15,7 +15,7 @@ import (
 var RunFlags = []Flag{
 	{
 		Name: "all", Short: "a", Group: "Namespaces to make",
-		Help: "all eight, with a /proc of their own",
+		Help: "all eight, with a new /proc",
 		set:  func(o *Options, _ string) error { o.Make.all = true; return nil },
 	},
 	{Name: "mnt", Short: "m", Aliases: []string{"mount"}, Help: "a new mnt namespace", typ: inspect.Mnt, make: true},
@@ -27,7 +27,7 @@ var RunFlags = []Flag{
 	{Name: "cgroup", Short: "C", Help: "a new cgroup namespace", typ: inspect.Cgroup, make: true},
 	{Name: "time", Short: "T", Help: "a new time namespace", typ: inspect.Time, make: true},
 	{
-		Name: "rootless", Help: "a user namespace too, with you as its root: what an ordinary user needs to make the others",
+		Name: "rootless", Help: "a user namespace too, with you as its root, which an ordinary user needs to make the others",
 		set: func(o *Options, _ string) error {
 			o.Make.Types, o.Make.rootless = o.Make.Types.With(inspect.User), true
 			return nil
@@ -48,12 +48,12 @@ var RunFlags = []Flag{
 		},
 	},
 	{
-		Name: "pin", Arg: "NAME", Help: "pin what is made under NAME, before the program is run",
+		Name: "pin", Arg: "NAME", Help: "pin the new namespaces under NAME, before the program is run",
 		set: func(o *Options, arg string) error { o.Make.pin = arg; return nil },
 	},
 	{
 		Name: "map-root", Short: "r", Aliases: []string{"map-root-user"}, Group: "Users of a new user namespace",
-		Help: "you are root in it",
+		Help: "you are root inside",
 		set: func(o *Options, _ string) error {
 			o.Make.mapRoot = true
 			o.Make.imply(inspect.User, "--map-root")
@@ -62,7 +62,7 @@ var RunFlags = []Flag{
 	},
 	{
 		Name: "map-current", Aliases: []string{"map-current-user"},
-		Help: "you are yourself in it; this is the default for an ordinary user",
+		Help: "you keep your user and group inside; the default for an ordinary user",
 		set: func(o *Options, _ string) error {
 			o.Make.mapCurrent = true
 			o.Make.imply(inspect.User, "--map-current")
@@ -70,13 +70,13 @@ var RunFlags = []Flag{
 		},
 	},
 	{
-		Name: "map-users", Arg: "RANGE", Help: "INSIDE:OUTSIDE:COUNT, \"all\" for everybody there is (root's default), or \"auto\"; may be repeated",
+		Name: "map-users", Arg: "RANGE", Help: "INSIDE:OUTSIDE:COUNT, \"all\" for all users (the default of root), or \"auto\"; can be repeated",
 		set: func(o *Options, arg string) error {
 			o.Make.users = append(o.Make.users, arg)
 			o.Make.imply(inspect.User, "--map-users")
 			return nil
 		},
-		values: everybody,
+		values: rangeWords,
 	},
 	{
 		Name: "map-groups", Arg: "RANGE", Help: "the same for groups",
@@ -85,7 +85,7 @@ var RunFlags = []Flag{
 			o.Make.imply(inspect.User, "--map-groups")
 			return nil
 		},
-		values: everybody,
+		values: rangeWords,
 	},
 	{
 		Name: "map-auto", Help: "the users and groups that subuid(5) and subgid(5) give you, from 0 on",
@@ -113,7 +113,7 @@ var RunFlags = []Flag{
 		set: func(o *Options, arg string) error { return o.name(&o.Make.Domainname, arg, "--domainname") },
 	},
 	{
-		Name: "loopback", Help: "the network interface lo is up",
+		Name: "loopback", Help: "bring the network interface lo up",
 		set: func(o *Options, _ string) error {
 			o.Make.Loopback = true
 			o.Make.imply(inspect.Net, "--loopback")
@@ -129,7 +129,7 @@ var RunFlags = []Flag{
 		},
 	},
 	{
-		Name: "propagation", Arg: "private|slave|shared|unchanged", Help: "that of all mounts; private if left out",
+		Name: "propagation", Arg: "private|slave|shared|unchanged", Help: "the propagation of all mounts; the default is private",
 		set: func(o *Options, arg string) (err error) {
 			o.Make.Propagation, err = oneOf(arg, enter.Propagations)
 			o.Make.imply(inspect.Mnt, "--propagation")
@@ -137,7 +137,7 @@ var RunFlags = []Flag{
 		},
 	},
 	{
-		Name: "boottime", Arg: "SECONDS", Help: "how far its uptime is ahead: seconds, or a time such as 36h",
+		Name: "boottime", Arg: "SECONDS", Help: "how far its boot-time clock is ahead: seconds, or a time such as 36h",
 		set: func(o *Options, arg string) (err error) {
 			o.Make.Boottime, err = seconds(arg)
 			o.Make.imply(inspect.Time, "--boottime")
@@ -169,45 +169,26 @@ var RunFlags = []Flag{
 		Name: "setgid", Short: "G", Arg: "GID", Help: "become group GID, without supplementary groups",
 		set: func(o *Options, arg string) (err error) { o.GID, err = parseID(arg); return err },
 	},
+	flagNamed("keep-caps"),
+	flagNamed("keep-fds"),
 	{
-		Name: "keep-caps", Help: "keep the capabilities of the user namespace without being its root",
-		set: func(o *Options, _ string) error { o.KeepCaps = true; return nil },
-	},
-	{
-		Name: "keep-fds", Help: "leave descriptors above 2 open to a program of the caller's own",
-		set: func(o *Options, _ string) error { o.KeepFDs = true; return nil },
-	},
-	{
-		Name: "init", Help: "a process that reaps comes first in the PID namespace; this is the default",
+		Name: "init", Help: "a process of nstool is the first in the PID namespace, and reaps orphans; the default",
 		set: func(o *Options, _ string) error { o.Make.noInit = false; return nil },
 	},
 	{
-		Name: "no-init", Help: "the program is the first process itself",
+		Name: "no-init", Help: "the program itself is the first process",
 		set: func(o *Options, _ string) error { o.Make.noInit = true; return nil },
 	},
-	{
-		Name: "kill-child", Arg: "SIGNAL", Optional: true, Help: "what the program gets when nstool is killed; KILL if left out",
-		set: func(o *Options, arg string) (err error) {
-			o.KillChild, err = signalOf(arg)
-			return err
-		},
-		values: signalNames,
-	},
-	waitFlag("wait for what is to be joined to run, TIME such as 30s at most, or forever"),
-	{
-		Name: "dry-run", Help: "say what would be done, one step a line, and do nothing",
-		set: func(o *Options, _ string) error { o.DryRun = true; return nil },
-	},
-	{
-		Name: "help", Short: "h", Help: "this help",
-		set: func(o *Options, _ string) error { o.Help = true; return nil },
-	},
+	flagNamed("kill-child"),
+	waitFlag("wait for the target of --join to run, for TIME such as 30s, or without a limit"),
+	flagNamed("dry-run"),
+	flagNamed("help"),
 }
 
-// everybody returns the words for ranges that are looked up.
-func everybody() []string { return []string{"all", "auto"} }
+// rangeWords returns the words for ranges that are looked up.
+func rangeWords() []string { return []string{"all", "auto"} }
 
-// name takes a name for a new UTS namespace.
+// name reads the name of a new UTS namespace.
 func (o *Options) name(to *string, arg, flag string) error {
 	if len(arg) > 64 {
 		return fmt.Errorf("%q has %d bytes, and there is room for 64", arg, len(arg))
@@ -227,12 +208,11 @@ func parseID(arg string) (*uint32, error) {
 	return &id, nil
 }
 
-// explainMake adds to an error about a namespace that could not be made what
-// would have to be different.
+// explainMake adds to the error for a namespace that could not be made what would permit it.
 func (o *Options) explainMake(e *enter.StepError, x *Explained) {
 	t := e.Step.Type
 	switch {
-	case e.Denial != nil && e.Denial.Seccomp: // whatever else is so, this comes first
+	case e.Denial != nil && e.Denial.Seccomp: // this comes first, whatever else is true
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Make && t == inspect.User && errors.Is(e.Err, fs.ErrPermission):
 		x.Advice = "ordinary users may be kept from making user namespaces: see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns"
@@ -247,7 +227,7 @@ func (o *Options) explainMake(e *enter.StepError, x *Explained) {
 	}
 }
 
-// runCheck finds what does not go together in nstool-run(1).
+// runCheck finds contradictions of nstool-run(1).
 func (o *Options) runCheck() error {
 	switch {
 	case o.Make.Types == 0 && len(o.Namespaces) == 0:

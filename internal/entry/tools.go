@@ -15,31 +15,28 @@ import (
 	"github.com/nstool/nstool/target"
 )
 
-// StaticTools is where a distribution's packager may put programs that need
-// nothing else, such as a static busybox: what --tools=static brings along.
+// StaticTools is the directory in which a distribution can put programs that need no other files,
+// such as a static busybox, for --tools=static.
 const StaticTools = "/usr/lib/nstool/tools"
 
-// sweeper is what nstool calls itself when it ends those whom a nstool that was
-// killed has left in a container.
+// sweeper is the name of a nstool that ends processes which a killed nstool has left in a container.
 const sweeper = "nstool-sweep"
 
-// An Unpacker returns what writes the files of an archive, or of an image in a
-// directory, into an empty directory.
+// An Unpacker returns a function that writes the files of an archive, or of an image in a directory,
+// into an empty directory.
 type Unpacker func(file string) (func(dir string) error, error)
 
-// errNeedsMain is what [Options.Command] returns for an archive if it has no
-// Unpacker.
+// errNeedsMain is the error of [Options.Command] for an archive without an Unpacker.
 var errNeedsMain = errors.New("only main can unpack it")
 
-// tooling is what the flags say about tools.
+// A tooling has the options for tools.
 type tooling struct {
 	asked  bool
 	source string
 	view   enter.View
 }
 
-// tools returns the tools that the options ask for, or nil. What it opens is
-// held by e.
+// tools returns the tools of the options, or nil. e closes what it opens.
 func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter.Tools, error) {
 	t := &enter.Tools{View: o.Tools.view, Sweeper: []string{sweeper}}
 	if !o.Tools.asked {
@@ -74,7 +71,7 @@ func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter
 	return t, nil
 }
 
-// toolsAt takes tools from a path: a directory, an archive, or an image.
+// toolsAt opens the tools at a path: a directory, an archive, or an image.
 func (o *Options) toolsAt(file string, t *enter.Tools) error {
 	st, err := sys.StatPath(file, true)
 	if err != nil {
@@ -93,7 +90,7 @@ func (o *Options) toolsAt(file string, t *enter.Tools) error {
 	return err
 }
 
-// toolsCheck finds what does not go together with tools.
+// toolsCheck finds contradictions in the options for tools.
 func (o *Options) toolsCheck(c *enter.Cmd) error {
 	switch {
 	case c.Tools == nil:
@@ -108,7 +105,7 @@ func (o *Options) toolsCheck(c *enter.Cmd) error {
 	return nil
 }
 
-// words are the flag of the target, as it may have been given.
+// words returns the flag of the target.
 func (o *Options) words() string {
 	switch {
 	case o.Container != "":
@@ -119,8 +116,7 @@ func (o *Options) words() string {
 	return shell.Command("-p", o.Target)
 }
 
-// explainToolless says that the target has no such program, and how to bring
-// one along.
+// explainToolless explains that the target lacks a program, and how to bring it.
 func (o *Options) explainToolless(x *Explained) {
 	target := o.words()
 	name := cmp.Or(o.Container, o.Pod, o.Target)
@@ -133,23 +129,21 @@ func (o *Options) explainToolless(x *Explained) {
 	x.Advice = fmt.Sprintf("nstool enter %s --tools%s brings this host's programs along, and changes nothing in there", target, program)
 }
 
-// wants are programs that can do little of what they are for without a
-// capability.
-var wants = [...]struct{ capability, programs string }{
+// toolCaps are programs that can do little without a capability.
+var toolCaps = [...]struct{ capability, programs string }{
 	{"SYS_PTRACE", " strace ltrace gdb gdbserver perf py-spy pstack gcore "},
 	{"NET_RAW", " tcpdump tshark dumpcap ngrep arping "},
 	{"NET_ADMIN", " iptables nft conntrack "},
 	{"SYS_ADMIN", " mount umount nsenter unshare bpftrace bpftool "},
 }
 
-// lacking says of tools that failed which rights they could not have, if they
-// are such that have little use without.
+// lacking returns the capabilities that tools which failed did not have, if they need them.
 func (o *Options) lacking(lacked enter.Caps) string {
 	if !o.Tools.asked || len(o.Program) == 0 {
 		return ""
 	}
 	program := path.Base(o.Program[0])
-	for _, w := range wants {
+	for _, w := range toolCaps {
 		set, err := enter.ParseCaps([]string{w.capability})
 		switch {
 		case err != nil || !strings.Contains(w.programs, " "+program+" "):

@@ -10,12 +10,12 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// lookUpUser finds the numbers of the user and the group that are given by name: in
-// the files that the program will see, which are the target's or the caller's. A user
-// that is given by name has the group of the account, unless another one is given.
+// lookUpUser finds the numbers of the user and the group that are given by name, in the files that
+// the program will see: those of the target or of the caller. A user that is given by name has
+// the group of the account, unless another one is given.
 func (o *Options) lookUpUser(c *enter.Cmd) error {
 	if o.userName != "" {
-		numbers, err := o.named(c, o.userName, "user", "/etc/passwd")
+		numbers, err := o.findAccount(c, o.userName, "user", "/etc/passwd")
 		if err != nil {
 			return err
 		}
@@ -25,7 +25,7 @@ func (o *Options) lookUpUser(c *enter.Cmd) error {
 		}
 	}
 	if o.groupName != "" {
-		numbers, err := o.named(c, o.groupName, "group", "/etc/group")
+		numbers, err := o.findAccount(c, o.groupName, "group", "/etc/group")
 		if err != nil {
 			return err
 		}
@@ -34,9 +34,9 @@ func (o *Options) lookUpUser(c *enter.Cmd) error {
 	return nil
 }
 
-// named looks up a name in passwd(5) or group(5): both have its number third, and the
-// first has that of its group fourth.
-func (o *Options) named(c *enter.Cmd, name, what, file string) (numbers [2]*uint32, err error) {
+// findAccount looks up a name in passwd(5) or group(5). Both have its number in the third
+// field, and passwd(5) has the number of its group in the fourth.
+func (o *Options) findAccount(c *enter.Cmd, name, what, file string) (numbers [2]*uint32, err error) {
 	const most = 1 << 20
 	var text []byte
 	where := file
