@@ -81,3 +81,12 @@ func ExampleStore() {
 		fmt.Println(set.Name, set.Types(), err)
 	}
 }
+
+// The directory of the default store, where ip-netns(8) does not look.
+func ExampleDefault() {
+	store, err := pin.Default()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("pins are files below", store.Dir)
+}

@@ -180,38 +180,28 @@ type Store struct {
 // SystemDir is the directory of the pins of the system.
 const SystemDir = "/run/nstool"
 
-// DefaultDir returns the directory of the pins of the caller: [SystemDir] for root, and
-// $XDG_RUNTIME_DIR/nstool for other users. Root of a user namespace counts as root only if
-// it owns /run.
-func DefaultDir() (string, error) {
+// Default returns the store of the caller: [SystemDir] for root, and $XDG_RUNTIME_DIR/nstool for
+// other users. Root of a user namespace counts as root only if it owns /run.
+func Default() (*Store, error) {
 	if os.Geteuid() == 0 {
 		if fd, err := sys.OpenDir(filepath.Dir(SystemDir)); err == nil {
 			defer sys.CloseFD(fd)
 			if st, err := sys.StatFD(fd); err == nil && st.UID == 0 {
-				return SystemDir, nil
+				return &Store{Dir: SystemDir}, nil
 			}
 		}
 	}
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" {
-		return "", fmt.Errorf("no place for the pins of an ordinary user: XDG_RUNTIME_DIR is not set: %w", fs.ErrNotExist)
+		return nil, fmt.Errorf("no place for the pins of an ordinary user: XDG_RUNTIME_DIR is not set: %w", fs.ErrNotExist)
 	}
 	if !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("no place for the pins of an ordinary user: XDG_RUNTIME_DIR is %q and not an absolute path: %w", dir, fs.ErrInvalid)
+		return nil, fmt.Errorf("no place for the pins of an ordinary user: XDG_RUNTIME_DIR is %q and not an absolute path: %w", dir, fs.ErrInvalid)
 	}
 	if real, err := sys.RealPath(dir); err == nil {
 		dir = real
 	}
-	return filepath.Join(dir, filepath.Base(SystemDir)), nil
-}
-
-// Default returns the store of the caller, see [DefaultDir].
-func Default() (*Store, error) {
-	dir, err := DefaultDir()
-	if err != nil {
-		return nil, err
-	}
-	return &Store{Dir: dir}, nil
+	return &Store{Dir: filepath.Join(dir, filepath.Base(SystemDir))}, nil
 }
 
 // An Option adjusts an Add.

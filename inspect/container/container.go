@@ -101,13 +101,13 @@ type Pod struct {
 	UID       string
 }
 
-// Short is the length of a short ID, as Docker prints it.
-const Short = 12
+// shortLength is the length of a short ID, as Docker prints it.
+const shortLength = 12
 
 // ShortID returns the ID, shortened if it is one of the long hexadecimal ones.
 func (c *Container) ShortID() string {
 	if isHexID(c.ID) {
-		return c.ID[:Short]
+		return c.ID[:shortLength]
 	}
 	return c.ID
 }
