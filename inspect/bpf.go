@@ -15,10 +15,6 @@ import (
 // longer where the types cannot be mapped (before Linux 6.16).
 const bpfFrom = 700
 
-// errDisagree reports that the iterators and /proc differ about the caller, so the iterators are
-// not trusted about others.
-var errDisagree = errors.New("iterator and /proc disagree")
-
 // readByBPF has the kernel list all its tasks and their descriptors. The result is that of reading
 // /proc. After an error nothing was noted.
 //
@@ -77,7 +73,7 @@ func (s *scanner) readBPFTasks(files, sockets bool) (*sys.Tasks, *sys.Task, erro
 	sort.Slice(all.Processes, func(i, j int) bool { return all.Processes[i].PID < all.Processes[j].PID })
 	self, ok := taskOf(all.Processes, s.proc.self)
 	if !ok || linksOfTask(self) != own {
-		return nil, nil, errDisagree
+		return nil, nil, errors.New("iterator and /proc disagree") // do not trust it about others
 	}
 	return all, self, nil
 }

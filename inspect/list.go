@@ -11,9 +11,6 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// errUnlisted reports a namespace with members that the kernel does not list.
-var errUnlisted = errors.New("it has members, and the kernel does not list it")
-
 // A list is the kernel's own list of namespaces. It is read before anything else, so that
 // namespaces which are made later are no surprise.
 type list struct {
@@ -169,7 +166,7 @@ func (s *scanner) reportUnlisted() {
 		}
 		if o := s.openAny(f); o.err == nil { // it still exists
 			o.close()
-			s.gap(Gap{What: f.ns.String(), Err: errUnlisted})
+			s.gap(Gap{What: f.ns.String(), Err: errors.New("it has members, and the kernel does not list it")})
 		}
 	}
 }
