@@ -105,16 +105,16 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		if !ok || later.links != p.links {
 			continue
 		}
-		bpfTasks, ok := by.Process(p.PID)
+		byBPF, ok := by.Process(p.PID)
 		if !ok {
 			say("process %d is missing", p.PID)
 			continue
 		}
-		if bpfTasks.links != p.links && p.links != (links{}) { // which /proc could not read
-			say("process %d: %+v, by /proc %+v", p.PID, bpfTasks.links, p.links)
+		if byBPF.links != p.links && p.links != (links{}) { // which /proc could not read
+			say("process %d: %+v, by /proc %+v", p.PID, byBPF.links, p.links)
 		}
-		if bpfTasks.Threads != p.Threads && later.Threads == p.Threads {
-			say("process %d has %d threads, by /proc %d", p.PID, bpfTasks.Threads, p.Threads)
+		if byBPF.Threads != p.Threads && later.Threads == p.Threads {
+			say("process %d has %d threads, by /proc %d", p.PID, byBPF.Threads, p.Threads)
 		}
 	}
 	for ns := range before.Namespaces() {
@@ -122,8 +122,8 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		if !ok || later.Type != ns.Type || later.NSID != ns.NSID {
 			continue
 		}
-		bpfTasks, ok := by.Namespace(ns.ID)
-		if !ok || bpfTasks.Type != ns.Type {
+		byBPF, ok := by.Namespace(ns.ID)
+		if !ok || byBPF.Type != ns.Type {
 			say("%v is missing", ns)
 			continue
 		}
@@ -136,19 +136,18 @@ func disagreements(before, by, after *Snapshot, ours []int) (d []string) {
 		factsOf := func(ns *Namespace) facts {
 			return facts{ns.Owner.ID, ns.Parent.ID, ns.Creator, ns.NSID, ns.NetNSID}
 		}
-		if factsOf(bpfTasks) != factsOf(ns) && factsOf(later) == factsOf(ns) && ns.Owner.Err == nil {
-			say("%v: %+v, by /proc %+v", ns, factsOf(bpfTasks), factsOf(ns))
+		if factsOf(byBPF) != factsOf(ns) && factsOf(later) == factsOf(ns) && ns.Owner.Err == nil {
+			say("%v: %+v, by /proc %+v", ns, factsOf(byBPF), factsOf(ns))
 		}
 		for _, h := range ns.holders {
-			if slices.Contains(ours, h.PID) && slices.Contains(later.holders, h) && !slices.Contains(bpfTasks.holders, h) {
-				say("%v is not held by %+v, only by %+v", ns, h, bpfTasks.holders)
+			if slices.Contains(ours, h.PID) && slices.Contains(later.holders, h) && !slices.Contains(byBPF.holders, h) {
+				say("%v is not held by %+v, only by %+v", ns, h, byBPF.holders)
 			}
 		}
-		// The other way round: what is held by more has to be told from what
-		// is wrong. /proc has no descriptors of threads.
-		for _, h := range bpfTasks.holders {
+		// The other way round. /proc has no descriptors of threads, so there may be more holders.
+		for _, h := range byBPF.holders {
 			if h.TID == 0 && !slices.Contains(ns.holders, h) && !slices.Contains(later.holders, h) {
-				// What only iterators can tell is a gap by /proc.
+				// Holders that only iterators know are gaps by /proc.
 				if slices.Contains(ours, h.PID) && !(h.Kind == ByProcFile && unsure(before, h.PID)) {
 					say("%v is held by %+v, by /proc only by %+v", ns, h, ns.holders)
 				}
@@ -183,7 +182,7 @@ func TestIteratorsAgreeWithProc(t *testing.T) {
 		"no files":  {WithoutFDs()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Others change what is there, so one of some tries is to agree.
+			// Other processes change things meanwhile, so one of some tries must agree.
 			var d []string
 			for range 8 {
 				before := scan(t, append(opts, WithoutBPF())...)

@@ -40,8 +40,7 @@ func TestBelow(t *testing.T) {
 	}
 }
 
-// Who names a socket as the kernel writes the line of another has nobody taken for
-// a user of his file.
+// A socket whose name looks like the line of another makes no process a user of its file.
 func TestSocketNames(t *testing.T) {
 	const head, line = "Num       RefCount Protocol Flags    Type St Inode Path\n", "0000000000000000: 00000002 00000000 00010000 0001 01 "
 	b := &busy{sockets: make(map[string]string)}

@@ -8,9 +8,9 @@ import (
 	"github.com/nstool/nstool/internal/nstest"
 )
 
-// A process that has thousands of descriptors of its namespace costs no more
-// than some hundred, and is told.
-func TestScanCrowd(t *testing.T) {
+// A process with thousands of descriptors of its namespace costs as much as one with some
+// hundreds, and is reported.
+func TestManyFDs(t *testing.T) {
 	const n = 5000
 	for range n {
 		f, err := os.Open("/proc/self/ns/uts")
@@ -23,7 +23,7 @@ func TestScanCrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := func(how string, opts ...Option) {
+	check := func(how string, opts ...Option) {
 		s := scan(t, opts...)
 		_, ino, _ := ParseLink(link)
 		ns, ok := s.Find(ino)
@@ -39,18 +39,18 @@ func TestScanCrowd(t *testing.T) {
 		if mine != maxPerNamespace {
 			t.Errorf("%s: %d descriptors", how, mine)
 		}
-		bpfTasks := 0
+		reported := 0
 		for _, g := range s.Gaps() {
 			if g.PID == os.Getpid() && errors.Is(g.Err, errManyFDs) {
-				bpfTasks++
+				reported++
 			}
 		}
-		if bpfTasks != 1 {
-			t.Errorf("%s: told %d times", how, bpfTasks)
+		if reported != 1 {
+			t.Errorf("%s: reported %d times", how, reported)
 		}
 	}
-	source("proc", WithoutBPF())
+	check("proc", WithoutBPF())
 	if nstest.Lacks("root") == nil && nstest.Lacks("bpf") == nil {
-		source("iterators", func(o *options) { o.bpfFrom = 0 })
+		check("iterators", func(o *options) { o.bpfFrom = 0 })
 	}
 }

@@ -114,8 +114,7 @@ func everyKindOfHolder(t *testing.T, scan func() *Snapshot) {
 	}
 	for _, held := range box.Held {
 		if held.Kind == "procfile" && (!root || nstest.Lacks("bpf") != nil) {
-			// Which namespace it keeps only the kernel itself can tell. That it may
-			// keep one is said.
+			// Only the kernel knows which namespace it keeps. That it may keep one is reported.
 			if !slices.ContainsFunc(s.Gaps(), func(g Gap) bool { return g.PID == box.PID && errors.Is(g.Err, errKept) }) {
 				t.Errorf("no word of %+v: %v", held, s.Gaps())
 			}
@@ -180,7 +179,7 @@ func TestScanRelations(t *testing.T) {
 	if !slices.Contains(slices.Collect(s.Children(ownUser)), user) || !slices.Contains(slices.Collect(s.Owned(ownUser)), user) {
 		t.Errorf("%v is no child of %v", user, ownUser)
 	}
-	// What has no owner is told from what is hidden.
+	// A namespace without an owner differs from one with a hidden owner.
 	if init, ok := s.Find(0xEFFFFFFD); ok && !(init.Owner.None() && init.Parent.None()) {
 		t.Errorf("the initial user namespace has an owner or hides it: %+v", init)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// A namespace whose only descriptor is in a message is nowhere in /proc: the kernel tells of
-// it, and opens it by its identifier. A kernel that does not is not thought to know of it.
+// A namespace whose only descriptor is in a message is nowhere in /proc: the kernel lists it, and
+// opens it by its identifier, if it can.
 func TestScanFindsWhatOnlyAMessageHolds(t *testing.T) {
 	nstest.Need(t, "root")
 	for _, typ := range []string{"net", "uts", "ipc", "mnt", "cgroup"} {
@@ -131,7 +131,7 @@ func TestOpenHandle(t *testing.T) {
 	}
 }
 
-// Handles are found without opening anything, and are those of what is opened.
+// Handles are found without opening anything, and are those of the open file.
 func TestHandleOf(t *testing.T) {
 	proc, err := sys.OpenProc("/proc")
 	if err != nil {
@@ -283,8 +283,8 @@ func TestOpenRefusesWhatIsAnotherByNow(t *testing.T) {
 	}
 }
 
-// The mounts of a mount namespace without a process are the same, whether the
-// kernel tells them or a thread joins it and reads.
+// The mounts of a mount namespace without a process are the same, whether the kernel lists them or
+// a thread joins it and reads.
 func TestMountsFromOutside(t *testing.T) {
 	nstest.Need(t, "root", "mntns")
 	box := nstest.Spec{Types: []string{"user", "mnt"}, Hidden: []string{"net", "uts"}}.Start(t)

@@ -119,7 +119,7 @@ func (m *mounts) Read(buf []byte) (int, error) {
 	return n, nil
 }
 
-// Mounts take no memory for what is no namespace.
+// Only mounts of namespaces take memory.
 func TestParseMountinfoMemory(t *testing.T) {
 	buf := make([]byte, 64<<10)
 	var before, after runtime.MemStats

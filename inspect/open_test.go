@@ -46,8 +46,8 @@ func TestOpenByEveryKindOfHolder(t *testing.T) {
 	}
 	for _, held := range box.Held {
 		if held.Kind == "procfile" {
-			// Nothing leads there but its identifier, for who is told that. A kernel
-			// that lists namespaces opens by that only what a task or a mount uses.
+			// Only its identifier leads there. A kernel that lists namespaces opens by that only
+			// what a task or a mount uses.
 			ns, ok := s.Find(held.Ino)
 			if !ok || ns.NSID == 0 || s.Listed() {
 				continue
@@ -96,8 +96,7 @@ func TestOpenWhatIsGone(t *testing.T) {
 	}
 }
 
-// A directory that may not be searched is told from a file system that would have
-// to be asked, which the kernel itself does not.
+// A directory that may not be searched differs from a file system that would have to be asked.
 func TestOpenMountDenied(t *testing.T) {
 	if nstest.Lacks("root") == nil {
 		t.Skip("root may search every directory")

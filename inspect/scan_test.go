@@ -108,8 +108,8 @@ func (n madeUpNS) nsid() (uint64, error) {
 }
 func (n madeUpNS) netnsid() (int, error) { return -1, errors.ErrUnsupported }
 
-// told is a snapshot as text.
-func bpfTasks(s *Snapshot) string {
+// textOf returns a snapshot as text.
+func textOf(s *Snapshot) string {
 	var b strings.Builder
 	for ns := range s.Namespaces() {
 		fmt.Fprint(&b, ns)
@@ -228,7 +228,7 @@ user:[4026532600] t0 owner 4026532601 parent 4026532601, nested net:[4026532281]
 user:[4026532601] t0 owner 4026531837 parent 4026531837, nested user:[4026532600]
 uts:[4026532290] t0 owner ?, fd 1/0 fd 7
 `
-	if diff := cmp.Diff(want, bpfTasks(s)); diff != "" {
+	if diff := cmp.Diff(want, textOf(s)); diff != "" {
 		t.Error(diff)
 	}
 	if ns, ok := s.Find(4026531837); !ok || !ns.Owner.None() || !ns.Initial() {

@@ -70,7 +70,7 @@ func TestParsePath(t *testing.T) {
 		{"/system.slice/web.service/libpod-payload-" + hexA, "podman:A", ""},
 		{"/machine.slice/libpod-conmon-" + hexA + ".scope", "", ""},
 
-		// LXC and what is built on it, nspawn.
+		// LXC, Incus, LXD, nspawn.
 		{"/lxc.payload.web", "lxc:web", ""},
 		{"/lxc.payload.web/system.slice/ssh.service", "lxc:web", "system.slice/ssh.service"},
 		{"/lxc.payload.a.scope", "lxc:a.scope", ""},
@@ -174,7 +174,7 @@ func FuzzParsePath(f *testing.F) {
 		if tail := strings.Join(rest, "/"); !strings.HasSuffix(strings.TrimRight(path, "/"), tail) {
 			t.Errorf("ParsePath(%q): rest %q", path, tail)
 		}
-		// What is deeper has all that is around it.
+		// A deeper path has all containers of the path above.
 		deeper, _ := parsePath(strings.TrimRight(path, "/") + "/docker/" + hexB)
 		if len(deeper) > 0 && len(deeper) < len(refs) {
 			t.Errorf("ParsePath(%q) = %v, deeper %v", path, refs, deeper)

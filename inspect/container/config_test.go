@@ -12,7 +12,7 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// What engines write of a container, cut to what is read of it.
+// State files of engines, cut to the parts that are read.
 const (
 	ociJSON = `{"ociVersion":"1.0.2","process":{"user":{"uid":1000,"gid":100,"additionalGids":[100,44]},"args":["sh"],
 "env":["PATH=/bin","A=1"],"cwd":"/","capabilities":{"bounding":["CAP_CHOWN","CAP_NEW"],"ambient":null},"noNewPrivileges":true},
@@ -135,7 +135,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// statedProc is that of a host on which one user has an engine of his own, and owns the bundle.
+// statedProc is the /proc of a host on which one user has an engine, and owns the bundle.
 func statedProc(t *testing.T, owner Owner) string {
 	return nstest.Proc(t, fmt.Sprintf("-- owners --\nfile /run/user/1000 1000\nfile /home/ann 1000\nfile /bundle %d\n", owner))
 }

@@ -127,8 +127,7 @@ const oneDocker = `
 10 9 web /docker/ID(web) sleep
 `
 
-// Whatever stands in the place of a state file costs the name alone, is told,
-// and is not waited for.
+// Anything in the place of a state file costs only the name, is reported, and is not waited for.
 func TestHostileState(t *testing.T) {
 	const valid = `{"Name":"/web","State":{"Pid":10},"Config":{"Image":"nginx"}}`
 	file := "root/var/lib/docker/containers/" + idOf("web") + "/config.v2.json"
@@ -326,7 +325,7 @@ func write(t *testing.T, path, text string) {
 	check(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// What is on a file system that may never answer is not touched in a container, and told.
+// A file system that may never answer is not touched in a container, and reported.
 func TestFarState(t *testing.T) {
 	text, err := os.ReadFile("testdata/host/nested.txtar")
 	if err != nil {

@@ -98,7 +98,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// Two of a name are told apart.
+// Two containers of the same name have different targets.
 func TestTargets(t *testing.T) {
 	set := makeHost(t, `
 -- processes --
@@ -122,7 +122,7 @@ func TestTargets(t *testing.T) {
 	for _, m := range set.Match("", "web") {
 		target := set.Target(m)
 		got = append(got, target)
-		// What is offered is understood, and means that one.
+		// The offered word is understood, and means that one.
 		prefix, name, _ := strings.Cut(target, ":")
 		again := set.Match(Engine(prefix), name)
 		if len(again) != 1 || again[0].Main() != m.Main() {
@@ -180,8 +180,8 @@ func TestStopped(t *testing.T) {
 	}
 }
 
-// A user calls what his own engine runs by its name alone. What root has of that
-// name, or what is not confirmed to be called so, makes it ambiguous.
+// A user may name containers of their own engine without the user. A container of root's, or an
+// unconfirmed one, with that name makes it ambiguous.
 func TestMatchForUser(t *testing.T) {
 	m := makeHost(t, `
 -- processes --

@@ -10,11 +10,12 @@ import (
 	"github.com/nstool/nstool/internal/nstest"
 )
 
-// A file is a user's word if it is his, and nobody else can write it or a directory above it.
+// A file is a user's word if it is the user's, and nobody else can write it or a directory above
+// it.
 func TestStoreIsOneUsersWord(t *testing.T) {
 	nstest.Need(t, "root")
 	const ann, bob = 54321, 54322
-	// What is below /tmp is for everybody to write.
+	// Everybody can write below /tmp.
 	top, err := os.MkdirTemp("/var/lib", "owner-")
 	check(t, err)
 	defer os.RemoveAll(top)

@@ -42,8 +42,7 @@ func containerHost(t testing.TB, containers int) string {
 	return nstest.MakeHost(t, procs.String()+files.String()).Proc
 }
 
-// BenchmarkNaming tells what the names of containers cost, beside the scan of a
-// made-up /proc, which is read faster than a real one.
+// BenchmarkNaming measures finding the names of containers.
 func BenchmarkNaming(b *testing.B) {
 	for _, containers := range []int{10, 200} {
 		b.Run(fmt.Sprint(containers), func(b *testing.B) {
