@@ -82,8 +82,8 @@
 // path in memory, since a thread that waits for a dead file system cannot be killed.
 //
 // prometheus/procfs takes 0.3 ms to initialise, which package enter would pay for [Type], and
-// its Proc.Namespaces returns nothing for a zombie. So the scan parses the formats that it
-// needs itself, and package process has the rest.
+// its Proc.Namespaces returns nothing for a zombie. So internal/procfile parses the formats that
+// are needed here, and package process has the rest.
 //
 // [ptrace(2)]: https://man7.org/linux/man-pages/man2/ptrace.2.html
 package inspect
