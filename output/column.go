@@ -44,6 +44,16 @@ type View struct {
 	places map[*inspect.Namespace]string // see [View.Place]
 }
 
+// processes returns the processes of the snapshot with these PIDs.
+func (v *View) processes(pids ...int) (list []*inspect.Process) {
+	for _, pid := range pids {
+		if p, ok := v.Snapshot.Process(pid); ok {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // A Status is a longer description of a process, which package inspect/process reads.
 type Status struct {
 	NSpid  []int  // the PID in each PID namespace, outermost first

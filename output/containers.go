@@ -137,6 +137,9 @@ func ContainerList() ListOf[*container.Container] {
 		Schema: "nstool/containers/2", Key: "containers", Columns: containerColumns,
 		Default: []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE", "cgroup", "ipc", "net", "mnt", "pid", "time", "user", "uts"},
 		Spare:   []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
+		Subjects: func(v *View, c *container.Container) ([]*inspect.Process, []*inspect.Namespace) {
+			return v.processes(c.Init), nil
+		},
 	}
 }
 

@@ -189,5 +189,8 @@ func InterfaceList() ListOf[*network.Interface] {
 		Schema: "nstool/net/2", Key: "interfaces", Columns: interfaceColumns,
 		Default: []string{"NS", "WHERE", "NAME", "KIND", "STATE", "MASTER", "PEER", "ADDRESSES"},
 		Spare:   []string{"NS", "MASTER", "KIND", "STATE", "PEER"},
+		Subjects: func(_ *View, i *network.Interface) ([]*inspect.Process, []*inspect.Namespace) {
+			return nil, []*inspect.Namespace{i.NS}
+		},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/nstool/nstool/inspect"
 )
 
 // A ListOf is everything about a list that does not depend on its rows.
@@ -18,6 +20,8 @@ type ListOf[R any] struct {
 	// Spare are the default columns that are left out on a narrow terminal, the least important
 	// first.
 	Spare []string
+	// Subjects returns the processes and the namespaces whose details the columns of a row show.
+	Subjects func(*View, R) ([]*inspect.Process, []*inspect.Namespace)
 	// Faint reports whether a row is of less interest than others. It may be nil.
 	Faint func(R) bool
 }
@@ -31,6 +35,27 @@ func (l ListOf[R]) Defaults(with ...string) (cols []Column[R]) {
 		}
 	}
 	return cols
+}
+
+// SubjectsOf returns the subjects of rows, each once.
+func (l ListOf[R]) SubjectsOf(v *View, rows []R) (processes []*inspect.Process, namespaces []*inspect.Namespace) {
+	seen := make(map[any]bool)
+	for _, r := range rows {
+		ps, spaces := l.Subjects(v, r)
+		for _, p := range ps {
+			if !seen[p] {
+				seen[p] = true
+				processes = append(processes, p)
+			}
+		}
+		for _, ns := range spaces {
+			if !seen[ns] {
+				seen[ns] = true
+				namespaces = append(namespaces, ns)
+			}
+		}
+	}
+	return processes, namespaces
 }
 
 // JSON writes one object:

@@ -207,5 +207,12 @@ func ListenerList() ListOf[*network.Listener] {
 		Schema: "nstool/ports/2", Key: "sockets", Columns: listenerColumns,
 		Default: []string{"PROTO", "LOCAL", "NS", "WHERE", "CONTAINER?", "USER", "PROCESSES"},
 		Spare:   []string{"NS", "USER", "WHERE", "CONTAINER"},
+		Subjects: func(v *View, l *network.Listener) ([]*inspect.Process, []*inspect.Namespace) {
+			var pids []int
+			for _, h := range l.Holders {
+				pids = append(pids, h.PID)
+			}
+			return v.processes(pids...), nil
+		},
 	}
 }

@@ -357,6 +357,9 @@ func NamespaceList() ListOf[*inspect.Namespace] {
 		Schema: schema, Key: "namespaces", Columns: namespaceColumns,
 		Default: []string{"NS", "TYPE", "NPROCS", "PID", "USER", "NETNSID?", "NSFS?", "CONTAINER?", "COMMAND"},
 		Spare:   []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"},
-		Faint:   (*inspect.Namespace).Initial,
+		Subjects: func(_ *View, ns *inspect.Namespace) ([]*inspect.Process, []*inspect.Namespace) {
+			return nil, []*inspect.Namespace{ns}
+		},
+		Faint: (*inspect.Namespace).Initial,
 	}
 }

@@ -95,6 +95,12 @@ func PinList() ListOf[*Pin] {
 		Schema: "nstool/pins/2", Key: "pins", Columns: pinColumns,
 		Default: []string{"NAME", "TYPE", "NS", "STATE", "NPROCS", "AGE", "BY", "PATH", "WHY?", "HOLDERS"},
 		Spare:   []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"},
-		Faint:   func(p *Pin) bool { return p.By != "nstool" },
+		Subjects: func(_ *View, p *Pin) ([]*inspect.Process, []*inspect.Namespace) {
+			if p.Namespace == nil {
+				return nil, nil
+			}
+			return nil, []*inspect.Namespace{p.Namespace}
+		},
+		Faint: func(p *Pin) bool { return p.By != "nstool" },
 	}
 }

@@ -61,5 +61,8 @@ func ProcessList() ListOf[*inspect.Process] {
 	return ListOf[*inspect.Process]{
 		Schema: schema, Key: "processes", Columns: processColumns,
 		Default: []string{"PID", "PPID", "USER", "CONTAINER?", "GUEST?", "COMMAND"},
+		Subjects: func(_ *View, p *inspect.Process) ([]*inspect.Process, []*inspect.Namespace) {
+			return []*inspect.Process{p}, nil
+		},
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nstool/nstool/internal/text"
 	"github.com/olekukonko/tablewriter"
+
+	"github.com/nstool/nstool/internal/text"
 )
 
 // A Style says how to draw a table.

@@ -85,17 +85,12 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range rows {
-		if p, ok := snap.Process(c.Init); ok {
-			l.processes = append(l.processes, p)
-		}
-	}
 	l.view.Guests = set.Guests(snap.Processes())
 	defaults := output.ContainerList().Defaults()
 	switch {
 	case o.tree:
 		var cols []output.Column[*container.Container]
-		if cols, err = arrange(ctx, l, &rows, output.ContainerList().Columns, defaults); err == nil {
+		if cols, err = arrange(ctx, l, &rows, output.ContainerList(), defaults); err == nil {
 			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList().Spare))
 		}
 	case len(rows) == 0 && len(o.targets) == 0 && !o.raw && !o.json:

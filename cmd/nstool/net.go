@@ -105,11 +105,6 @@ func runNet(ctx context.Context, a *app, o netOptions) error {
 	if rows, err = chooseInterfaces(l, rows, o.targets, gaps); err != nil {
 		return err
 	}
-	for _, i := range rows {
-		if n := len(l.namespaces); n == 0 || l.namespaces[n-1] != i.NS {
-			l.namespaces = append(l.namespaces, i.NS)
-		}
-	}
 	stop()
 	if _, err := writeList(ctx, a, l, output.InterfaceList(), rows, output.InterfaceList().Defaults()); err != nil {
 		return err

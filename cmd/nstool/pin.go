@@ -442,7 +442,6 @@ func describePins(ctx context.Context, o rowOptions, rows []*output.Pin) (*listi
 			continue
 		}
 		row.Namespace = ns
-		l.namespaces = append(l.namespaces, ns)
 		switch {
 		case row.Why != "" || !isDeserted(ns) || knownAlive(ctx, snap, ns):
 		case snap.Whole(inspect.Members):

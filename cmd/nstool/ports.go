@@ -225,13 +225,6 @@ func runPorts(ctx context.Context, a *app, o portsOptions) error {
 		return len(o.ports) > 0 && !slices.ContainsFunc(o.ports, func(p portRange) bool { return p.has(r) }) || !wanted.has(r)
 	})
 	unheard := unheard(rows, o.ports)
-	for _, r := range rows {
-		for _, h := range r.Holders {
-			if p, ok := snap.Process(h.PID); ok {
-				l.processes = append(l.processes, p)
-			}
-		}
-	}
 	stop()
 	if o.json || len(rows) > 0 || len(unheard) == 0 {
 		if _, err := writeList(ctx, a, l, output.ListenerList(), rows, output.ListenerList().Defaults(when(l.containers(), "CONTAINER"))); err != nil {
