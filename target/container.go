@@ -51,8 +51,8 @@ func findContainer(snap *inspect.Snapshot, set *container.Set, ref Ref) (Found, 
 	return Found{}, &ambiguousError{Text: ref.Text, Targets: words}
 }
 
-// Single returns the process that was found: of a pod, that of the one container
-// in it that is meant, which is not the one that only keeps its namespaces.
+// Single returns the process of a target. For a pod it is that of its only container besides
+// the sandbox.
 func (f Found) Single(snap *inspect.Snapshot, ref Ref) (*inspect.Process, error) {
 	inner := f.Match.Inner()
 	switch len(inner) {
@@ -68,7 +68,7 @@ func (f Found) Single(snap *inspect.Snapshot, ref Ref) (*inspect.Process, error)
 	return nil, f.Several(ref)
 }
 
-// Several says that a pod has several containers.
+// Several returns the error for a pod with several containers.
 func (f Found) Several(ref Ref) error {
 	e := &ambiguousError{Text: ref.Text}
 	for _, c := range f.Match.Inner() {
@@ -77,7 +77,7 @@ func (f Found) Several(ref Ref) error {
 	return e
 }
 
-// An ambiguousError says that a word fits several things.
+// An ambiguousError means that a word fits several things.
 type ambiguousError struct {
 	Text    string
 	Targets []string // what to write to mean each
@@ -88,8 +88,8 @@ func (e *ambiguousError) Error() string {
 	return fmt.Sprintf("%q fits %d containers: %s and %s", e.Text, len(e.Targets), strings.Join(e.Targets[:last], ", "), e.Targets[last])
 }
 
-// noContainer says that there is no such container that runs, and what may be
-// meant: one that is stopped, or the nearest name.
+// noContainer returns the error for a container that does not run. It mentions one that is
+// stopped, or the nearest name.
 func noContainer(set *container.Set, ref Ref, what string) error {
 	name := ref.Name
 	if ref.Kind == Pod {

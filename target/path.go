@@ -7,20 +7,19 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// A Path is a file as nstool-cp(1) names it: in a target, or the caller's own.
+// A Path is a file of a target or of the caller, as in nstool-cp(1).
 type Path struct {
-	Local bool // it is the caller's
+	Local bool // it is of the caller
 	Ref   Ref
 	Path  string
 }
 
-// ParsePath reads TARGET:PATH, or the path of a file of the caller's. A word
-// without a colon, and one that begins with a slash or a dot, is the caller's:
-// a name with a colon in it is written ./a:b.
+// ParsePath reads TARGET:PATH, or the path of a file of the caller. A word without a colon is
+// of the caller, and so is a word that begins with a slash or a dot, such as ./a:b.
 //
-// The path begins behind the colon that ends the TARGET, which may have some
-// itself: "pod:shop/cart:/etc/hosts", "1234:5678:/etc/hosts". A path that is not
-// absolute begins at the root directory of the target too.
+// The path begins after the colon that ends the TARGET, which may have colons itself:
+// "pod:shop/cart:/etc/hosts", "1234:5678:/etc/hosts". A relative path also begins at the root
+// directory of the target.
 func ParsePath(word string) (Path, error) {
 	bad := func(why string) (Path, error) { return Path{}, fmt.Errorf("bad path %q: %s", word, why) }
 	switch {
@@ -33,7 +32,7 @@ func ParsePath(word string) (Path, error) {
 	}
 	name, path, found := cutTarget(word)
 	if !found || path == "" {
-		return bad("no path stands behind the target; " + name + ":/ is its root directory")
+		return bad("no path follows the target; " + name + ":/ is its root directory")
 	}
 	ref, err := Parse(name)
 	if err != nil {
@@ -42,7 +41,7 @@ func ParsePath(word string) (Path, error) {
 	return Path{Ref: ref, Path: path}, nil
 }
 
-// cutTarget cuts a word behind the TARGET that it begins with.
+// cutTarget cuts a word after the TARGET that it begins with.
 func cutTarget(word string) (name, path string, found bool) {
 	// In a chain, "docker:kind > shop/cart/app:/etc", the last container ends it.
 	chain, _, _ := strings.Cut(word, ":/")
@@ -55,9 +54,9 @@ func cutTarget(word string) (name, path string, found bool) {
 	_, isPrefix := prefixOf(prefix)
 	switch {
 	case prefix == "file":
-		// A path itself: to the next colon.
+		// It is a path, up to the next colon.
 	case strings.HasPrefix(rest, "/"):
-		return prefix, rest, true // no name begins so: a container may be called "docker"
+		return prefix, rest, true // a container may be called "docker"; no name begins with a slash
 	case isPrefix:
 	case isType(prefix) && strings.HasPrefix(rest, "["):
 	case strings.Trim(prefix, "0123456789") == "" && prefix != "":

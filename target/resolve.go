@@ -16,25 +16,23 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// A Found is what a TARGET stands for in a snapshot: a process, or a thread of
-// it, a namespace, a set of pinned ones, or a container or pod by its first
-// process.
+// A Found is a TARGET in a snapshot: a process, a thread, a namespace, a set of pinned
+// namespaces, or a container or pod by its first process.
 type Found struct {
 	Process   *inspect.Process
 	TID       int // a thread of Process, or 0
 	Namespace *inspect.Namespace
 	Pinned    []*inspect.Namespace // by type
 
-	// Match is the container or the pod that was named. It has no containers
-	// if none was.
+	// Match is the container or the pod that was named. Otherwise it is empty.
 	Match container.Match
-	// Containers are those of the snapshot, if one was named.
+	// Containers are all of the snapshot, if a container or a pod was named.
 	Containers *container.Set
 	inits      []*inspect.Process // the first processes of its containers
 }
 
-// Namespaces returns the namespaces that are meant: the one, or all of the
-// process or thread.
+// Namespaces returns the namespaces of a Found: the one, those of the set, or all of the
+// process, the thread or the containers.
 func (f Found) Namespaces(snap *inspect.Snapshot) []*inspect.Namespace {
 	if f.Namespace != nil {
 		return []*inspect.Namespace{f.Namespace}
@@ -74,8 +72,8 @@ func (f Found) Open(ctx context.Context, snap *inspect.Snapshot) (map[inspect.Ty
 	return files, nil
 }
 
-// of returns the namespace of type t. A thread that has left that of its
-// process is known as its holder.
+// of returns the namespace of type t. A thread that has left the namespace of its process is a
+// holder of another one.
 func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
 	if f.TID != 0 && f.TID != f.Process.PID {
 		for ns := range snap.Namespaces(t) {
@@ -90,9 +88,9 @@ func (f Found) of(snap *inspect.Snapshot, t inspect.Type) *inspect.Namespace {
 	return ns
 }
 
-// Find finds in a snapshot what ref stands for. Paths and names of pins are looked up
-// in the caller's mount namespace. containers is called if ref may name a container, see
-// [container.Lookup]. The error is an [fs.ErrNotExist] if there is no such thing.
+// Find finds a TARGET in a snapshot. Paths and names of pins are looked up in the mount
+// namespace of the caller. containers is called if ref may name a container, see
+// [container.Lookup]. The error is an [fs.ErrNotExist] if there is no such target.
 func Find(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Found, error) {
 	switch ref.Kind {
 	case Process:
@@ -125,7 +123,8 @@ func Find(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Fo
 	return Found{}, fmt.Errorf("target %q: %w", ref.Text, errors.ErrUnsupported)
 }
 
-// noNSID says that no namespace has an identifier, and what was not looked at.
+// noNSID returns the error for an identifier that no namespace has. It says what was not
+// looked at.
 func noNSID(snap *inspect.Snapshot, ref Ref) error {
 	numbered := false
 	for ns := range snap.Namespaces() {
@@ -167,7 +166,7 @@ func findProcess(snap *inspect.Snapshot, ref Ref) (Found, error) {
 	return Found{Process: p, TID: ref.TID}, nil
 }
 
-// NoProcess says that there is no such process, or none that can be seen.
+// NoProcess returns the error for a process that does not exist, or cannot be seen.
 func NoProcess(snap *inspect.Snapshot, pid int) error {
 	switch why := snap.Missing(pid); {
 	case why == nil:
@@ -179,8 +178,8 @@ func NoProcess(snap *inspect.Snapshot, pid int) error {
 	}
 }
 
-// Check returns nil if process pid has the pidfd inode number that ref says, or
-// ref says none. What was read of the process before is then that of this one.
+// Check returns nil if process pid has the pidfd inode number of ref, or ref has none. Facts
+// that were read before are then of this process.
 func (ref Ref) Check(pid int) error {
 	if ref.PidfdIno == 0 {
 		return nil
@@ -202,7 +201,7 @@ func (ref Ref) Check(pid int) error {
 	return nil
 }
 
-// findPin finds the namespaces of a set that package pin keeps, or one of them.
+// findPin finds the namespaces of a pin.
 func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
 	files := make(map[inspect.Type]*os.File)
 	if ref.Type != 0 {
@@ -247,8 +246,8 @@ func findFile(snap *inspect.Snapshot, path string) (Found, error) {
 	return Found{Namespace: ns}, nil
 }
 
-// FileID returns the identity of the namespace that a file leads to. The file
-// is not opened unless it is a namespace.
+// FileID returns the identity of the namespace that a file leads to. A file that is no
+// namespace is not opened.
 func FileID(path string) (inspect.ID, error) {
 	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
@@ -259,8 +258,7 @@ func FileID(path string) (inspect.ID, error) {
 	return inspect.ID(id), err
 }
 
-// cause takes the name of the system call from an error: the path and the
-// reason say it all.
+// cause removes the name of the system call from an error.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {
 		return e.Err
@@ -268,21 +266,21 @@ func cause(err error) error {
 	return err
 }
 
-// A missingError says that there is no such thing.
+// A missingError means that a target does not exist.
 type missingError struct{ text, hint string }
 
 func (e missingError) Error() string        { return e.text }
 func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
-// Hint returns what the reader may want to know besides, or "".
+// Hint returns a further explanation, or "".
 func (e missingError) Hint() string { return e.hint }
 
 func missing(format string, args ...any) error {
 	return missingError{text: fmt.Sprintf(format, args...)}
 }
 
-// unseen is missing, for a namespace that something may keep that the scan could
-// not look at, unless the kernel lists all there are.
+// unseen is like missing, for a namespace. If the kernel does not list all namespaces, the
+// error says that something that could not be seen may keep it.
 func unseen(snap *inspect.Snapshot, format string, args ...any) error {
 	e := missingError{text: fmt.Sprintf(format, args...)}
 	if why := notSeen(snap); why != "" && !snap.Listed() {
@@ -291,7 +289,7 @@ func unseen(snap *inspect.Snapshot, format string, args ...any) error {
 	return e
 }
 
-// notSeen says what the scan could not look at, or "".
+// notSeen returns what the scan could not look at, or "".
 func notSeen(snap *inspect.Snapshot) string {
 	return strings.Join(snap.Unseen(inspect.AllFacts), "; ")
 }

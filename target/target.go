@@ -1,8 +1,8 @@
-// Package target parses the words by which users name a process, a namespace, a
-// container or a pin: the grammar of every command, see TARGETS in nstool(1).
+// Package target parses words that name a process, a namespace, a container or a pin. It is
+// the grammar of every command; see TARGETS in nstool(1).
 //
-// [Parse] looks nothing up. [Find] finds in a snapshot what a word names, and
-// [Found.Open] opens the namespaces:
+// [Parse] reads nothing but the word. [Find] finds the target in a snapshot, and [Found.Open]
+// opens its namespaces:
 //
 //	ref, err := target.Parse("docker:web")
 //	if err != nil {
@@ -24,40 +24,40 @@ import (
 	"github.com/nstool/nstool/inspect"
 )
 
-// A Kind says what sort of thing a [Ref] names.
+// A Kind is the kind of thing that a [Ref] names.
 type Kind uint8
 
 // The kinds of thing that a TARGET can name.
 const (
-	// Process is a process, or with TID a thread of it.
+	// Process is a process, or, with a TID, a thread.
 	Process Kind = iota + 1
 	// Namespace is a namespace by inode number, with Type if it was given.
 	Namespace
 	// File is a namespace by a file that leads to it.
 	File
-	// Container is a container by name or ID prefix, with Engine if it was given.
+	// Container is a container by its name or the beginning of its ID, with Engine if given.
 	Container
-	// Pod is a Kubernetes pod, with Name the container in it if it was given.
+	// Pod is a Kubernetes pod. Name is the container in it, if given.
 	Pod
-	// Pin is a set of namespaces pinned by nstool-pin(1), with Type if it was given.
+	// Pin is a set of namespaces that nstool-pin(1) keeps, or, with Type, one of them.
 	Pin
 	// Netns is a network namespace with a name of ip-netns(8).
 	Netns
 	// NSID is a namespace by its 64-bit identifier.
 	NSID
-	// Word is a bare word. It names a container, until more is known.
+	// Word is a word without a prefix. It names a container, unless a command knows more.
 	Word
 )
 
-// A Ref is a TARGET as it was written.
+// A Ref is a parsed TARGET.
 type Ref struct {
 	Kind Kind
 	Text string // the whole word, for messages
 
 	PID int // Process; 0 is the caller ("self")
 	TID int // Process: a thread of it, or 0
-	// PidfdIno is the inode number of a pidfd of the process (Linux 6.9), or
-	// 0: "1234:5678" is process 1234 only if it has it. See getino(1).
+	// PidfdIno is the inode number of a pidfd of the process (Linux 6.9), or 0. See
+	// getino(1). "1234:5678" is process 1234 only if its pidfd has the number 5678.
 	PidfdIno uint64
 
 	Type inspect.Type // Namespace, Pin: the type, or 0
@@ -68,7 +68,7 @@ type Ref struct {
 	Name   string // Container, Pin, Netns, Word; Pod: the container, or ""
 	PodNS  string // Pod: the Kubernetes namespace
 	Pod    string // Pod
-	Shared bool   // Pod: what its containers share is meant, not one of them
+	Shared bool   // Pod: what its containers share, not one of them
 }
 
 // maxPID is the largest process ID that Linux gives (PID_MAX_LIMIT, proc(5)).
@@ -76,14 +76,13 @@ type Ref struct {
 // (0xF0000000 less the fixed ones, see PROC_DYNAMIC_FIRST in fs/proc/generic.c).
 const maxPID = 1 << 22
 
-// isAddress reports whether a word is written as an IPv6 or a link-layer address is:
-// with colons, and no prefix of a TARGET.
+// isAddress reports whether a word looks like an IPv6 or a link-layer address.
 func isAddress(word string) bool {
 	word, _, _ = strings.Cut(word, "%") // the zone
 	return strings.Count(word, ":") > 1 && strings.Trim(word, "0123456789abcdefABCDEF:.") == ""
 }
 
-// Parse reads one TARGET. It looks nothing up.
+// Parse parses a TARGET. It reads nothing but the word.
 func Parse(word string) (Ref, error) {
 	ref := Ref{Text: word}
 	bad := func(why string) (Ref, error) { return Ref{}, fmt.Errorf("bad target %q: %s", word, why) }
@@ -117,7 +116,7 @@ func Parse(word string) (Ref, error) {
 		return bad(fmt.Sprintf("a namespace is written %s:[INODE], %s:[4026531840] for one", prefix, prefix))
 	}
 	if rest == "" {
-		return bad("nothing stands behind the colon")
+		return bad("nothing follows the colon")
 	}
 	p, ok := prefixOf(prefix)
 	if !ok {
@@ -134,8 +133,8 @@ func Parse(word string) (Ref, error) {
 	return ref, nil
 }
 
-// ParsePod reads a pod as the flag --pod has it, NAMESPACE/POD[/CONTAINER]. Of a
-// whole pod it is what its containers share.
+// ParsePod parses a pod as NAMESPACE/POD[/CONTAINER]. Without a container it stands for what
+// the containers of the pod share.
 func ParsePod(word string) (Ref, error) {
 	ref, err := Parse("pod:" + strings.TrimPrefix(word, "pod:"))
 	if err != nil {
@@ -145,16 +144,15 @@ func ParsePod(word string) (Ref, error) {
 	return ref, nil
 }
 
-// ParsePin reads a pin as NAME or NAME/TYPE, with or without "pin:".
+// ParsePin parses a pin as NAME or NAME/TYPE, with or without "pin:".
 func ParsePin(word string) (Ref, error) {
 	ref := Ref{Kind: Pin, Text: word}
 	err := parsePin(&ref, strings.TrimPrefix(word, "pin:"))
 	return ref, err
 }
 
-// isProcess reports whether a word that starts with a digit is a number, a
-// thread or a process with its pidfd, and not the name of a container: an ID
-// such as 3f4e5d6c7b8a starts with a digit too.
+// isProcess reports whether a word that begins with a digit is of a process, a thread or an
+// inode, and not the ID of a container, such as 3f4e5d6c7b8a.
 func isProcess(word string) bool {
 	for _, c := range word {
 		if (c < '0' || c > '9') && c != '/' && c != ':' {
@@ -180,7 +178,7 @@ func parseProcess(ref *Ref, word string) error {
 	}
 	if held {
 		if ref.PidfdIno, err = parseNumber(ino); err != nil || ref.PidfdIno == 0 {
-			return errors.New("behind the colon stands the inode number of a pidfd, as getino(1) prints it")
+			return errors.New("the number after the colon is the inode number of a pidfd, as getino(1) prints it")
 		}
 	}
 	if thread {
@@ -193,8 +191,8 @@ func parseProcess(ref *Ref, word string) error {
 	return nil
 }
 
-// parseNumber reads a decimal number as the kernel writes it: digits alone, no
-// sign, no blank, no leading zero.
+// parseNumber parses a decimal number without a sign, blanks or leading zeros, as the kernel
+// writes it.
 func parseNumber(s string) (uint64, error) {
 	if s == "" || (s[0] == '0' && s != "0") || s[0] == '+' {
 		return 0, strconv.ErrSyntax

@@ -48,15 +48,15 @@ func newCp(a *app) *cobra.Command {
 		Short:   "Copy files out of a container, or into one",
 		Long: `Copy files and directories between the caller and a target. One of the two is
 TARGET:PATH; the other is a path here, or - for standard input or output. No
-program of the target runs, so it needs neither a shell nor tar; what is read and
-written there is what the target may read and write.
+program of the target runs, so it needs neither a shell nor tar. Files there are
+read and written with the rights of the target.
 
-What is copied out belongs to the caller, what is copied in to the user that the
-target runs as. A file takes the place of an older one when it is whole.`,
+A copy here belongs to the caller, a copy in a target to the user of the target.
+A file replaces an older one when it is complete.`,
 		Example: `  nstool cp web:/etc/app.yaml .
   nstool cp app.yaml web:/tmp/
   nstool cp --wait=1m web:/var/log/app.log .     out of a container that crashes
-  nstool cp pod:shop/cart/app:/var/log logs       a directory, with all that is in it
+  nstool cp pod:shop/cart/app:/var/log logs       a directory, with everything in it
   nstool cp web:/proc/1/net/tcp -                 as the target numbers its processes
   nstool cp web:/srv - | tar -tv                  a directory, as an archive`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -81,18 +81,18 @@ target runs as. A file takes the place of an older one when it is whole.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.BoolVarP(&o.archive, "archive", "a", false, "keep owners, as the target numbers them; into a target, set-ID bits too")
-	f.StringVar(&o.owner, "owner", "", "give what is copied to `UID[:GID]`, as the target numbers them")
-	f.StringVar(&o.as, "as", "", "act in a target as its `root`, or as the process that the target is: root, target")
-	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named, and not what it leads to")
-	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also of a file")
-	waitFlag(f, &o.wait, "w", "wait for the target to run and the source to be there, `TIME` such as 30s at most, or forever")
+	f.BoolVarP(&o.archive, "archive", "a", false, "keep owners, by their numbers in the target; in a target, set-ID bits too")
+	f.StringVar(&o.owner, "owner", "", "give the copy to `UID[:GID]`, by their numbers in the target")
+	f.StringVar(&o.as, "as", "", "act in a target as its `root`, or as the target process: root, target")
+	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named as a link")
+	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also for a file")
+	waitFlag(f, &o.wait, "w", "wait for the target to run and the source to exist, for `TIME` such as 30s, or without a limit")
 	f.BoolP("recursive", "r", true, "directories too; they always are")
 	f.Lookup("recursive").Hidden = true
 	return cmd
 }
 
-// A waitValue is a duration, or for ever.
+// A waitValue is a time to wait, or without a limit.
 type waitValue struct{ d *time.Duration }
 
 func (v *waitValue) String() string { return "" }

@@ -41,13 +41,13 @@ func newForward(a *app) *cobra.Command {
 		Use:     "forward TARGET [[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/udp]...",
 		GroupID: groupDo,
 		Short:   "Carry ports of this host into a network namespace",
-		Long: `Listen on ports of the caller's, and carry what comes to addresses in the
-network namespace of a target, as seen from in there. It goes on until it is
-interrupted, or until the process or container has ended.
+		Long: `Listen on ports of the caller, and carry connections and datagrams to addresses in
+the network namespace of a target. It runs until it is interrupted, or until the
+process or container has exited.
 
-The caller's side is 127.0.0.1 unless an address is given. PORT 0, or none, is
-any that is free. The other side is 127.0.0.1 too, or the path of a unix socket
-of the target, to which the connection is made with the rights of the target
+It listens on 127.0.0.1 unless an address is given. PORT 0, or none, stands for any
+free port. The address inside is 127.0.0.1 too by default. It can be the path of a
+unix socket of the target, which is connected to with the rights of the target
 process (--as).`,
 		Example: `  nstool forward web 8080:80
   nstool forward web 8080:80 8053:53/udp
@@ -80,10 +80,10 @@ process (--as).`,
 			return runForward(cmd.Context(), o)
 		},
 	}
-	waitFlag(cmd.Flags(), &o.wait, "w", "wait for the target to run, `TIME` such as 30s at most, or forever")
-	cmd.Flags().Var((*wordList)(&o.addresses), "address", "`ADDRESS` of the caller to listen on, of ports that name none; can be given again")
+	waitFlag(cmd.Flags(), &o.wait, "w", "wait for the target to run, for `TIME` such as 30s, or without a limit")
+	cmd.Flags().Var((*wordList)(&o.addresses), "address", "listen on this `ADDRESS`, for ports without one; can be given several times")
 	completeFlag(cmd, "address", cobra.NoFileCompletions)
-	cmd.Flags().StringVar(&o.as, "as", "target", "connect to unix sockets as the `root` of the target's user namespace, or as the process that the target is: root, target")
+	cmd.Flags().StringVar(&o.as, "as", "target", "connect to unix sockets as `root` of the user namespace of the target, or as the target process: root, target")
 	completeFlag(cmd, "as", cobra.FixedCompletions([]string{"root", "target"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

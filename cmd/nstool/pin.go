@@ -26,9 +26,9 @@ func newPin(a *app) *cobra.Command {
 		Use:     "pin",
 		GroupID: groupDo,
 		Short:   "Keep namespaces alive by name",
-		Long: `A pin is a name for a set of namespaces that stay when their processes go:
-/run/nstool/NAME/TYPE. Every command takes it as a TARGET: pin:NAME for all of
-them, pin:NAME/TYPE for one.`,
+		Long: `A pin is a name for a set of namespaces, which it keeps when their processes have
+exited: /run/nstool/NAME/TYPE. Every command takes it as a TARGET: pin:NAME for
+all of them, pin:NAME/TYPE for one.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -50,10 +50,10 @@ func newPinAdd(a *app, run func(context.Context, *pinAddOptions) error) *cobra.C
 		Use:   "add {NAME | --path FILE} {TARGET | -p TARGET | -c CONTAINER | --pod NS/POD} [--net|--uts|...]",
 		Short: "Pin namespaces of a target",
 		Long: `Pin namespaces of a process, a container or any other TARGET under a name, all
-of them or none. Without a namespace flag they are those of the target that are
-not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
+of them or none. Without a namespace flag these are all namespaces of the target
+that the caller is not in. A namespace flag can have its own TARGET: --net=FILE.
 
---pid and --time pin what the children of the target will be in.`,
+--pid and --time pin the namespaces of future children of the target.`,
 		Example: `  nstool pin add web 4242                    all that process 4242 does not share
   nstool pin add blue -c web --net --netns   where ip netns sees it
   nstool pin add --path /tmp/keep -p 4242 --uts
@@ -80,11 +80,11 @@ not the caller's own. A namespace flag can have a TARGET of its own: --net=FILE.
 	f.StringVarP(&o.target, "t", "t", "", "")
 	f.Lookup("t").Hidden = true
 	f.StringVarP(&o.container, "container", "c", "", "container, by `NAME` or ID")
-	f.StringVar(&o.pod, "pod", "", "what a Kubernetes pod shares: `NS/POD[/CONTAINER]`")
+	f.StringVar(&o.pod, "pod", "", "what the containers of a Kubernetes pod share: `NS/POD[/CONTAINER]`")
 	o.choice.flags(f)
 	completeEntryFlags(cmd, entry.NewOptions())
-	f.BoolVar(&o.netns, "netns", false, "put the network namespace where ip-netns(8) sees it")
-	f.BoolVar(&o.replace, "replace", false, "replace what has the name, in one step")
+	f.BoolVar(&o.netns, "netns", false, "mount the network namespace where ip-netns(8) sees it")
+	f.BoolVar(&o.replace, "replace", false, "replace the set with that name, in one step")
 	f.StringVar(&o.path, "path", "", "pin one namespace on `FILE`, without a name")
 	return cmd
 }
@@ -117,7 +117,7 @@ func (o *pinAddOptions) check(path bool) error {
 	case !path && o.name == "":
 		return usagef("no name; see nstool pin add --help")
 	case !o.hasTarget() && len(o.choice.words) == 0:
-		return usagef("no target: a TARGET behind the name, or --net=FILE, says whose namespaces")
+		return usagef("no target: a TARGET after the name, or --net=FILE, says whose namespaces")
 	case o.netns && o.choice.types != 0 && !o.choice.types.Has(inspect.Net):
 		return usagef("--netns puts a network namespace in %s, and no --net was asked for", pin.IPNetnsDir)
 	}
@@ -230,9 +230,9 @@ func explainPin(err error) error {
 	case errors.Is(err, pin.ErrOfRoot):
 		return err
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0:
-		return withHint(err, "that takes CAP_SYS_ADMIN, which a container has only if it is privileged")
+		return withHint(err, "this needs CAP_SYS_ADMIN, which a container has only if it is privileged")
 	case errors.Is(err, fs.ErrPermission):
-		return withHint(err, "an ordinary user can pin inside a user and a mount namespace of his own: nstool run --rootless --mnt")
+		return withHint(err, "an ordinary user can pin inside their own user and mount namespaces: nstool run --rootless --mnt")
 	}
 	return err
 }
@@ -250,9 +250,9 @@ func newPinRm(a *app, run func(context.Context, *pinRmOptions) error) *cobra.Com
 	cmd := &cobra.Command{
 		Use:     "rm {NAME[/TYPE]... | --path FILE}",
 		Aliases: []string{"remove"},
-		Short:   "Let pinned namespaces go",
-		Long: `Remove pins. A namespace lives on for as long as something else holds it: a
-process, an open file, another pin. What is no pin of ours is left alone.`,
+		Short:   "Remove pins",
+		Long: `Remove pins. A namespace exists on as long as something else holds it: a process,
+an open file, another pin. Only pins of nstool are removed.`,
 		Example: `  nstool pin rm web
   nstool pin rm web/net web/uts
   nstool pin rm --force blue     also one of ip netns
@@ -345,10 +345,10 @@ func newPinLs(a *app, run func(context.Context, *pinLsOptions) error) *cobra.Com
 	cmd := &cobra.Command{
 		Use:     "ls [NAME...]",
 		Aliases: []string{"list"},
-		Short:   "List pins, ours and those of others",
-		Long: `List the pins there are: ours, and those of ip-netns(8), Docker, CNI, CRI-O and
-everybody else who mounted a namespace on a file. A name whose namespace cannot
-be entered any more is dead, and it is said why.`,
+		Short:   "List pins of nstool and of other programs",
+		Long: `List pins of nstool, of ip-netns(8), Docker, CNI, CRI-O, and of every other program
+that mounted a namespace on a file. A pin is dead if its namespace cannot be
+entered any more; the list says why.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range args {
 				o.names = append(o.names, strings.TrimPrefix(name, "pin:"))
@@ -369,8 +369,8 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	if o.list {
 		return writeColumns(o.app, output.PinList().Columns)
 	}
-	// A killed pin add can leave pins that nobody sees.
-	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // else there is no directory for pins
+	// A killed pin add can leave hidden pins.
+	if err := pin.Heal(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) { // otherwise there is no directory for pins
 		o.say("nstool pin ls", err)
 	}
 	rows, errs := o.collect(ctx)
@@ -396,7 +396,7 @@ func runPinLs(ctx context.Context, o *pinLsOptions) error {
 	return o.sayButLast("nstool pin ls", errs)
 }
 
-// collect returns the pins that were asked for, ours first.
+// collect returns the pins that were asked for, those of nstool first.
 func (o *pinLsOptions) collect(ctx context.Context) (rows []*output.Pin, errs []error) {
 	found := make(map[string]bool)
 	for _, list := range []iter.Seq2[pin.Set, error]{pin.All(ctx), pin.Others(ctx)} {

@@ -76,7 +76,7 @@ func (o *Options) read(words []string) (flags []givenFlag, rest []string, err er
 	case last.arg != "" || last.Arg == "" || last.Optional && len(rest) == 0:
 	case last.Optional:
 		if advice := last.separateArgAdvice(rest[0]); advice != "" {
-			return nil, nil, &WordError{last.written + " " + rest[0] + ": the argument stands behind an equals sign", advice}
+			return nil, nil, &WordError{last.written + " " + rest[0] + ": the argument follows an equals sign", advice}
 		}
 	case len(rest) == 0:
 		return nil, nil, &WordError{Reason: "flag needs an argument: " + last.written}
