@@ -49,7 +49,7 @@ containers that it belongs to.`,
 			if o.targets, err = parseTargets(args); err != nil {
 				return err
 			}
-			if o.tree && (o.json || o.raw || o.sort != "") {
+			if o.tree && (o.forPrograms() || o.sort != "") {
 				return usagef("a tree is for people: --tree excludes --json, --raw and --sort")
 			}
 			if err := checkRows(o.rowOptions, output.ContainerList().Columns); err != nil {
@@ -93,7 +93,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 		if cols, err = arrange(ctx, l, &rows, output.ContainerList(), defaults); err == nil {
 			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList().Spare))
 		}
-	case len(rows) == 0 && len(o.targets) == 0 && !o.raw && !o.json:
+	case len(rows) == 0 && len(o.targets) == 0 && !o.forPrograms():
 		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {
 			fmt.Fprintln(a.err, "nstool: no containers")
 		} else {

@@ -64,7 +64,7 @@ as TARGET, list its member processes, or, if it has none, what holds it.`,
 					return usageError{Err: err}
 				}
 			}
-			if o.tree != "" && (o.json || o.raw) {
+			if o.tree != "" && o.forPrograms() {
 				return usagef("a tree is for people: --tree excludes --json and --raw, which have owner and parent as columns")
 			}
 			if o.pids && !o.json {

@@ -52,6 +52,9 @@ func rowFlags[R any](cmd *cobra.Command, o *rowOptions, table []output.Column[R]
 	completeFlag(cmd, "proc", directories)
 }
 
+// forPrograms reports whether the list is not for people.
+func (o rowOptions) forPrograms() bool { return o.json || o.raw }
+
 // checkRows finds mistakes in o before anything is read.
 func checkRows[R any](o rowOptions, table []output.Column[R]) error {
 	if o.json && o.raw {
