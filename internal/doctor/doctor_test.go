@@ -122,6 +122,32 @@ func only(t *testing.T, names ...string) (checks []Check) {
 	return checks
 }
 
+// A check reads what it needs, and nothing else.
+func TestReadsPerCheck(t *testing.T) {
+	made := nstest.MakeHost(t, madeUp)
+	for _, c := range Checks {
+		h, err := Read(context.Background(), []Check{c}, inspect.WithProc(made.Proc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []struct {
+			name string
+			part part
+			read bool
+		}{
+			{"holders", readHolders, len(h.Holders) > 0}, {"limits", readLimits, h.Limits != nil},
+			{"confinements", readConfinements, h.Confinements != nil},
+		} {
+			if part.read != (c.reads&part.part != 0) {
+				t.Errorf("%s: %s read: %v", c.Name, part.name, part.read)
+			}
+		}
+		if whole := len(h.Snapshot.Unseen(inspect.FDs)) == len(h.Snapshot.Unseen(inspect.Members)); whole == c.members {
+			t.Errorf("%s looked at descriptors: %v", c.Name, whole)
+		}
+	}
+}
+
 func TestContainers(t *testing.T) {
 	h := read(t, madeUp)
 	check(t, h.Examine(only(t, "sharing", "privileges")),
