@@ -41,25 +41,25 @@ var containerColumns = append([]Column[*container.Container]{
 	{"PATH", "directory of the container: its state, its bundle or its root", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Path) }},
 	{"INIT", "PID of the container's first process", kindNumber, 0, func(_ *View, c *container.Container) cellValue { return numberFrom(c.Init, 1) }},
 	{"PROCS", "number of processes in the container, guests not counted", kindNumber, 0, func(v *View, c *container.Container) cellValue { return v.countOf(v.members(c), inspect.Members) }},
-	{"STARTED", "when the first process started", kindTime, NeedDetail, ofInit(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
-	{"AGE", "how long ago that was", kindAge, NeedDetail, ofInit(func(v *View, d inspect.Detail) cellValue {
+	{"STARTED", "when the first process started", kindTime, NeedDetail, initValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+	{"AGE", "how long ago that was", kindAge, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue {
 		if d.Start.IsZero() {
 			return cellValue{state: hidden}
 		}
 		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
 	})},
-	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", kindText, NeedDetail, ofInit(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
-	{"COMMAND", "command line of the first process", kindText, NeedDetail | NeedArgs, ofInit(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
+	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", kindText, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
+	{"COMMAND", "command line of the first process", kindText, NeedDetail | NeedArgs, initValue(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
 }, shares()...)
 
 func containerColumn(name string, f containerField) Column[*container.Container] {
 	return Column[*container.Container]{name, f.help, kindText, 0, func(_ *View, c *container.Container) cellValue { return f.value(c) }}
 }
 
-// ofInit returns a column about the first process of a container.
-func ofInit(f func(*View, inspect.Detail) cellValue) func(*View, *container.Container) cellValue {
+// initValue returns a column about the first process of a container.
+func initValue(f func(*View, inspect.Detail) cellValue) func(*View, *container.Container) cellValue {
 	return func(v *View, c *container.Container) cellValue {
-		return ofDetail(v, c.Init, f)
+		return detailValue(v, c.Init, f)
 	}
 }
 
@@ -88,9 +88,9 @@ func shares() (cols []Column[*container.Container]) {
 	return cols
 }
 
-// apart are the types that engines give every container of its own unless they
-// are told otherwise: one that has the host's there is set off.
-var apart = inspect.TypesOf(inspect.IPC, inspect.Mnt, inspect.Net, inspect.PID, inspect.UTS)
+// usuallyOwn are the types of which engines give every container a namespace of its own by
+// default: a container in the host's is marked.
+var usuallyOwn = inspect.TypesOf(inspect.IPC, inspect.Mnt, inspect.Net, inspect.PID, inspect.UTS)
 
 // share returns to whom the namespace of type t of a container belongs. The list of the value
 // has it in words: "own", "host", "other" or the container's name.
@@ -110,7 +110,7 @@ func (v *View) share(c *container.Container, t inspect.Type) cellValue {
 		return val
 	}
 	switch owner := set.Owner(id.Ino); {
-	case set.IsHost(t, id) && apart.Has(t):
+	case set.IsHost(t, id) && usuallyOwn.Has(t):
 		return word("HOST", "host")
 	case set.IsHost(t, id):
 		return word("host", "host")
@@ -136,7 +136,7 @@ func ContainerList() ListOf[*container.Container] {
 	return ListOf[*container.Container]{
 		Schema: "nstool/containers/2", Key: "containers", Columns: containerColumns,
 		Default: []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE", "cgroup", "ipc", "net", "mnt", "pid", "time", "user", "uts"},
-		Spare:   []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
+		Dropped: []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
 		Subjects: func(v *View, c *container.Container) ([]*inspect.Process, []*inspect.Namespace) {
 			return v.processes(c.Init), nil
 		},

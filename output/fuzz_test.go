@@ -47,7 +47,7 @@ func FuzzTable(f *testing.F) {
 		if a, b := trimEnds(drawn.String()), trimEnds(aligned.String()); a != b {
 			t.Errorf("tablewriter:\n%q\nalign:\n%q", a, b)
 		}
-		to := max(60, sum(leastWidths(columnWidths(grid), right, 60)))
+		to := max(60, sum(minWidths(columnWidths(grid), right, 60)))
 		cut(grid, right, 60)
 		if got := sum(columnWidths(grid)); got > to {
 			t.Errorf("a line has width %d, not %d: %q", got, to, grid)

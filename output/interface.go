@@ -61,7 +61,7 @@ var interfaceColumns = []Column[*network.Interface]{
 		if i.Far != nil && i.Far.Name == "" && i.Lower != 0 {
 			return cellValue{state: hidden}
 		}
-		return ofFar(i, func(e *network.End) cellValue { return textValue(e.Name) })
+		return peerValue(i, func(e *network.End) cellValue { return textValue(e.Name) })
 	}},
 	{"PEERINDEX", "its number in its namespace", kindNumber, 0, func(_ *View, i *network.Interface) cellValue {
 		if i.Lower == 0 || i.Far == nil {
@@ -70,10 +70,10 @@ var interfaceColumns = []Column[*network.Interface]{
 		return numberValue(i.Lower)
 	}},
 	{"PEERNS", "inode number of the network namespace that it is in", kindNumber, 0, func(_ *View, i *network.Interface) cellValue {
-		return ofFarNS(i, func(ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) })
+		return peerNamespaceValue(i, func(ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) })
 	}},
 	{"PEERCONTAINER", "container that that namespace belongs to", kindText, NeedContainers, func(v *View, i *network.Interface) cellValue {
-		return ofFarNS(i, func(ns *inspect.Namespace) cellValue { return containerName.value(v.Containers.With(ns)) })
+		return peerNamespaceValue(i, func(ns *inspect.Namespace) cellValue { return containerName.value(v.Containers.With(ns)) })
 	}},
 	{"NETNSID", "number that the interface's namespace has for the one of PEER, if that is another", kindNumber, 0, func(_ *View, i *network.Interface) cellValue { return numberFrom(i.NetNSID, 0) }},
 	{"UPPERS", "interfaces on top of this one, and the ports of a bridge, with where they are if that is elsewhere", kindList, NeedContainers, func(v *View, i *network.Interface) cellValue {
@@ -95,29 +95,29 @@ var interfaceColumns = []Column[*network.Interface]{
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, func(v *View, i *network.Interface) cellValue { return commandOf(v, i.NS) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, i *network.Interface) cellValue { return v.nsfs(i.NS) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return textValue(v.Place(i.NS)) }},
-	ofInterface("CONTAINER", containerName),
-	ofInterface("ENGINE", containerEngine),
-	ofInterface("CID", containerID),
-	ofInterface("IMAGE", containerImage),
-	ofInterface("POD", containerPod),
+	interfaceContainer("CONTAINER", containerName),
+	interfaceContainer("ENGINE", containerEngine),
+	interfaceContainer("CID", containerID),
+	interfaceContainer("IMAGE", containerImage),
+	interfaceContainer("POD", containerPod),
 }
 
-// ofInterface returns a column about the container that the namespace of an interface belongs
+// interfaceContainer returns a column about the container that the namespace of an interface belongs
 // to.
-func ofInterface(name string, f containerField) Column[*network.Interface] {
+func interfaceContainer(name string, f containerField) Column[*network.Interface] {
 	return Column[*network.Interface]{name, f.help, kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return f.value(v.Containers.With(i.NS)) }}
 }
 
-func ofFar(i *network.Interface, f func(*network.End) cellValue) cellValue {
+func peerValue(i *network.Interface, f func(*network.End) cellValue) cellValue {
 	if i.Far == nil {
 		return cellValue{}
 	}
 	return f(i.Far)
 }
 
-// ofFarNS returns a value about the namespace of the other end.
-func ofFarNS(i *network.Interface, f func(*inspect.Namespace) cellValue) cellValue {
-	return ofFar(i, func(e *network.End) cellValue {
+// peerNamespaceValue returns a value about the namespace of the other end.
+func peerNamespaceValue(i *network.Interface, f func(*inspect.Namespace) cellValue) cellValue {
+	return peerValue(i, func(e *network.End) cellValue {
 		if e.NS == nil {
 			return cellValue{state: hidden}
 		}
@@ -188,7 +188,7 @@ func InterfaceList() ListOf[*network.Interface] {
 	return ListOf[*network.Interface]{
 		Schema: "nstool/net/2", Key: "interfaces", Columns: interfaceColumns,
 		Default: []string{"NS", "WHERE", "NAME", "KIND", "STATE", "MASTER", "PEER", "ADDRESSES"},
-		Spare:   []string{"NS", "MASTER", "KIND", "STATE", "PEER"},
+		Dropped: []string{"NS", "MASTER", "KIND", "STATE", "PEER"},
 		Subjects: func(_ *View, i *network.Interface) ([]*inspect.Process, []*inspect.Namespace) {
 			return nil, []*inspect.Namespace{i.NS}
 		},

@@ -17,9 +17,9 @@ type ListOf[R any] struct {
 	// Default are the names of the columns that are shown if none are asked for. One with
 	// a "?" is shown only on request, see Defaults.
 	Default []string
-	// Spare are the default columns that are left out on a narrow terminal, the least important
+	// Dropped are the default columns that are left out on a narrow terminal, the least important
 	// first.
-	Spare []string
+	Dropped []string
 	// Subjects returns the processes and the namespaces whose details the columns of a row show.
 	Subjects func(*View, R) ([]*inspect.Process, []*inspect.Namespace)
 	// Faint reports whether a row is of less interest than others. It may be nil.

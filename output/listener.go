@@ -49,17 +49,17 @@ var listenerColumns = []Column[*network.Listener]{
 		return cellValue{}
 	}},
 	{"PROCESSES", "all processes that have it open, and as which descriptor", kindHolders, NeedDetail, holdersOfListener},
-	{"PID", "the one with the lowest PID", kindNumber, 0, ofFirst(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.PID) })},
-	{"FD", "its descriptor", kindNumber, 0, ofFirst(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.FD) })},
-	{"COMM", "name of its command, as the kernel cuts it", kindText, NeedDetail, ofFirst(func(v *View, h inspect.Holder) cellValue {
-		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Comm) })
+	{"PID", "the one with the lowest PID", kindNumber, 0, firstHolderValue(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.PID) })},
+	{"FD", "its descriptor", kindNumber, 0, firstHolderValue(func(_ *View, h inspect.Holder) cellValue { return numberValue(h.FD) })},
+	{"COMM", "name of its command, as the kernel cuts it", kindText, NeedDetail, firstHolderValue(func(v *View, h inspect.Holder) cellValue {
+		return detailValue(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Comm) })
 	})},
-	{"COMMAND", "its command line", kindText, NeedDetail | NeedArgs, ofFirst(func(v *View, h inspect.Holder) cellValue {
-		return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
+	{"COMMAND", "its command line", kindText, NeedDetail | NeedArgs, firstHolderValue(func(v *View, h inspect.Holder) cellValue {
+		return detailValue(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
 	})},
 	{"USER", "user that it runs as; of a socket without a process, who made it", kindText, NeedDetail, func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {
-			return ofDetail(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })
+			return detailValue(v, h.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })
 		}
 		return v.makerOf(l)
 	}},
@@ -71,16 +71,16 @@ var listenerColumns = []Column[*network.Listener]{
 	{"NS", "inode number of the network namespace", kindNumber, 0, func(_ *View, l *network.Listener) cellValue { return numberValue(l.NS.ID.Ino) }},
 	{"WHERE", "the network namespace in words: host, a container, a name of ip-netns(8), or the namespace", kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return textValue(v.Place(l.NS)) }},
 	{"NSFS", "where the network namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, l *network.Listener) cellValue { return v.nsfs(l.NS) }},
-	ofListener("CONTAINER", containerName),
-	ofListener("ENGINE", containerEngine),
-	ofListener("CID", containerID),
-	ofListener("IMAGE", containerImage),
-	ofListener("POD", containerPod),
+	listenerContainer("CONTAINER", containerName),
+	listenerContainer("ENGINE", containerEngine),
+	listenerContainer("CID", containerID),
+	listenerContainer("IMAGE", containerImage),
+	listenerContainer("POD", containerPod),
 }
 
-// ofListener returns a column about the container of a socket: that of its process, or without
+// listenerContainer returns a column about the container of a socket: that of its process, or without
 // one that of its namespace.
-func ofListener(name string, f containerField) Column[*network.Listener] {
+func listenerContainer(name string, f containerField) Column[*network.Listener] {
 	return Column[*network.Listener]{name, f.help, kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return f.value(v.containerOfListener(l)) }}
 }
 
@@ -104,8 +104,8 @@ func first(l *network.Listener) (inspect.Holder, bool) {
 	return l.Holders[0], true
 }
 
-// ofFirst returns a column about the first process that has a socket open.
-func ofFirst(f func(*View, inspect.Holder) cellValue) func(*View, *network.Listener) cellValue {
+// firstHolderValue returns a column about the first process that has a socket open.
+func firstHolderValue(f func(*View, inspect.Holder) cellValue) func(*View, *network.Listener) cellValue {
 	return func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {
 			return f(v, h)
@@ -206,7 +206,7 @@ func ListenerList() ListOf[*network.Listener] {
 	return ListOf[*network.Listener]{
 		Schema: "nstool/ports/2", Key: "sockets", Columns: listenerColumns,
 		Default: []string{"PROTO", "LOCAL", "NS", "WHERE", "CONTAINER?", "USER", "PROCESSES"},
-		Spare:   []string{"NS", "USER", "WHERE", "CONTAINER"},
+		Dropped: []string{"NS", "USER", "WHERE", "CONTAINER"},
 		Subjects: func(v *View, l *network.Listener) ([]*inspect.Process, []*inspect.Namespace) {
 			var pids []int
 			for _, h := range l.Holders {

@@ -21,7 +21,7 @@ var namespaceColumns = []Column[*inspect.Namespace]{
 		return v.countOf(ns.Threads, inspect.Members|inspect.Threads)
 	}},
 	{"PID", "the member with the lowest PID: the leader", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.leaderOf(ns) }},
-	{"PPID", "parent process of the leader", kindNumber, NeedDetail, ofLeader(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
+	{"PPID", "parent process of the leader", kindNumber, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
 	{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, commandOf},
 	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", kindNumber, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
 		return uidOf(v, ns, numberValue[uint32])
@@ -29,11 +29,11 @@ var namespaceColumns = []Column[*inspect.Namespace]{
 	{"USER", "name of that user, or the number where there is none", kindText, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
 		return uidOf(v, ns, func(uid uint32) cellValue { return textValue(v.UserName(uid)) })
 	}},
-	ofContainer("CONTAINER", containerName),
-	ofContainer("ENGINE", containerEngine),
-	ofContainer("CID", containerID),
-	ofContainer("IMAGE", containerImage),
-	ofContainer("POD", containerPod),
+	namespaceContainer("CONTAINER", containerName),
+	namespaceContainer("ENGINE", containerEngine),
+	namespaceContainer("CID", containerID),
+	namespaceContainer("IMAGE", containerImage),
+	namespaceContainer("POD", containerPod),
 	{"NETNSID", "number that the caller's network namespace has for a network namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
 	{"NSFS", "where the namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, ns *inspect.Namespace) cellValue {
 		return v.nsfs(ns)
@@ -49,11 +49,11 @@ var namespaceColumns = []Column[*inspect.Namespace]{
 	{"CREATOR", "effective user ID of the creator, of user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return creatorOf(ns) }},
 	{"HOLDERS", "all that keeps the namespace alive, with the number of its members", kindHolders, NeedHolders, holdersOf},
 	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
-	{"STARTED", "when the leader started", kindTime, NeedDetail, ofLeader(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+	{"STARTED", "when the leader started", kindTime, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
 }
 
-// ofContainer returns a column about the container that a namespace belongs to.
-func ofContainer(name string, f containerField) Column[*inspect.Namespace] {
+// namespaceContainer returns a column about the container that a namespace belongs to.
+func namespaceContainer(name string, f containerField) Column[*inspect.Namespace] {
 	return Column[*inspect.Namespace]{name, f.help, kindText, NeedContainers, func(v *View, ns *inspect.Namespace) cellValue {
 		if v.Containers == nil {
 			return cellValue{}
@@ -111,19 +111,19 @@ func parentOf(ns *inspect.Namespace) cellValue {
 	return relationValue(ns.Type, ns.Parent)
 }
 
-// ofLeader returns a column about the leader of a namespace.
-func ofLeader(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Namespace) cellValue {
+// leaderValue returns a column about the leader of a namespace.
+func leaderValue(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Namespace) cellValue {
 	return func(v *View, ns *inspect.Namespace) cellValue {
 		if l := ns.Leader(); l != nil {
-			return ofDetail(v, l.PID, f)
+			return detailValue(v, l.PID, f)
 		}
 		return v.absent(inspect.Members)
 	}
 }
 
-// ofDetail returns a value about a process: none if it has exited, unknown if it could not be
+// detailValue returns a value about a process: none if it has exited, unknown if it could not be
 // read.
-func ofDetail(v *View, pid int, f func(*View, inspect.Detail) cellValue) cellValue {
+func detailValue(v *View, pid int, f func(*View, inspect.Detail) cellValue) cellValue {
 	d, ok := v.Details[pid]
 	switch {
 	case !ok:
@@ -141,7 +141,7 @@ func relationValue(t inspect.Type, r inspect.Relation) cellValue {
 func uidOf(v *View, ns *inspect.Namespace, value func(uint32) cellValue) cellValue {
 	switch l := ns.Leader(); {
 	case l != nil:
-		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return value(d.UID) })
+		return detailValue(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return value(d.UID) })
 	case !v.Snapshot.Whole(inspect.Members):
 		return cellValue{state: hidden}
 	case ns.Creator >= 0:
@@ -211,7 +211,7 @@ func pathOf(v *View, ns *inspect.Namespace) cellValue {
 
 func commandOf(v *View, ns *inspect.Namespace) cellValue {
 	if l := ns.Leader(); l != nil {
-		return ofDetail(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
+		return detailValue(v, l.PID, func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })
 	}
 	first, more := "", -1
 	for h := range v.Snapshot.Holders(ns) {
@@ -356,7 +356,7 @@ func NamespaceList() ListOf[*inspect.Namespace] {
 	return ListOf[*inspect.Namespace]{
 		Schema: schema, Key: "namespaces", Columns: namespaceColumns,
 		Default: []string{"NS", "TYPE", "NPROCS", "PID", "USER", "NETNSID?", "NSFS?", "CONTAINER?", "COMMAND"},
-		Spare:   []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"},
+		Dropped: []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"},
 		Subjects: func(_ *View, ns *inspect.Namespace) ([]*inspect.Process, []*inspect.Namespace) {
 			return nil, []*inspect.Namespace{ns}
 		},

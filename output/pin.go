@@ -94,7 +94,7 @@ func PinList() ListOf[*Pin] {
 	return ListOf[*Pin]{
 		Schema: "nstool/pins/2", Key: "pins", Columns: pinColumns,
 		Default: []string{"NAME", "TYPE", "NS", "STATE", "NPROCS", "AGE", "BY", "PATH", "WHY?", "HOLDERS"},
-		Spare:   []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"},
+		Dropped: []string{"PATH", "NS", "AGE", "NPROCS", "HOLDERS"},
 		Subjects: func(_ *View, p *Pin) ([]*inspect.Process, []*inspect.Namespace) {
 			if p.Namespace == nil {
 				return nil, nil

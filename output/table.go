@@ -18,8 +18,8 @@ type Style struct {
 	// Width is the width of the terminal, to which columns are left out and cut; 0 leaves out
 	// and cuts nothing.
 	Width int
-	// Spare are the columns that are left out on a narrow terminal, the first ones first.
-	Spare []string
+	// Dropped are the columns that are left out on a narrow terminal, the first ones first.
+	Dropped []string
 	// Color allows colours and faint lines.
 	Color bool
 }
@@ -72,7 +72,7 @@ func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], 
 			return "", ""
 		}
 	}
-	if style.Width > 0 && len(grid) <= few {
+	if style.Width > 0 && len(grid) <= maxDrawn {
 		draw(lines, grid, right)
 	} else {
 		align(lines, grid, right)
@@ -81,10 +81,10 @@ func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], 
 	return out.Flush() // returns earlier errors too
 }
 
-// few is the most lines on a terminal that tablewriter draws, at some 8 µs each. align draws
+// maxDrawn is the most lines on a terminal that tablewriter draws, at some 8 µs each. align draws
 // longer tables, and those for a pipe, in a fraction of the time and with the same result (a
 // test compares them).
-const few = 100
+const maxDrawn = 100
 
 // draw writes the grid with tablewriter: no borders, no separators, two blanks
 // between columns.
@@ -141,7 +141,7 @@ func columnWidths(grid [][]string) []int {
 	return widths
 }
 
-// leaveOut removes spare columns while the others do not fit into the width of the terminal
+// leaveOut removes the columns to be dropped while the others do not fit into the width of the terminal
 // even if they are cut.
 func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string, []Column[R]) {
 	widths := columnWidths(grid)
@@ -150,8 +150,8 @@ func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string
 		right[i] = c.right()
 	}
 	cols = slices.Clone(cols)
-	for _, name := range style.Spare {
-		if sum(leastWidths(widths, right, style.Width)) <= style.Width {
+	for _, name := range style.Dropped {
+		if sum(minWidths(widths, right, style.Width)) <= style.Width {
 			break
 		}
 		i := slices.IndexFunc(cols, func(c Column[R]) bool { return c.Name == name })
@@ -168,21 +168,21 @@ func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string
 	return grid, cols
 }
 
-// leastWidths returns the widths to which columns can be cut: numbers are not cut, and the
+// minWidths returns the widths to which columns can be cut: numbers are not cut, and the
 // first text, which mostly names the row, stays longer than others.
-func leastWidths(widths []int, right []bool, to int) []int {
-	least := slices.Clone(widths)
+func minWidths(widths []int, right []bool, to int) []int {
+	minimum := slices.Clone(widths)
 	first := true
-	for i := range least {
+	for i := range minimum {
 		switch {
 		case right[i]:
 		case first:
-			least[i], first = min(widths[i], max(10, to*7/20)), false
+			minimum[i], first = min(widths[i], max(10, to*7/20)), false
 		default:
-			least[i] = min(widths[i], 10)
+			minimum[i] = min(widths[i], 10)
 		}
 	}
-	return least
+	return minimum
 }
 
 // sum returns the width of a line with columns of these widths.
@@ -201,11 +201,11 @@ func cut(grid [][]string, right []bool, to int) {
 	if sum(widths) <= to {
 		return
 	}
-	least := leastWidths(widths, right, to)
+	minimum := minWidths(widths, right, to)
 	for sum(widths) > to {
 		widest := -1
 		for i, w := range widths {
-			if w > least[i] && (widest < 0 || w >= widths[widest]) {
+			if w > minimum[i] && (widest < 0 || w >= widths[widest]) {
 				widest = i
 			}
 		}

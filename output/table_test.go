@@ -75,7 +75,7 @@ func TestTableLongAndShort(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
 	cells := []string{"a", "", "bb cc", "ü", "日本", "-", "\x1b[0m", strings.Repeat("x", 40), "  blanks  "}
 	for n := range 60 {
-		grid := make([][]string, 1+random.IntN(few-1))
+		grid := make([][]string, 1+random.IntN(maxDrawn-1))
 		for i := range grid {
 			for range 3 {
 				grid[i] = append(grid[i], Clean(cells[random.IntN(len(cells))]))

@@ -91,7 +91,7 @@ func runContainers(ctx context.Context, a *app, o containersOptions) error {
 	case o.tree:
 		var cols []output.Column[*container.Container]
 		if cols, err = arrange(ctx, l, &rows, output.ContainerList(), defaults); err == nil {
-			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList().Spare))
+			err = output.ContainerTree(a.out, l.view, rows, cols, a.styleOf(l.o, output.ContainerList().Dropped))
 		}
 	case len(rows) == 0 && len(o.targets) == 0 && !o.forPrograms():
 		if len(snap.Gaps()) == 0 && len(l.gaps) == 0 {

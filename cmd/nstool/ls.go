@@ -215,7 +215,7 @@ func (c lsRows) write(ctx context.Context, a *app, l *listing, o lsOptions) (err
 	if err != nil {
 		return err
 	}
-	return output.Tree(a.out, l.view, c.namespaces, o.tree, cols, a.styleOf(l.o, list.Spare), list.Faint)
+	return output.Tree(a.out, l.view, c.namespaces, o.tree, cols, a.styleOf(l.o, list.Dropped), list.Faint)
 }
 
 func (c lsRows) writeJSON(ctx context.Context, a *app, l *listing, pids bool) (err error) {

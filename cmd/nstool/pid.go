@@ -131,7 +131,7 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 		inner, _ := snap.Find(t.Namespaces[inspect.PID])
 		reports = append(reports, report.TaskReport{Asked: ref.Text, Task: t, Levels: report.Levels(snap, t.NSpid, inner)})
 	}
-	e.ofLevels(ctx, reports)
+	e.describeLevels(ctx, reports)
 	switch {
 	case o.json:
 		err = report.PidJSON(a.out, e.view, reports, e.missed())
@@ -146,8 +146,8 @@ func runPid(ctx context.Context, a *app, o pidOptions) error {
 	return a.sayButLast("nstool pid", missing)
 }
 
-// ofLevels reads the names of the processes after which the namespaces of levels are named.
-func (e *explanation) ofLevels(ctx context.Context, reports []report.TaskReport) {
+// describeLevels reads the names of the processes after which the namespaces of levels are named.
+func (e *explanation) describeLevels(ctx context.Context, reports []report.TaskReport) {
 	var procs iter.Seq[*inspect.Process] = func(yield func(*inspect.Process) bool) {
 		for _, r := range reports {
 			for _, l := range r.Levels {

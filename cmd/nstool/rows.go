@@ -100,7 +100,7 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 	case l.o.raw:
 		err = output.Raw(a.out, l.view, rows, cols, output.Style{NoHeader: l.o.noHeader})
 	default:
-		err = output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, list.Spare), list.Faint)
+		err = output.Table(a.out, l.view, rows, cols, a.styleOf(l.o, list.Dropped), list.Faint)
 	}
 	return cols, err
 }
@@ -243,12 +243,12 @@ func (l *listing) readStatus(processes []*inspect.Process) {
 	}
 }
 
-// styleOf returns the style of a list on standard output. spare columns can be left out unless
+// styleOf returns the style of a list on standard output. The columns dropped can be left out unless
 // columns were asked for.
-func (a *app) styleOf(o rowOptions, spare []string) output.Style {
+func (a *app) styleOf(o rowOptions, dropped []string) output.Style {
 	s := output.Style{NoHeader: o.noHeader, Width: width(a.out), Color: a.color()}
 	if o.columns == "" {
-		s.Spare = spare
+		s.Dropped = dropped
 	}
 	if o.noTruncate {
 		s.Width = 0

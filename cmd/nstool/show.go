@@ -380,8 +380,8 @@ func (e *explanation) describe(ctx context.Context) {
 			wanted[p] = true
 		}
 	}
-	ofNamespace := func(ns *inspect.Namespace) {
-		for _, p := range ns.Members[:min(len(ns.Members), report.MostLines)] {
+	wantHolders := func(ns *inspect.Namespace) {
+		for _, p := range ns.Members[:min(len(ns.Members), report.MaxLines)] {
 			wanted[p] = true
 		}
 		for _, h := range ns.Others() {
@@ -399,12 +399,12 @@ func (e *explanation) describe(ctx context.Context) {
 		}
 	}
 	around := func(ns *inspect.Namespace) {
-		ofNamespace(ns)
+		wantHolders(ns)
 		n := 0
 		for h := range e.snap.Holders(ns) {
 			if h.Kind == inspect.ByNested {
 				named(h.Nested)
-				if n++; n == report.MostLines {
+				if n++; n == report.MaxLines {
 					break
 				}
 			}

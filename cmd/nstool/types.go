@@ -62,17 +62,17 @@ func (c *choice) flags(fs *pflag.FlagSet) {
 		if t == 0 {
 			continue
 		}
-		fs.VarPF(&typeValue{c, t}, f.Name, f.Short, f.Help).NoOptDefVal = ofTarget
+		fs.VarPF(&typeValue{c, t}, f.Name, f.Short, f.Help).NoOptDefVal = fromTarget
 		for _, alias := range f.Aliases {
-			fs.VarPF(&typeValue{c, t}, alias, "", "").NoOptDefVal = ofTarget
+			fs.VarPF(&typeValue{c, t}, alias, "", "").NoOptDefVal = fromTarget
 			fs.Lookup(alias).Hidden = true
 		}
 	}
 	fs.BoolVarP(&c.all, "all", "a", false, "all of them")
 }
 
-// ofTarget is the value of a flag without a value. pflag does not show it, and it is no TARGET.
-const ofTarget = "true"
+// fromTarget is the value of a flag without a value. pflag does not show it, and it is no TARGET.
+const fromTarget = "true"
 
 // A typeValue is the flag of one type.
 type typeValue struct {
@@ -87,7 +87,7 @@ func (v *typeValue) Type() string { return "bool" }
 
 func (v *typeValue) Set(word string) error {
 	v.c.types = v.c.types.With(v.t)
-	if word == ofTarget {
+	if word == fromTarget {
 		return nil
 	}
 	// nsenter(1) takes a file in the working directory too.

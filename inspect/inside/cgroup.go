@@ -76,7 +76,7 @@ func (r *reader) roots(pids []int) ([]task.Cgroup, error) {
 	for i, pid := range pids {
 		paths[i] = fmt.Sprintf("%d/cgroup", pid)
 	}
-	here, err := sys.ReadJoined(r.proc, nil, paths, most)
+	here, err := sys.ReadJoined(r.proc, nil, paths, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +85,13 @@ func (r *reader) roots(pids []int) ([]task.Cgroup, error) {
 		return nil, err
 	}
 	// Read twice: a process that moved meanwhile shows nothing.
-	again, err := sys.ReadJoined(r.proc, nil, paths, most)
+	after, err := sys.ReadJoined(r.proc, nil, paths, maxFile)
 	if err != nil {
 		return nil, err
 	}
 	var roots []task.Cgroup
 	for i := range paths {
-		if string(here[i]) != string(again[i]) {
+		if string(here[i]) != string(after[i]) {
 			continue
 		}
 		a, err := task.ParseCgroups(string(here[i]))
@@ -150,7 +150,7 @@ func merge(roots, more []task.Cgroup) []task.Cgroup {
 
 // groups reads and parses a file of control groups.
 func (r *reader) groups(path string) ([]task.Cgroup, error) {
-	texts, err := sys.ReadJoined(r.proc, nil, []string{path}, most)
+	texts, err := sys.ReadJoined(r.proc, nil, []string{path}, maxFile)
 	if err != nil {
 		return nil, err
 	}

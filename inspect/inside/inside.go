@@ -123,13 +123,13 @@ func (r *reader) own(ns *inspect.Namespace) bool {
 	return ok && id == ns.ID
 }
 
-// most is the most bytes that are read of a file.
-const most = 16 << 20
+// maxFile is the most bytes that are read of a file.
+const maxFile = 16 << 20
 
 // joined reads files of /proc from inside the namespace. Those that could not be read are nil.
 func (r *reader) joined(paths ...string) ([][]byte, error) {
 	if r.own(r.ns) {
-		return sys.ReadJoined(r.proc, nil, paths, most)
+		return sys.ReadJoined(r.proc, nil, paths, maxFile)
 	}
 	file, err := r.snap.Open(r.ctx, r.ns)
 	if err != nil {
@@ -137,7 +137,7 @@ func (r *reader) joined(paths ...string) ([][]byte, error) {
 	}
 	defer file.Close()
 	joins := []sys.Join{{FD: int(file.Fd()), Flag: r.ns.Type.Flag()}}
-	texts, err := sys.ReadJoined(r.proc, joins, paths, most)
+	texts, err := sys.ReadJoined(r.proc, joins, paths, maxFile)
 	if !errors.Is(err, fs.ErrPermission) || r.ns.Type == inspect.User {
 		return texts, err
 	}
@@ -152,18 +152,18 @@ func (r *reader) joined(paths ...string) ([][]byte, error) {
 	}
 	defer user.Close()
 	joins = append([]sys.Join{{FD: int(user.Fd()), Flag: inspect.User.Flag()}}, joins...)
-	if texts, e = sys.ReadJoined(r.proc, joins, paths, most); e != nil {
+	if texts, e = sys.ReadJoined(r.proc, joins, paths, maxFile); e != nil {
 		return nil, err
 	}
 	return texts, nil
 }
 
-// ofMember reads files of the first member that can be read completely: see [reader.of].
-func (r *reader) ofMember(accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
-	const enough = 8
+// readMember reads files of the first member that can be read completely: see [reader.of].
+func (r *reader) readMember(accept func(*sys.Process) bool, names ...string) ([][]byte, error) {
+	const maxAsked = 8
 	err := fs.ErrNotExist
 	for i, p := range r.ns.Members {
-		if i == enough {
+		if i == maxAsked {
 			break
 		}
 		var texts [][]byte
@@ -205,7 +205,7 @@ func readOf(pid int, link, want string, accept func(*sys.Process) bool, names []
 	}
 	texts := make([][]byte, len(names))
 	for i, name := range names {
-		if texts[i], err = p.ReadFile(name, most); err != nil {
+		if texts[i], err = p.ReadFile(name, maxFile); err != nil {
 			return nil, err
 		}
 	}

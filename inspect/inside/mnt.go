@@ -29,7 +29,7 @@ func (in *Mnt) Root() (inspect.Mount, bool) {
 
 func (r *reader) mnt() *Mnt {
 	whole := true
-	texts, err := r.ofMember(func(p *sys.Process) bool {
+	texts, err := r.readMember(func(p *sys.Process) bool {
 		root, err := p.Readlink("root")
 		return err == nil && root == "/"
 	}, "mountinfo")
@@ -40,7 +40,7 @@ func (r *reader) mnt() *Mnt {
 		}
 	}
 	if err != nil { // then from a member with another root
-		if part, e := r.ofMember(nil, "mountinfo"); e == nil {
+		if part, e := r.readMember(nil, "mountinfo"); e == nil {
 			texts, err, whole = part, nil, false
 		}
 	}

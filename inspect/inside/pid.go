@@ -53,9 +53,9 @@ func (r *reader) pid() *PID {
 	default:
 		in.DeadErr = err
 	}
-	const enough = 1000
+	const maxAsked = 1000
 	for i, p := range r.ns.Members {
-		if i == enough {
+		if i == maxAsked {
 			break
 		}
 		pid, err := pidInside(r.ctx, fd, p.PID)

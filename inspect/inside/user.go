@@ -34,7 +34,7 @@ func (r *reader) user() *User {
 		paths = append(paths, "sys/user/max_"+t.String()+"_namespaces")
 	}
 	maps := []string{"uid_map", "gid_map", "setgroups"}
-	texts, err := r.ofMember(nil, maps...)
+	texts, err := r.readMember(nil, maps...)
 	fromInside := err != nil
 	for _, name := range maps {
 		paths = append(paths, "self/"+name)

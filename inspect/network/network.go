@@ -152,8 +152,8 @@ func (c *Conn) proc(name string) string {
 	return "/proc/thread-self/net/" + name
 }
 
-// most is the number of tries of a dump that changes interrupt.
-const most = 5
+// maxTries is the number of tries of a dump that changes interrupt.
+const maxTries = 5
 
 // errChanging reports that a list changed all the time, so that the result may never have been
 // true at one moment.
@@ -162,7 +162,7 @@ var errChanging = errors.New("it kept changing while it was read")
 // dump requests a list and calls f with the payload of each message. A list that changed
 // meanwhile (NLM_F_DUMP_INTR) is read again, and begin is called before each try.
 func dump(c *netlink.Conn, typ netlink.HeaderType, body []byte, begin func(), f func([]byte) error) error {
-	for range most {
+	for range maxTries {
 		begin()
 		msgs, err := c.Execute(netlink.Message{
 			Header: netlink.Header{Type: typ, Flags: netlink.Request | netlink.Dump},

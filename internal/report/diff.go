@@ -76,8 +76,8 @@ func without(list, other []string) []string {
 // lines formats a difference: in one line if it is short, else one side below the other, with a
 // line for each element of a list.
 func (d Difference) lines(a, b string) (lines []string) {
-	const short = 60
-	if len(d.A) == 1 && len(d.B) == 1 && len(d.A[0])+len(d.B[0]) <= short {
+	const maxShort = 60
+	if len(d.A) == 1 && len(d.B) == 1 && len(d.A[0])+len(d.B[0]) <= maxShort {
 		return []string{d.What + ": " + d.A[0] + " vs " + d.B[0]}
 	}
 	for _, side := range []struct {

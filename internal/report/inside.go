@@ -123,8 +123,8 @@ func orNone(lines []string) []string {
 
 // cutLines shortens a list that is too long for a sheet.
 func cutLines(lines []string) []string {
-	if len(lines) > MostLines {
-		return append(slices.Clone(lines[:MostLines]), more(len(lines)-MostLines))
+	if len(lines) > MaxLines {
+		return append(slices.Clone(lines[:MaxLines]), more(len(lines)-MaxLines))
 	}
 	return lines
 }

@@ -22,8 +22,8 @@ type NamespaceReport struct {
 	Net    *Network // of a network namespace; nil if it was not read
 }
 
-// MostLines is the most members, holders and so on that a sheet lists; JSON has all.
-const MostLines = 12
+// MaxLines is the most members, holders and so on that a sheet lists; JSON has all.
+const MaxLines = 12
 
 // NamespaceSheet returns the sheet of a namespace.
 func NamespaceSheet(v View, r NamespaceReport) Sheet {
@@ -124,7 +124,7 @@ func (v View) namespaces(list []*inspect.Namespace, none string) []string {
 	}
 	var lines []string
 	for i, ns := range list {
-		if i == MostLines {
+		if i == MaxLines {
 			lines = append(lines, more(len(list)-i))
 			break
 		}
@@ -202,7 +202,7 @@ func (v View) memberLines(ns *inspect.Namespace, in *inside.Contents) []string {
 		lines = append(lines, text.Count(len(ns.Members), "process", "processes"))
 	}
 	for i, p := range ns.Members {
-		if i == MostLines {
+		if i == MaxLines {
 			lines = append(lines, more(len(ns.Members)-i))
 			break
 		}
@@ -228,12 +228,12 @@ func (v View) otherHolders(ns *inspect.Namespace) []string {
 		if h.Kind == inspect.ByProcess {
 			continue
 		}
-		if n++; n <= MostLines {
+		if n++; n <= MaxLines {
 			lines = append(lines, v.hold(h, ns))
 		}
 	}
-	if n > MostLines {
-		lines = append(lines, more(n-MostLines))
+	if n > MaxLines {
+		lines = append(lines, more(n-MaxLines))
 	}
 	switch {
 	case n > 0:
@@ -320,7 +320,7 @@ func (v View) freedWhen(ns *inspect.Namespace, in *inside.Contents) []string {
 		if len(list) > 1 {
 			word, is = strings.TrimSpace(word)+"s ", " are closed"
 		}
-		if len(list) > MostLines {
+		if len(list) > MaxLines {
 			list = []string{text.Count(len(list), "", "of them")}
 		}
 		who := v.Process(key[1])
@@ -365,8 +365,8 @@ func freedText(conditions, unseen []string) []string {
 	if lines[0] != freedUnknown {
 		lines[0] = "when " + lines[0]
 	}
-	if n := len(lines); n > MostLines {
-		lines = append(lines[:MostLines], more(n-MostLines))
+	if n := len(lines); n > MaxLines {
+		lines = append(lines[:MaxLines], more(n-MaxLines))
 	}
 	for i := range lines[:len(lines)-1] {
 		lines[i] += ", and"

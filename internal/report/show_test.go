@@ -73,7 +73,7 @@ func TestFreedText(t *testing.T) {
 	for range 100 {
 		many = append(many, "x")
 	}
-	if got := freedText(many, nil); len(got) != MostLines+1 || got[MostLines] != "and 88 more; --json lists all" {
+	if got := freedText(many, nil); len(got) != MaxLines+1 || got[MaxLines] != "and 88 more; --json lists all" {
 		t.Errorf("got %q", got)
 	}
 }

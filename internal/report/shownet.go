@@ -99,14 +99,14 @@ func (v View) listenerLines(n *Network) []string {
 				who = append(who, v.Process(h.PID))
 			}
 		}
-		const few = 3
+		const maxNames = 3
 		switch {
 		case len(who) == 0:
 			if line += "no process"; output.Cell(v.View, output.ListenerList().Columns, "PID", l) == "?" {
 				line += " that can be seen"
 			}
-		case len(who) > few:
-			line += strings.Join(who[:few], ", ") + fmt.Sprintf(" and %d more", len(who)-few)
+		case len(who) > maxNames:
+			line += strings.Join(who[:maxNames], ", ") + fmt.Sprintf(" and %d more", len(who)-maxNames)
 		default:
 			line += strings.Join(who, ", ")
 		}
@@ -129,17 +129,17 @@ func (v View) networkFacts(n *Network) []fact {
 	return []fact{
 		{
 			key: "interfaces", shown: orNone(interfaces), compared: compared(interfaces),
-			name: "interfaces", value: output.Rows(v.View, n.Interfaces, ofItself(output.InterfaceList().Columns)),
+			name: "interfaces", value: output.Rows(v.View, n.Interfaces, withoutNamespace(output.InterfaceList().Columns)),
 		},
 		{key: "routes", shown: orNone(routes), compared: compared(routes), name: "routes", value: routeList},
-		{key: "listens", shown: orNone(listeners), name: "sockets", value: output.Rows(v.View, n.Listeners, ofItself(output.ListenerList().Columns))},
+		{key: "listens", shown: orNone(listeners), name: "sockets", value: output.Rows(v.View, n.Listeners, withoutNamespace(output.ListenerList().Columns))},
 		{key: "listening sockets", compared: compared(listeners)},
 	}
 }
 
-// ofItself returns the columns that are not about the namespace of a row, which is described
+// withoutNamespace returns the columns that are not about the namespace of a row, which is described
 // elsewhere, and that need no further reading.
-func ofItself[R any](cols []output.Column[R]) []output.Column[R] {
+func withoutNamespace[R any](cols []output.Column[R]) []output.Column[R] {
 	at := slices.IndexFunc(cols, func(c output.Column[R]) bool { return c.Name == "NS" })
 	return slices.DeleteFunc(slices.Clone(cols[:at]), func(c output.Column[R]) bool { return c.Needs&output.NeedArgs != 0 })
 }
