@@ -9,7 +9,7 @@ import (
 	"github.com/nstool/nstool/pin"
 )
 
-// A Prefix is what can stand before the colon of a TARGET.
+// A Prefix is a word before the colon of a TARGET.
 type Prefix struct {
 	Word string // "pod"
 	Form string // what follows the colon, as a user writes it: "NAMESPACE/POD[/CONTAINER]"

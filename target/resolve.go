@@ -134,7 +134,7 @@ func noNSID(snap *inspect.Snapshot, ref Ref) error {
 	case !numbered:
 		return missing("no namespace has the identifier %d: this kernel gives none, as Linux does from 6.18 on", ref.Ino)
 	case !snap.Listed():
-		return missingError{fmt.Sprintf("no namespace that /proc shows has the identifier %d; of others this kernel does not tell the caller", ref.Ino), notSeen(snap)}
+		return missingError{fmt.Sprintf("no namespace that /proc shows has the identifier %d; this kernel does not show others to the caller", ref.Ino), notSeen(snap)}
 	}
 	return missing("no namespace has the identifier %d", ref.Ino)
 }

@@ -50,8 +50,8 @@ containers that share namespaces with the host or run privileged.
 Each finding has the command that would put it right. Nothing is changed.
 
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2
-if that could not be found out. What rests on what could not be seen is not told:
-then a check is not made, or a finding has no command.`,
+if that could not be found out. A check is not made, or a finding has no command,
+if it would be based on something that could not be seen.`,
 		Example: `  nstool doctor
   nstool doctor --check names,leaks      those alone
   nstool doctor --severity problem       what does not work

@@ -12,7 +12,7 @@
 //
 // [Read] gathers what there is to know; it changes nothing. [Host.Examine] then
 // judges, and reads nothing. [Look] does both, and looks again before it calls
-// something a leak: what is being made or taken down looks the same for a moment.
+// something a leak: a namespace that is being made or freed looks the same for a moment.
 //
 // A finding has the command that would put it right. Nothing here runs it.
 //
@@ -143,7 +143,7 @@ type Check struct {
 type part uint8
 
 const (
-	readNames part = 1 << iota // and what is mounted on them, and the daemons that keep them
+	readNames part = 1 << iota // names, the mounts on them, and the daemons that keep them
 	readHolders
 	readCleaner
 	readLimits

@@ -135,7 +135,8 @@ func TestReadsPerCheck(t *testing.T) {
 			part part
 			read bool
 		}{
-			{"holders", readHolders, len(h.Holders) > 0}, {"limits", readLimits, h.Limits != nil},
+			{"holders", readHolders, len(h.Holders) > 0},
+			{"limits", readLimits, h.Limits != nil},
 			{"confinements", readConfinements, h.Confinements != nil},
 		} {
 			if part.read != (c.reads&part.part != 0) {

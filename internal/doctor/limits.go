@@ -63,7 +63,7 @@ func limits(h *Host) (found []Finding) {
 				Severity: Warning,
 				Subject:  fmt.Sprintf("%s %s", user, t),
 				What:     fmt.Sprintf("in %s there are %d %s namespaces, of %d that any one user may make there", user, n, t, limit),
-				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d for who is in it", t, limit)},
+				Evidence: []string{fmt.Sprintf("/proc/sys/user/max_%s_namespaces is %d inside", t, limit)},
 			}
 			if c := h.Containers.With(user); c != nil {
 				f.Evidence = append(f.Evidence, "it came with "+c.String())

@@ -154,7 +154,7 @@ func (h *Host) readNames(ctx context.Context) {
 	}
 }
 
-// readStacks finds out what is mounted on the names of namespaces.
+// readStacks reads the mounts on names of namespaces.
 func (h *Host) readStacks() {
 	text, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {

@@ -135,7 +135,7 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 	case e.Denial != nil && e.Step.Op != enter.Make:
 		x.Advice = denied(e)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, pin.ErrPinned):
-		x.Advice = "nstool pin rm lets go what has the name"
+		x.Advice = "nstool pin rm removes the set with that name"
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission) && strings.Contains(e.Err.Error(), "/proc/"):
 		x.Advice = Refused(e.Err)
 	case e.Step.Op == enter.Pin && errors.Is(e.Err, fs.ErrPermission):

@@ -105,7 +105,7 @@ func (m *making) maps() (err error) {
 	m.DenySetgroups = m.setgroups == "deny" ||
 		uid != 0 && m.setgroups == "" && len(m.GIDs) == 1 && m.GIDs[0].Count == 1 && m.GIDs[0].Outside == gid
 	if m.setgroups == "allow" && uid != 0 && len(m.GIDs) == 1 && m.GIDs[0].Outside == gid {
-		return usagef("the kernel denies setgroups where an ordinary user gives only his own group")
+		return usagef("the kernel denies setgroups to an ordinary user that maps only their own group")
 	}
 	return nil
 }

@@ -233,7 +233,7 @@ func (o *Options) runCheck() error {
 	case o.Make.Types == 0 && len(o.Namespaces) == 0:
 		return usagef("no namespaces: --net, --uts and their like say which to make, --all makes all")
 	case o.Make.pin != "" && o.Make.Types == 0:
-		return usagef("--pin pins what is made, and nothing is")
+		return usagef("--pin pins new namespaces, and none is made")
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (o *Options) tools(e *Entry, find func(target.Ref) (*Found, error)) (*enter
 	t := &enter.Tools{View: o.Tools.view, Sweeper: []string{sweeper}}
 	if !o.Tools.asked {
 		if t.View != enter.ViewDefault {
-			return nil, usagef("--view says where tools are, and goes with --tools")
+			return nil, usagef("--view says where tools are, and needs --tools")
 		}
 		return nil, nil
 	}
@@ -98,7 +98,7 @@ func (o *Options) toolsCheck(c *enter.Cmd) error {
 	case c.Target == nil:
 		return usagef("--tools needs a process as target, to stand beside its files")
 	case !c.Types.Has(inspect.Mnt):
-		return usagef("--tools is about the files of the target: it goes with --mnt, or with no namespace flag at all")
+		return usagef("--tools is about the files of the target: it needs --mnt, or no namespace flag at all")
 	case c.Root || c.RootDir != "" || c.Dir || c.DirPath != "":
 		return usagef("--tools has a root directory of its own making: --root and --wd do not go with it, --wdns=DIR does")
 	}
