@@ -128,6 +128,8 @@ func (s *Set) Of(p *inspect.Process) Membership {
 
 // With returns the container that a namespace belongs to, or nil for one of the host:
 // the one that it came with, or else that of its leader.
+//
+//go:noinline
 func (s *Set) With(ns *inspect.Namespace) *Container {
 	if c := s.Owner(ns.ID.Ino); c != nil {
 		return c

@@ -209,6 +209,9 @@ func (d *document) end(bracket byte, first bool) bool {
 	return d.err != nil
 }
 
+// expect is called from a hundred places: inlined, it would be 16 kB of the program.
+//
+//go:noinline
 func (d *document) expect(c byte) bool {
 	if d.peek() != c {
 		d.fail()

@@ -346,6 +346,8 @@ func Uncover(fd int) (int, error) {
 }
 
 // FDPath returns a path of the file of fd, for this process.
+//
+//go:noinline
 func FDPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
 // IsNotMountPoint reports whether an error of [SetPropagation] is that the directory is not the
