@@ -84,6 +84,8 @@ type Namespace struct {
 }
 
 // String returns the name the kernel uses, such as "net:[4026531840]".
+//
+//go:noinline
 func (ns *Namespace) String() string { return FormatLink(ns.Type, ns.ID.Ino) }
 
 // Leader returns the member with the lowest PID, or nil if there is none. It
@@ -364,6 +366,8 @@ func (s *Snapshot) Processes() iter.Seq[*Process] {
 }
 
 // Process returns the process with the given PID.
+//
+//go:noinline
 func (s *Snapshot) Process(pid int) (*Process, bool) {
 	return findProcess(s.processes, pid)
 }

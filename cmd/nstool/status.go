@@ -37,6 +37,7 @@ func (e hinted) Error() string { return e.err.Error() }
 func (e hinted) Unwrap() error { return e.err }
 func (e hinted) Hint() string  { return e.hint }
 
+//go:noinline
 func withHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }

@@ -23,6 +23,8 @@ type Fact struct {
 }
 
 // Add adds a fact, unless it has no lines.
+//
+//go:noinline
 func (s *Sheet) Add(key string, lines ...string) {
 	if len(lines) > 0 {
 		s.Facts = append(s.Facts, Fact{key, lines})

@@ -344,6 +344,8 @@ func (s *Script) Pointers(words ...uint64) Addr {
 
 // File returns the child's number for our descriptor fd. 0, 1 and 2 are the same, unless
 // [Script.Stdio] sets them.
+//
+//go:noinline
 func (s *Script) File(fd int) int {
 	if s.here {
 		return fd
