@@ -36,6 +36,23 @@ func ExampleFind() {
 	for _, ns := range found.Namespaces(snap) {
 		fmt.Println(ns)
 	}
+}
+
+// The namespaces of a process can be joined, or kept by package pin.
+func ExampleFound_Open() {
+	ctx := context.Background()
+	snap, err := inspect.Scan(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ref, err := target.Parse("self")
+	if err != nil {
+		log.Fatal(err)
+	}
+	found, err := target.Find(snap, nil, ref)
+	if err != nil {
+		log.Fatal(err)
+	}
 	files, err := found.Open(ctx, snap) // to join, or to keep
 	if err != nil {
 		log.Fatal(err)
