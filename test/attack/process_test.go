@@ -282,6 +282,7 @@ func TestStdioIntegrity(t *testing.T) {
 	t.Run("pipes", func(t *testing.T) {
 		cmd := command(t, words...)
 		cmd.Stdin = bytes.NewReader(data)
+		cmd.WaitDelay = patience // 64 MB may still be in the way on a busy machine
 		got, err := cmd.Output()
 		if err != nil || sha256.Sum256(got) != want {
 			t.Errorf("%d of %d bytes, or others: %v", len(got), size, err)
