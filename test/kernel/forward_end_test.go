@@ -23,7 +23,6 @@ type deadEnd struct {
 	to     string
 	silent bool        // it does not come so far as to say where it listens
 	begun  func() bool // it waits
-	stop   bool        // whoever works for it is stopped
 	freeze bool        // the target is
 	free   func()      // what it waited for is no more
 }
@@ -94,9 +93,6 @@ func TestForwardEnds(t *testing.T) {
 			f := deafFS(t, "/run")
 			return deadEnd{name: "web", to: "80", silent: true, begun: func() bool { return f.count(&f.left) > 0 }, free: f.end}
 		},
-		"a stopped process that connects": func(t *testing.T) deadEnd {
-			return deadEnd{target: island(t), to: filepath.Join(nstest.Dir(t), "socket"), stop: true}
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
@@ -142,27 +138,12 @@ func (d deadEnd) interrupt(t *testing.T, signal syscall.Signal) {
 			t.Fatalf("%v: %s", err, said.String())
 		}
 		at, _, _ = strings.Cut(line, " ")
-		workers := descendants(cmd.Process.Pid)
-		if d.stop {
-			if len(workers) == 0 {
-				t.Fatal("nobody works for it")
-			}
-			for _, pid := range workers {
-				if strings.Contains(read(fmt.Sprintf("/proc/%d/cmdline", pid)), "deputy") {
-					_ = syscall.Kill(pid, syscall.SIGSTOP)
-				}
-			}
-		}
 		if client, err = net.Dial("tcp", at); err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
 	}
-	if d.begun != nil {
-		until(t, "it waits", d.begun)
-	} else {
-		until(t, "it has accepted", func() bool { return accepted(cmd.Process.Pid, at) })
-	}
+	until(t, "it waits", d.begun)
 	if d.freeze {
 		_ = d.target.Process.Signal(syscall.SIGSTOP)
 		defer d.target.Process.Signal(syscall.SIGCONT)
@@ -227,28 +208,49 @@ func ended(pid int) bool {
 	return rest == "" || rest[0] == 'Z' || rest[0] == 'X'
 }
 
-// accepted reports whether the process, or one that it has started, holds an
-// established connection to that address of its own.
-func accepted(pid int, at string) bool {
-	_, port, _ := strings.Cut(at, ":")
-	n, err := strconv.Atoi(port)
+// TestForwardStopped stops the process that connects: it is ended, and another one answers.
+func TestForwardStopped(t *testing.T) {
+	nstest.Need(t, "root", "unshare", "ip")
+	cmd := exec.Command(program(t), "forward", strconv.Itoa(island(t).Process.Pid), ":"+filepath.Join(nstest.Dir(t), "socket"))
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return false
+		t.Fatal(err)
 	}
-	local := fmt.Sprintf("0100007F:%04X", n)
-	inodes := map[string]bool{}
-	for line := range strings.Lines(read("/proc/self/net/tcp")) {
-		if f := strings.Fields(line); len(f) > 9 && f[1] == local && f[3] == "01" {
-			inodes["socket:["+f[9]+"]"] = true
-		}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	for _, pid := range append(descendants(pid), pid) {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
-		for _, fd := range fds {
-			if link, err := os.Readlink(fd); err == nil && inodes[link] {
-				return true
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, said.String())
+	}
+	var deputy int
+	until(t, "a deputy runs", func() bool { // a child may not have become one yet
+		for _, pid := range descendants(cmd.Process.Pid) {
+			if strings.HasPrefix(read(fmt.Sprintf("/proc/%d/cmdline", pid)), "nstool-deputy\x00") {
+				deputy = pid
 			}
 		}
+		return deputy != 0
+	})
+	if err := syscall.Kill(deputy, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
-	return false
+	at, _, _ := strings.Cut(line, " ")
+	client, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_ = client.SetReadDeadline(time.Now().Add(inTime))
+	if n, err := client.Read([]byte{0}); n > 0 || err == nil || os.IsTimeout(err) {
+		t.Errorf("the client: %d, %v", n, err)
+	}
+	until(t, "the stopped process ends", func() bool { return ended(deputy) })
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil || !strings.Contains(said.String(), "/socket in ") {
+		t.Errorf("%v: %s", err, said.String())
+	}
 }
