@@ -57,14 +57,26 @@ func (d Detail) Command() string {
 	return string(b)
 }
 
-// Describe reads name, parent, user and start time of the given processes, and with args also
-// their command lines. A process that has exited has no entry.
+// A DescribeOption adds something to what Describe reads.
+type DescribeOption func(*describing)
+
+type describing struct{ args bool }
+
+// WithArgs reads the command lines too.
+func WithArgs() DescribeOption { return func(d *describing) { d.args = true } }
+
+// Describe reads name, parent, user and start time of the given processes. A process that has
+// exited has no entry.
 //
 // The command line of a process is in its memory. If its memory map is locked, for instance by a
 // file system that does not answer, a reader waits for as long as that lasts. During execve(2)
 // even the name is not readable. So Describe asks for many at once, and leaves behind those that
 // do not answer within some tenths of a second: their Err is [ErrSlow].
-func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args bool) map[int]Detail {
+func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], options ...DescribeOption) map[int]Detail {
+	var read describing
+	for _, option := range options {
+		option(&read)
+	}
 	details := make(map[int]Detail)
 	var pids []int
 	for p := range procs {
@@ -103,7 +115,7 @@ func (s *Snapshot) Describe(ctx context.Context, procs iter.Seq[*Process], args 
 	for _, i := range silent {
 		details[pids[i]] = Detail{Err: fmt.Errorf("state of process %d: %w", pids[i], ErrSlow)}
 	}
-	if !args {
+	if !read.args {
 		return details
 	}
 	pids = slices.DeleteFunc(pids, func(pid int) bool {

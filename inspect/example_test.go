@@ -43,7 +43,7 @@ func ExampleSnapshot_Describe() {
 	}
 	for ns := range snap.Namespaces(inspect.User) {
 		if leader := ns.Leader(); leader != nil {
-			d := snap.Describe(ctx, slices.Values([]*inspect.Process{leader}), true)[leader.PID]
+			d := snap.Describe(ctx, slices.Values([]*inspect.Process{leader}), inspect.WithArgs())[leader.PID]
 			fmt.Println(ns, "of user", d.UID, "runs", d.Command())
 		}
 	}

@@ -276,7 +276,7 @@ func TestDescribeRealProcesses(t *testing.T) {
 	if !ok {
 		t.Fatal("not found")
 	}
-	d := s.Describe(context.Background(), slices.Values([]*Process{p, p}), true)[box.PID]
+	d := s.Describe(context.Background(), slices.Values([]*Process{p, p}), WithArgs())[box.PID]
 	if d.Err != nil || d.PPID != os.Getpid() || d.Comm != "cat" && d.Comm != "busybox" || d.Start.IsZero() || !strings.HasSuffix(d.Command(), "cat -") {
 		t.Errorf("%+v %q", d, d.Command())
 	}

@@ -5,7 +5,7 @@
 // [ListOf]: header, selection, JSON names and types, filters and the manual page are made
 // from these.
 //
-//	view := &output.View{Snapshot: snap, Details: snap.Describe(ctx, snap.Processes(), true)}
+//	view := &output.View{Snapshot: snap, Details: snap.Describe(ctx, snap.Processes(), inspect.WithArgs())}
 //	list := output.NamespaceList()
 //	cols, err := output.Select(list.Columns, "+HOLDERS", list.Defaults())
 //	if err != nil {

@@ -21,7 +21,7 @@ func ExampleTable() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	view := &output.View{Snapshot: snap, Details: snap.Describe(ctx, snap.Processes(), true)}
+	view := &output.View{Snapshot: snap, Details: snap.Describe(ctx, snap.Processes(), inspect.WithArgs())}
 	rows := slices.Collect(snap.Namespaces(inspect.UTS))
 	if err := output.Table(os.Stdout, view, rows, cols, output.Style{}, nil); err != nil {
 		log.Fatal(err)

@@ -232,7 +232,7 @@ func (o *offers) processes(ctx context.Context, snap *inspect.Snapshot) {
 			found = append(found, p)
 		}
 	}
-	details, set := snap.Describe(ctx, slices.Values(found), true), container.Find(ctx, snap, container.WithHidden())
+	details, set := snap.Describe(ctx, slices.Values(found), inspect.WithArgs()), container.Find(ctx, snap, container.WithHidden())
 	for _, p := range found {
 		d := details[p.PID]
 		what := d.Command()

@@ -209,7 +209,7 @@ func (c lsRows) write(ctx context.Context, a *app, l *listing, o lsOptions) (err
 		return err
 	}
 	if o.tree == output.ByProcess {
-		l.view.Details = l.snap.Describe(ctx, l.snap.Processes(), false)
+		l.view.Details = l.snap.Describe(ctx, l.snap.Processes())
 	}
 	cols, err := arrange(ctx, l, &c.namespaces, list, defaults)
 	if err != nil {

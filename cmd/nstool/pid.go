@@ -160,7 +160,7 @@ func (e *explanation) describeLevels(ctx context.Context, reports []report.TaskR
 			}
 		}
 	}
-	e.view.Details = e.snap.Describe(ctx, procs, false)
+	e.view.Details = e.snap.Describe(ctx, procs)
 }
 
 // readTask reads a task by the caller's number.

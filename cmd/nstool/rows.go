@@ -179,7 +179,11 @@ func describe[R any](ctx context.Context, l *listing, list output.ListOf[R], row
 				subjects = append(subjects, p)
 			}
 		}
-		l.read(ctx, subjects, needs&output.NeedArgs != 0)
+		var options []inspect.DescribeOption
+		if needs&output.NeedArgs != 0 {
+			options = append(options, inspect.WithArgs())
+		}
+		l.read(ctx, subjects, options...)
 	}
 	if needs&output.NeedStatus != 0 {
 		l.readStatus(processes)
@@ -193,7 +197,7 @@ func describe[R any](ctx context.Context, l *listing, list output.ListOf[R], row
 				}
 			}
 		}
-		l.read(ctx, holders, false)
+		l.read(ctx, holders)
 	}
 }
 
@@ -216,9 +220,9 @@ func (l *listing) guests(processes []*inspect.Process) bool {
 }
 
 // read describes processes that are not described yet.
-func (l *listing) read(ctx context.Context, processes []*inspect.Process, args bool) {
-	for pid, d := range l.snap.Describe(ctx, slices.Values(processes), args) {
-		if _, ok := l.view.Details[pid]; ok && !args {
+func (l *listing) read(ctx context.Context, processes []*inspect.Process, options ...inspect.DescribeOption) {
+	for pid, d := range l.snap.Describe(ctx, slices.Values(processes), options...) {
+		if _, ok := l.view.Details[pid]; ok && len(options) == 0 {
 			continue
 		}
 		l.view.Details[pid] = d

@@ -446,7 +446,7 @@ func (e *explanation) describe(ctx context.Context) {
 		procs = append(procs, p)
 	}
 	slices.SortFunc(procs, func(a, b *inspect.Process) int { return a.PID - b.PID })
-	e.view.Details = e.snap.Describe(ctx, slices.Values(procs), false)
+	e.view.Details = e.snap.Describe(ctx, slices.Values(procs))
 	if len(e.processes) == 0 {
 		return
 	}
@@ -454,7 +454,7 @@ func (e *explanation) describe(ctx context.Context) {
 	for i, r := range e.processes {
 		subjects[i] = r.Process
 	}
-	details := e.snap.Describe(ctx, slices.Values(subjects), true)
+	details := e.snap.Describe(ctx, slices.Values(subjects), inspect.WithArgs())
 	for _, r := range e.processes {
 		if d, ok := details[r.Process.PID]; ok && (r.Task == nil || d.Ticks == r.Task.Ticks || d.Err != nil) {
 			e.view.Details[r.Process.PID] = d

@@ -206,7 +206,7 @@ func (h *Host) readHolders(ctx context.Context) {
 
 // Describe reads into [Host.Holders] who processes are.
 func (h *Host) Describe(ctx context.Context, procs iter.Seq[*inspect.Process]) {
-	for pid, d := range h.Snapshot.Describe(ctx, procs, false) {
+	for pid, d := range h.Snapshot.Describe(ctx, procs) {
 		who := Holder{Detail: d}
 		p, _ := h.Snapshot.Process(pid)
 		if m := h.Containers.Of(p); !m.Guest {
@@ -244,7 +244,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 	if !docker && !crio {
 		return
 	}
-	for pid, d := range h.Snapshot.Describe(ctx, h.Snapshot.Processes(), false) {
+	for pid, d := range h.Snapshot.Describe(ctx, h.Snapshot.Processes()) {
 		switch {
 		case d.Comm == "dockerd" && docker && d.UID == 0:
 			if h.Docker.Started.IsZero() || d.Start.Before(h.Docker.Started) {
@@ -252,7 +252,7 @@ func (h *Host) readDaemons(ctx context.Context) {
 					continue // a Docker in a container has names of its own
 				}
 				p, _ := h.Snapshot.Process(pid)
-				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), true)[pid].Args
+				args := h.Snapshot.Describe(ctx, slices.Values([]*inspect.Process{p}), inspect.WithArgs())[pid].Args
 				changed, err := lastChange(dockerRoot(args))
 				if err != nil {
 					h.gap(0, "state of Docker", err)
