@@ -94,15 +94,16 @@ func FuzzJSON(f *testing.F) {
 				t.Errorf("%U in %q", r, out.String())
 			}
 		}
-		var got struct {
+		var rows []struct {
 			Name    *string
 			Name64  []byte `json:"name_base64"`
 			Words   []string
 			Words64 [][]byte `json:"words_base64"`
 		}
-		if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
+		if err := json.Unmarshal([]byte(out.String()), &rows); err != nil || len(rows) != 1 {
 			t.Fatalf("%v in %s", err, out.String())
 		}
+		got := rows[0]
 		name := string(got.Name64)
 		if got.Name64 == nil && got.Name != nil {
 			name = *got.Name

@@ -64,13 +64,11 @@ func JSON(w io.Writer, l Listing) error {
 	if l.Members {
 		l.Columns = append(slices.Clip(l.Columns), members)
 	}
-	e.raw(`,"namespaces":[`)
+	e.raw(`,"namespaces":`)
 	encodeRows(e, l.View, l.Namespaces, l.Columns)
-	e.raw(`]`)
 	if l.Processes != nil {
-		e.raw(`,"processes":[`)
+		e.raw(`,"processes":`)
 		encodeRows(e, l.View, l.Processes, l.ProcessColumns)
-		e.raw(`]`)
 	}
 	e.gaps(l.Missed.Gaps)
 	return e.flush()
@@ -78,11 +76,9 @@ func JSON(w io.Writer, l Listing) error {
 
 // gaps ends the object with the gaps.
 func (e *encoder) gaps(gaps []inspect.Gap) {
-	e.raw(`,"gaps":[`)
-	for i, g := range gaps {
-		if i > 0 {
-			e.raw(",")
-		}
+	e.raw(`,"gaps":`)
+	e.list(len(gaps), func(i int) {
+		g := gaps[i]
 		e.raw("\n  {")
 		if g.PID != 0 {
 			e.raw(`"pid":` + strconv.Itoa(g.PID) + ",")
@@ -92,24 +88,22 @@ func (e *encoder) gaps(gaps []inspect.Gap) {
 		e.raw(`,"error":`)
 		e.string(g.Err.Error())
 		e.raw("}")
-	}
-	e.raw("]}\n")
+	})
+	e.raw("}\n")
 }
 
+// encodeRows writes a list with a line for each row.
 func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
 	keys := lower(cols)
 	var unknown []string
-	for i, r := range rows {
-		if i > 0 {
-			e.raw(",")
-		}
+	e.list(len(rows), func(i int) {
 		e.raw("\n  {")
 		for k, c := range cols {
 			if k > 0 {
 				e.raw(",")
 			}
 			e.raw(`"` + keys[k] + `":`)
-			val := c.value(v, r)
+			val := c.value(v, rows[i])
 			if val.state == hidden {
 				unknown = append(unknown, keys[k])
 			}
@@ -122,7 +116,19 @@ func encodeRows[R any](e *encoder, v *View, rows []R, cols []Column[R]) {
 		if len(e.buf) > 32<<10 {
 			e.write()
 		}
+	})
+}
+
+// list writes a list of n elements; write writes one.
+func (e *encoder) list(n int, write func(i int)) {
+	e.raw("[")
+	for i := range n {
+		if i > 0 {
+			e.raw(",")
+		}
+		write(i)
 	}
+	e.raw("]")
 }
 
 // An encoder writes JSON. encoding/json would take three times as long for a large listing, and
@@ -184,7 +190,8 @@ func (e *encoder) value(view *View, key string, v cellValue, k Kind) {
 	case k == kindHolders:
 		e.holders(view, v.holders)
 	case k == pids:
-		e.pids(v.holders)
+		list := slices.Collect(v.holders)
+		e.list(len(list), func(i int) { e.buf = strconv.AppendInt(e.buf, int64(list[i].PID), 10) })
 	default:
 		e.text(key, v.text)
 	}
@@ -192,28 +199,15 @@ func (e *encoder) value(view *View, key string, v cellValue, k Kind) {
 
 // names writes a list of strings in UTF-8.
 func (e *encoder) names(list []string) {
-	e.raw("[")
-	for i, s := range list {
-		if i > 0 {
-			e.raw(",")
-		}
-		e.string(s)
-	}
-	e.raw("]")
+	e.list(len(list), func(i int) { e.string(list[i]) })
 }
 
 // strings writes a list, and then the same in base64 if a string is no UTF-8.
 func (e *encoder) strings(key string, list []string) {
 	e.names(list)
 	if slices.ContainsFunc(list, invalid) {
-		e.raw(`,"` + key + `_base64":[`)
-		for i, s := range list {
-			if i > 0 {
-				e.raw(",")
-			}
-			e.base64(s)
-		}
-		e.raw("]")
+		e.raw(`,"` + key + `_base64":`)
+		e.list(len(list), func(i int) { e.base64(list[i]) })
 	}
 }
 
@@ -233,30 +227,9 @@ func (e *encoder) base64(s string) {
 }
 
 // holders writes the holders of a namespace or of a socket.
-func (e *encoder) holders(v *View, list iter.Seq[inspect.Holder]) {
-	e.raw("[")
-	first := true
-	for h := range list {
-		if !first {
-			e.raw(",")
-		}
-		first = false
-		e.holder(v, h)
-	}
-	e.raw("]")
-}
-
-func (e *encoder) pids(list iter.Seq[inspect.Holder]) {
-	e.raw("[")
-	first := true
-	for h := range list {
-		if !first {
-			e.raw(",")
-		}
-		first = false
-		e.buf = strconv.AppendInt(e.buf, int64(h.PID), 10)
-	}
-	e.raw("]")
+func (e *encoder) holders(v *View, holders iter.Seq[inspect.Holder]) {
+	list := slices.Collect(holders)
+	e.list(len(list), func(i int) { e.holder(v, list[i]) })
 }
 
 func (e *encoder) holder(v *View, h inspect.Holder) {

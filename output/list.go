@@ -37,17 +37,12 @@ func (l ListOf[R]) Defaults(with ...string) (cols []Column[R]) {
 	return cols
 }
 
-// SubjectsOf returns the subjects of rows, each once.
+// SubjectsOf returns the subjects of rows: the namespaces each once, a process maybe more often.
 func (l ListOf[R]) SubjectsOf(v *View, rows []R) (processes []*inspect.Process, namespaces []*inspect.Namespace) {
-	seen := make(map[any]bool)
+	seen := make(map[*inspect.Namespace]bool)
 	for _, r := range rows {
 		ps, spaces := l.Subjects(v, r)
-		for _, p := range ps {
-			if !seen[p] {
-				seen[p] = true
-				processes = append(processes, p)
-			}
-		}
+		processes = append(processes, ps...)
 		for _, ns := range spaces {
 			if !seen[ns] {
 				seen[ns] = true
@@ -65,9 +60,8 @@ func (l ListOf[R]) SubjectsOf(v *View, rows []R) (processes []*inspect.Process, 
 // The keys of a row are the names of the columns in lower case; see [JSON].
 func (l ListOf[R]) JSON(w io.Writer, v *View, rows []R, cols []Column[R], missed Missed) error {
 	e := newEncoder(w, l.Schema, missed)
-	e.raw(`,"` + l.Key + `":[`)
+	e.raw(`,"` + l.Key + `":`)
 	encodeRows(e, v, rows, cols)
-	e.raw(`]`)
 	e.gaps(missed.Gaps)
 	return e.flush()
 }

@@ -94,26 +94,14 @@ func (e *encoder) pair(p Pair, top bool) {
 	case []string:
 		e.strings(p.Key, v)
 	case []int:
-		e.raw("[")
-		for i, n := range v {
-			if i > 0 {
-				e.raw(",")
-			}
-			e.buf = strconv.AppendInt(e.buf, int64(n), 10)
-		}
-		e.raw("]")
+		e.list(len(v), func(i int) { e.buf = strconv.AppendInt(e.buf, int64(v[i]), 10) })
 	case []Object:
-		e.raw("[")
-		for i, o := range v {
-			if i > 0 {
-				e.raw(",")
-			}
+		e.list(len(v), func(i int) {
 			if top {
 				e.raw("\n  ")
 			}
-			e.object(o, top)
-		}
-		e.raw("]")
+			e.object(v[i], top)
+		})
 	default:
 		panic("output: a value of JSON that is none") // a mistake of this package's caller
 	}
@@ -146,11 +134,7 @@ func Cell[R any](v *View, table []Column[R], name string, row R) string {
 
 // Rows returns rows as a value of an [Object]: a list, as in the JSON of a list.
 func Rows[R any](v *View, rows []R, cols []Column[R]) any {
-	return encoded(func(e *encoder) {
-		e.raw("[")
-		encodeRows(e, v, rows, cols)
-		e.raw("]")
-	})
+	return encoded(func(e *encoder) { encodeRows(e, v, rows, cols) })
 }
 
 // Holders returns everything that keeps a namespace alive, its members too, as a value of
