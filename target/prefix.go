@@ -24,7 +24,7 @@ type Prefix struct {
 var Prefixes = append([]Prefix{
 	{"pid", "PID[/TID|:PIDFDINODE]", "process or thread", Process, parseProcess},
 	{"file", "PATH", "namespace by a file that leads to it", File, func(ref *Ref, rest string) error { ref.Path = rest; return nil }},
-	{"container", "NAME", "container of any engine", Container, parseName},
+	{"container", "NAME", "container of any engine", Container, nameIn("")},
 }, append(enginePrefixes(), []Prefix{
 	{"pod", "NAMESPACE/POD[/CONTAINER]", "Kubernetes pod, or a container in it", Pod, parsePod},
 	{"pin", "NAME[/TYPE]", "namespaces that nstool-pin(1) keeps", Pin, parsePin},
@@ -34,7 +34,7 @@ var Prefixes = append([]Prefix{
 
 func enginePrefixes() (list []Prefix) {
 	for _, e := range container.Engines() {
-		list = append(list, Prefix{string(e), "NAME", "container of " + string(e), Container, parseName})
+		list = append(list, Prefix{string(e), "NAME", "container of " + string(e), Container, nameIn(string(e))})
 	}
 	return list
 }
@@ -47,16 +47,17 @@ func prefixOf(word string) (Prefix, bool) {
 		}
 	}
 	if _, user, ok := container.SplitEngine(word); ok && user != "" {
-		return Prefix{kind: Container, parse: func(ref *Ref, rest string) error { ref.Engine, ref.Name = word, rest; return nil }}, true
+		return Prefix{kind: Container, parse: nameIn(word)}, true
 	}
 	return Prefix{}, false
 }
 
-func parseName(ref *Ref, rest string) error {
-	if ref.Name = rest; !strings.HasPrefix(ref.Text, "container:") {
-		ref.Engine, _, _ = strings.Cut(ref.Text, ":")
+// nameIn parses the name of a container of an engine, "" for any.
+func nameIn(engine string) func(*Ref, string) error {
+	return func(ref *Ref, rest string) error {
+		ref.Engine, ref.Name = engine, rest
+		return nil
 	}
-	return nil
 }
 
 func parsePod(ref *Ref, rest string) error {

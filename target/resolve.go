@@ -235,7 +235,7 @@ func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
 }
 
 func findFile(snap *inspect.Snapshot, path string) (Found, error) {
-	id, err := FileID(path)
+	id, err := fileID(path)
 	if err != nil {
 		return Found{}, err
 	}
@@ -246,9 +246,9 @@ func findFile(snap *inspect.Snapshot, path string) (Found, error) {
 	return Found{Namespace: ns}, nil
 }
 
-// FileID returns the identity of the namespace that a file leads to. A file that is no
+// fileID returns the identity of the namespace that a file leads to. A file that is no
 // namespace is not opened.
-func FileID(path string) (inspect.ID, error) {
+func fileID(path string) (inspect.ID, error) {
 	fd, err := sys.OpenNamespace(sys.CurrentDir, path)
 	if err != nil {
 		return inspect.ID{}, fmt.Errorf("%s: %w", path, cause(err))

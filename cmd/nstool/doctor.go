@@ -172,13 +172,10 @@ func (a *app) writeFindings(o findingOptions, found []doctor.Finding, unseen []s
 	for _, f := range found {
 		counts[f.Severity]++
 	}
-	if !o.json {
-		found = doctor.Fold(found)
-	}
 	if o.json {
 		return report.FindingsJSON(a.out, found, missed)
 	}
-	if err := report.Findings(a.out, found, output.Style{Color: a.color()}); err != nil {
+	if err := report.Findings(a.out, doctor.Fold(found), output.Style{Color: a.color()}); err != nil {
 		return err
 	}
 	var words []string

@@ -180,26 +180,29 @@ const (
 
 // parsePart returns the kind of a component of a path, given the one before.
 func parsePart(before, part string) (Ref, partKind) {
-	for _, parents := range []bool{true, false} {
-		if !parents {
-			// A path for systemd, "SLICE:PREFIX:ID", that was given to a program that makes plain
-			// groups.
-			if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
-				part = strings.Replace(name, ":", "-", 1)
+	if ref, kind := matchForms(before, part, true); kind != partOther {
+		return ref, kind
+	}
+	// A path for systemd, "SLICE:PREFIX:ID", that was given to a program that makes plain groups.
+	if slice, name, ok := strings.Cut(part, ":"); ok && strings.HasSuffix(slice, ".slice") {
+		part = strings.Replace(name, ":", "-", 1)
+	}
+	return matchForms(before, part, false)
+}
+
+// matchForms looks for a component of a path among the forms with a parent, or those without.
+func matchForms(before, part string, parents bool) (Ref, partKind) {
+	for i := range engines {
+		for j := range engines[i].forms {
+			f := &engines[i].forms[j]
+			if (f.parent != "") != parents {
+				continue
 			}
-		}
-		for i := range engines {
-			for j := range engines[i].forms {
-				f := &engines[i].forms[j]
-				if (f.parent != "") != parents {
-					continue
+			if id, ok := f.id(before, part); ok {
+				if f.escaped {
+					id = unescapeUnit(id)
 				}
-				if id, ok := f.id(before, part); ok {
-					if f.escaped {
-						id = unescapeUnit(id)
-					}
-					return Ref{Engine: engines[i].name, ID: id, Namespace: f.namespace}, max(f.kind, partContainer)
-				}
+				return Ref{Engine: engines[i].name, ID: id, Namespace: f.namespace}, max(f.kind, partContainer)
 			}
 		}
 	}
