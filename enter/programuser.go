@@ -12,7 +12,7 @@ import (
 
 // A programUser is the user that the program runs as.
 type programUser struct {
-	// What to set: nil and false leave what the caller has.
+	// The IDs and groups to set. With nil, and with false, the program keeps the caller's.
 	uid, gid  *uint32
 	groups    []uint32
 	setGroups bool

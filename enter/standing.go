@@ -12,11 +12,11 @@ import (
 type standing uint8
 
 const (
-	// asCaller is a program with the caller's rights that only those can control who can
-	// control the caller.
+	// asCaller is a program with the caller's rights. Nobody can control it who cannot control
+	// the caller.
 	asCaller standing = iota
-	// asOtherUser is a program of the caller's files that runs as another user, who can trace
-	// it.
+	// asOtherUser is a program of the caller's files that runs as another user. That user can
+	// trace it.
 	asOtherUser
 	// asTarget is a program that the target can control, with the rights of the target process.
 	asTarget

@@ -54,7 +54,7 @@ func listing() error {
 	return err
 }
 
-// What the kernel lists and what /proc shows are one and the same, for all that sits still.
+// The list of the kernel and /proc have the same namespaces, while none is made or freed.
 func TestListAgreesWithProc(t *testing.T) {
 	nstest.Need(t, "root")
 	if err := listing(); err != nil {

@@ -154,8 +154,8 @@ const patience = time.Second
 
 // Read reads a process, or its thread tid if that is not 0. Root, Cwd, Exe and Namespaces
 // need PTRACE_MODE_READ access to the process (ptrace(2)); the rest needs no privileges.
-// What could not be read is in Gaps. If the process does not answer in time, the task has
-// what was read until then, and a gap that is an [inspect.ErrSlow]. The error is an
+// Gaps has the parts that could not be read. If the process does not answer in time, the task
+// has the parts that were read until then, and one gap is an [inspect.ErrSlow]. The error is an
 // [fs.ErrNotExist] if there is no such process or thread.
 func Read(ctx context.Context, pid, tid int) (*Task, error) {
 	type answer struct {

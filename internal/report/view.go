@@ -1,8 +1,8 @@
 // Package report writes what is known of one thing or two at length, for people and as JSON:
 // sheets, comparisons, the PIDs of a process, and findings.
 //
-// What is inside a namespace is one table of facts for each type, and show, diff and JSON range
-// over it: a further fact is one entry.
+// Each type of namespace has one table of the facts inside it. Show, diff and JSON range over
+// that table, so a further fact is one entry.
 package report
 
 import "github.com/nstool/nstool/output"
