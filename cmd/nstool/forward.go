@@ -21,6 +21,7 @@ import (
 	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/forward"
+	"github.com/nstool/nstool/internal/forward/port"
 	"github.com/nstool/nstool/internal/sys"
 	"github.com/nstool/nstool/output"
 	"github.com/nstool/nstool/target"
@@ -99,14 +100,14 @@ func (o *forwardOptions) parse(args []string) (err error) {
 	o.ref.Shared = true // for a pod the network that its containers share
 	var addresses []netip.Addr
 	for _, word := range o.addresses {
-		a, err := forward.ParseAddress(word)
+		a, err := port.ParseAddress(word)
 		if err != nil {
 			return fmt.Errorf("--address: %w", err)
 		}
 		addresses = append(addresses, a)
 	}
 	for _, word := range args[1:] {
-		spec, err := forward.ParseSpec(word)
+		spec, err := port.Parse(word)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/internal/forward/port"
 	"github.com/nstool/nstool/internal/sys"
 )
 
@@ -127,10 +128,10 @@ func (d *dialer) dial(ctx context.Context, s Spec) (net.Conn, error) {
 	if s.To.IsValid() {
 		return d.dialIP(ctx, s.UDP, netip.AddrPortFrom(s.To, s.ToPort))
 	}
-	conn, err := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback4, s.ToPort))
+	conn, err := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(port.Loopback4, s.ToPort))
 	if sys.IsRefused(err) {
 		// The server may listen on IPv6 only.
-		if conn, e := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(loopback6, s.ToPort)); e == nil {
+		if conn, e := d.dialIP(ctx, s.UDP, netip.AddrPortFrom(port.Loopback6, s.ToPort)); e == nil {
 			return conn, nil
 		}
 	}

@@ -6,7 +6,7 @@
 //		return err
 //	}
 //	defer f.Close()
-//	spec, err := forward.ParseSpec("8080:80")
+//	spec, err := port.Parse("8080:80")
 //	if err != nil {
 //		return err
 //	}
@@ -42,8 +42,12 @@ import (
 	"time"
 
 	"github.com/nstool/nstool/internal/deputy"
+	"github.com/nstool/nstool/internal/forward/port"
 	"github.com/nstool/nstool/internal/sys"
 )
+
+// A Spec is one port to forward.
+type Spec = port.Spec
 
 // maxConnections is the most connections at a time: further ones wait to be accepted. It is
 // less if the process may not have so many descriptors.
@@ -103,7 +107,7 @@ func (f *Forwarder) ConnectAs(rights *deputy.Rights, root *os.File) (err error) 
 // address gets the loopback address. Connections are carried once Serve is called.
 func (f *Forwarder) Listen(ctx context.Context, spec Spec) (netip.AddrPort, error) {
 	if !spec.Listen.IsValid() {
-		spec.Listen = loopback4
+		spec.Listen = port.Loopback4
 	}
 	at := netip.AddrPortFrom(spec.Listen, spec.Port)
 	l := &listener{spec: spec}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/internal/deputy"
+	"github.com/nstool/nstool/internal/forward/port"
 	"github.com/nstool/nstool/internal/nstest"
 )
 
@@ -588,7 +589,7 @@ func TestSessions(t *testing.T) {
 	}
 	defer d.close()
 	all := newSessions()
-	client := func(i int) netip.AddrPort { return netip.AddrPortFrom(loopback4, uint16(i)) }
+	client := func(i int) netip.AddrPort { return netip.AddrPortFrom(port.Loopback4, uint16(i)) }
 	add := func(i int) []*session {
 		s := &session{client: client(i)}
 		s.touch()

@@ -1,4 +1,5 @@
-package forward
+// Package port parses the words for a port to forward. It runs on any system.
+package port
 
 import (
 	"fmt"
@@ -20,14 +21,14 @@ type Spec struct {
 	ToPath string
 }
 
-// ParseSpec reads the words for one port:
+// Parse reads the words for one port:
 //
 //	[[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/tcp|/udp]
 //	[ADDRESS:]PORT:/PATH/OF/SOCKET
 //
 // An IPv6 address is in brackets. A single port is that of both sides; an empty first one is
 // any free port.
-func ParseSpec(word string) (Spec, error) {
+func Parse(word string) (Spec, error) {
 	bad := func(why string) (Spec, error) { return Spec{}, fmt.Errorf("bad port %q: %s", word, why) }
 	var s Spec
 	rest := word
@@ -55,7 +56,7 @@ func ParseSpec(word string) (Spec, error) {
 	}
 	if s.ToPath == "" {
 		last := len(fields) - 1
-		if s.ToPort, err = port(fields[last], false); err != nil {
+		if s.ToPort, err = number(fields[last], false); err != nil {
 			return bad(err.Error())
 		}
 		if last == 0 {
@@ -74,7 +75,7 @@ func ParseSpec(word string) (Spec, error) {
 	if len(fields) > 2 {
 		return bad("it is written [[ADDRESS:]PORT:][TOADDRESS:]TOPORT")
 	}
-	if s.Port, err = port(fields[len(fields)-1], true); err != nil {
+	if s.Port, err = number(fields[len(fields)-1], true); err != nil {
 		return bad(err.Error())
 	}
 	if len(fields) == 2 {
@@ -111,7 +112,7 @@ func split(s string) (fields []string, err error) {
 
 func isPort(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
-func port(s string, any bool) (uint16, error) {
+func number(s string, any bool) (uint16, error) {
 	if s == "" && any {
 		return 0, nil
 	}
@@ -157,7 +158,7 @@ func ParseAddress(s string) (netip.Addr, error) {
 func (s Spec) LeadsTo(at netip.AddrPort) bool {
 	to := []netip.Addr{s.To}
 	if !s.To.IsValid() {
-		to = []netip.Addr{loopback4, loopback6}
+		to = []netip.Addr{Loopback4, Loopback6}
 		if s.UDP {
 			to = to[:1]
 		}
@@ -176,12 +177,22 @@ func (s Spec) String() string {
 	case s.ToPath != "":
 		return s.ToPath
 	case !s.To.IsValid():
-		return loopback4.String() + ":" + strconv.Itoa(int(s.ToPort))
+		return Loopback4.String() + ":" + strconv.Itoa(int(s.ToPort))
 	}
 	return netip.AddrPortFrom(s.To, s.ToPort).String()
 }
 
+// Far returns the words for the destination alone, for an nstool on another machine: "80",
+// "10.0.0.5:80", "/run/app.sock". Without an address, that one tries both loopback addresses.
+func (s Spec) Far() string {
+	if s.ToPath == "" && !s.To.IsValid() {
+		return strconv.Itoa(int(s.ToPort))
+	}
+	return s.String()
+}
+
+// The loopback addresses.
 var (
-	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	loopback6 = netip.IPv6Loopback()
+	Loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	Loopback6 = netip.IPv6Loopback()
 )

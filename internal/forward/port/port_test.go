@@ -1,4 +1,4 @@
-package forward
+package port
 
 import (
 	"net/netip"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestParseSpec(t *testing.T) {
+func TestParse(t *testing.T) {
 	ip := netip.MustParseAddr
 	for _, c := range []struct {
 		word string
@@ -32,7 +32,7 @@ func TestParseSpec(t *testing.T) {
 		{"[::1]:8080:/run/a:b/udp", Spec{Listen: ip("::1"), Port: 8080, ToPath: "/run/a:b/udp"}},
 		{"8080:@app", Spec{Port: 8080, ToPath: "@app"}},
 	} {
-		got, err := ParseSpec(c.word)
+		got, err := Parse(c.word)
 		if err != nil || got != c.want {
 			t.Errorf("%s: %+v, %v", c.word, got, err)
 		}
@@ -42,13 +42,24 @@ func TestParseSpec(t *testing.T) {
 		"::1:8080:80", "8080:example.com:80", "10.0.0.5:80", "[::1]8080:80", "[::1", "[10.0.0.5]:8080:80", "8080:/", "8080:@", "x:/run/app.sock",
 		"8080:a\x00b:80", "8080:/a\x00b",
 	} {
-		if got, err := ParseSpec(word); err == nil || strings.Contains(err.Error(), "\n") {
+		if got, err := Parse(word); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %+v, %v", word, got, err)
 		}
 	}
 }
 
 // What would lead to itself in the same network, for ever.
+func TestFar(t *testing.T) {
+	for word, want := range map[string]string{
+		"8080:80": "80", "8080:10.0.0.5:80": "10.0.0.5:80", "80:[fd00::1]:80": "[fd00::1]:80",
+		"8080:/run/app.sock": "/run/app.sock", "80:@app": "@app",
+	} {
+		if s, err := Parse(word); err != nil || s.Far() != want {
+			t.Errorf("%s: %s, %v; want %s", word, s.Far(), err, want)
+		}
+	}
+}
+
 func TestLeadsTo(t *testing.T) {
 	for _, c := range []struct {
 		word, at string
@@ -68,19 +79,19 @@ func TestLeadsTo(t *testing.T) {
 		{"80:[fd00::1]:80", "[fd00::1]:80", true},
 		{"80:@app", "127.0.0.1:80", false},
 	} {
-		s, err := ParseSpec(c.word)
+		s, err := Parse(c.word)
 		if got := s.LeadsTo(netip.MustParseAddrPort(c.at)); err != nil || got != c.want {
 			t.Errorf("%s at %s: %v, %v", c.word, c.at, got, err)
 		}
 	}
 }
 
-func FuzzParseSpec(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"80", "8080:80/udp", "[::1]:8080:[fd00::1%2]:80", "0.0.0.0:0:localhost:1", "8080:/run/x", "8080:@x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, word string) {
-		s, err := ParseSpec(word)
+		s, err := Parse(word)
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "bad port ") {
 				t.Error(err)
@@ -98,7 +109,7 @@ func FuzzParseSpec(f *testing.F) {
 		if s.UDP {
 			again += "/udp"
 		}
-		if back, err := ParseSpec(again); err != nil || back.String() != s.String() || back.UDP != s.UDP {
+		if back, err := Parse(again); err != nil || back.String() != s.String() || back.UDP != s.UDP {
 			t.Errorf("%q reads as %+v, and %q as %+v: %v", word, s, again, back, err)
 		}
 	})
