@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/text"
 )
 
 // schema is the form of the output of [JSON]. It changes if a program that reads the old form
@@ -290,7 +291,7 @@ func (e *encoder) string(s string) {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			e.buf = append(e.buf, "\ufffd"...)
-		case !clean(r, n):
+		case !text.Printable(r, n):
 			for _, u := range utf16(r) {
 				e.buf = append(e.buf, '\\', 'u', hex[u>>12], hex[u>>8&15], hex[u>>4&15], hex[u&15])
 			}

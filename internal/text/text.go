@@ -1,4 +1,4 @@
-// Package text formats numbers and measures text for people.
+// Package text formats numbers, and measures and cleans text for people. It runs on any system.
 package text
 
 import (
