@@ -33,13 +33,14 @@ type forwardOptions struct {
 	specs     []forward.Spec
 	addresses []string
 	as        string // rights for unix sockets: target or root
+	stdio     bool   // one connection from standard input and output
 	wait      time.Duration
 }
 
 func newForward(a *app) *cobra.Command {
 	o := &forwardOptions{app: a}
 	cmd := &cobra.Command{
-		Use:     "forward TARGET [[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/udp]...",
+		Use:     "forward {TARGET [[ADDRESS:]PORT:][TOADDRESS:]TOPORT[/udp]... | --stdio TARGET [TOADDRESS:]TOPORT}",
 		GroupID: groupDo,
 		Short:   "Carry ports of this host into a network namespace",
 		Long: `Listen on ports of the caller, and carry connections and datagrams to addresses in
@@ -86,6 +87,7 @@ process (--as).`,
 	completeFlag(cmd, "address", cobra.NoFileCompletions)
 	cmd.Flags().StringVar(&o.as, "as", "target", "connect to unix sockets as `root` of the user namespace of the target, or as the target process: root, target")
 	completeFlag(cmd, "as", cobra.FixedCompletions([]string{"root", "target"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().BoolVar(&o.stdio, "stdio", false, "listen on nothing: carry standard input and output to one connection")
 	return cmd
 }
 
@@ -106,6 +108,9 @@ func (o *forwardOptions) parse(args []string) (err error) {
 		}
 		addresses = append(addresses, a)
 	}
+	if o.stdio {
+		return o.parseStdio(args[1:])
+	}
 	for _, word := range args[1:] {
 		spec, err := port.Parse(word)
 		if err != nil {
@@ -120,6 +125,22 @@ func (o *forwardOptions) parse(args []string) (err error) {
 			o.specs = append(o.specs, spec)
 		}
 	}
+	return nil
+}
+
+// parseStdio parses the destination for standard input and output.
+func (o *forwardOptions) parseStdio(words []string) error {
+	if len(words) != 1 || o.addresses != nil {
+		return errors.New("--stdio is one connection: it goes with one [TOADDRESS:]TOPORT, and not with --address")
+	}
+	spec, err := port.Parse(":" + words[0])
+	switch {
+	case err != nil:
+		return fmt.Errorf("--stdio: bad port %q: it is written [TOADDRESS:]TOPORT, or as the path of a unix socket", words[0])
+	case spec.UDP:
+		return errors.New("--stdio: UDP cannot be carried, only TCP and unix sockets")
+	}
+	o.specs = []forward.Spec{spec}
 	return nil
 }
 
@@ -173,6 +194,12 @@ func (o *forwardOptions) forward(ctx context.Context) error {
 	defer f.Close()
 	if err := o.connectAs(f, found); err != nil {
 		return err
+	}
+	if o.stdio {
+		if err := f.Stdio(ctx, o.specs[0], os.Stdin, os.Stdout); err != nil {
+			return fmt.Errorf("%s in %s: %w", o.specs[0], o.ref.Text, err)
+		}
+		return nil
 	}
 	says := &complaints{w: o.err, about: make(map[string]*complaint)}
 	f.Failed = func(spec forward.Spec, err error) {

@@ -310,6 +310,45 @@ func (f *Forwarder) carry(ctx context.Context, spec Spec, from *net.TCPConn) {
 	<-done
 }
 
+// Stdio connects to the destination of a spec, and carries in to it and what it sends to out. The
+// end of in is passed on, and the connection goes on; it ends when the destination has sent its
+// end, also if in has not ended, or when nobody reads out any more. in must not be used afterwards.
+func (f *Forwarder) Stdio(ctx context.Context, spec Spec, in, out *os.File) error {
+	conn, err := f.dialer.dial(ctx, spec)
+	if err != nil {
+		return cause(err)
+	}
+	to := conn.(stream)
+	defer to.Close()
+	ended := make(chan error, 3)
+	go func() {
+		_, err := io.Copy(out, to)
+		ended <- err
+	}()
+	go func() {
+		_, err := io.Copy(to, in)
+		if err == nil {
+			err = to.CloseWrite()
+		}
+		if err != nil {
+			ended <- err
+		}
+	}()
+	go func() {
+		sys.WaitHangup(int(out.Fd()))
+		ended <- errors.New("nobody reads the output any more")
+	}()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		reset(to)
+	}
+	return cause(err)
+}
+
 // pass copies data from one side to the other, and then its end. If either side is reset, or
 // stops reading, both are reset.
 func pass(to, from stream) {

@@ -203,6 +203,12 @@ func WaitWritable(to, stop int) (writable bool) {
 	return p[0].Revents != 0
 }
 
+// WaitHangup waits until a pipe or socket is closed at the other end. For a file of another
+// kind it does not return.
+func WaitHangup(fd int) {
+	poll([]unix.PollFd{{Fd: int32(fd)}}, -1)
+}
+
 func wait(timeout int, events int16, fds []int) []bool {
 	p := make([]unix.PollFd, len(fds))
 	for i, fd := range fds {
