@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nstool/nstool/internal/text"
 )
 
 // Texts of which terminals, encodings and table writers think differently.
@@ -43,13 +45,13 @@ func FuzzTable(f *testing.F) {
 		right := []bool{true, false, len(a)%2 == 0}
 		var drawn, aligned strings.Builder
 		draw(&drawn, grid, right)
-		align(&aligned, grid, right)
+		text.Align(&aligned, grid, right)
 		if a, b := trimEnds(drawn.String()), trimEnds(aligned.String()); a != b {
 			t.Errorf("tablewriter:\n%q\nalign:\n%q", a, b)
 		}
-		to := max(60, sum(minWidths(columnWidths(grid), right, 60)))
-		cut(grid, right, 60)
-		if got := sum(columnWidths(grid)); got > to {
+		to := max(60, text.LineWidth(text.LeastWidths(text.Widths(grid), right, 60)))
+		text.Cut(grid, right, 60)
+		if got := text.LineWidth(text.Widths(grid)); got > to {
 			t.Errorf("a line has width %d, not %d: %q", got, to, grid)
 		}
 	})

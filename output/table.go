@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/olekukonko/tablewriter"
 
@@ -57,7 +56,7 @@ func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], 
 		right[i] = c.right()
 	}
 	if style.Width > 0 {
-		cut(grid, right, style.Width)
+		text.Cut(grid, right, style.Width)
 	}
 	out := bufio.NewWriterSize(w, 32<<10)
 	lines := &lineWriter{w: out}
@@ -75,13 +74,13 @@ func drawTable[R any](w io.Writer, grid [][]string, rows []R, cols []Column[R], 
 	if style.Width > 0 && len(grid) <= maxDrawn {
 		draw(lines, grid, right)
 	} else {
-		align(lines, grid, right)
+		text.Align(lines, grid, right)
 	}
 	lines.flush()
 	return out.Flush() // returns earlier errors too
 }
 
-// maxDrawn is the most lines on a terminal that tablewriter draws, at some 8 µs each. align draws
+// maxDrawn is the most lines on a terminal that tablewriter draws, at some 8 µs each. text.Align draws
 // longer tables, and those for a pipe, in a fraction of the time and with the same result (a
 // test compares them).
 const maxDrawn = 100
@@ -107,51 +106,17 @@ func draw(w io.Writer, grid [][]string, right []bool) {
 	t.Render()
 }
 
-// align writes the grid as draw does.
-func align(w io.Writer, grid [][]string, right []bool) {
-	widths := columnWidths(grid)
-	var line []byte
-	for _, cells := range grid {
-		line = line[:0]
-		for i, cell := range cells {
-			pad := widths[i] - text.Width(cell)
-			if right[i] {
-				line = append(line, strings.Repeat(" ", max(0, pad))...)
-			}
-			line = append(line, cell...)
-			if !right[i] {
-				line = append(line, strings.Repeat(" ", max(0, pad))...)
-			}
-			line = append(line, text.Gap...)
-		}
-		_, _ = w.Write(append(line, '\n'))
-	}
-}
-
-func columnWidths(grid [][]string) []int {
-	var widths []int
-	for _, cells := range grid {
-		for i, cell := range cells {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], text.Width(cell))
-		}
-	}
-	return widths
-}
-
 // leaveOut removes the columns to be dropped while the others do not fit into the width of the terminal
 // even if they are cut.
 func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string, []Column[R]) {
-	widths := columnWidths(grid)
+	widths := text.Widths(grid)
 	right := make([]bool, len(cols))
 	for i, c := range cols {
 		right[i] = c.right()
 	}
 	cols = slices.Clone(cols)
 	for _, name := range style.Dropped {
-		if sum(minWidths(widths, right, style.Width)) <= style.Width {
+		if text.LineWidth(text.LeastWidths(widths, right, style.Width)) <= style.Width {
 			break
 		}
 		i := slices.IndexFunc(cols, func(c Column[R]) bool { return c.Name == name })
@@ -166,86 +131,6 @@ func leaveOut[R any](grid [][]string, cols []Column[R], style Style) ([][]string
 		widths, right, cols = slices.Delete(widths, i, i+1), slices.Delete(right, i, i+1), slices.Delete(cols, i, i+1)
 	}
 	return grid, cols
-}
-
-// minWidths returns the widths to which columns can be cut: numbers are not cut, and the
-// first text, which mostly names the row, stays longer than others.
-func minWidths(widths []int, right []bool, to int) []int {
-	minimum := slices.Clone(widths)
-	first := true
-	for i := range minimum {
-		switch {
-		case right[i]:
-		case first:
-			minimum[i], first = min(widths[i], max(10, to*7/20)), false
-		default:
-			minimum[i] = min(widths[i], 10)
-		}
-	}
-	return minimum
-}
-
-// sum returns the width of a line with columns of these widths.
-func sum(widths []int) int {
-	total := max(0, len(widths)-1) * len(text.Gap)
-	for _, w := range widths {
-		total += w
-	}
-	return total
-}
-
-// cut shortens cells so that lines fit into the given width, the widest columns first, if that
-// leaves enough of each. The end of a path is kept.
-func cut(grid [][]string, right []bool, to int) {
-	widths := columnWidths(grid)
-	if sum(widths) <= to {
-		return
-	}
-	minimum := minWidths(widths, right, to)
-	for sum(widths) > to {
-		widest := -1
-		for i, w := range widths {
-			if w > minimum[i] && (widest < 0 || w >= widths[widest]) {
-				widest = i
-			}
-		}
-		if widest < 0 {
-			break
-		}
-		widths[widest]--
-	}
-	for _, cells := range grid {
-		for i, cell := range cells {
-			switch {
-			case text.Width(cell) <= widths[i]:
-			case strings.HasPrefix(cell, "/"):
-				cells[i] = "…" + suffix(cell, widths[i]-1)
-			default:
-				cells[i] = prefix(cell, widths[i]-1) + "…"
-			}
-		}
-	}
-}
-
-// suffix returns the end of s that is at most to columns wide.
-func suffix(s string, to int) string {
-	for i := range s {
-		if text.Width(s[i:]) <= to {
-			return s[i:]
-		}
-	}
-	return ""
-}
-
-// prefix returns the beginning of s that is at most to columns wide.
-func prefix(s string, to int) string {
-	w := 0
-	for i, r := range s {
-		if w += text.Width(string(r)); w > to {
-			return s[:i]
-		}
-	}
-	return s
 }
 
 // A lineWriter removes blanks at the ends of lines, and can put something around each line. w

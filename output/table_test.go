@@ -84,7 +84,7 @@ func TestTableLongAndShort(t *testing.T) {
 		right := []bool{n%2 == 0, n%3 == 0, n%5 == 0}
 		var drawn, aligned strings.Builder
 		draw(&drawn, grid, right)
-		align(&aligned, grid, right)
+		text.Align(&aligned, grid, right)
 		if a, b := trimEnds(drawn.String()), trimEnds(aligned.String()); a != b {
 			t.Fatalf("tablewriter:\n%s\nalign:\n%s", a, b)
 		}
