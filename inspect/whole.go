@@ -54,6 +54,10 @@ var sources = []source{
 // from their absence. It is nil if the scan was complete: it read every process for these facts,
 // in a proc file system of the initial PID namespace that hides none. Each reason is a phrase for
 // one line, such as "1 of 90 processes (PID 1) could not be read".
+//
+// It has too many callers to be inlined, see [Snapshot.Whole].
+//
+//go:noinline
 func (s *Snapshot) Unseen(facts Facts) []string {
 	var why []string
 	for _, r := range s.unseen {

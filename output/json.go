@@ -149,6 +149,9 @@ func newEncoder(w io.Writer, schema string, missed Missed) *encoder {
 	return e
 }
 
+// raw has too many callers to be inlined.
+//
+//go:noinline
 func (e *encoder) raw(s string) { e.buf = append(e.buf, s...) }
 
 func (e *encoder) write() {

@@ -332,7 +332,7 @@ func statMemory(dirfd int, path string, flags, what int) (st unix.Statx_t, err e
 	err = retry(func() error {
 		return unix.Statx(dirfd, path, flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, what, &st)
 	})
-	return st, os.NewSyscallError("statx", err)
+	return st, callError("statx", err)
 }
 
 // ask is tree.ask without the memory of silent mounts.
@@ -385,7 +385,7 @@ func (q question) ask(until time.Time) ([]byte, error) {
 	if SetNonblock(report) == nil {
 		if r, failed := ReadReport(report); failed && r.Err != nil && r.Err != unix.EPIPE {
 			_, call := s.Failed(r.Failed)
-			return nil, os.NewSyscallError(call, r.Err)
+			return nil, callError(call, r.Err)
 		}
 	}
 	return text, nil
@@ -460,11 +460,11 @@ func readUntil(fd int, until time.Time, most int) (text []byte, err error) {
 			continue
 		}
 		if err != nil {
-			return nil, os.NewSyscallError("ppoll", err)
+			return nil, callError("ppoll", err)
 		}
 		n, err = Read(fd, buf)
 		if err != nil || n == 0 {
-			return text, os.NewSyscallError("read", err)
+			return text, callError("read", err)
 		}
 		text = append(text, buf[:n]...)
 	}
@@ -515,7 +515,7 @@ func readDirents(fd, most int) (list []DirEntry, err error) {
 		var n int
 		err := retry(func() (err error) { n, err = unix.ReadDirent(fd, buf); return err })
 		if err != nil {
-			return list, os.NewSyscallError("getdents64", err)
+			return list, callError("getdents64", err)
 		}
 		if n <= 0 {
 			break

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,7 +72,7 @@ func (s *Script) script() (fd int, err error) {
 	}
 	fd, err = unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
 	if err != nil {
-		return -1, os.NewSyscallError("memfd_create", err)
+		return -1, callError("memfd_create", err)
 	}
 	if err := writeParts(fd, []part{{0, s.data}, {becomePart, calls}}); err != nil {
 		unix.Close(fd)
@@ -95,7 +94,7 @@ func writeSelf(to int) error {
 			continue
 		}
 		if err != nil {
-			return os.NewSyscallError("sendfile", err)
+			return callError("sendfile", err)
 		}
 		if n == 0 {
 			break
@@ -108,7 +107,7 @@ func writeSelf(to int) error {
 	const offset = 24 // of e_entry in an ELF header of 64 bits
 	var b [8]byte
 	if n, err := unix.Pread(exe, b[:], offset); err != nil || n != len(b) {
-		return os.NewSyscallError("pread", cmp.Or(err, error(unix.ENOEXEC)))
+		return callError("pread", cmp.Or(err, error(unix.ENOEXEC)))
 	}
 	at := binary.NativeEndian.Uint64(b[:]) + uint64(beginAddr()-entry)
 	return writeParts(to, []part{{offset, binary.NativeEndian.AppendUint64(nil, at)}})

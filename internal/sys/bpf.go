@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"runtime"
 	"unsafe"
 
@@ -321,7 +320,7 @@ func bpf(what string, cmd int, attr unsafe.Pointer, size uintptr) (int, error) {
 		case (e == unix.EINTR || e == unix.EAGAIN) && tries < 8:
 			continue // interrupted by a signal, such as those of the Go runtime
 		}
-		return -1, os.NewSyscallError("bpf "+what, e)
+		return -1, callError("bpf "+what, e)
 	}
 }
 
@@ -413,7 +412,7 @@ func readIter(code []bpfInsn, fn uint32, record int, f func(records []byte)) err
 		case errors.Is(err, unix.EAGAIN):
 			continue // many objects had no record
 		case err != nil:
-			return os.NewSyscallError("read of an iterator", err)
+			return callError("read of an iterator", err)
 		}
 		have += n
 		whole := have - have%record

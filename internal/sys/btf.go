@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +79,7 @@ func kernelBTF(roots []btfRoot, f func(*btf) error) error {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
+		return fmt.Errorf("%s: %w", path, callError("fstat", err))
 	}
 	const most = 256 << 20
 	if st.Size <= 0 || st.Size > most {

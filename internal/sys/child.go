@@ -57,7 +57,7 @@ func ReadReport(fd int) (r Report, ok bool) {
 }
 
 // SetNonblock makes reads from fd return at once.
-func SetNonblock(fd int) error { return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)) }
+func SetNonblock(fd int) error { return callError("fcntl", unix.SetNonblock(fd, true)) }
 
 // A Change is a change of state of a child.
 type Change struct {
@@ -79,7 +79,7 @@ func WaitChange(pid int) (Change, error) {
 				continue
 			}
 			if errno != 0 {
-				return os.NewSyscallError("waitid", errno)
+				return callError("waitid", errno)
 			}
 			return nil
 		}
@@ -158,7 +158,7 @@ func StopSelf() {
 // WriteByte writes a zero byte to a pipe.
 func WriteByte(fd int) error {
 	err := retry(func() error { _, err := unix.Write(fd, []byte{0}); return err })
-	return os.NewSyscallError("write", err)
+	return callError("write", err)
 }
 
 // HasStoppedChild reports whether the first child of a process, which it started itself, is

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"errors"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +17,7 @@ type SocketKind struct {
 func NewSocket(kind SocketKind) (int, error) {
 	family, typ := kind.numbers()
 	fd, err := unix.Socket(family, typ, 0)
-	return fd, os.NewSyscallError("socket", err)
+	return fd, callError("socket", err)
 }
 
 // numbers returns the first two arguments of socket(2).
@@ -67,17 +66,17 @@ func connect(fd int, to unix.Sockaddr) (done bool, err error) {
 	case unix.EINPROGRESS, unix.EINTR: // the connection goes on: connect(2)
 		return false, nil
 	}
-	return err == nil, os.NewSyscallError("connect", err)
+	return err == nil, callError("connect", err)
 }
 
 // Connected reports whether a connection has been made, or why it failed.
 func Connected(fd int) (bool, error) {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
-		return false, os.NewSyscallError("getsockopt", err)
+		return false, callError("getsockopt", err)
 	}
 	if n != 0 {
-		return false, os.NewSyscallError("connect", unix.Errno(n))
+		return false, callError("connect", unix.Errno(n))
 	}
 	_, err = unix.Getpeername(fd) // an error while it goes on
 	return err == nil, nil

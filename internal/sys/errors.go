@@ -3,6 +3,7 @@ package sys
 import (
 	"errors"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,12 @@ import (
 func Gone(err error) bool {
 	return errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist)
 }
+
+// callError is [os.NewSyscallError], which would be inlined in more than a hundred places: 29 kB
+// of the program.
+//
+//go:noinline
+func callError(call string, err error) error { return os.NewSyscallError(call, err) }
 
 // ErrorOf returns an error that wraps kind, such as [fs.ErrPermission]. It is for package
 // variables: the first use of package fmt takes time, at every start of the program.

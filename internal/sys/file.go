@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -97,5 +96,5 @@ func IsNear(fstype string) bool { return fstype != "" && strings.Contains(near, 
 // Inherit leaves a descriptor open across execve(2).
 func Inherit(fd int) error {
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-	return os.NewSyscallError("fcntl", err)
+	return callError("fcntl", err)
 }

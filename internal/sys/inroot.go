@@ -31,7 +31,7 @@ func OpenInRoot(root int, path string, follow bool) (fd int, err error) {
 		}
 	}
 	if err != nil {
-		return -1, os.NewSyscallError("openat2", err)
+		return -1, callError("openat2", err)
 	}
 	return fd, nil
 }
@@ -95,7 +95,7 @@ func openSame(dirfd int, name string, flags uint64) (fd int, err error) {
 		fd, err = unix.Openat2(dirfd, name, &how)
 		return err
 	})
-	return fd, os.NewSyscallError("openat2", err)
+	return fd, callError("openat2", err)
 }
 
 // Reopen opens for reading the file of fd, an O_PATH descriptor, even if its name leads to
@@ -111,7 +111,7 @@ func reopenFile(fd, flags int) (*os.File, error) {
 		return nil, err
 	}
 	if !st.IsRegular() && !st.IsDir() {
-		return nil, os.NewSyscallError("open", unix.EINVAL)
+		return nil, callError("open", unix.EINVAL)
 	}
 	n, err := openat(unix.AT_FDCWD, FDPath(fd), flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if err != nil {
@@ -129,14 +129,14 @@ func CreateFile(dirfd int, name string) (f *os.File, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, os.NewSyscallError("openat", err)
+		return nil, callError("openat", err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }
 
 // RenameOver renames from to to in dirfd, and replaces a file of that name.
 func RenameOver(dirfd int, from, to string) error {
-	return os.NewSyscallError("renameat", retry(func() error { return unix.Renameat(dirfd, from, dirfd, to) }))
+	return callError("renameat", retry(func() error { return unix.Renameat(dirfd, from, dirfd, to) }))
 }
 
 // RenameTo moves a name from one directory to another, and replaces a file of that name there,
@@ -151,7 +151,7 @@ func RenameTo(fromDir int, from string, toDir int, to string, isNew bool) error 
 		return err
 	}
 	if _, e := StatAt(toDir, to); e == nil {
-		return os.NewSyscallError("renameat", unix.EEXIST)
+		return callError("renameat", unix.EEXIST)
 	}
 	return RenameTo(fromDir, from, toDir, to, false)
 }
@@ -166,7 +166,7 @@ func OpenPrivateDir(dirfd int, name string) (int, error) {
 	}
 	st, err := StatFD(fd)
 	if err == nil && (st.Mode&0o777 != 0o700 || st.UID != uint32(os.Geteuid())) {
-		err = os.NewSyscallError("openat", unix.ESTALE)
+		err = callError("openat", unix.ESTALE)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -191,31 +191,31 @@ func Reserve(fd int, size int64) error {
 	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
 		return nil
 	}
-	return os.NewSyscallError("fallocate", err)
+	return callError("fallocate", err)
 }
 
 // MemoryFile returns a file in memory without a name.
 func MemoryFile() (*os.File, error) {
 	fd, err := unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+		return nil, callError("memfd_create", err)
 	}
 	return os.NewFile(uintptr(fd), "memory"), nil
 }
 
 // HardLink gives the file from in fromDir another name. A symbolic link is not followed.
 func HardLink(fromDir int, from string, dirfd int, name string) error {
-	return os.NewSyscallError("linkat", retry(func() error { return unix.Linkat(fromDir, from, dirfd, name, 0) }))
+	return callError("linkat", retry(func() error { return unix.Linkat(fromDir, from, dirfd, name, 0) }))
 }
 
 // Chown sets user and group of the file of fd.
 func Chown(fd int, uid, gid uint32) error {
-	return os.NewSyscallError("fchown", retry(func() error { return unix.Fchown(fd, int(uid), int(gid)) }))
+	return callError("fchown", retry(func() error { return unix.Fchown(fd, int(uid), int(gid)) }))
 }
 
 // ChownLink sets user and group of name in dirfd. A symbolic link is not followed.
 func ChownLink(dirfd int, name string, uid, gid uint32) error {
-	return os.NewSyscallError("fchownat", retry(func() error {
+	return callError("fchownat", retry(func() error {
 		return unix.Fchownat(dirfd, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
 	}))
 }
@@ -223,7 +223,7 @@ func ChownLink(dirfd int, name string, uid, gid uint32) error {
 // SetLinkTime sets the modification time of name in dirfd. A symbolic link is not followed.
 func SetLinkTime(dirfd int, name string, t time.Time) error {
 	ts := unix.NsecToTimespec(t.UnixNano())
-	return os.NewSyscallError("utimensat", retry(func() error {
+	return callError("utimensat", retry(func() error {
 		return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 	}))
 }

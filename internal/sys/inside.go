@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -51,11 +50,11 @@ func joinAll(joins []Join) error {
 			// setns(2) refuses mount namespaces to a thread that shares root and working
 			// directory with others.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return os.NewSyscallError("unshare", err)
+				return callError("unshare", err)
 			}
 		}
 		if err := unix.Setns(j.FD, j.Flag); err != nil {
-			return os.NewSyscallError("setns", err)
+			return callError("setns", err)
 		}
 	}
 	return nil
@@ -66,7 +65,7 @@ func joinAll(joins []Join) error {
 func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, error) {
 	out, err := unix.MemfdCreate("nstool", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+		return nil, callError("memfd_create", err)
 	}
 	defer unix.Close(out)
 	report, w, err := Pipe()
@@ -105,14 +104,14 @@ func readInChild(proc int, joins []Join, paths []string, most int) ([][]byte, er
 	}
 	r, failed := ReadReport(report)
 	if err := Reap(pid); err != nil {
-		return nil, os.NewSyscallError("wait4", err)
+		return nil, callError("wait4", err)
 	}
 	if failed && r.Err != nil {
 		_, call := s.Failed(r.Failed)
-		return nil, os.NewSyscallError(call, r.Err)
+		return nil, callError(call, r.Err)
 	}
 	if _, err := unix.Seek(out, 0, io.SeekStart); err != nil {
-		return nil, os.NewSyscallError("lseek", err)
+		return nil, callError("lseek", err)
 	}
 	const maxOfAll = 64 << 20
 	text, err := readUpTo(out, maxOfAll)

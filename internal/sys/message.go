@@ -1,8 +1,6 @@
 package sys
 
 import (
-	"os"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +14,7 @@ const maxFDs = 4
 // of unix(7), that do not block.
 func MessagePair() (a, b int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	return pair[0], pair[1], os.NewSyscallError("socketpair", err)
+	return pair[0], pair[1], callError("socketpair", err)
 }
 
 // SendMessage sends a message with descriptors. The error is [ErrAgain] if there is no room
@@ -30,7 +28,7 @@ func SendMessage(fd int, b []byte, fds ...int) error {
 	if err == unix.EAGAIN {
 		return ErrAgain
 	}
-	return os.NewSyscallError("sendmsg", err)
+	return callError("sendmsg", err)
 }
 
 // ReceiveMessage receives a message into b, which has room for [MostMessage], and its
@@ -47,7 +45,7 @@ func ReceiveMessage(fd int, b []byte) (n int, fds []int, err error) {
 		return 0, nil, ErrAgain
 	}
 	if err != nil {
-		return 0, nil, os.NewSyscallError("recvmsg", err)
+		return 0, nil, callError("recvmsg", err)
 	}
 	list, err := unix.ParseSocketControlMessage(control[:length])
 	for i := range list {
@@ -62,7 +60,7 @@ func ReceiveMessage(fd int, b []byte) (n int, fds []int, err error) {
 	}
 	if err != nil {
 		CloseAll(fds...)
-		return 0, nil, os.NewSyscallError("recvmsg", err)
+		return 0, nil, callError("recvmsg", err)
 	}
 	return n, fds, nil
 }

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,10 +18,10 @@ var Fault func(call string) error
 func change(call string, f func() error) error {
 	if Fault != nil {
 		if err := Fault(call); err != nil {
-			return os.NewSyscallError(call, err)
+			return callError(call, err)
 		}
 	}
-	return os.NewSyscallError(call, retry(f))
+	return callError(call, retry(f))
 }
 
 // OpenDir opens the directory at path, with no symbolic link anywhere in it: by
@@ -57,7 +56,7 @@ func walkDir(path string, flags int) (int, error) {
 		if errors.Is(err, unix.ENOTDIR) {
 			// O_DIRECTORY is checked before O_NOFOLLOW: distinguish links from files.
 			if st, e := StatAt(parent, name); e == nil && st.IsLink() {
-				err = os.NewSyscallError("openat", unix.ELOOP)
+				err = callError("openat", unix.ELOOP)
 			}
 		}
 		unix.Close(parent)
@@ -116,7 +115,7 @@ func (s FileStat) Perm() uint32 { return s.Mode & 0o7777 }
 func StatFD(fd int) (FileStat, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return FileStat{}, os.NewSyscallError("fstat", err)
+		return FileStat{}, callError("fstat", err)
 	}
 	return fileStat(&st), nil
 }
@@ -125,7 +124,7 @@ func StatFD(fd int) (FileStat, error) {
 func StatAt(dirfd int, name string) (FileStat, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
-		return FileStat{}, os.NewSyscallError("fstatat", err)
+		return FileStat{}, callError("fstatat", err)
 	}
 	return fileStat(&st), nil
 }
@@ -143,7 +142,7 @@ func ReadlinkAt(dirfd int, name string) (string, error) {
 	buf := make([]byte, 4096)
 	var n int
 	err := retry(func() (err error) { n, err = unix.Readlinkat(dirfd, name, buf); return err })
-	return string(buf[:max(n, 0)]), os.NewSyscallError("readlinkat", err)
+	return string(buf[:max(n, 0)]), callError("readlinkat", err)
 }
 
 // MountID returns the identifier of the mount that fd was opened through. It has 64 bits and is
@@ -157,7 +156,7 @@ func MountID(fd int) (uint64, error) {
 	if err == nil && st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
 		err = unix.ENOSYS
 	}
-	return st.Mnt_id, os.NewSyscallError("statx", err)
+	return st.Mnt_id, callError("statx", err)
 }
 
 // MountInfoID returns the identifier in proc_pid_mountinfo(5) of the mount that fd was opened
@@ -168,7 +167,7 @@ func MountInfoID(fd int) (uint64, error) {
 	if err == nil && st.Mask&unix.STATX_MNT_ID == 0 {
 		err = unix.ENOSYS
 	}
-	return st.Mnt_id, os.NewSyscallError("statx", err)
+	return st.Mnt_id, callError("statx", err)
 }
 
 // TryLock takes the lock of flock(2) on fd, until fd is closed. It returns false at once if
@@ -178,7 +177,7 @@ func TryLock(fd int) (bool, error) {
 	if err == unix.EWOULDBLOCK {
 		return false, nil
 	}
-	return err == nil, os.NewSyscallError("flock", err)
+	return err == nil, callError("flock", err)
 }
 
 // Mkdir makes the directory name in dirfd.
@@ -340,7 +339,7 @@ func BindSelf(fd int) error {
 func Uncover(fd int) (int, error) {
 	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
 	if err != nil {
-		return -1, os.NewSyscallError("open_tree", err)
+		return -1, callError("open_tree", err)
 	}
 	return tree, nil
 }
@@ -363,7 +362,7 @@ func IsTmpfs(fd int) (bool, error) { return isOn(fd, unix.TMPFS_MAGIC) }
 // ReadNames returns the names in the directory of fd, sorted.
 func ReadNames(fd int) ([]string, error) {
 	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
-		return nil, os.NewSyscallError("lseek", err)
+		return nil, callError("lseek", err)
 	}
 	var names []string
 	buf := make([]byte, 8192)
@@ -371,7 +370,7 @@ func ReadNames(fd int) ([]string, error) {
 		var n int
 		err := retry(func() (err error) { n, err = unix.ReadDirent(fd, buf); return err })
 		if err != nil {
-			return nil, os.NewSyscallError("getdents64", err)
+			return nil, callError("getdents64", err)
 		}
 		if n <= 0 {
 			slices.Sort(names)

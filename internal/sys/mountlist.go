@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -98,7 +97,7 @@ func NamespaceMounts(mntns uint64, f func(root, point string)) error {
 		case unix.ENOSYS, unix.EINVAL, unix.E2BIG:
 			return fmt.Errorf("listmount: %w", errors.ErrUnsupported)
 		default:
-			return os.NewSyscallError("listmount", e)
+			return callError("listmount", e)
 		}
 		for _, id := range ids[:n] {
 			if err := statmount(mntns, id, statmountSB, &buf); err != nil {
@@ -138,7 +137,7 @@ func statmount(mntns, mount, mask uint64, buf *[]byte) error {
 		case e == unix.EOVERFLOW && len(*buf) < 1<<20: // a mount point may be longer than any path that can be opened
 			*buf = make([]byte, 4*len(*buf))
 		default:
-			return os.NewSyscallError("statmount", e)
+			return callError("statmount", e)
 		}
 	}
 }

@@ -28,5 +28,5 @@ func JoinNetns(fd int) error {
 			return nil
 		}
 	}
-	return os.NewSyscallError("setns", err)
+	return callError("setns", err)
 }

@@ -3,7 +3,6 @@ package sys
 import (
 	"encoding/binary"
 	"errors"
-	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +41,7 @@ func (r *Route) NetNSID(fd int) (int, error) {
 		r.fd, r.err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	}
 	if r.err != nil {
-		return -1, os.NewSyscallError("socket", r.err)
+		return -1, callError("socket", r.err)
 	}
 	const size = unix.SizeofNlMsghdr + 4 /* struct rtgenmsg, padded */ + unix.SizeofRtAttr + 4
 	var msg [size]byte
@@ -54,7 +53,7 @@ func (r *Route) NetNSID(fd int) (int, error) {
 	ne.PutUint16(msg[22:], netnsaFD)
 	ne.PutUint32(msg[24:], uint32(fd))
 	if err := unix.Sendto(r.fd, msg[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return -1, os.NewSyscallError("sendto", err)
+		return -1, callError("sendto", err)
 	}
 	var reply [256]byte
 	var n int
@@ -66,7 +65,7 @@ func (r *Route) NetNSID(fd int) (int, error) {
 		// The answer may still come, and must not be taken for that of the next question.
 		r.Close()
 		r.open = false
-		return -1, os.NewSyscallError("recvfrom", err)
+		return -1, callError("recvfrom", err)
 	}
 	return parseNSID(reply[:n])
 }
@@ -78,7 +77,7 @@ func parseNSID(msg []byte) (int, error) {
 		return -1, errors.New("netlink: short answer")
 	}
 	if ne.Uint16(msg[4:]) == unix.NLMSG_ERROR {
-		return -1, os.NewSyscallError("RTM_GETNSID", unix.Errno(-int32(ne.Uint32(msg[16:]))))
+		return -1, callError("RTM_GETNSID", unix.Errno(-int32(ne.Uint32(msg[16:]))))
 	}
 	for rest := msg[unix.SizeofNlMsghdr+4:]; len(rest) >= unix.SizeofRtAttr+4; {
 		size := int(ne.Uint16(rest))

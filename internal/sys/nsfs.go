@@ -43,7 +43,7 @@ const CurrentDir = unix.AT_FDCWD
 func Fstat(fd int) (FileID, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return FileID{}, os.NewSyscallError("fstat", err)
+		return FileID{}, callError("fstat", err)
 	}
 	return FileID{Dev: st.Dev, Ino: st.Ino}, nil
 }
@@ -62,7 +62,7 @@ func isOn(fd int, magic int64) (bool, error) {
 func filesystemOf(fd int) (magic int64, err error) {
 	var st unix.Statfs_t
 	err = retry(func() error { return unix.Fstatfs(fd, &st) })
-	return int64(st.Type), os.NewSyscallError("fstatfs", err)
+	return int64(st.Type), callError("fstatfs", err)
 }
 
 // OpenNamespace opens the namespace file at path, relative to the directory
@@ -93,7 +93,7 @@ func OpenNamespaceOn(dirfd int, path string, dev uint64) (int, error) {
 	}
 	unix.Close(probe)
 	if err != nil {
-		return -1, os.NewSyscallError("statx", err)
+		return -1, callError("statx", err)
 	}
 	return -1, ErrNotNamespace
 }
@@ -155,11 +155,11 @@ func OpenNamespaceCached(proc ProcDir, dirfd int, path string) (int, error) {
 	case unix.EAGAIN:
 		return -1, cmp.Or(deniedOnWay(dirfd, path), ErrNotCached)
 	case unix.EACCES:
-		return -1, cmp.Or(deniedOnWay(dirfd, path), os.NewSyscallError("openat2", err))
+		return -1, cmp.Or(deniedOnWay(dirfd, path), callError("openat2", err))
 	case unix.EINVAL, unix.ENOSYS, unix.EPERM: // EPERM: from a seccomp filter
 		return -1, errors.ErrUnsupported
 	}
-	return -1, os.NewSyscallError("openat2", err)
+	return -1, callError("openat2", err)
 }
 
 // deniedOnWay returns an error if the caller may not search a directory on the way to path, by
@@ -245,7 +245,7 @@ func openat(dirfd int, path string, flags int) (fd int, err error) {
 		return err
 	})
 	if err != nil {
-		return -1, os.NewSyscallError("openat", err)
+		return -1, callError("openat", err)
 	}
 	return fd, nil
 }
@@ -323,5 +323,5 @@ func nsfsError(name string, errno unix.Errno) error {
 	case unix.ENOTTY:
 		return fmt.Errorf("ioctl %s: %w", name, errors.ErrUnsupported)
 	}
-	return os.NewSyscallError("ioctl "+name, errno)
+	return callError("ioctl "+name, errno)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"unsafe"
 
@@ -52,7 +51,7 @@ func ListNamespaces(flags int, user uint64) ([]uint64, error) {
 		case e == unix.ENOSYS || e == unix.EPERM && len(ids) == 0: // EPERM: from a seccomp filter
 			return nil, fmt.Errorf("listns: %w", errors.ErrUnsupported)
 		case e != 0:
-			return ids, os.NewSyscallError("listns", e)
+			return ids, callError("listns", e)
 		}
 		last := req.nsID
 		for _, id := range page[:n] {
@@ -105,7 +104,7 @@ func HandleOf(dir ProcDir, path Name) (h Handle, err error) {
 		case unix.EOPNOTSUPP, unix.ENOSYS, unix.EOVERFLOW:
 			return h, fmt.Errorf("name_to_handle_at: %w", errors.ErrUnsupported)
 		}
-		return h, os.NewSyscallError("name_to_handle_at", e)
+		return h, callError("name_to_handle_at", e)
 	}
 }
 
@@ -136,7 +135,7 @@ func OpenHandle(h Handle) (fd int, err error) {
 	case unix.EBADF, unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL:
 		return -1, fmt.Errorf("open_by_handle_at: %w", errors.ErrUnsupported)
 	}
-	return -1, os.NewSyscallError("open_by_handle_at", err)
+	return -1, callError("open_by_handle_at", err)
 }
 
 // opensByID reports whether the kernel opens namespaces by ID alone. It tries one of the

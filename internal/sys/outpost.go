@@ -29,7 +29,7 @@ var errOutpost = errors.New("the process that makes the sockets does not answer"
 func NewOutpost(joins []Join) (*Outpost, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
+		return nil, callError("socketpair", err)
 	}
 	ours, theirs := FD(pair[0]), FD(pair[1])
 	defer ours.Close()
@@ -67,7 +67,7 @@ func NewOutpost(joins []Join) (*Outpost, error) {
 	switch {
 	case ok && r.Err != nil:
 		_, call := s.Failed(r.Failed)
-		err = os.NewSyscallError(call, r.Err)
+		err = callError(call, r.Err)
 	case !ok:
 		err = errOutpost
 	}
@@ -170,11 +170,11 @@ func (o *Outpost) Netlink(family int) (socket *os.File, port uint32, err error) 
 	if err != nil {
 		return nil, 0, err
 	}
-	err = os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	err = callError("bind", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
 	if err == nil {
 		// As the netlink library does: the kernel then refuses attributes that it does not
 		// know.
-		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
+		err = callError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
 	}
 	var name unix.Sockaddr
 	if err == nil {
@@ -211,7 +211,7 @@ func (o *Outpost) socket(family, typ, protocol int) (int, error) {
 		return -1, errOutpost
 	}
 	if errno := unix.Errno(binary.NativeEndian.Uint64(answer[:])); errno != 0 {
-		return -1, os.NewSyscallError("socket", errno)
+		return -1, callError("socket", errno)
 	}
 	list, err := unix.ParseSocketControlMessage(control[:rights])
 	if err == nil && len(list) == 1 {
@@ -219,7 +219,7 @@ func (o *Outpost) socket(family, typ, protocol int) (int, error) {
 			return fds[0], nil
 		}
 	}
-	return -1, os.NewSyscallError("recvmsg", unix.EMFILE) // there was no free descriptor for it
+	return -1, callError("recvmsg", unix.EMFILE) // there was no free descriptor for it
 }
 
 // Close kills the process. A frozen process ends later.

@@ -1,8 +1,6 @@
 package sys
 
 import (
-	"os"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +35,7 @@ func pidPair(fd, pid int, task, process uintptr, name string) (tid, tgid int, er
 		r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ask.request, uintptr(pid))
 		switch {
 		case errno == unix.ESRCH:
-			return 0, 0, noProcess(os.NewSyscallError("ioctl "+name, errno))
+			return 0, 0, noProcess(callError("ioctl "+name, errno))
 		case errno != 0:
 			return 0, 0, nsfsError(name, errno)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -70,7 +69,7 @@ func (d ProcDir) OpenPath(name Name) (ProcDir, error) {
 }
 
 // Close closes d.
-func (d ProcDir) Close() error { return os.NewSyscallError("close", unix.Close(int(d))) }
+func (d ProcDir) Close() error { return callError("close", unix.Close(int(d))) }
 
 // CloseRaw closes d with a raw call.
 func (d ProcDir) CloseRaw() { unix.RawSyscall(unix.SYS_CLOSE, uintptr(d), 0, 0) }
@@ -192,13 +191,13 @@ func (f File) Read(buf []byte) (n int, err error) {
 }
 
 // Close closes f.
-func (f File) Close() error { return os.NewSyscallError("close", unix.Close(int(f))) }
+func (f File) Close() error { return callError("close", unix.Close(int(f))) }
 
 // IsProcfs reports whether d is on procfs.
 func (d ProcDir) IsProcfs() (bool, error) {
 	var st unix.Statfs_t
 	if err := retry(func() error { return unix.Fstatfs(int(d), &st) }); err != nil {
-		return false, os.NewSyscallError("fstatfs", err)
+		return false, callError("fstatfs", err)
 	}
 	return st.Type == unix.PROC_SUPER_MAGIC, nil
 }

@@ -111,7 +111,7 @@ func (p *Process) open() (err error) {
 	// The pidfd comes first: what is opened after it, and before it shows that the process is
 	// alive, belongs to that process.
 	if p.Pidfd, err = unix.PidfdOpen(p.PID, 0); err != nil {
-		return noProcess(os.NewSyscallError("pidfd_open", err))
+		return noProcess(callError("pidfd_open", err))
 	}
 	dir := strconv.Itoa(p.PID)
 	if p.TID != 0 {
@@ -168,7 +168,7 @@ func (p *Process) Alive() error {
 	if err == nil || err == unix.EPERM {
 		return nil
 	}
-	return noProcess(os.NewSyscallError("pidfd_send_signal", err))
+	return noProcess(callError("pidfd_send_signal", err))
 }
 
 // Path returns the path of name in procfs, for messages.
@@ -419,7 +419,7 @@ func (p *Process) Children() (pids []int) {
 func Pipe() (r, w int, err error) {
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return -1, -1, os.NewSyscallError("pipe2", err)
+		return -1, -1, callError("pipe2", err)
 	}
 	return p[0], p[1], nil
 }
@@ -429,7 +429,7 @@ func Pipe() (r, w int, err error) {
 func (p *Process) Owner() (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(p.Dir, &st); err != nil {
-		return 0, os.NewSyscallError("fstat", noProcess(err))
+		return 0, callError("fstat", noProcess(err))
 	}
 	return st.Uid, nil
 }

@@ -2,7 +2,6 @@ package sys
 
 import (
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,12 +62,12 @@ func OpenPtyOf(ptmx int) (master, slave int, err error) {
 func openPeer(master int) (_, slave int, err error) {
 	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		unix.Close(master)
-		return -1, -1, os.NewSyscallError("ioctl TIOCSPTLCK", err)
+		return -1, -1, callError("ioctl TIOCSPTLCK", err)
 	}
 	r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, ptyFlags)
 	if errno != 0 {
 		unix.Close(master)
-		return -1, -1, os.NewSyscallError("ioctl TIOCGPTPEER", errno)
+		return -1, -1, callError("ioctl TIOCGPTPEER", errno)
 	}
 	return master, int(r), nil
 }
@@ -90,13 +89,13 @@ func openOwnPtmx() int {
 // GetTermios returns the state of the terminal fd. For any other file it is an error.
 func GetTermios(fd int) (*Termios, error) {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-	return t, os.NewSyscallError("ioctl TCGETS", err)
+	return t, callError("ioctl TCGETS", err)
 }
 
 // SetTermios sets the state of a terminal at once. It stops a process in the background, see
 // [Foreground].
 func SetTermios(fd int, t *Termios) error {
-	return os.NewSyscallError("ioctl TCSETS", retry(func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, t) }))
+	return callError("ioctl TCSETS", retry(func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, t) }))
 }
 
 // Raw returns t with the settings of cfmakeraw(3): every byte is passed on unchanged.
@@ -132,7 +131,7 @@ func Foreground(fd int) bool {
 func CopyWinsize(to, from int) error {
 	size, err := unix.IoctlGetWinsize(from, unix.TIOCGWINSZ)
 	if err != nil {
-		return os.NewSyscallError("ioctl TIOCGWINSZ", err)
+		return callError("ioctl TIOCGWINSZ", err)
 	}
-	return os.NewSyscallError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(to, unix.TIOCSWINSZ, size))
+	return callError("ioctl TIOCSWINSZ", unix.IoctlSetWinsize(to, unix.TIOCSWINSZ, size))
 }

@@ -1,8 +1,6 @@
 package sys
 
 import (
-	"os"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -27,11 +25,11 @@ func WaitHeld(pid int) (bool, error) {
 	if err != nil || !change.Stopped {
 		return false, err
 	}
-	return true, os.NewSyscallError("ptrace PTRACE_SETOPTIONS", unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL))
+	return true, callError("ptrace PTRACE_SETOPTIONS", unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL))
 }
 
 // Release continues a held process, and stops tracing it. The caller is the thread that started
 // the script.
 func Release(pid int) error {
-	return os.NewSyscallError("ptrace PTRACE_DETACH", unix.PtraceDetach(pid))
+	return callError("ptrace PTRACE_DETACH", unix.PtraceDetach(pid))
 }

@@ -3,7 +3,6 @@ package sys
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"time"
 	"unsafe"
@@ -53,10 +52,10 @@ func SeccompFilters(tid int) ([][]byte, error) {
 
 func seccompFilters(tid int) ([][]byte, error) {
 	if _, err := ptrace(ptraceSeize, tid, 0, 0); err != nil {
-		return nil, os.NewSyscallError("ptrace SEIZE", err)
+		return nil, callError("ptrace SEIZE", err)
 	}
 	if _, err := ptrace(ptraceInterrupt, tid, 0, 0); err != nil {
-		return nil, os.NewSyscallError("ptrace INTERRUPT", err)
+		return nil, callError("ptrace INTERRUPT", err)
 	}
 	signal, err := waitStop(tid)
 	if err != nil {
@@ -64,7 +63,7 @@ func seccompFilters(tid int) ([][]byte, error) {
 	}
 	filters, err := stoppedFilters(tid)
 	if _, derr := ptrace(unix.PTRACE_DETACH, tid, 0, uintptr(signal)); derr != nil && err == nil {
-		err = os.NewSyscallError("ptrace DETACH", derr)
+		err = callError("ptrace DETACH", derr)
 	}
 	return filters, err
 }
@@ -80,13 +79,13 @@ func waitStop(tid int) (signal int, err error) {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
-			return 0, os.NewSyscallError("wait4", err)
+			return 0, callError("wait4", err)
 		case pid == tid && ws.Stopped() && uint32(ws)>>16 == ptraceEventStop:
 			return 0, nil
 		case pid == tid && ws.Stopped():
 			return int(ws.StopSignal()), nil
 		case pid == tid:
-			return 0, os.NewSyscallError("wait4", unix.ESRCH)
+			return 0, callError("wait4", unix.ESRCH)
 		case time.Now().After(end):
 			return 0, errors.New("it does not stop for a tracer: it is frozen, or waits for a device")
 		}
@@ -119,7 +118,7 @@ func stoppedFilters(tid int) ([][]byte, error) {
 		case unix.EMEDIUMTYPE:
 			return nil, fmt.Errorf("ptrace SECCOMP_GET_FILTER: a filter was not kept by the kernel: %w", errors.ErrUnsupported)
 		}
-		return nil, os.NewSyscallError("ptrace SECCOMP_GET_FILTER", err)
+		return nil, callError("ptrace SECCOMP_GET_FILTER", err)
 	}
 	return filters, nil
 }

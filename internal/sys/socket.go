@@ -3,7 +3,6 @@ package sys
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"unsafe"
 
@@ -18,7 +17,7 @@ type Pidfd int
 func OpenPidfd(pid int) (Pidfd, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return -1, os.NewSyscallError("pidfd_open", err)
+		return -1, callError("pidfd_open", err)
 	}
 	return Pidfd(fd), nil
 }
@@ -29,13 +28,13 @@ func OpenThreadPidfd(tid int) (Pidfd, error) {
 	const pidfdThread = unix.O_EXCL
 	fd, err := unix.PidfdOpen(tid, pidfdThread)
 	if err != nil {
-		return -1, os.NewSyscallError("pidfd_open", err)
+		return -1, callError("pidfd_open", err)
 	}
 	return Pidfd(fd), nil
 }
 
 // ErrClosed reports that a process no longer has such a descriptor.
-var ErrClosed = os.NewSyscallError("pidfd_getfd", unix.EBADF)
+var ErrClosed = callError("pidfd_getfd", unix.EBADF)
 
 // Kill kills the process. A process that has ended is no error.
 func (p Pidfd) Kill() error {
@@ -43,11 +42,11 @@ func (p Pidfd) Kill() error {
 	if err == unix.ESRCH {
 		return nil
 	}
-	return os.NewSyscallError("pidfd_send_signal", err)
+	return callError("pidfd_send_signal", err)
 }
 
 // Close closes the descriptor.
-func (p Pidfd) Close() error { return os.NewSyscallError("close", unix.Close(int(p))) }
+func (p Pidfd) Close() error { return callError("close", unix.Close(int(p))) }
 
 // Getfd returns a copy of descriptor fd of the process. See pidfd_getfd(2); Linux 5.6. The
 // caller needs the right to attach to the process with ptrace(2).
@@ -57,7 +56,7 @@ func (p Pidfd) Getfd(fd int) (int, error) {
 		return -1, ErrClosed
 	}
 	if err != nil {
-		return -1, os.NewSyscallError("pidfd_getfd", noProcess(err))
+		return -1, callError("pidfd_getfd", noProcess(err))
 	}
 	return n, nil
 }
@@ -66,7 +65,7 @@ func (p Pidfd) Getfd(fd int) (int, error) {
 func SocketInode(fd int) (uint64, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return 0, os.NewSyscallError("fstat", err)
+		return 0, callError("fstat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return 0, nil
@@ -78,7 +77,7 @@ func SocketInode(fd int) (uint64, error) {
 func IsNetDevice(fd int) (bool, error) {
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return false, os.NewSyscallError("fstat", err)
+		return false, callError("fstat", err)
 	}
 	major, minor := int(unix.Major(st.Rdev)), unix.Minor(st.Rdev)
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && (major<<20|int(minor) == tunDevice || slices.Contains(tapMajors(), major)), nil
@@ -90,7 +89,7 @@ func IsNetDevice(fd int) (bool, error) {
 func SocketNetns(fd int) (int, error) {
 	ns, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGSKNS, 0)
 	if e != 0 {
-		return -1, os.NewSyscallError("ioctl SIOCGSKNS", e)
+		return -1, callError("ioctl SIOCGSKNS", e)
 	}
 	return int(ns), nil
 }
@@ -103,7 +102,7 @@ func SocketCookie(fd int) (uint64, error) {
 	size := uint32(unsafe.Sizeof(cookie))
 	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_NETNS_COOKIE, uintptr(unsafe.Pointer(&cookie)), uintptr(unsafe.Pointer(&size)), 0)
 	if e != 0 {
-		return 0, os.NewSyscallError("getsockopt SO_NETNS_COOKIE", e)
+		return 0, callError("getsockopt SO_NETNS_COOKIE", e)
 	}
 	return cookie, nil
 }
@@ -117,7 +116,7 @@ func CloseFD(fd int) { _ = unix.Close(fd) }
 func ProbeSocketCookie() error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return callError("socket", err)
 	}
 	defer unix.Close(fd)
 	if _, err = SocketCookie(fd); errors.Is(err, unix.ENOPROTOOPT) {

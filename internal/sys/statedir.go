@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -136,7 +135,7 @@ func (d StateDir) ReadFile(path string, buf []byte) ([]byte, FileStatus, error) 
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return nil, FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
+		return nil, FileStatus{}, fmt.Errorf("%s: %w", path, callError("fstat", err))
 	}
 	if err := fits(path, st.Mode, st.Size, len(buf)); err != nil {
 		return nil, FileStatus{}, err
@@ -180,7 +179,7 @@ func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 		}
 		var st unix.Stat_t
 		if err := retry(func() error { return unix.Fstatat(d.fd, path, &st, flags) }); err != nil {
-			return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstatat", err))
+			return FileStatus{}, fmt.Errorf("%s: %w", path, callError("fstatat", err))
 		}
 		return statusOf(&st), nil
 	}
@@ -207,7 +206,7 @@ func (d StateDir) Stat(path string, follow bool) (FileStatus, error) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
-		return FileStatus{}, fmt.Errorf("%s: %w", path, os.NewSyscallError("fstat", err))
+		return FileStatus{}, fmt.Errorf("%s: %w", path, callError("fstat", err))
 	}
 	return statusOf(&st), nil
 }
@@ -306,7 +305,7 @@ func (d StateDir) ReadProc(path string, buf []byte) ([]byte, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, os.NewSyscallError("read", err))
+		return nil, fmt.Errorf("%s: %w", path, callError("read", err))
 	}
 	return buf[:n], nil
 }
@@ -320,7 +319,7 @@ func readAll(fd int, buf []byte) (n int, err error) {
 			return err
 		})
 		if err != nil {
-			return n, os.NewSyscallError("read", err)
+			return n, callError("read", err)
 		}
 		if m == 0 {
 			break
@@ -335,7 +334,7 @@ func (d StateDir) Readlink(path string) (string, error) {
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(d.fd, path, buf)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, os.NewSyscallError("readlinkat", err))
+		return "", fmt.Errorf("%s: %w", path, callError("readlinkat", err))
 	}
 	return string(buf[:n]), nil
 }
@@ -396,9 +395,9 @@ func openat2(dir int, path string, how *unix.OpenHow) (fd int, err error) {
 	}
 	switch {
 	case err == unix.ELOOP && how.Resolve&unix.RESOLVE_NO_SYMLINKS != 0:
-		return -1, fmt.Errorf("%s: a link, which is not followed: %w", path, os.NewSyscallError("openat2", err))
+		return -1, fmt.Errorf("%s: a link, which is not followed: %w", path, callError("openat2", err))
 	case err != nil:
-		return -1, fmt.Errorf("%s: %w", path, os.NewSyscallError("openat2", err))
+		return -1, fmt.Errorf("%s: %w", path, callError("openat2", err))
 	}
 	return fd, nil
 }
@@ -408,7 +407,7 @@ func openat2(dir int, path string, how *unix.OpenHow) (fd int, err error) {
 func Uptime() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return 0, os.NewSyscallError("clock_gettime", err)
+		return 0, callError("clock_gettime", err)
 	}
 	return time.Duration(now.Nano()), nil
 }

@@ -112,7 +112,7 @@ func Unread(fd, unknown int) int {
 // Unwind moves the position of a file back by n bytes.
 func Unwind(fd, n int) error {
 	_, err := unix.Seek(fd, -int64(n), io.SeekCurrent)
-	return os.NewSyscallError("lseek", err)
+	return callError("lseek", err)
 }
 
 // Tee copies the content of a pipe to another pipe, and leaves it there: see tee(2). It does
@@ -141,7 +141,7 @@ func Discard(pipe, n int) error {
 		case err == unix.EAGAIN || err == nil && m == 0:
 			return nil
 		case err != nil:
-			return os.NewSyscallError("splice", err)
+			return callError("splice", err)
 		}
 		n -= int(m)
 	}
@@ -232,5 +232,5 @@ func poll(p []unix.PollFd, timeout int) {
 
 // Fchown sets the user of a file, and leaves its group.
 func Fchown(fd int, uid uint32) error {
-	return os.NewSyscallError("fchown", unix.Fchown(fd, int(uid), -1))
+	return callError("fchown", unix.Fchown(fd, int(uid), -1))
 }

@@ -138,7 +138,7 @@ func (s *Script) program() (fd int, err error) {
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
 		unix.Close(fd)
-		return -1, os.NewSyscallError("fcntl F_ADD_SEALS", err)
+		return -1, callError("fcntl F_ADD_SEALS", err)
 	}
 	return fd, nil
 }
@@ -160,7 +160,7 @@ func memfd() (int, error) {
 	if err == unix.EINVAL {
 		fd, err = unix.MemfdCreate("nstool", flags)
 	}
-	return fd, os.NewSyscallError("memfd_create", err)
+	return fd, callError("memfd_create", err)
 }
 
 // unnamed is program for a kernel that executes no memfd. Its directories are writable by root
@@ -206,7 +206,7 @@ func writeParts(fd int, parts []part) error {
 				continue
 			}
 			if err != nil {
-				return os.NewSyscallError("pwrite", err)
+				return callError("pwrite", err)
 			}
 			b, at = b[n:], at+int64(n)
 		}
@@ -246,7 +246,7 @@ func (s *Script) Start() (pid int, err error) {
 		err = unix.EMFILE
 	}
 	if err != nil {
-		return 0, os.NewSyscallError("fcntl F_DUPFD_CLOEXEC", err)
+		return 0, callError("fcntl F_DUPFD_CLOEXEC", err)
 	}
 	defer unix.Close(far)
 	pid, err = syscall.ForkExec(FDPath(far), s.argv, &syscall.ProcAttr{Files: files, Env: []string{}})

@@ -3,7 +3,6 @@ package sys
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -95,7 +94,7 @@ func NewFilesystem(kind string, without int, options ...Option) (tree int, err e
 			set = func() error { return unix.FsconfigSetFlag(fs, o.Key) }
 		}
 		if err := set(); err != nil {
-			return -1, os.NewSyscallError("fsconfig "+o.Key, err)
+			return -1, callError("fsconfig "+o.Key, err)
 		}
 	}
 	if err := change("fsconfig", func() error { return unix.FsconfigCreate(fs) }); err != nil {
@@ -131,7 +130,7 @@ func ReadOnly(fd int) error {
 // the calling thread, with nothing else in it.
 func PivotTo(fd int) error {
 	if err := unix.Fchdir(fd); err != nil {
-		return os.NewSyscallError("fchdir", err)
+		return callError("fchdir", err)
 	}
 	err := change("pivot_root", func() error { return unix.PivotRoot(".", ".") })
 	if errors.Is(err, unix.EINVAL) {
@@ -175,13 +174,13 @@ func List(fd, most int) ([]DirEntry, error) {
 		var n int
 		err := retry(func() (err error) { n, err = unix.ReadDirent(dir, buf); return err })
 		if err != nil {
-			return nil, os.NewSyscallError("getdents64", err)
+			return nil, callError("getdents64", err)
 		}
 		if n <= 0 {
 			return list, nil
 		}
 		if list = parseDirents(buf[:n], list); len(list) > most {
-			return nil, os.NewSyscallError("getdents64", unix.EFBIG)
+			return nil, callError("getdents64", unix.EFBIG)
 		}
 	}
 }
@@ -213,7 +212,7 @@ func WriteFile(dirfd int, name string, text []byte) error {
 	for len(text) > 0 {
 		n, err := unix.Write(fd, text)
 		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("write", err)
+			return callError("write", err)
 		}
 		text = text[max(n, 0):]
 	}

@@ -1,7 +1,6 @@
 package sys
 
 import (
-	"os"
 	"runtime"
 	"strconv"
 
@@ -53,9 +52,9 @@ func UserMaps(proc, fd int) (maps [3][]byte, err error) {
 	switch {
 	case ok && r.Err != nil:
 		_, call := s.Failed(r.Failed)
-		err = os.NewSyscallError(call, r.Err)
+		err = callError(call, r.Err)
 	case !ok || !r.Ready:
-		err = os.NewSyscallError("setns", unix.EINTR) // the process was killed
+		err = callError("setns", unix.EINTR) // the process was killed
 	}
 	for i, name := range []string{"uid_map", "gid_map", "setgroups"} {
 		if err == nil {

@@ -83,13 +83,26 @@ const (
 // A few goroutines start. If none has answered for a while all of them may be stuck, so as
 // many again are started while there is something left to ask.
 func Many[T any](ctx context.Context, s *Stuck, n int, asker func() func(i int) T, got func(i int, answer T), tooLate func(T)) (silent []int) {
-	type reply struct {
-		i      int
-		answer T
-	}
+	answers := make([]T, n)
+	return many(ctx, s, n, func() func(i int) {
+		ask := asker()
+		return func(i int) { answers[i] = ask(i) }
+	}, func(i int) {
+		answer := answers[i]
+		answers[i] = *new(T) // got may let go of it
+		got(i, answer)
+	}, func(i int) {
+		if tooLate != nil {
+			tooLate(answers[i])
+		}
+	})
+}
+
+// many is [Many] for answers of any type, which the functions hand on by their number.
+func many(ctx context.Context, s *Stuck, n int, asker func() func(i int), got, tooLate func(i int)) (silent []int) {
 	var (
 		next    atomic.Int64
-		replies = make(chan reply)
+		replies = make(chan int)
 		over    = make(chan struct{})
 		running int
 	)
@@ -100,13 +113,11 @@ func Many[T any](ctx context.Context, s *Stuck, n int, asker func() func(i int) 
 			s.running.Go(func() {
 				ask := asker()
 				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-					r := reply{i, ask(i)}
+					ask(i)
 					select {
-					case replies <- r:
+					case replies <- i:
 					case <-over:
-						if tooLate != nil {
-							tooLate(r.answer)
-						}
+						tooLate(i)
 						return
 					}
 				}
@@ -122,9 +133,9 @@ func Many[T any](ctx context.Context, s *Stuck, n int, asker func() func(i int) 
 	for open, idle := n, 0; open > 0; timer.Reset(limit) {
 		due := time.Now().Add(limit)
 		select {
-		case r := <-replies:
-			answered[r.i] = true
-			got(r.i, r.answer)
+		case i := <-replies:
+			answered[i] = true
+			got(i)
 			open, idle, late = open-1, 0, 0
 			continue
 		case <-timer.C:
