@@ -8,49 +8,51 @@ import (
 	"github.com/nstool/nstool/inspect/container"
 )
 
-// containerColumns are the columns of containers. There is one in lower case for each type of
+// containerColumns returns the columns of containers. There is one in lower case for each type of
 // namespace.
-var containerColumns = append([]Column[*container.Container]{
-	containerColumn("CONTAINER", containerName),
-	containerColumn("ENGINE", containerEngine),
-	{"ENGINEUSER", containerUser.help, kindText, 0, func(_ *View, c *container.Container) cellValue {
-		if !c.User.Known() {
-			return cellValue{state: hidden}
-		}
-		return containerUser.value(c)
-	}},
-	{"CONFIRMED", "whether the name is that user's word, and not one that anybody can have given: of a container in another it never is", kindFlag, 0, func(_ *View, c *container.Container) cellValue { return flagValue(c.Confirmed) }},
-	{"NAME", "name of the container; in a pod, the name in the pod", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Name) }},
-	containerColumn("CID", containerID),
-	containerColumn("IMAGE", containerImage),
-	containerColumn("POD", containerPod),
-	{"PODUID", "UID of the Kubernetes pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
-		if c.Pod == nil {
+func containerColumns() []Column[*container.Container] {
+	return append([]Column[*container.Container]{
+		containerColumn("CONTAINER", containerName),
+		containerColumn("ENGINE", containerEngine),
+		{"ENGINEUSER", containerUser.help, kindText, 0, func(_ *View, c *container.Container) cellValue {
+			if !c.User.Known() {
+				return cellValue{state: hidden}
+			}
+			return containerUser.value(c)
+		}},
+		{"CONFIRMED", "whether the name is that user's word, and not one that anybody can have given: of a container in another it never is", kindFlag, 0, func(_ *View, c *container.Container) cellValue { return flagValue(c.Confirmed) }},
+		{"NAME", "name of the container; in a pod, the name in the pod", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Name) }},
+		containerColumn("CID", containerID),
+		containerColumn("IMAGE", containerImage),
+		containerColumn("POD", containerPod),
+		{"PODUID", "UID of the Kubernetes pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
+			if c.Pod == nil {
+				return cellValue{}
+			}
+			return textValue(c.Pod.UID)
+		}},
+		{"ROLE", "\"sandbox\" for the container that only keeps the namespaces of a pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
+			if c.Sandbox {
+				return textValue("sandbox")
+			}
 			return cellValue{}
-		}
-		return textValue(c.Pod.UID)
-	}},
-	{"ROLE", "\"sandbox\" for the container that only keeps the namespaces of a pod", kindText, 0, func(_ *View, c *container.Container) cellValue {
-		if c.Sandbox {
-			return textValue("sandbox")
-		}
-		return cellValue{}
-	}},
-	{"GROUP", "namespace of containerd, or project of Incus, that the container is in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Namespace) }},
-	{"IN", "container that the engine of this one runs in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Outer.String()) }},
-	{"PATH", "directory of the container: its state, its bundle or its root", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Path) }},
-	{"INIT", "PID of the container's first process", kindNumber, 0, func(_ *View, c *container.Container) cellValue { return numberFrom(c.Init, 1) }},
-	{"PROCS", "number of processes in the container, guests not counted", kindNumber, 0, func(v *View, c *container.Container) cellValue { return v.countOf(v.members(c), inspect.Members) }},
-	{"STARTED", "when the first process started", kindTime, NeedDetail, initValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
-	{"AGE", "how long ago that was", kindAge, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue {
-		if d.Start.IsZero() {
-			return cellValue{state: hidden}
-		}
-		return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
-	})},
-	{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", kindText, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
-	{"COMMAND", "command line of the first process", kindText, NeedDetail | NeedArgs, initValue(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
-}, shares()...)
+		}},
+		{"GROUP", "namespace of containerd, or project of Incus, that the container is in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Namespace) }},
+		{"IN", "container that the engine of this one runs in", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Outer.String()) }},
+		{"PATH", "directory of the container: its state, its bundle or its root", kindText, 0, func(_ *View, c *container.Container) cellValue { return textValue(c.Path) }},
+		{"INIT", "PID of the container's first process", kindNumber, 0, func(_ *View, c *container.Container) cellValue { return numberFrom(c.Init, 1) }},
+		{"PROCS", "number of processes in the container, guests not counted", kindNumber, 0, func(v *View, c *container.Container) cellValue { return v.countOf(v.members(c), inspect.Members) }},
+		{"STARTED", "when the first process started", kindTime, NeedDetail, initValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+		{"AGE", "how long ago that was", kindAge, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue {
+			if d.Start.IsZero() {
+				return cellValue{state: hidden}
+			}
+			return numberValue(max(0, int64(v.Now.Sub(d.Start).Seconds())))
+		})},
+		{"ACCOUNT", "name of the user that the first process is of, or the number where there is none", kindText, NeedDetail, initValue(func(v *View, d inspect.Detail) cellValue { return textValue(v.UserName(d.UID)) })},
+		{"COMMAND", "command line of the first process", kindText, NeedDetail | NeedArgs, initValue(func(_ *View, d inspect.Detail) cellValue { return textValue(d.Command()) })},
+	}, shares()...)
+}
 
 func containerColumn(name string, f containerField) Column[*container.Container] {
 	return Column[*container.Container]{name, f.help, kindText, 0, func(_ *View, c *container.Container) cellValue { return f.value(c) }}
@@ -134,7 +136,7 @@ func (v *View) share(c *container.Container, t inspect.Type) cellValue {
 // the name of a container.
 func ContainerList() ListOf[*container.Container] {
 	return ListOf[*container.Container]{
-		Schema: "nstool/containers/2", Key: "containers", Columns: containerColumns,
+		Schema: "nstool/containers/2", Key: "containers", Columns: containerColumns(),
 		Default: []string{"CONTAINER", "IMAGE", "INIT", "PROCS", "AGE", "cgroup", "ipc", "net", "mnt", "pid", "time", "user", "uts"},
 		Dropped: []string{"time", "cgroup", "PROCS", "uts", "ipc", "AGE", "user", "IMAGE", "mnt", "pid"},
 		Subjects: func(v *View, c *container.Container) ([]*inspect.Process, []*inspect.Namespace) {

@@ -11,45 +11,47 @@ import (
 	"github.com/nstool/nstool/internal/text"
 )
 
-// namespaceColumns are the columns of namespaces. Columns of lsns(8) mean the same as there.
-var namespaceColumns = []Column[*inspect.Namespace]{
-	{"NS", "inode number of the namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) }},
-	{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", kindText, 0, func(_ *View, ns *inspect.Namespace) cellValue { return textValue(ns.Type.String()) }},
-	{"PATH", "a file that leads to the namespace", kindText, 0, pathOf},
-	{"NPROCS", "number of member processes", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.membersOf(ns) }},
-	{"NTHREADS", "number of threads in the namespace", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue {
-		return v.countOf(ns.Threads, inspect.Members|inspect.Threads)
-	}},
-	{"PID", "the member with the lowest PID: the leader", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.leaderOf(ns) }},
-	{"PPID", "parent process of the leader", kindNumber, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
-	{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, commandOf},
-	{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", kindNumber, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
-		return uidOf(v, ns, numberValue[uint32])
-	}},
-	{"USER", "name of that user, or the number where there is none", kindText, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
-		return uidOf(v, ns, func(uid uint32) cellValue { return textValue(v.UserName(uid)) })
-	}},
-	namespaceContainer("CONTAINER", containerName),
-	namespaceContainer("ENGINE", containerEngine),
-	namespaceContainer("CID", containerID),
-	namespaceContainer("IMAGE", containerImage),
-	namespaceContainer("POD", containerPod),
-	{"NETNSID", "number that the caller's network namespace has for a network namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
-	{"NSFS", "where the namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, ns *inspect.Namespace) cellValue {
-		return v.nsfs(ns)
-	}},
-	{"PNS", "inode number of the parent, of PID and user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
-		return parentOf(ns)
-	}},
-	{"ONS", "inode number of the owning user namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
-		return cellValue{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
-	}},
-	{"OWNER", "owning user namespace", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return relationValue(inspect.User, ns.Owner) }},
-	{"PARENT", "parent, of PID and user namespaces", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return parentOf(ns) }},
-	{"CREATOR", "effective user ID of the creator, of user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return creatorOf(ns) }},
-	{"HOLDERS", "all that keeps the namespace alive, with the number of its members", kindHolders, NeedHolders, holdersOf},
-	{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
-	{"STARTED", "when the leader started", kindTime, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+// namespaceColumns returns the columns of namespaces. Columns of lsns(8) mean the same as there.
+func namespaceColumns() []Column[*inspect.Namespace] {
+	return []Column[*inspect.Namespace]{
+		{"NS", "inode number of the namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return numberValue(ns.ID.Ino) }},
+		{"TYPE", "type: cgroup, ipc, net, mnt, pid, time, user or uts", kindText, 0, func(_ *View, ns *inspect.Namespace) cellValue { return textValue(ns.Type.String()) }},
+		{"PATH", "a file that leads to the namespace", kindText, 0, pathOf},
+		{"NPROCS", "number of member processes", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.membersOf(ns) }},
+		{"NTHREADS", "number of threads in the namespace", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue {
+			return v.countOf(ns.Threads, inspect.Members|inspect.Threads)
+		}},
+		{"PID", "the member with the lowest PID: the leader", kindNumber, 0, func(v *View, ns *inspect.Namespace) cellValue { return v.leaderOf(ns) }},
+		{"PPID", "parent process of the leader", kindNumber, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return numberValue(d.PPID) })},
+		{"COMMAND", "command line of the leader; without one, what holds the namespace", kindText, NeedDetail | NeedArgs | NeedHolders, commandOf},
+		{"UID", "effective user ID of the leader; of a user namespace without one, of its creator", kindNumber, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
+			return uidOf(v, ns, numberValue[uint32])
+		}},
+		{"USER", "name of that user, or the number where there is none", kindText, NeedDetail, func(v *View, ns *inspect.Namespace) cellValue {
+			return uidOf(v, ns, func(uid uint32) cellValue { return textValue(v.UserName(uid)) })
+		}},
+		namespaceContainer("CONTAINER", containerName),
+		namespaceContainer("ENGINE", containerEngine),
+		namespaceContainer("CID", containerID),
+		namespaceContainer("IMAGE", containerImage),
+		namespaceContainer("POD", containerPod),
+		{"NETNSID", "number that the caller's network namespace has for a network namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NetNSID, 0)) }},
+		{"NSFS", "where the namespace is mounted in the caller's mount namespace", kindList, 0, func(v *View, ns *inspect.Namespace) cellValue {
+			return v.nsfs(ns)
+		}},
+		{"PNS", "inode number of the parent, of PID and user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
+			return parentOf(ns)
+		}},
+		{"ONS", "inode number of the owning user namespace", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue {
+			return cellValue{state: relationState(ns.Owner), num: int64(ns.Owner.ID.Ino)}
+		}},
+		{"OWNER", "owning user namespace", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return relationValue(inspect.User, ns.Owner) }},
+		{"PARENT", "parent, of PID and user namespaces", kindRelation, 0, func(_ *View, ns *inspect.Namespace) cellValue { return parentOf(ns) }},
+		{"CREATOR", "effective user ID of the creator, of user namespaces", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return creatorOf(ns) }},
+		{"HOLDERS", "all that keeps the namespace alive, with the number of its members", kindHolders, NeedHolders, holdersOf},
+		{"NSID", "64-bit identifier of the namespace, never used twice (Linux 6.18)", kindNumber, 0, func(_ *View, ns *inspect.Namespace) cellValue { return ifAsked(ns, numberFrom(ns.NSID, 1)) }},
+		{"STARTED", "when the leader started", kindTime, NeedDetail, leaderValue(func(_ *View, d inspect.Detail) cellValue { return started(d) })},
+	}
 }
 
 // namespaceContainer returns a column about the container that a namespace belongs to.
@@ -354,7 +356,7 @@ func lower[R any](cols []Column[R]) []string {
 // processes too. Initial namespaces are faint.
 func NamespaceList() ListOf[*inspect.Namespace] {
 	return ListOf[*inspect.Namespace]{
-		Schema: schema, Key: "namespaces", Columns: namespaceColumns,
+		Schema: schema, Key: "namespaces", Columns: namespaceColumns(),
 		Default: []string{"NS", "TYPE", "NPROCS", "PID", "USER", "NETNSID?", "NSFS?", "CONTAINER?", "COMMAND"},
 		Dropped: []string{"NETNSID", "USER", "NSFS", "NPROCS", "PID", "TYPE"},
 		Subjects: func(_ *View, ns *inspect.Namespace) ([]*inspect.Process, []*inspect.Namespace) {

@@ -19,29 +19,28 @@ type Prefix struct {
 	parse func(ref *Ref, rest string) error
 }
 
-// Prefixes are the prefixes of a TARGET, in the order in which users read them. An
-// engine of another user has the user's name: "podman@ann".
-var Prefixes = append([]Prefix{
-	{"pid", "PID[/TID|:PIDFDINODE]", "process or thread", Process, parseProcess},
-	{"file", "PATH", "namespace by a file that leads to it", File, func(ref *Ref, rest string) error { ref.Path = rest; return nil }},
-	{"container", "NAME", "container of any engine", Container, nameIn("")},
-}, append(enginePrefixes(), []Prefix{
-	{"pod", "NAMESPACE/POD[/CONTAINER]", "Kubernetes pod, or a container in it", Pod, parsePod},
-	{"pin", "NAME[/TYPE]", "namespaces that nstool-pin(1) keeps", Pin, parsePin},
-	{"netns", "NAME", "network namespace with a name of ip-netns(8)", Netns, parseNetns},
-	{"nsid", "ID", "namespace by its 64-bit identifier", NSID, parseNSID},
-}...)...)
-
-func enginePrefixes() (list []Prefix) {
+// Prefixes returns the prefixes of a TARGET, in the order in which users read them. An engine of
+// another user has the user's name: "podman@ann".
+func Prefixes() []Prefix {
+	list := []Prefix{
+		{"pid", "PID[/TID|:PIDFDINODE]", "process or thread", Process, parseProcess},
+		{"file", "PATH", "namespace by a file that leads to it", File, func(ref *Ref, rest string) error { ref.Path = rest; return nil }},
+		{"container", "NAME", "container of any engine", Container, nameIn("")},
+	}
 	for _, e := range container.Engines() {
 		list = append(list, Prefix{string(e), "NAME", "container of " + string(e), Container, nameIn(string(e))})
 	}
-	return list
+	return append(list, []Prefix{
+		{"pod", "NAMESPACE/POD[/CONTAINER]", "Kubernetes pod, or a container in it", Pod, parsePod},
+		{"pin", "NAME[/TYPE]", "namespaces that nstool-pin(1) keeps", Pin, parsePin},
+		{"netns", "NAME", "network namespace with a name of ip-netns(8)", Netns, parseNetns},
+		{"nsid", "ID", "namespace by its 64-bit identifier", NSID, parseNSID},
+	}...)
 }
 
 // prefixOf returns the prefix that a word is, also that of a user's engine.
 func prefixOf(word string) (Prefix, bool) {
-	for _, p := range Prefixes {
+	for _, p := range Prefixes() {
 		if p.Word == word {
 			return p, true
 		}

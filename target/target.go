@@ -121,7 +121,7 @@ func Parse(word string) (Ref, error) {
 	p, ok := prefixOf(prefix)
 	if !ok {
 		var words []string
-		for _, p := range Prefixes {
+		for _, p := range Prefixes() {
 			words = append(words, p.Word)
 		}
 		return bad(fmt.Sprintf("no prefix %q; there are: %s", prefix, strings.Join(words, ", ")))

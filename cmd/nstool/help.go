@@ -76,7 +76,7 @@ func writeTargets(w io.Writer) error {
 	line("INODE, TYPE:[INODE]", "namespace by its inode number")
 	line("PATH with a slash", "namespace by a file that leads to it")
 	line("NAME, ID", "container of any engine, by its name or the beginning of its ID")
-	for _, p := range target.Prefixes {
+	for _, p := range target.Prefixes() {
 		line(p.Word+":"+p.Form, p.Help)
 	}
 	b.WriteString("\nA container of another user's engine is ENGINE@USER:NAME. See TARGETS in nstool(1).\n")

@@ -61,7 +61,7 @@ func TestManualHasAllPrefixes(t *testing.T) {
 	_, page, _ = strings.Cut(page, ".Sh TARGETS")
 	page, _, _ = strings.Cut(page, "\n.Sh ")
 	words := regexp.MustCompile(`\w+`).FindAllString(page, -1)
-	for _, p := range target.Prefixes {
+	for _, p := range target.Prefixes() {
 		if !slices.Contains(words, p.Word) {
 			t.Errorf("TARGETS in nstool(1) does not have %s:", p.Word)
 		}
