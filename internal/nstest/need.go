@@ -37,6 +37,7 @@ var needs = map[string]func() error{
 	"podman":     asRoot("podman"),
 	"lxc":        asRoot("lxc-start"),
 	"nspawn":     asRoot("systemd-nspawn"),
+	"kubernetes": kubernetes,
 }
 
 // ProgramsVar names the environment variable that has the directory of programs
@@ -63,7 +64,8 @@ var (
 // Need skips the test unless everything that is named is there: "root" (every
 // privilege on this machine), "user" (the lack of them), "userns" (user
 // namespaces for ordinary users), "whole" (every process can be read), "docker", "containerd" (daemons that answer),
-// "podman", "lxc", "nspawn" (engines without one), "fuse", "bpf", "apparmor"
+// "podman", "lxc", "nspawn" (engines without one), "kubernetes" (built, by
+// test/kubernetes/build), "fuse", "bpf", "apparmor"
 // (active, and its parser), what a newer kernel adds, by its name in package
 // kernels, or the name of a program, such as "lsns". A kernel that is new enough
 // has to have what it adds.
@@ -220,6 +222,19 @@ func answers(name string, args ...string) func() error {
 		}
 		return nil
 	}
+}
+
+func kubernetes() error {
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		_, err = os.Stat(filepath.Join(cache, "nstool-kubernetes", "kube"))
+	}
+	for _, program := range []string{"etcd", "containerd"} {
+		if err == nil {
+			_, err = exec.LookPath(program)
+		}
+	}
+	return err
 }
 
 func asRoot(program string) func() error {
