@@ -1,7 +1,7 @@
 // Package man carries the manual pages inside the binary.
 //
 // They are written by hand in mdoc(7), one for each command, and installed from
-// this directory by packagers. For those who have only the binary,
+// this directory by packagers, with that of kubectl-nstool. For those who have only the binary,
 // `nstool help --man ls` prints one, for man -l or mandoc to draw.
 package man
 
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-//go:embed *.1
+//go:embed nstool*.1
 var pages embed.FS
 
 // Page returns the page with the given name, "nstool-ls" or "nstool", in

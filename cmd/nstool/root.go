@@ -99,6 +99,7 @@ var newCommand = map[string]func(*app) *cobra.Command{
 	"forward":    newForward,
 	"ls":         newLs,
 	"net":        newNet,
+	"pause":      newPause,
 	"pid":        newPid,
 	"pin":        newPin,
 	"ports":      newPorts,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -19,6 +20,21 @@ func newVersion(a *app) *cobra.Command {
 
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(*cobra.Command, []string) error { return a.tellVersion() },
+	}
+}
+
+// newPause returns the command that keeps a debug pod of kubectl-nstool alive.
+func newPause(*app) *cobra.Command {
+	return &cobra.Command{
+		Use:    "pause",
+		Short:  "Do nothing, until a signal",
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			for {
+				time.Sleep(time.Hour)
+			}
+		},
 	}
 }
 

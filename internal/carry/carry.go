@@ -4,6 +4,7 @@
 package carry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -116,4 +117,24 @@ func relay(cmd *exec.Cmd, conn *net.TCPConn) error {
 	conn.Close()
 	<-read
 	return err
+}
+
+// Lines returns a writer that calls say with each line, for the standard error of a command.
+func Lines(say func(line string)) io.Writer { return &lines{say: say} }
+
+type lines struct {
+	say  func(string)
+	rest []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		l.say(string(bytes.TrimSuffix(line, []byte("\r"))))
+		l.rest = rest
+	}
 }

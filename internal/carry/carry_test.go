@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"slices"
 	"testing"
 
 	"github.com/nstool/nstool/internal/forward/port"
@@ -107,5 +108,16 @@ func TestServeCancelled(t *testing.T) {
 func TestListenUDP(t *testing.T) {
 	if _, err := Listen(port.Spec{UDP: true}); !errors.Is(err, ErrUDP) {
 		t.Errorf("UDP: %v", err)
+	}
+}
+
+func TestLines(t *testing.T) {
+	var got []string
+	w := Lines(func(line string) { got = append(got, line) })
+	for _, s := range []string{"a\nb", "c\r\n", "\n", "rest"} {
+		_, _ = io.WriteString(w, s)
+	}
+	if want := []string{"a", "bc", ""}; !slices.Equal(got, want) {
+		t.Errorf("lines %q, want %q", got, want)
 	}
 }
