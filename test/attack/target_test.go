@@ -2,6 +2,7 @@ package attack
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,33 +287,43 @@ func TestPIDReuse(t *testing.T) {
 		tool = strings.Replace(tool, "-a", types, 1)
 		calls := "openat"
 		script := fmt.Sprintf(`mount -t proc proc /proc
+tmp=$(mktemp -d)
 one() { echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid; unshare -u -i -n /bin/busybox sleep 60 & last=$!; }
 export LC_ALL=C
-for delay in 250 300 350 400 450 500 550 600 650; do
+for delay; do
 	one 1000; a=$last; sleep 0.2
 	A=$(readlink /proc/$a/ns/uts)/$(readlink /proc/$a/ns/ipc)/$(readlink /proc/$a/ns/net)
-	strace -f -qq -o /dev/null -e trace=%s -e inject=%s:delay_enter=60000 %s /bin/sh -c 'echo saw $(readlink /proc/self/ns/uts)/$(readlink /proc/self/ns/ipc)/$(readlink /proc/self/ns/net)' >/tmp/reuse.$$ 2>/tmp/reuse.err.$$ &
+	strace -f -qq -o /dev/null -e trace=%s -e inject=%s:delay_enter=60000 %s /bin/sh -c 'echo saw $(readlink /proc/self/ns/uts)/$(readlink /proc/self/ns/ipc)/$(readlink /proc/self/ns/net)' >$tmp/out 2>$tmp/err &
 	tool=$!
 	sleep 0.$delay
 	kill -9 $a; wait $a 2>/dev/null
 	one $a; b=$last; sleep 0.2
 	B=$(readlink /proc/$b/ns/uts)/$(readlink /proc/$b/ns/ipc)/$(readlink /proc/$b/ns/net)
 	wait $tool
-	saw=$(sed -n 's/^saw //p' /tmp/reuse.$$)
+	saw=$(sed -n 's/^saw //p' $tmp/out)
 	[ $a = $b ] && echo "swap $saw first $A second $B"
 	kill -9 $b; wait $b 2>/dev/null
 done
-rm -f /tmp/reuse.$$ /tmp/reuse.err.$$
+rm -r $tmp
 `, calls, calls, strings.ReplaceAll(tool, "PID", "$a"))
-		cmd := exec.Command("unshare", "-p", "-m", "-f", "bash", "-c", script)
-		over := time.AfterFunc(60*time.Second, func() { _ = cmd.Process.Kill() }) //nolint:errcheck // it has ended
-		defer over.Stop()
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+		// They wait most of the time, so three go at once.
+		var all sync.WaitGroup
+		outs := make([][]byte, 3)
+		for i, delays := range [][]string{{"250", "300", "350"}, {"400", "450", "500"}, {"550", "600", "650"}} {
+			all.Go(func() {
+				cmd := exec.Command("unshare", append([]string{"-p", "-m", "-f", "bash", "-c", script, "bash"}, delays...)...)
+				over := time.AfterFunc(60*time.Second, func() { _ = cmd.Process.Kill() }) //nolint:errcheck // it has ended
+				defer over.Stop()
+				var err error
+				if outs[i], err = cmd.CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, outs[i])
+				}
+			})
 		}
+		all.Wait()
 		swaps, entered := 0, 0
-		for sc := bufio.NewScanner(strings.NewReader(string(out))); sc.Scan(); {
+		out := bytes.Join(outs, nil)
+		for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
 			var saw, first, second string
 			line := strings.Replace(sc.Text(), "swap  first", "swap - first", 1)
 			if n, _ := fmt.Sscanf(line, "swap %s first %s second %s", &saw, &first, &second); n != 3 { //nolint:errcheck // n says it

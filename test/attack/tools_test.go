@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nstool/nstool/internal/nstest"
 )
@@ -15,7 +17,7 @@ import (
 // visitor looks for processes that have come into the container with files of
 // another place, which it knows to be DIR on the host, and takes what it can.
 const visitor = `#!/bin/busybox sh
-while :; do
+while echo >>/tmp/rounds; do
 	for p in /proc/[0-9]*; do
 		[ $p = /proc/1 ] || [ $p = /proc/$$ ] && continue
 		for r in $p/root $p/cwd $p/cwd/.. $p/cwd/../../..; do
@@ -43,6 +45,43 @@ while :; do
 done
 `
 
+// visit has a program in the cage until the visitor has looked at it twice.
+func visit(t *testing.T, c *cage, by entrant) {
+	t.Helper()
+	cmd := command(t, by.expand(t, c, "sh", "-c", "echo in; cat")...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = stdout.Read(make([]byte, 3)) //nolint:errcheck // Wait says what is wrong
+	rounds := func() int {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/rounds", c.pid))
+		if err != nil {
+			t.Error(err)
+		}
+		return len(b)
+	}
+	over := time.Now().Add(6 * patience)
+	for before := rounds(); rounds() < before+3; time.Sleep(10 * time.Millisecond) { // one has begun already
+		if t.Failed() || time.Now().After(over) {
+			t.Fatal("the visitor does not look")
+		}
+	}
+	stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %v: %s", cmd, err, stderr.String())
+	}
+}
+
 // A container that looks into the processes of its visitors, as their user and
 // with no fewer capabilities, gets neither the secrets of the place where their
 // tools are from, nor can it write there.
@@ -62,10 +101,7 @@ func TestToolsReach(t *testing.T) {
 					c := newCage(t, func(root string) {
 						mustWrite(t, filepath.Join(root, "bin/visitor"), strings.ReplaceAll(visitor, "/DIR", dir), 0o755)
 					}, []string{"-c", caps}, "/bin/visitor")
-					cmd := command(t, by.expand(t, c, "sleep", "1")...)
-					if out, err := cmd.CombinedOutput(); err != nil {
-						t.Fatalf("%v: %v: %s", cmd, err, out)
-					}
+					visit(t, c, by)
 					if b, err := os.ReadFile(filepath.Join(dir, "bin/victim")); err != nil || string(b) != "SECRET\n" {
 						won = fmt.Sprintf("a tool on the host was written to: %v %q; ", err, b)
 					}
