@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -101,12 +104,12 @@ func (o *options) place(ctx context.Context, one bool) (string, error) {
 
 // on is a session with one node.
 func (o *options) on(ctx context.Context, node string, do func(*session) error) error {
+	var wg sync.WaitGroup
+	var gone error
+	wg.Go(func() { gone = o.checkNode(ctx, node) })
 	by, err := o.callerOf(ctx)
-	if err != nil {
-		return err
-	}
-	if err := o.checkNode(ctx, node); err != nil {
-		return err
+	if wg.Wait(); err != nil || gone != nil {
+		return cmp.Or(err, gone)
 	}
 	say("waiting for a debug pod on %s ...", node)
 	wait := o.cleanMeanwhile(ctx, by)
@@ -127,7 +130,13 @@ func (s *session) exec(ctx context.Context, tty bool, in io.Reader, out, errs io
 	cmd.Args = append(append(cmd.Args, s.o.command), words...)
 	says := &remote{w: errs}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, says
-	err := says.end(cmd.Run())
+	err := cmd.Run()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok && tty && e.ExitCode() < 0 {
+		sane := exec.Command("stty", "sane") // a killed kubectl has not restored the terminal
+		sane.Stdin = os.Stdin
+		_ = sane.Run()
+	}
+	err = says.end(err)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
