@@ -64,16 +64,14 @@ func visit(t *testing.T, c *cage, by entrant) {
 	}
 	_, _ = stdout.Read(make([]byte, 3)) //nolint:errcheck // Wait says what is wrong
 	rounds := func() int {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/rounds", c.pid))
-		if err != nil {
-			t.Error(err)
-		}
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/rounds", c.pid)) //nolint:errcheck // it has not begun
 		return len(b)
 	}
 	over := time.Now().Add(6 * patience)
 	for before := rounds(); rounds() < before+3; time.Sleep(10 * time.Millisecond) { // one has begun already
-		if t.Failed() || time.Now().After(over) {
-			t.Fatal("the visitor does not look")
+		if time.Now().After(over) {
+			t.Error("the visitor does not look")
+			break
 		}
 	}
 	stdin.Close()
