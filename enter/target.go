@@ -161,6 +161,9 @@ func (e *noProcessError) Error() string {
 }
 func (e *noProcessError) Unwrap() error { return e.Err }
 
+// Unseen reports that it may be there where the caller does not see it, not that it may be denied.
+func (e *noProcessError) Unseen() (denied bool) { return false }
+
 // cause returns the errno of err, or err, for messages that describe the call themselves.
 func cause(err error) error {
 	if e, ok := errors.AsType[*os.SyscallError](err); ok {

@@ -29,7 +29,9 @@ func findContainer(snap *inspect.Snapshot, set *container.Set, ref Ref) (Found, 
 	}
 	switch len(matches) {
 	case 0:
-		return Found{}, noContainer(set, ref, what)
+		e := noContainer(set, ref, what)
+		e.named = true
+		return Found{}, e
 	case 1:
 		m := matches[0]
 		found := Found{Match: m, Containers: set}
@@ -90,7 +92,7 @@ func (e *ambiguousError) Error() string {
 
 // noContainer returns the error for a container that does not run. It mentions one that is
 // stopped, or the nearest name.
-func noContainer(set *container.Set, ref Ref, what string) error {
+func noContainer(set *container.Set, ref Ref, what string) missingError {
 	name := ref.Name
 	if ref.Kind == Pod {
 		name = strings.TrimSuffix(ref.PodNS+"/"+ref.Pod+"/"+ref.Name, "/")

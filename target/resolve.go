@@ -134,7 +134,7 @@ func noNSID(snap *inspect.Snapshot, ref Ref) error {
 	case !numbered:
 		return missing("no namespace has the identifier %d: this kernel gives none, as Linux does from 6.18 on", ref.Ino)
 	case !snap.Listed():
-		return missingError{fmt.Sprintf("no namespace that /proc shows has the identifier %d; this kernel does not show others to the caller", ref.Ino), notSeen(snap)}
+		return missingError{text: fmt.Sprintf("no namespace that /proc shows has the identifier %d; this kernel does not show others to the caller", ref.Ino), hint: notSeen(snap)}
 	}
 	return missing("no namespace has the identifier %d", ref.Ino)
 }
@@ -174,7 +174,7 @@ func NoProcess(snap *inspect.Snapshot, pid int) error {
 	case errors.Is(why, fs.ErrPermission):
 		return fmt.Errorf("process %d cannot be looked at: %w", pid, why)
 	default:
-		return missingError{fmt.Sprintf("no process %d that can be seen", pid), why.Error()}
+		return missingError{text: fmt.Sprintf("no process %d that can be seen", pid), hint: why.Error()}
 	}
 }
 
@@ -224,7 +224,7 @@ func findPin(snap *inspect.Snapshot, ref Ref) (found Found, err error) {
 		}
 		ns, ok := snap.Namespace(inspect.ID(id))
 		if !ok {
-			return Found{}, missingError{fmt.Sprintf("%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino)), notSeen(snap)}
+			return Found{}, missingError{text: fmt.Sprintf("%s: the scan did not find %s", ref.Text, inspect.FormatLink(t, id.Ino)), hint: notSeen(snap)}
 		}
 		found.Pinned = append(found.Pinned, ns)
 	}
@@ -241,7 +241,7 @@ func findFile(snap *inspect.Snapshot, path string) (Found, error) {
 	}
 	ns, ok := snap.Namespace(id)
 	if !ok {
-		return Found{}, missingError{path + ": the scan did not find that namespace", notSeen(snap)}
+		return Found{}, missingError{text: path + ": the scan did not find that namespace", hint: notSeen(snap)}
 	}
 	return Found{Namespace: ns}, nil
 }
@@ -267,15 +267,22 @@ func cause(err error) error {
 }
 
 // A missingError means that a target does not exist.
-type missingError struct{ text, hint string }
+type missingError struct {
+	text, hint string
+	named      bool // it was looked for by a name that is read from files
+}
 
 func (e missingError) Error() string        { return e.text }
 func (e missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
+// Unseen reports that it may be there where the caller does not see it, and whether that may be
+// for want of privileges.
+func (e missingError) Unseen() (denied bool) { return e.named }
+
 // Hint returns a further explanation, or "".
 func (e missingError) Hint() string { return e.hint }
 
-func missing(format string, args ...any) error {
+func missing(format string, args ...any) missingError {
 	return missingError{text: fmt.Sprintf(format, args...)}
 }
 

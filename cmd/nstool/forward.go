@@ -187,7 +187,7 @@ func (o *forwardOptions) forward(ctx context.Context) error {
 	f, err := forward.New(ns)
 	if err != nil {
 		if errors.Is(err, fs.ErrPermission) {
-			err = withHint(err, "that takes CAP_SYS_ADMIN in the user namespace that owns the network, and in your own")
+			err = withHint(err, "%s", entry.Begin("that takes CAP_SYS_ADMIN in the user namespace that owns the network, and in your own"))
 		}
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/container"
 	"github.com/nstool/nstool/inspect/process"
+	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/passwd"
 	"github.com/nstool/nstool/output"
 )
@@ -279,15 +280,19 @@ func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool
 		more = append(slices.Clip(more), inspect.Gap{What: "time zone", Err: errZone})
 	}
 	missed := output.MissedBy(snap, more)
-	denied := os.Geteuid() != 0 && slices.ContainsFunc(missed.Gaps, func(g inspect.Gap) bool {
+	denied := slices.ContainsFunc(missed.Gaps, func(g inspect.Gap) bool { return errors.Is(g.Err, fs.ErrPermission) })
+	user := os.Geteuid() != 0 && slices.ContainsFunc(missed.Gaps, func(g inspect.Gap) bool {
 		return g.PID != 0 && errors.Is(g.Err, fs.ErrPermission)
 	})
 	for i, why := range missed.Reasons {
 		hint := ""
-		if denied && i == len(missed.Reasons)-1 {
+		if user && i == len(missed.Reasons)-1 {
 			hint = " (hint: run as root to see all)"
 		}
 		fmt.Fprintf(a.err, "nstool: %s%s\n", output.Clean(why), hint)
+	}
+	if hint := entry.Blind(denied); hint != "" && len(missed.Gaps) > 0 {
+		fmt.Fprintf(a.err, "hint: %s\n", hint)
 	}
 	if strict && len(missed.Gaps) > 0 {
 		return statusError{status: statusFailed}

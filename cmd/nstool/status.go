@@ -91,6 +91,14 @@ func hintsOf(err error) []string {
 			hints = append(hints, h.Hint())
 		}
 	}
+	if e, ok := errors.AsType[interface {
+		error
+		Unseen() bool
+	}](err); ok {
+		if hint := entry.Blind(e.Unseen()); hint != "" {
+			hints = append(hints, hint)
+		}
+	}
 	if hint := entry.Refused(err); hint != "" && hints == nil {
 		hints = append(hints, hint)
 	}

@@ -7,43 +7,58 @@ import (
 	"strings"
 
 	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
 	"github.com/nstool/nstool/inspect/task"
 	"github.com/nstool/nstool/internal/sys"
 )
 
+// Capabilities that joining the namespaces of others needs, and those for seeing everything.
+const (
+	joining = enter.Caps(1<<19 | 1<<21)   // CAP_SYS_PTRACE, CAP_SYS_ADMIN
+	seeing  = joining | enter.Caps(1<<12) // CAP_NET_ADMIN, for the namespaces of sockets
+)
+
 // confined returns how nstool itself is confined, like an unprivileged container, or "". Hints begin
 // with it, because little else helps then.
-func confined() string {
-	text, err := sys.ReadRegular("/proc/thread-self/status", task.MaxStatus)
-	if err != nil {
-		return ""
-	}
-	t, err := task.ParseStatus(string(text), "CapBnd")
-	if err != nil {
-		return ""
-	}
-	return confinedBy(t.Seccomp == task.SeccompFilter, t.Caps.Bounding)
+func confined() string { return lacking(false, true, joining) }
+
+// Blind returns what nstool itself lacks to see the host, as in a pod that is not privileged, or "".
+// Denied says that the kernel refused something, or may have.
+func Blind(denied bool) string {
+	own, err := sys.ReadlinkAt(sys.CurrentDir, "/proc/self/ns/pid")
+	initial, _ := inspect.PID.InitialIno()
+	return lacking(err == nil && own != inspect.FormatLink(inspect.PID, initial), denied, seeing)
 }
 
-// needed are the capabilities that looking at others and joining their namespaces needs.
-const needed = enter.Caps(1<<19 | 1<<21) // CAP_SYS_PTRACE, CAP_SYS_ADMIN
-
-// confinedBy is confined for a process with this filter and bounding set.
-func confinedBy(filter bool, bounding enter.Caps) string {
-	lacks := strings.Join((needed &^ bounding).Names(), " or ")
-	switch {
-	case filter && lacks != "":
-		return "nstool is itself confined, by a seccomp filter and by a bounding set without " + lacks + ", as in a container that is not privileged"
-	case lacks != "":
-		return "the bounding set of nstool itself has no " + lacks + ", as in a container that is not privileged"
+// lacking returns what of this nstool itself lacks: the host's PID namespace, if it is elsewhere, and
+// if something was denied, or will be, the needed capabilities.
+func lacking(elsewhere, denied bool, needed enter.Caps) string {
+	var words []string
+	if elsewhere {
+		words = append(words, "hostPID: true (--pid=host)")
+	} else if !denied {
+		return ""
+	}
+	filter := false
+	if text, err := sys.ReadRegular("/proc/thread-self/status", task.MaxStatus); err == nil {
+		if t, err := task.ParseStatus(string(text), "CapBnd"); err == nil {
+			words = append(words, (needed &^ t.Caps.Bounding).Names()...)
+			filter = t.Seccomp == task.SeccompFilter
+		}
+	}
+	switch text := "nstool itself is confined, as in a container that lacks " + strings.Join(words, ", "); {
+	case len(words) > 0 && filter:
+		return text + "; its own seccomp filter may be in the way, too"
+	case len(words) > 0:
+		return text
 	case filter:
-		return "nstool is itself under a seccomp filter, which may be what denies it"
+		return "nstool is itself under a seccomp filter, which may be what denies it: an unconfined profile has none"
 	}
 	return ""
 }
 
-// begin puts the confinement of nstool itself before a hint.
-func begin(hint string) string {
+// Begin puts the confinement of nstool itself before a hint.
+func Begin(hint string) string {
 	first := confined()
 	switch {
 	case first == "" || strings.HasPrefix(hint, first):
@@ -63,9 +78,9 @@ func Refused(err error) string {
 		return Looking(e)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok && strings.HasPrefix(e.Path, "/proc/") && os.Geteuid() == 0 {
-		return begin("looking at it takes CAP_SYS_PTRACE in its user namespace, and what the process is permitted")
+		return Begin("looking at it takes CAP_SYS_PTRACE in its user namespace, and what the process is permitted")
 	}
-	return begin("")
+	return Begin("")
 }
 
 // some returns the first of many names of capabilities.

@@ -79,7 +79,7 @@ func (o *Options) Explain(err error) error {
 	if x.Advice == "" {
 		x.Advice = Refused(err)
 	} else if errors.Is(err, fs.ErrPermission) {
-		x.Advice = begin(x.Advice)
+		x.Advice = Begin(x.Advice)
 	}
 	return x
 }
@@ -158,7 +158,7 @@ func denied(e *enter.StepError) string {
 	d := e.Denial
 	switch {
 	case d.Seccomp || d.Bounded:
-		return begin("")
+		return Begin("")
 	case d.Owner != 0 && e.Step.Type == inspect.User:
 		return fmt.Sprintf("it was made by uid %d; joining it needs to be that user, or CAP_SYS_ADMIN in it", d.OwnerUID)
 	case d.Owner != 0:
@@ -179,11 +179,11 @@ func Looking(e *enter.NamespaceError) string {
 	}
 	switch lacks := some(e.Lacks); {
 	case e.Ptrace && lacks != "":
-		return begin("nstool has CAP_SYS_PTRACE, but not all that the process is permitted, which this kernel asks for: it lacks " + lacks)
+		return Begin("nstool has CAP_SYS_PTRACE, but not all that the process is permitted, which this kernel asks for: it lacks " + lacks)
 	case e.Ptrace:
-		return begin("nstool has CAP_SYS_PTRACE: a security module, or a sandbox that it is in, denies it")
+		return Begin("nstool has CAP_SYS_PTRACE: a security module, or a sandbox that it is in, denies it")
 	case lacks != "":
-		return begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace; the process is permitted what nstool has not: " + lacks)
+		return Begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace; the process is permitted what nstool has not: " + lacks)
 	}
-	return begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace")
+	return Begin("looking at its namespaces takes CAP_SYS_PTRACE in its user namespace")
 }

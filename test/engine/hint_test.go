@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,9 +17,9 @@ import (
 func TestHintsWhereNstoolIsConfined(t *testing.T) {
 	other := engine.Start(t, engine.Docker, engine.Options{})
 	const (
-		both     = "hint: nstool is itself confined, by a seccomp filter and by a bounding set without CAP_SYS_PTRACE or CAP_SYS_ADMIN, as in a container that is not privileged"
-		bounding = "hint: the bounding set of nstool itself has no CAP_SYS_PTRACE or CAP_SYS_ADMIN, as in a container that is not privileged"
-		ptrace   = "hint: nstool is itself confined, by a seccomp filter and by a bounding set without CAP_SYS_PTRACE, as in a container that is not privileged"
+		bounding = "hint: nstool itself is confined, as in a container that lacks CAP_SYS_PTRACE, CAP_SYS_ADMIN"
+		both     = bounding + "; its own seccomp filter may be in the way, too"
+		ptrace   = "hint: nstool itself is confined, as in a container that lacks CAP_SYS_PTRACE; its own seccomp filter may be in the way, too"
 	)
 	in := func(flags ...string) *engine.Container {
 		return engine.Start(t, engine.Docker, engine.Options{Args: append(flags, "-v", nstest.Nstool(t)+":/nstool:ro")})
@@ -57,6 +58,46 @@ func TestHintsWhereNstoolIsConfined(t *testing.T) {
 	for _, words := range []string{"unshare -n true", "unshare -Ur true"} {
 		if out, err := exec.Command("docker", append([]string{"exec", plain.Name, "/bin/busybox"}, strings.Fields(words)...)...).CombinedOutput(); err == nil {
 			t.Errorf("%s may: %s", words, out)
+		}
+	}
+}
+
+// A pod or container that has less than it takes is told what it lacks, in one line,
+// whatever is asked: also where nothing was denied, since nothing could be seen.
+func TestWhatThePodLacks(t *testing.T) {
+	other := engine.Start(t, engine.Docker, engine.Options{})
+	const (
+		begin   = "hint: nstool itself is confined, as in a container that lacks "
+		filter  = "; its own seccomp filter may be in the way, too\n"
+		all     = begin + "hostPID: true (--pid=host), CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN" + filter
+		pid     = begin + "hostPID: true (--pid=host)\n"
+		caps    = begin + "CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN" + filter
+		admin   = begin + "CAP_NET_ADMIN, CAP_SYS_ADMIN" + filter
+		sockets = begin + "CAP_NET_ADMIN" + filter
+	)
+	process := []string{"enter -p OTHER true", "ls OTHER", "show OTHER", "pid OTHER", "net OTHER", "cp OTHER:/etc/passwd /tmp/copy", "forward --stdio OTHER 80", "pin add nstool-image -p OTHER --net"}
+	named := []string{"enter -c NAME true", "show NAME", "containers NAME", "cp NAME:/etc/passwd /tmp/copy", "forward --stdio NAME 80", "enter --pod default/cart/app true"}
+	lists := []string{"ls", "containers", "net", "ports", "doctor"}
+	for _, c := range []struct {
+		flags    []string
+		commands []string
+		want     string
+	}{
+		{nil, slices.Concat(process, named, lists), all},
+		{[]string{"--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt", "seccomp=unconfined"}, slices.Concat(process, named, lists), pid},
+		{[]string{"--pid=host"}, slices.Concat(named, lists), caps},
+		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, append(named, "net", "ports"), admin},
+		{[]string{"--pid=host", "--cap-add=SYS_PTRACE", "--cap-add=SYS_ADMIN"}, []string{"ls"}, sockets},
+		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, []string{"forward --stdio OTHER 80"}, begin + "CAP_SYS_ADMIN; its own seccomp filter may be in the way, too; that takes"},
+		{[]string{"--pid=host"}, []string{"enter -p 4194304 true"}, ""},
+	} {
+		box := engine.Start(t, engine.Docker, engine.Options{Args: append(c.flags, "--tmpfs=/run", "-v", nstest.Nstool(t)+":/nstool:ro")})
+		for _, words := range c.commands {
+			words = strings.NewReplacer("OTHER", strconv.Itoa(other.PID), "NAME", other.Name).Replace(words)
+			out, _ := exec.Command("docker", append([]string{"exec", box.Name, "/nstool"}, strings.Fields(words)...)...).CombinedOutput()
+			if text := string(out); !strings.Contains(text, c.want) || strings.Count(text, "as in a container") > 1 || c.want == "" && strings.Contains(text, "as in a container") {
+				t.Errorf("docker run %v: nstool %s: want %q: %s", c.flags, words, c.want, text)
+			}
 		}
 	}
 }
