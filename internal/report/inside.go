@@ -332,7 +332,7 @@ func (v View) userFacts(ns *inspect.Namespace, in *inside.User) []fact {
 		idMap("users", "uid_map", in.UIDMap),
 		idMap("groups", "gid_map", in.GIDMap),
 		{name: "outside", value: in.Outside},
-		{key: "setgroups", shown: setgroups, compared: setgroups, name: "setgroups", value: textOr(in.Setgroups)},
+		{key: "setgroups", shown: setgroups, compared: setgroups, name: "setgroups", value: orUnknown(in.Setgroups != "", in.Setgroups)},
 		{key: "in use", shown: used, name: "limits", value: limits},
 		{key: "owns", compared: oneOr(v.Snapshot.NestedKnown(), cmp.Or(owned, "none")), scanned: true},
 	}
