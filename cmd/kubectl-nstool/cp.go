@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -220,11 +221,13 @@ func upload(ctx context.Context, from []string, dest, target string, nstool runn
 		}
 	}
 	dir, name := dest, "" // as for unpack
-	if is, err := isDir(ctx, target+dest, nstool); err != nil {
+	is, said, err := isDir(ctx, target+dest, nstool)
+	if err != nil {
 		return err
-	} else if !is {
+	}
+	if !is {
 		if len(from) > 1 || strings.HasSuffix(dest, "/") {
-			return fmt.Errorf("%s is no directory", target+dest)
+			return fmt.Errorf("%s", orElse(said, target+dest+" is no directory"))
 		}
 		dir, name = path.Dir(path.Join("/", dest)), path.Base(dest)
 	}
@@ -235,9 +238,10 @@ func upload(ctx context.Context, from []string, dest, target string, nstool runn
 }
 
 // isDir reports whether a path in a container is a directory, by the beginning of its archive.
-// What is not there is none.
-func isDir(ctx context.Context, source string, nstool runner) (is bool, err error) {
-	unpacked, packed := archive(ctx, source, nstool, io.Discard, func(r io.Reader) error {
+// What is not there is none; nstool has said why.
+func isDir(ctx context.Context, source string, nstool runner) (is bool, said string, err error) {
+	var errs bytes.Buffer
+	unpacked, packed := archive(ctx, source, nstool, &errs, func(r io.Reader) error {
 		h, err := tar.NewReader(r).Next()
 		if err == nil {
 			is, err = h.Typeflag == tar.TypeDir, errSeen
@@ -245,9 +249,9 @@ func isDir(ctx context.Context, source string, nstool runner) (is bool, err erro
 		return err
 	})
 	if _, ok := errors.AsType[exit](packed); ok || errors.Is(unpacked, errSeen) || packed == nil {
-		return is, nil
+		return is, strings.TrimSpace(errs.String()), nil
 	}
-	return false, packed
+	return false, "", packed
 }
 
 var errSeen = errors.New("no more of it is wanted")
