@@ -33,7 +33,7 @@ func sharing(h *Host) (found []Finding) {
 	var root []string
 	for _, c := range set.Containers {
 		p, ok := h.Snapshot.Process(c.Init)
-		if !ok || h.repeated(c) {
+		if !ok || h.passed(c) {
 			continue
 		}
 		var types, evidence, flags, specs []string
@@ -106,9 +106,13 @@ func namespacesOf(types []string) string {
 	return strings.Join(types[:last], ", ") + " and " + types[last] + " namespaces"
 }
 
-// repeated reports whether c is a sandbox that has other containers of its pod, for
-// which the same finding is made.
-func (h *Host) repeated(c *container.Container) bool {
+// passed reports whether nothing is said of c: the caller itself is in it, as in a debug
+// pod, or it is a sandbox that has other containers of its pod, for which the same finding
+// is made.
+func (h *Host) passed(c *container.Container) bool {
+	if self, ok := h.Snapshot.Process(h.Snapshot.Self()); ok && h.Containers.Of(self).Container == c {
+		return true
+	}
 	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Containers.Containers, func(o *container.Container) bool {
 		return o != c && !o.Sandbox && o.Pod == c.Pod
 	})
@@ -141,7 +145,7 @@ func privileges(h *Host) (found []Finding) {
 	for _, c := range set.Containers {
 		p, ok := h.Snapshot.Process(c.Init)
 		have, known := h.Confinements[c.Init]
-		if !ok || !known || h.repeated(c) {
+		if !ok || !known || h.passed(c) {
 			continue
 		}
 		if user, ok := p.Namespace(inspect.User); !ok || !set.IsHost(inspect.User, user) {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -191,5 +192,37 @@ func TestDoctorPod(t *testing.T) {
 		"$1" doctor --check leaks --severity warning || true`, "sh", nstest.Nstool(t)).Output()
 	if err != nil || !strings.Contains(string(out), "fix: ip netns delete cni-0a1b2c3d-nstool-test\n") || strings.Contains(string(out), "cni-1a1b2c3d") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestDoctorInAPod looks from inside of a container that sees the host. What that takes
+// is told of every such container but the one that the doctor itself is in: it is there
+// because somebody wanted it to be.
+func TestDoctorInAPod(t *testing.T) {
+	inside := engine.Start(t, engine.Docker, engine.Options{Args: append(sysadmin, "-v", nstest.Nstool(t)+":/nstool:ro")})
+	other := engine.Start(t, engine.Docker, engine.Options{Args: sysadmin})
+	out, err := exec.Command("docker", "exec", inside.Name, "/nstool", "doctor", "--json", "--check", "sharing,privileges").Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for c, want := range map[*engine.Container]int{inside: 0, other: 2} {
+		if got := len(doctor(t, "docker:"+c.Name, "--check", "sharing,privileges")); got != 2 {
+			t.Errorf("on the host %d findings about %s", got, c.Name)
+		}
+		var all struct{ Findings []finding }
+		if err := json.Unmarshal(out, &all); err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, f := range all.Findings {
+			if f.Severity != "note" && slices.ContainsFunc(append(f.Evidence, f.Subject), func(s string) bool {
+				return s == "docker:"+c.Name || strings.Contains(s, fmt.Sprintf("its first process is %d", c.PID))
+			}) {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("inside %d findings about %s, want %d: %s", got, c.Name, want, out)
+		}
 	}
 }
