@@ -222,7 +222,11 @@ func lesser(c *container.Container, flags string) string {
 // specOf says which lines of the specification of a pod are the cause. Deleting the pod
 // would make an equal one.
 func specOf(c *container.Container, lines []string) string {
-	return fmt.Sprintf("the spec of pod %s/%s has %s; it is to be changed there", c.Pod.Namespace, c.Pod.Name, strings.Join(lines, ", "))
+	pod := "pod " + c.Pod.Namespace + "/" + c.Pod.Name
+	if c.Pod.Name == "" {
+		pod = "its pod"
+	}
+	return fmt.Sprintf("the spec of %s has %s; it is to be changed there", pod, strings.Join(lines, ", "))
 }
 
 // stillIn returns the link that shows that a container still has its first process.
