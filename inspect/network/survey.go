@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -22,15 +23,14 @@ import (
 // interfaces may be held for long.
 const patience = 5 * time.Second
 
-// survey calls read for each of the namespaces, with a Conn to it, and got with each result,
-// one at a time and in no order. A namespace that cannot be read, or does not answer, is a gap.
-// got is not called for a namespace that cannot be entered, since a zero would look like an
-// answer; it is called with what was read before an error.
-func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error), got func(*inspect.Namespace, T)) (gaps []inspect.Gap) {
+// survey calls read for each of the namespaces, with a Conn to it, and then the functions that
+// read returned, one at a time and in no order. A namespace that cannot be read, or does not
+// answer, is a gap. read also returns a function if it read something before an error.
+func survey(ctx context.Context, snap *inspect.Snapshot, what string, spaces []*inspect.Namespace, read func(*Conn, *inspect.Namespace) (keep func(), err error)) (gaps []inspect.Gap) {
 	type reply struct {
-		i      int
-		answer *T // nil if nothing was read
-		err    error
+		i    int
+		keep func() // nil if nothing was read
+		err  error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // goroutines that are left behind start nothing more
@@ -40,7 +40,7 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 		for f := range files {
 			r := reply{i: f.i, err: f.err}
 			if f.err == nil {
-				r.answer, r.err = readOne(f.file, spaces[f.i], read)
+				r.keep, r.err = readOne(f.file, spaces[f.i], read)
 			}
 			replies <- r
 		}
@@ -63,8 +63,8 @@ func survey[T any](ctx context.Context, snap *inspect.Snapshot, what string, spa
 			if r.err != nil {
 				miss(r.i, r.err)
 			}
-			if r.answer != nil {
-				got(spaces[r.i], *r.answer)
+			if r.keep != nil {
+				r.keep()
 			}
 			timer.Reset(patience)
 			continue
@@ -120,17 +120,15 @@ func open(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Namespa
 	return files
 }
 
-// readOne has the calling thread join a namespace and read it. The answer is nil
-// if it cannot.
-func readOne[T any](file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (T, error)) (*T, error) {
+// readOne has the calling thread join a namespace and read it. It returns nil if it cannot.
+func readOne(file *os.File, ns *inspect.Namespace, read func(*Conn, *inspect.Namespace) (func(), error)) (func(), error) {
 	defer file.Close()
 	c := &Conn{ns: file}
 	defer c.Close()
 	if err := c.join(); err != nil {
 		return nil, err
 	}
-	answer, err := read(c, ns)
-	return &answer, err
+	return read(c, ns)
 }
 
 // A Listener is a socket of a snapshot.
@@ -162,14 +160,13 @@ func Sockets(ctx context.Context, snap *inspect.Snapshot, spaces []*inspect.Name
 	lister := newLister(which)
 	of := make(map[*inspect.Namespace]found)
 	gaps := survey(ctx, snap, "sockets", spaces,
-		func(c *Conn, _ *inspect.Namespace) (f found, err error) {
-			if f.sockets, err = lister.Sockets(c); err != nil {
-				return f, err
+		func(c *Conn, ns *inspect.Namespace) (_ func(), err error) {
+			var f found
+			if f.sockets, err = lister.Sockets(c); err == nil {
+				f.names, err = c.names(f.sockets)
 			}
-			f.names, err = c.names(f.sockets)
-			return f, err
-		},
-		func(ns *inspect.Namespace, f found) { of[ns] = f })
+			return func() { of[ns] = f }, err
+		})
 	var all []*Listener
 	for _, ns := range spaces {
 		f := of[ns]
@@ -316,43 +313,33 @@ func (s *surveyor) read(spaces []*inspect.Namespace) []inspect.Gap {
 	if own != nil {
 		defer own.close()
 	}
-	type found struct {
-		links   []Link
-		forOwn  int // its number of the caller's namespace
-		fromOwn int // the caller's number of it
-	}
 	var mu sync.Mutex
 	gaps := survey(s.ctx, s.snap, "interfaces", spaces,
-		func(c *Conn, _ *inspect.Namespace) (found, error) {
-			f := found{forOwn: NoNumber, fromOwn: NoNumber}
-			var err error
-			if f.links, err = c.Links(); err != nil || own == nil {
-				return f, err
-			}
-			if f.forOwn, err = c.ID(own.file); err != nil {
-				f.forOwn = NoNumber
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if f.fromOwn, err = own.ID(c.ns); err != nil {
-				f.fromOwn = NoNumber
-			}
-			return f, nil
-		},
-		func(ns *inspect.Namespace, f found) {
-			sp := &space{ns: ns, byIndex: make(map[int]*Interface, len(f.links)), numbers: make(map[int]*inspect.Namespace)}
-			for _, l := range f.links {
+		func(c *Conn, ns *inspect.Namespace) (func(), error) {
+			links, err := c.Links()
+			sp := &space{ns: ns, byIndex: make(map[int]*Interface, len(links)), numbers: make(map[int]*inspect.Namespace)}
+			for _, l := range links {
 				i := &Interface{Link: l, NS: ns}
 				sp.links = append(sp.links, i)
 				sp.byIndex[l.Index] = i
 			}
-			if own != nil && f.forOwn != NoNumber {
-				sp.numbers[f.forOwn] = own.ns
+			number := NoNumber // that the caller's own namespace has for it
+			if err == nil && own != nil {
+				if n, e := c.ID(own.file); e == nil && n != NoNumber {
+					sp.numbers[n] = own.ns
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if n, e := own.ID(c.ns); e == nil {
+					number = n
+				}
 			}
-			if f.fromOwn != NoNumber {
-				numbers[f.fromOwn] = ns
-			}
-			s.of[ns] = sp
+			return func() {
+				if number != NoNumber {
+					numbers[number] = ns
+				}
+				s.of[ns] = sp
+			}, err
 		})
 	if own != nil && s.of[own.ns] != nil {
 		s.of[own.ns].numbers = numbers
@@ -480,16 +467,12 @@ func (s *surveyor) askRest(all []*Interface) {
 			fits[f] = append(fits[f], i)
 		}
 	}
-	type found struct {
-		numbers map[int]*inspect.Namespace
-		names   map[remote]string
-	}
 	survey(s.ctx, s.snap, "numbers", spaces,
-		func(c *Conn, ns *inspect.Namespace) (found, error) {
-			f := found{numbers: make(map[int]*inspect.Namespace), names: make(map[remote]string)}
+		func(c *Conn, ns *inspect.Namespace) (func(), error) {
+			numbers, names := make(map[int]*inspect.Namespace), make(map[remote]string)
 			tried := make(map[question]bool)
 			for _, i := range unknown[ns] {
-				if f.numbers[i.NetNSID] != nil {
+				if numbers[i.NetNSID] != nil {
 					continue
 				}
 				var far Link
@@ -498,20 +481,17 @@ func (s *surveyor) askRest(all []*Interface) {
 					far, err = c.remote(i.NetNSID, i.Lower)
 				}
 				if err == nil {
-					f.names[remote{i.NetNSID, i.Lower}] = far.Name
+					names[remote{i.NetNSID, i.Lower}] = far.Name
 				}
 				if there := s.confirm(c, i, s.candidates(fits, i, far, err == nil), tried); there != nil {
-					f.numbers[i.NetNSID] = there
+					numbers[i.NetNSID] = there
 				}
 			}
-			return f, nil
-		},
-		func(ns *inspect.Namespace, f found) {
-			sp := s.of[ns]
-			for n, there := range f.numbers {
-				sp.numbers[n] = there
-			}
-			sp.names = f.names
+			return func() {
+				sp := s.of[ns]
+				maps.Copy(sp.numbers, numbers)
+				sp.names = names
+			}, nil
 		})
 }
 

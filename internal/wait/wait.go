@@ -42,27 +42,35 @@ func (s *Stuck) Close(f func()) {
 // One asks one question, and waits for the answer no longer than limit: then the error is
 // [ErrSlow], or the cause if ctx is done.
 func One[T any](ctx context.Context, s *Stuck, limit time.Duration, ask func() (T, error)) (answer T, err error) {
-	type reply struct {
+	var reply struct { // which is not read if it comes late
 		answer T
 		err    error
 	}
-	replies := make(chan reply, 1) // a late reply must not block
+	if err := one(ctx, s, limit, func() { reply.answer, reply.err = ask() }); err != nil {
+		return answer, err
+	}
+	return reply.answer, reply.err
+}
+
+// one is [One] for answers of any type.
+func one(ctx context.Context, s *Stuck, limit time.Duration, ask func()) (err error) {
+	answered := make(chan struct{})
 	s.running.Go(func() {
-		answer, err := ask()
-		replies <- reply{answer, err}
+		ask()
+		close(answered)
 	})
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case r := <-replies:
-		return r.answer, r.err
+	case <-answered:
+		return nil
 	case <-timer.C:
 		err = ErrSlow
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
 	s.Count++
-	return answer, err
+	return err
 }
 
 const (
