@@ -47,7 +47,9 @@ func Span(seconds int64) string {
 	return strconv.FormatInt(seconds, 10) + "s"
 }
 
-// Width returns the number of columns of a terminal that s takes.
+// Width returns the number of columns of a terminal that s takes: the sum of its characters, as
+// wcwidth(3) has it. It is go-runewidth 0.0.9 that measures, the version that tablewriter asks
+// for: later ones know clusters of characters, by tables of 70 kB.
 func Width(s string) int {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
