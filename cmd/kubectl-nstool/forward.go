@@ -38,7 +38,7 @@ func (o *options) forward(ctx context.Context) error {
 		}
 		specs = append(specs, spec)
 	}
-	o.words = words[:1]
+	o.words = []string{words[0]} // place changes it
 	node, err := o.place(ctx, false)
 	if err != nil {
 		return err
