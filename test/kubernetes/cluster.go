@@ -11,8 +11,8 @@
 // A test is skipped where the cluster is not built, which test/kubernetes/build does
 // once. It is started with the first test that asks for it, and ended after the last
 // one. A cluster that runs already, by test/kubernetes/up, is used and left running:
-// that is for the work on one test. Only one runs on a machine, so test binaries wait
-// for each other.
+// that is for the work on one test. Only one runs on a machine, so test binaries that start
+// it wait for each other.
 package kubernetes
 
 import (
@@ -77,11 +77,25 @@ var start = sync.OnceValue(func() error {
 	if lock, err = os.Create(Dir + ".lock"); err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return err
+	runs := func() bool {
+		_, err := os.Stat(filepath.Join(Dir, "env")) // which up writes last
+		return err == nil
 	}
-	if _, err := os.Stat(filepath.Join(Dir, "env")); err != nil {
-		ours = true
+	// Many may use one that runs; one that we start is ours alone, since it ends with us.
+	for {
+		ours = !runs()
+		how := syscall.LOCK_SH
+		if ours {
+			how = syscall.LOCK_EX
+		}
+		if err := syscall.Flock(int(lock.Fd()), how); err != nil {
+			return err
+		}
+		if runs() != ours {
+			break
+		}
+	}
+	if ours {
 		if out, err := exec.Command(script("up")).CombinedOutput(); err != nil {
 			return fmt.Errorf("up: %w: %s", err, out)
 		}
