@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +34,8 @@ type cpOptions struct {
 	archive  bool
 	noFollow bool
 	tar      bool
+	stream   bool     // standard input or output is a stream of package copy
+	words    []string // the arguments
 	owner    string
 	as       string
 	wait     time.Duration
@@ -70,6 +71,7 @@ A file replaces an older one when it is complete.`,
 			if err := o.parse(args); err != nil {
 				return usageError{Err: err}
 			}
+			o.words = args
 			if !o.helper && o.in == os.Stdin {
 				if err := o.standard(); err != nil {
 					return err
@@ -86,6 +88,8 @@ A file replaces an older one when it is complete.`,
 	f.StringVar(&o.as, "as", "", "act in a target as its `root`, or as the target process: root, target")
 	f.BoolVarP(&o.noFollow, "no-dereference", "P", false, "copy a link that is named as a link")
 	f.BoolVar(&o.tar, "tar", false, "write an archive to standard output also for a file")
+	f.BoolVar(&o.stream, "stream", false, "with -H: the far end of a copy")
+	f.Lookup("stream").Hidden = true
 	waitFlag(f, &o.wait, "w", "wait for the target to run and the source to exist, for `TIME` such as 30s, or without a limit")
 	f.BoolP("recursive", "r", true, "directories too; they always are")
 	f.Lookup("recursive").Hidden = true
@@ -316,19 +320,8 @@ type errInterrupted struct{ signal syscall.Signal }
 func (e errInterrupted) Error() string { return "interrupted" }
 
 func runCp(ctx context.Context, o *cpOptions) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(errInterrupted{s.(syscall.Signal)})
-		case <-ctx.Done():
-		}
-	}()
-
+	ctx, stop := signals(ctx)
+	defer stop()
 	work := &copying{o: o}
 	// Never on the main thread: the kernel sends signals to that one first, and it takes none
 	// while a file system blocks it.
@@ -385,6 +378,9 @@ func (c *copying) run(ctx context.Context) error {
 		c.failed = c.failed || !errors.Is(err, copy.ErrSpecial)
 		fmt.Fprintf(o.err, "nstool: cp: %s: %s\n", output.Clean(where), output.CleanText(err.Error()))
 	}
+	if o.hosts != nil {
+		return c.onHost(ctx)
+	}
 	to, err := o.await(ctx, o.to, false)
 	if err != nil {
 		return err
@@ -428,12 +424,18 @@ func (c *copying) one(ctx context.Context, from *end, path string, to *end) erro
 	do := func() error {
 		switch {
 		case from.name == "" && path == "-":
+			if o.stream {
+				return c.copier.FromStream(ctx, o.in, dst)
+			}
 			dir, err := dst.IsDir(ctx)
 			if err == nil && dir {
 				return c.copier.FromTar(ctx, o.in, dst)
 			}
 			return c.copier.FromReader(ctx, o.in, dst, 0o644)
 		case to.name == "" && o.to.Path == "-":
+			if o.stream {
+				return c.copier.ToStream(ctx, o.out, src)
+			}
 			return c.toStdout(ctx, src)
 		}
 		return c.copier.Copy(ctx, src, dst)

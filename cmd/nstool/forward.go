@@ -18,6 +18,7 @@ import (
 
 	"github.com/nstool/nstool/enter"
 	"github.com/nstool/nstool/inspect"
+	"github.com/nstool/nstool/internal/carry"
 	"github.com/nstool/nstool/internal/deputy"
 	"github.com/nstool/nstool/internal/entry"
 	"github.com/nstool/nstool/internal/forward"
@@ -76,6 +77,9 @@ process (--as).`,
 			if err := o.parse(args); err != nil {
 				return usageError{Err: err}
 			}
+			if o.hosts != nil {
+				return o.alive(cmd.Context(), o.onHost)
+			}
 			if !o.helper && o.in == os.Stdin {
 				return runHelper()
 			}
@@ -115,6 +119,9 @@ func (o *forwardOptions) parse(args []string) (err error) {
 		spec, err := port.Parse(word)
 		if err != nil {
 			return err
+		}
+		if spec.UDP && o.hosts != nil {
+			return fmt.Errorf("%q: %w", word, carry.ErrUDP)
 		}
 		if spec.Listen.IsValid() || len(addresses) == 0 {
 			o.specs = append(o.specs, spec)

@@ -17,10 +17,17 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	helper   bool // this process is the helper
+
+	hosts *hosts // where the command runs, if not here alone
 }
 
 // Main runs the command that args name and returns the exit status.
 func Main(ctx context.Context, args []string, a *app) status {
+	hosts, args, err := takeHosts(args)
+	if err != nil {
+		a.say("nstool", err)
+		return statusOf(err)
+	}
 	words, err := plainWords(args)
 	if err != nil {
 		a.say("nstool "+args[0], err)
@@ -30,6 +37,16 @@ func Main(ctx context.Context, args []string, a *app) status {
 	if err := noSuchCommand(root, words); err != nil {
 		a.say(root.Name(), err)
 		return statusOf(err)
+	}
+	if hosts != nil {
+		hosts.words = words
+		done, err := a.onHosts(ctx, hosts)
+		if err != nil {
+			a.say(strings.Join(append([]string{"nstool"}, words[:min(1, len(words))]...), " "), err)
+		}
+		if done || err != nil {
+			return statusOf(err)
+		}
 	}
 	root.SetArgs(words)
 	help := &helpWriter{w: a.out}
@@ -126,6 +143,7 @@ func newRoot(a *app, words ...string) *cobra.Command {
 		},
 	}
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
+	hostFlags(root)
 	root.SetIn(a.in)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)

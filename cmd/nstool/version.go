@@ -38,11 +38,15 @@ func newPause(*app) *cobra.Command {
 	}
 }
 
-func (a *app) tellVersion() error {
-	v := version
-	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-		v = info.Main.Version
+// versionWord returns the version: of the release, or as the module has it.
+func versionWord() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
 	}
-	_, err := fmt.Fprintf(a.out, "nstool %s (%s, %s/%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return version
+}
+
+func (a *app) tellVersion() error {
+	_, err := fmt.Fprintf(a.out, "nstool %s (%s, %s/%s)\n", versionWord(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

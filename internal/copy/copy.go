@@ -73,6 +73,9 @@ type Options struct {
 	KeepSetID bool
 	// NoFollow copies a named link itself, and not what it leads to.
 	NoFollow bool
+	// Apart says that the two sides are on different machines, where the same number is another
+	// file.
+	Apart bool
 }
 
 // A Copier copies. Its fields must not change after the start.
@@ -152,12 +155,29 @@ func (c *Copier) FromTar(ctx context.Context, r io.Reader, to Place) error {
 		return c.unpackAll(ctx, r, to)
 	}
 	far := half{far: true, do: func(p *os.File) error { return to.By.do(ctx, c, request{Do: doUnpack, Place: to}, p) }}
-	return c.between(ctx, half{do: func(w *os.File) error {
+	return c.between(ctx, c.pumping(ctx, r), far)
+}
+
+// pumping is the side that sends what r has.
+func (c *Copier) pumping(ctx context.Context, r io.Reader) half {
+	return half{do: func(w *os.File) error {
 		return c.pump(ctx, writing(func(b []byte) (int, error) {
 			n, err := w.Write(b)
 			return n, stream(err)
 		}), r)
-	}}, far)
+	}}
+}
+
+// ToStream writes what Copy would copy for a FromStream of the same version on another machine.
+func (c *Copier) ToStream(ctx context.Context, w io.Writer, from Place) error {
+	return c.between(ctx, c.sender(ctx, from), half{do: func(r *os.File) error { return c.pump(ctx, w, r) }})
+}
+
+// FromStream copies to a place what ToStream wrote. It trusts the stream no more than the other
+// side of a copy. The error is an [ErrCut] if the stream ended too early.
+func (c *Copier) FromStream(ctx context.Context, r io.Reader, to Place) error {
+	c.Apart = true
+	return c.between(ctx, c.pumping(ctx, r), c.receiver(ctx, to))
 }
 
 // A half is one of the two sides.

@@ -862,3 +862,32 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// A stream for another machine holds what Copy copies. What is cut off is not taken for the
+// whole, and a directory there is another one, also if it has the same number.
+func TestStream(t *testing.T) {
+	dir, root := target(t, tree{"data/x": "x", "data/sub/y": "y", "data/l": "-> x", "data/empty/": ""})
+	var b bytes.Buffer
+	if err := new(Copier).ToStream(t.Context(), &b, Place{Root: root, Name: "web", Path: "/data"}); err != nil {
+		t.Fatal(err)
+	}
+	to := nstest.Dir(t)
+	if err := new(Copier).FromStream(t.Context(), bytes.NewReader(b.Bytes()), Place{Path: to}); err != nil {
+		t.Error(err)
+	}
+	if got, want := look(t, to), look(t, dir); !equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
+	}
+	if err := new(Copier).FromStream(t.Context(), bytes.NewReader(b.Bytes()), Place{Path: filepath.Join(dir, "data")}); err != nil {
+		t.Error(err)
+	}
+	if err := new(Copier).Copy(t.Context(), Place{Root: root, Path: "/data"}, Place{Path: filepath.Join(dir, "data")}); err == nil {
+		t.Error("a directory is copied into itself")
+	}
+	for _, n := range []int{0, 1, b.Len() / 2, b.Len() - 1} {
+		to := nstest.Dir(t)
+		if err := new(Copier).FromStream(t.Context(), bytes.NewReader(b.Bytes()[:n]), Place{Path: to}); !errors.Is(err, ErrCut) {
+			t.Errorf("%d of %d bytes: %v", n, b.Len(), err)
+		}
+	}
+}

@@ -36,6 +36,7 @@ type sink struct {
 // receive writes the files of a stream to a place.
 func (c *Copier) receive(ctx context.Context, r io.Reader, to Place) error {
 	k := &sink{Copier: c, in: newReader(r), buf: make([]byte, block)}
+	k.in.apart = c.Apart
 	top, err := k.in.next()
 	if err != nil {
 		return err

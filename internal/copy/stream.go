@@ -52,8 +52,8 @@ const (
 const noID = 1<<32 - 1
 
 var (
-	// errCut reports that a stream ended too early: the other side knows why.
-	errCut = errors.New("what is copied has been cut off")
+	// ErrCut reports that a stream ended too early: the other side knows why.
+	ErrCut = errors.New("what is copied has been cut off")
 	// errTold reports that a file is incomplete, which the other side has reported.
 	errTold = errors.New("not read")
 )
@@ -139,6 +139,7 @@ type reader struct {
 	r      *bufio.Reader
 	b      []byte
 	left   int64 // of the data of the last frame
+	apart  bool  // from another machine: see Options.Apart
 	inFile bool
 }
 
@@ -150,18 +151,18 @@ func bad(what string) error {
 }
 
 // next reads a frame, after the data of the one before has been read. At the end
-// of the stream, without a frameStop, the error is errCut.
+// of the stream, without a frameStop, the error is ErrCut.
 func (r *reader) next() (f frame, err error) {
 	if r.left > 0 {
 		return f, bad("there is more data")
 	}
 	k, err := r.r.ReadByte()
 	if err != nil {
-		return f, streamError{errCut}
+		return f, streamError{ErrCut}
 	}
 	n, err := binary.ReadUvarint(r.r)
 	if err != nil {
-		return f, streamError{errCut}
+		return f, streamError{ErrCut}
 	}
 	switch f.kind = kind(k); f.kind {
 	case frameData:
@@ -185,7 +186,7 @@ func (r *reader) next() (f frame, err error) {
 	}
 	p := r.b[:n]
 	if _, err := io.ReadFull(r.r, p); err != nil {
-		return f, streamError{errCut}
+		return f, streamError{ErrCut}
 	}
 	if err := f.parse(p); err != nil {
 		return f, err
@@ -194,6 +195,9 @@ func (r *reader) next() (f frame, err error) {
 		return f, bad("a frame out of place")
 	}
 	r.inFile = f.kind == frameFile
+	if r.apart {
+		f.stat.FileID = sys.FileID{}
+	}
 	return f, f.check()
 }
 
@@ -267,7 +271,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.r.Read(b[:min(int64(len(b)), r.left)])
 	r.left -= int64(n)
 	if err != nil && r.left > 0 {
-		err = streamError{errCut}
+		err = streamError{ErrCut}
 	}
 	return n, err
 }
@@ -278,7 +282,7 @@ func (r *reader) skipFile() error {
 		if r.left > 0 {
 			n, err := r.r.Discard(int(min(r.left, maxData)))
 			if r.left -= int64(n); err != nil {
-				return streamError{errCut}
+				return streamError{ErrCut}
 			}
 		}
 		if _, err := r.next(); err != nil {

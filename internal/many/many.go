@@ -141,17 +141,15 @@ func (w *bounded) Write(p []byte) (int, error) {
 
 // Run runs a command until ctx is done, and returns its exit status.
 func Run(ctx context.Context, cmd *exec.Cmd) (status int, err error) {
+	cmd.WaitDelay = time.Second // what it has started may keep its output open
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
-	cmd.WaitDelay = time.Second // what it has started may keep its output open
 	err = cmd.Wait()
-	if e, ok := errors.AsType[*exec.ExitError](err); ok {
-		if n := e.ExitCode(); n >= 0 {
-			return n, nil
-		}
+	if n := cmd.ProcessState.ExitCode(); n >= 0 {
+		return n, nil
 	}
 	return 0, err
 }

@@ -157,69 +157,67 @@ func Text(w io.Writer, answers []Answer) error {
 	return out.Flush()
 }
 
-// A member of a JSON object.
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
 // JSON makes one object of those that places have written. Each row gets the name of its place,
 // under the key, and so does each gap; each reason begins with it. What is said once for all is true if
 // it is true of all. A place that failed, or whose answer is no such object, is a gap. Rows are written
 // as they came.
 func JSON(w io.Writer, key string, answers []Answer) error {
-	var all []member
+	all := map[string]json.RawMessage{}
 	for i := range answers {
-		a := &answers[i]
-		if a.Failed != nil {
-			continue
-		}
-		var own []member
-		if own, a.Failed = parse(safe(a.Out), key, a.Name); a.Failed != nil {
-			continue
-		}
-		if all != nil && !bytes.Equal(all[0].value, own[0].value) {
-			a.Failed = fmt.Errorf("the answer has the form %s, and others have %s", own[0].value, all[0].value)
-			continue
-		}
-		for _, m := range own {
-			k := slices.IndexFunc(all, func(have member) bool { return have.name == m.name })
-			if k < 0 {
-				all = append(all, m)
-			} else {
-				all[k].value = both(all[k].value, m.value)
-			}
+		if a := &answers[i]; a.Failed == nil {
+			a.Failed = add(all, key, a)
 		}
 	}
-	if all == nil {
-		all = []member{{"schema", []byte("null")}, {"complete", []byte("true")}, {"reasons", []byte("[]")}, {"gaps", []byte("[]")}}
+	if len(all) == 0 {
+		all["schema"] = []byte("null")
 	}
 	for _, a := range answers {
 		if a.Failed == nil {
 			continue
 		}
 		why := text.CleanText(a.Failed.Error())
-		for k := range all {
-			switch m := &all[k]; m.name {
-			case "complete":
-				m.value = []byte("false")
-			case "reasons":
-				m.value = both(m.value, []byte("["+quote(a.Name+": "+why)+"]"))
-			case "gaps":
-				m.value = both(m.value, []byte("[\n  {"+quote(key)+":"+quote(a.Name)+`,"what":`+quote(key)+`,"error":`+quote(why)+"}]"))
-			}
+		all["complete"] = []byte("false")
+		all["reasons"] = both(all["reasons"], []byte("["+quote(a.Name+": "+why)+"]"))
+		all["gaps"] = both(all["gaps"], []byte("[\n  {"+quote(key)+":"+quote(a.Name)+`,"what":`+quote(key)+`,"error":`+quote(why)+"}]"))
+	}
+	// In the order of nstool, with the lists of rows before the gaps.
+	out := []byte(`{"schema":`)
+	out = append(out, all["schema"]...)
+	names := []string{"complete", "reasons"}
+	for name := range all {
+		if name != "schema" && name != "gaps" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	out := bufio.NewWriter(w)
-	for k, m := range all {
-		sep := ","
-		if k == 0 {
-			sep = "{"
+	slices.Sort(names[2:])
+	for _, name := range append(names, "gaps") {
+		if all[name] != nil {
+			out = append(append(out, ","+quote(name)+":"...), all[name]...)
 		}
-		fmt.Fprintf(out, "%s%s:%s", sep, quote(m.name), m.value)
 	}
-	fmt.Fprintln(out, "}")
-	return out.Flush()
+	_, err := w.Write(append(out, "}\n"...))
+	return err
+}
+
+// add adds the answer of a place to the object that all share.
+func add(all map[string]json.RawMessage, key string, a *Answer) error {
+	var own map[string]json.RawMessage
+	if json.Unmarshal(safe(a.Out), &own) != nil || own["schema"] == nil {
+		return errNoJSON
+	}
+	if has := all["schema"]; has != nil && string(has) != string(own["schema"]) {
+		return fmt.Errorf("the answer has the form %s, and others have %s", own["schema"], has)
+	}
+	for name, value := range own {
+		var err error
+		if own[name], err = named(name, value, key, a.Name); err != nil {
+			return err
+		}
+	}
+	for name, value := range own {
+		all[name] = both(all[name], value)
+	}
+	return nil
 }
 
 // safe writes characters of JSON that are not printable by their numbers. Beyond ASCII there are
@@ -240,34 +238,6 @@ func safe(b []byte) []byte {
 	return out
 }
 
-// parse returns the members of an object, of which the first is its schema, with the name of the
-// place in them.
-func parse(b []byte, key, place string) (members []member, err error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') || !json.Valid(b) {
-		return nil, errNoJSON
-	}
-	for d.More() {
-		var m member
-		t, err := d.Token()
-		if err == nil {
-			m.name = t.(string)
-			err = d.Decode(&m.value)
-		}
-		if err == nil {
-			m.value, err = named(m, key, place)
-		}
-		if err != nil {
-			return nil, errNoJSON
-		}
-		members = append(members, m)
-	}
-	if len(members) == 0 || members[0].name != "schema" {
-		return nil, errNoJSON
-	}
-	return members, nil
-}
-
 func quote(s string) string {
 	b, _ := json.Marshal(s) //nolint:errchkjson // a string has no error
 	return string(safe(b))
@@ -275,10 +245,10 @@ func quote(s string) string {
 
 // named puts the name of a place into the rows of a list, before the texts of one, and leaves
 // other values as they are. A row that names a place already is an error.
-func named(m member, key, place string) (json.RawMessage, error) {
+func named(name string, value json.RawMessage, key, place string) (json.RawMessage, error) {
 	var list []json.RawMessage
-	if m.value[0] != '[' || json.Unmarshal(m.value, &list) != nil {
-		return m.value, nil //nolint:nilerr // another value
+	if value[0] != '[' || json.Unmarshal(value, &list) != nil {
+		return value, nil //nolint:nilerr // another value
 	}
 	for i, row := range list {
 		var keys map[string]json.RawMessage
@@ -293,7 +263,7 @@ func named(m member, key, place string) (json.RawMessage, error) {
 				sep = ""
 			}
 			list[i] = slices.Concat([]byte("\n  {"+quote(key)+":"+quote(place)+sep), row[1:])
-		case m.name == "reasons" && json.Unmarshal(row, &s) == nil:
+		case name == "reasons" && json.Unmarshal(row, &s) == nil:
 			list[i] = []byte(quote(place + ": " + s))
 		}
 	}
@@ -307,13 +277,13 @@ func named(m member, key, place string) (json.RawMessage, error) {
 	return append(out, ']'), nil
 }
 
-// both returns two lists as one. Of two other values it is the first, unless that is true and the
-// second is not.
+// both returns two lists as one; a may be missing. Of two other values it is the first, unless that
+// is true and the second is not.
 func both(a, b json.RawMessage) json.RawMessage {
 	switch {
-	case a[0] == '[' && b[0] == '[' && len(a) > 2 && len(b) > 2:
+	case len(a) > 2 && len(b) > 2 && a[0] == '[' && b[0] == '[':
 		return slices.Concat(a[:len(a)-1], []byte(","), b[1:])
-	case a[0] == '[' && b[0] == '[' && len(b) > 2, string(a) == "true":
+	case len(a) == 0, string(a) == "[]", string(a) == "true":
 		return b
 	}
 	return a

@@ -58,3 +58,16 @@ func Command(words ...string) string {
 	}
 	return strings.Join(quoted, " ")
 }
+
+// Exact returns a command of these words for the sh(1) of another host: each word in single
+// quotes, byte for byte. It is nothing to be shown.
+func Exact(words ...string) string {
+	var b strings.Builder
+	for i, w := range words {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("'" + strings.ReplaceAll(w, "'", `'\''`) + "'")
+	}
+	return b.String()
+}

@@ -3,6 +3,7 @@ package shell
 import (
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,4 +103,23 @@ func FuzzQuote(f *testing.F) {
 		}
 		readBack(t, []string{word, "behind it"})
 	})
+}
+
+// Every shell reads back the exact words, whatever bytes are in them.
+func TestExactInShells(t *testing.T) {
+	all := make([]byte, 255)
+	for i := range all {
+		all[i] = byte(i + 1)
+	}
+	words := append(slices.Clone(words), string(all), "a\n\n")
+	for _, shell := range shells {
+		if _, err := exec.LookPath(shell.argv[0]); err != nil {
+			continue
+		}
+		line := Exact(append([]string{"/usr/bin/env", "printf", `%s\0`}, words...)...)
+		out, err := exec.Command(shell.argv[0], append(shell.argv[1:], line)...).Output()
+		if got, want := string(out), strings.Join(words, "\x00")+"\x00"; err != nil || got != want {
+			t.Errorf("%v: %v, read %q, not %q", shell.argv, err, got, want)
+		}
+	}
 }
