@@ -118,6 +118,8 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 		x.Code = StatusNotFound
 		if e.Toolless {
 			o.explainToolless(x)
+		} else if o.Tools.asked {
+			x.Advice = "neither the target nor the tools have it; --tools=SOURCE brings others, and --tools=/host the node's in a pod of kubectl debug"
 		} else if len(o.Program) == 0 {
 			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
 		}
