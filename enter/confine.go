@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -258,29 +259,58 @@ func (c *confinement) close() {
 	c.moves = nil
 }
 
-// findCgroups opens the cgroups of the target that the caller is not in.
+// findCgroups opens the cgroups of the target that the caller is not in. A caller in a container
+// uses the mounts of the host, where all of them are.
 func (c *confinement) findCgroups(p *sys.Process) error {
+	host := inspect.FindHost()
+	mountinfo := func() ([]byte, error) { return p.ReadOwn("mountinfo", 1<<24) }
+	if host.IsElsewhere() && host.PID != 0 {
+		mountinfo = func() ([]byte, error) { return os.ReadFile(host.Mountinfo()) }
+		if err := host.InCgroups(func() error { return c.readCgroups(p) }); err != nil {
+			return err
+		}
+	}
 	var mounts []cgroupMount
 	for _, g := range c.target.Cgroups {
 		if slices.Contains(c.own.Cgroups, g) {
 			continue
 		}
 		if mounts == nil {
-			text, err := p.ReadOwn("mountinfo", 1<<24)
+			err := host.InCgroups(func() error {
+				text, err := mountinfo()
+				mounts = parseCgroupMounts(text)
+				return err
+			})
 			if err != nil {
 				return err
 			}
-			mounts = parseCgroupMounts(text)
 		}
 		dir, err := dirOf(g, mounts)
 		if err != nil {
 			return err
 		}
-		fd, err := sys.OpenCgroup(dir)
+		fd, err := sys.OpenCgroup(host.Path(dir))
 		if err != nil {
 			return err
 		}
 		c.moves = append(c.moves, move{g, dir, fd, c.mayMiss(PartCgroup)})
+	}
+	return nil
+}
+
+// readCgroups reads the cgroups of the target and of the caller as the calling thread sees them.
+func (c *confinement) readCgroups(p *sys.Process) error {
+	for _, b := range []struct {
+		read func(string, int) ([]byte, error)
+		to   *[]Cgroup
+	}{{p.ReadFile, &c.target.Cgroups}, {p.ReadOwn, &c.own.Cgroups}} {
+		text, err := b.read("cgroup", 1<<20)
+		if err == nil {
+			*b.to, err = task.ParseCgroups(string(text))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -394,6 +394,15 @@ func (s *Snapshot) Proc() string { return s.proc.path }
 // IsReal reports whether the proc file system is the kernel's, and not a made-up directory.
 func (s *Snapshot) IsReal() bool { return s.proc.real }
 
+// Host returns how the caller reaches the host's file system, if the snapshot has the processes of
+// the host that the caller is on. See [FindHost].
+func (s *Snapshot) Host() Host {
+	if !s.proc.initial {
+		return Host{}
+	}
+	return FindHost()
+}
+
 // FarMounts returns the mount points that a process sees of file systems with a server, which may
 // not answer. It reads /proc/pid/mountinfo.
 func (s *Snapshot) FarMounts(pid int) (far []string, err error) {

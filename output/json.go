@@ -37,11 +37,12 @@ type Listing struct {
 type Missed struct {
 	Gaps    []inspect.Gap
 	Reasons []string
+	Host    string // see [inspect.Host.String]
 }
 
 // MissedBy returns the gaps of a snapshot, which may be nil, and more.
 func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
-	var m Missed
+	m := Missed{Host: inspect.FindHost().String()}
 	if snap == nil {
 		snap = &inspect.Snapshot{}
 	}
@@ -52,9 +53,10 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 
 // JSON writes one object:
 //
-//	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "namespaces": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "host": null, "namespaces": [{...}, ...], "gaps": [{...}, ...]}
 //
-// "complete" is true if everything could be read; else there are "reasons". Lists are flat. The
+// "complete" is true if everything could be read; else there are "reasons". "host" says how the
+// host was reached from a container, see [inspect.Host.String], and is null on the host. Lists are flat. The
 // keys of a namespace are the names of its columns in lower case. None is null, or [] for a
 // list. Unknown is null too, also for a list, and the list "unknown" of the row has the key.
 // Strings are as they were read, with control characters escaped. Invalid UTF-8, which JSON
@@ -146,6 +148,12 @@ func newEncoder(w io.Writer, schema string, missed Missed) *encoder {
 	e := &encoder{w: w}
 	e.raw(`{"schema":"` + schema + `","complete":` + strconv.FormatBool(len(missed.Gaps) == 0) + `,"reasons":`)
 	e.names(missed.Reasons)
+	e.raw(`,"host":`)
+	if missed.Host == "" {
+		e.raw("null")
+	} else {
+		e.string(missed.Host)
+	}
 	return e
 }
 

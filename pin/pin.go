@@ -257,8 +257,14 @@ func OpenType(name string, t inspect.Type) (*os.File, error) {
 	return open(func(s *Store) (*os.File, error) { return s.OpenType(name, t) })
 }
 
-// open tries f on the caller's store, then on the system's.
-func open[T any](f func(*Store) (T, error)) (T, error) {
+// open is openHere on the host.
+func open[T any](f func(*Store) (T, error)) (v T, err error) {
+	err = inspect.FindHost().InMounts(func() (err error) { v, err = openHere(f); return err })
+	return v, err
+}
+
+// openHere tries f on the caller's store, then on the system's.
+func openHere[T any](f func(*Store) (T, error)) (T, error) {
 	s, err := Default()
 	if err != nil {
 		s = &Store{Dir: SystemDir}

@@ -114,7 +114,7 @@ func Find(snap *inspect.Snapshot, containers func() *container.Set, ref Ref) (Fo
 	case File:
 		return findFile(snap, ref.Path)
 	case Netns:
-		return findFile(snap, filepath.Join(pin.IPNetnsDir, ref.Name))
+		return findFile(snap, snap.Host().Path(filepath.Join(pin.IPNetnsDir, ref.Name)))
 	case Pin:
 		return findPin(snap, ref)
 	case Container, Pod, Word:

@@ -72,7 +72,7 @@ A file replaces an older one when it is complete.`,
 				return usageError{Err: err}
 			}
 			o.words = args
-			if !o.helper && o.in == os.Stdin {
+			if o.status == nil && o.in == os.Stdin {
 				if err := o.standard(); err != nil {
 					return err
 				}

@@ -198,5 +198,8 @@ func (a *app) writeFindings(o findingOptions, found []doctor.Finding, unseen []s
 		}
 	}
 	fmt.Fprintf(a.err, "nstool: %s\n", strings.Join(words, ", "))
+	if host := inspect.FindHost(); host.Moved && slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Fix != "" }) {
+		fmt.Fprintf(a.err, "nstool: fixes are to be typed on the host: nstool enter --mnt -p %d sh\n", host.PID)
+	}
 	return nil
 }

@@ -80,7 +80,7 @@ process (--as).`,
 			if o.hosts != nil {
 				return o.alive(cmd.Context(), o.onHost)
 			}
-			if !o.helper && o.in == os.Stdin {
+			if o.status == nil && o.in == os.Stdin {
 				return runHelper()
 			}
 			return runForward(cmd.Context(), o)

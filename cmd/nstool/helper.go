@@ -19,15 +19,16 @@ import (
 // reportVar is the variable with the descriptor on which the helper reports its status.
 const reportVar = "NSTOOL_REPORT"
 
-// isHelper reports whether this is the helper, and removes reportVar from the environment.
-func isHelper() (report *os.File, ok bool) {
+// helperReport returns where the helper reports its status, or nil if this process is no helper,
+// and removes reportVar from the environment.
+func helperReport() *os.File {
 	fd, err := strconv.Atoi(os.Getenv(reportVar))
 	if err != nil || fd < 3 {
-		return nil, false
+		return nil
 	}
 	os.Unsetenv(reportVar)
 	syscall.CloseOnExec(fd)
-	return os.NewFile(uintptr(fd), "report"), true
+	return os.NewFile(uintptr(fd), "report")
 }
 
 // runHelper runs the whole command line again in a helper, and returns its status. Signals are

@@ -10,9 +10,9 @@ import (
 )
 
 func main() {
-	report, helper := isHelper()
-	code := Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: standardOutput(), err: os.Stderr, getenv: os.Getenv, helper: helper})
-	if helper {
+	report := helperReport()
+	code := Main(context.Background(), os.Args[1:], &app{in: os.Stdin, out: standardOutput(), err: os.Stderr, getenv: os.Getenv, status: report})
+	if report != nil {
 		_, _ = report.Write([]byte{byte(code)})
 		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
 			f.Close() // the reader must not wait until this process has exited

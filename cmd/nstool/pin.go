@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -158,7 +159,7 @@ func runPinAdd(ctx context.Context, o *pinAddOptions) error {
 		if len(files) != 1 {
 			return usagef("--path pins one namespace, and %d were chosen", len(files))
 		}
-		return explainPin(pin.AddFile(ctx, o.path, files[0]))
+		return o.sayWhere(o.path, explainPin(pin.AddFile(ctx, o.path, files[0])))
 	}
 	var opts []pin.Option
 	if o.replace {
@@ -170,6 +171,14 @@ func runPinAdd(ctx context.Context, o *pinAddOptions) error {
 	err = explainPin(pin.Add(ctx, o.name, files, opts...))
 	if errors.Is(err, pin.ErrPinned) {
 		return withHint(err, "--replace puts the new set in its place")
+	}
+	return o.sayWhere(filepath.Join(pin.SystemDir, o.name), err)
+}
+
+// sayWhere says that a pin is on the host, if the command was given elsewhere.
+func (o *pinAddOptions) sayWhere(path string, err error) error {
+	if err == nil && inspect.FindHost().Moved {
+		fmt.Fprintf(o.err, "nstool: pinned on the host, as %s\n", path)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,7 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	getenv   func(string) string
-	helper   bool // this process is the helper
+	status   *os.File // where the helper reports its status; nil for another process
 
 	hosts *hosts // where the command runs, if not here alone
 }
@@ -128,13 +129,22 @@ var newCommand = map[string]func(*app) *cobra.Command{
 // newRoot returns the tree of commands. If words begin with the name of a command, the tree has
 // only that one: making all takes 0.4 ms.
 func newRoot(a *app, words ...string) *cobra.Command {
-	var version bool
+	var version, verbose bool
 	root := &cobra.Command{
 		Use:           "nstool",
 		Short:         "See, enter and keep Linux namespaces",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.moveToHost(cmd); err != nil {
+				return err
+			}
+			if verbose {
+				a.sayHost()
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if version {
 				return a.tellVersion()
@@ -144,6 +154,7 @@ func newRoot(a *app, words ...string) *cobra.Command {
 	}
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	hostFlags(root)
+	root.PersistentFlags().BoolVarP(&verbose, "verbose", "v", false, "say how the host is reached")
 	root.SetIn(a.in)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)

@@ -109,7 +109,7 @@ func writeList[R any](ctx context.Context, a *app, l *listing, list output.ListO
 // newListing returns a listing of rows about a snapshot. options are for its containers.
 func newListing(ctx context.Context, o rowOptions, snap *inspect.Snapshot, options ...container.Option) *listing {
 	return &listing{
-		o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(), Now: now()},
+		o: o, snap: snap, view: &output.View{Snapshot: snap, User: passwd.Names(snap.Host().Path("/etc/passwd")), Now: now()},
 		lookup: container.Lookup(ctx, snap, options...),
 	}
 }

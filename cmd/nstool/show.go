@@ -178,7 +178,7 @@ func newExplanation(ctx context.Context, snap *inspect.Snapshot) *explanation {
 	set := container.Find(ctx, snap, container.WithHidden())
 	return &explanation{
 		snap: snap, gaps: slices.Clone(set.Gaps),
-		view: report.View{View: &output.View{Snapshot: snap, Containers: set, User: passwd.Names(), Now: now(), Details: make(map[int]inspect.Detail)}},
+		view: report.View{View: &output.View{Snapshot: snap, Containers: set, User: passwd.Names(snap.Host().Path("/etc/passwd")), Now: now(), Details: make(map[int]inspect.Detail)}},
 	}
 }
 

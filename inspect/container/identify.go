@@ -25,8 +25,11 @@ var groupKeyTypes = [...]inspect.Type{inspect.Mnt, inspect.PID, inspect.Net, ins
 type host struct {
 	// proc is the proc file system with the processes.
 	proc string
-	// root is the root of the file system in which the engines of the host keep their
-	// state. "" is the root of process 1, or the caller's if that may not be used.
+	// Host is the host of the system, if proc is of this system and the caller reaches it
+	// through another process.
+	inspect.Host
+	// root is the root of the file system in which the engines of a made-up host keep their
+	// state.
 	root string
 	// self is a process in the namespaces of the host, to compare with if neither
 	// process 1 nor a kernel thread could be read. It may be the caller.
@@ -94,7 +97,11 @@ func WithHidden() Option { return func(h *host) { h.hidden = true } }
 func Find(ctx context.Context, snap *inspect.Snapshot, options ...Option) *Set {
 	h := host{proc: snap.Proc(), self: snap.Self()}
 	if snap.IsReal() {
-		h.far, h.userName, h.caller = snap.FarMounts, passwd.Names(), Owner(os.Geteuid())
+		h.Host = snap.Host()
+		if h.IsElsewhere() && h.PID != 0 {
+			h.self = h.PID
+		}
+		h.far, h.userName, h.caller = snap.FarMounts, passwd.Names(h.Path("/etc/passwd")), Owner(os.Geteuid())
 	} else {
 		h.stated, h.root = true, path.Join(h.proc, "1/root") // not this system's own
 	}
@@ -170,6 +177,9 @@ func identify(ctx context.Context, host host, procs iter.Seq2[int, *inspect.Inod
 	defer f.close()
 	f.group(procs)
 	f.set.initial = f.host
+	if host.Err != nil && len(f.groups) > 0 {
+		f.gap(0, "the host's file system, with the names of containers", host.Err)
+	}
 	for _, stage := range []func(){f.place, f.name, f.reportImpostors, f.attribute} {
 		if err := ctx.Err(); err != nil {
 			f.gap(0, "containers", err)
@@ -217,7 +227,7 @@ func newIdentifier(host host) (f *identifier, err error) {
 		byKey: make(map[containerKey]*Container), contents: make(map[*Container]*contents), ancestry: make(map[int]*Container),
 		users: make(map[userKey]*store), budgets: make(map[any]*int),
 	}
-	if f.proc, err = openProc(host.proc); err == nil {
+	if f.proc, err = openProc(host); err == nil {
 		f.owners = newOwners(f.proc, host.stated)
 	}
 	return f, err
@@ -648,6 +658,7 @@ func (f *identifier) nameInner(c *Container, in *contents) {
 func (f *identifier) reportUnnamed(c *Container, n *finder, found bool) {
 	switch {
 	case found:
+	case c.Outer == nil && f.set.host.Err != nil: // that was reported
 	case f.gone(c.Init): // its state may be gone too
 	case len(n.store.denied) > 0:
 		n.store.reportDenied() // the name may be in there
@@ -777,13 +788,15 @@ const callersMounts = "/proc/thread-self/mountinfo"
 
 // openHost opens the host's file system, to read the files of an owner.
 func (f *identifier) openHost(owner Owner, left *int, far []string) (s *store, err error) {
-	root, mounts := f.set.host.root, f.proc.mountinfo(1)
-	if root == "" {
-		root = f.proc.root(1)
-	}
-	s, err = openStore(root, mounts, owner, left, far, &f.set.Gaps)
-	if err != nil && f.set.host.root == "" {
-		s, err = openStore("/", callersMounts, owner, left, far, &f.set.Gaps)
+	switch h := f.set.host; {
+	case h.root != "":
+		s, err = openStore(h.root, f.proc.mountinfo(1), owner, left, far, &f.set.Gaps)
+	case h.Root != "":
+		s, err = openStore(h.Root, h.Mountinfo(), owner, left, far, &f.set.Gaps)
+	default:
+		if s, err = openStore(f.proc.root(1), f.proc.mountinfo(1), owner, left, far, &f.set.Gaps); err != nil {
+			s, err = openStore("/", callersMounts, owner, left, far, &f.set.Gaps)
+		}
 	}
 	if err == nil {
 		s.stated = f.owners.stated
@@ -891,7 +904,7 @@ func (s *Set) Guests(procs iter.Seq[*inspect.Process]) map[int]bool {
 
 func (s *Set) guests(pids iter.Seq[int]) map[int]bool {
 	guests := make(map[int]bool)
-	p, err := openProc(s.host.proc)
+	p, err := openProc(s.host)
 	if err != nil {
 		return guests
 	}

@@ -228,22 +228,23 @@ func (o *owners) writer(tree, name string) Owner {
 	return o.of(st.UID)
 }
 
-// findTrees opens the hierarchies of control groups that are mounted for the caller, each by its
+// findTrees opens the hierarchies of control groups that are mounted on the host, each by its
 // root: above another directory nothing is known.
 func (o *owners) findTrees() {
 	if o.asked {
 		return
 	}
 	o.asked = true
-	text, err := os.ReadFile(path.Join(o.proc.path, "self/mountinfo"))
-	if err != nil {
+	host := o.proc.host
+	var text []byte
+	if err := host.InCgroups(func() (err error) { text, err = os.ReadFile(host.Mountinfo()); return err }); err != nil {
 		return
 	}
 	for m := range procfile.Mounts(text) {
 		if m.Root != "/" || m.Type != "cgroup" && m.Type != "cgroup2" {
 			continue
 		}
-		dir, err := sys.OpenKernelDir(m.Point)
+		dir, err := sys.OpenKernelDir(host.Path(m.Point))
 		if err != nil {
 			continue
 		}

@@ -13,10 +13,10 @@ import (
 	"github.com/nstool/nstool/internal/wait"
 )
 
-// openProc returns the proc file system at path.
-func openProc(path string) (*procDir, error) {
-	dir, err := sys.OpenKernelDir(path)
-	return &procDir{path: path, dir: dir, argv: make(map[int][]string), stats: make(map[int]procfile.Stat)}, err
+// openProc returns the proc file system of a host.
+func openProc(h host) (*procDir, error) {
+	dir, err := sys.OpenKernelDir(h.proc)
+	return &procDir{path: h.proc, host: h.Host, dir: dir, argv: make(map[int][]string), stats: make(map[int]procfile.Stat)}, err
 }
 
 func (p *procDir) close() { p.stuck.Close(p.dir.Close) }
@@ -24,6 +24,7 @@ func (p *procDir) close() { p.stuck.Close(p.dir.Close) }
 // A procDir is the proc file system with the processes.
 type procDir struct {
 	path string
+	host inspect.Host
 	dir  sys.StateDir
 	buf  [64 << 10]byte
 	argv map[int][]string // command lines
@@ -61,9 +62,14 @@ func (p *procDir) readSlow(pid int, name string) (string, error) {
 	})
 }
 
-func (p *procDir) cgroup(pid int) (string, error) {
-	data, err := p.read(pid, "cgroup")
-	return string(data), err
+// cgroup returns the control groups of a process, as the host sees them if possible.
+func (p *procDir) cgroup(pid int) (text string, err error) {
+	err = p.host.InCgroups(func() error {
+		data, err := p.read(pid, "cgroup")
+		text = string(data)
+		return err
+	})
+	return text, err
 }
 
 // maxStat is more than the length of a stat file: 52 numbers and a name.

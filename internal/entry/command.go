@@ -104,7 +104,7 @@ func known(ref target.Ref) (*Found, error) {
 	case target.File:
 		return files("", ref.Path)
 	case target.Netns:
-		file := path.Join(pin.IPNetnsDir, ref.Name)
+		file := inspect.FindHost().Path(path.Join(pin.IPNetnsDir, ref.Name))
 		f, err := files("", file)
 		if errors.Is(err, fs.ErrNotExist) {
 			if _, e := sys.Readlink(file); e != nil { // else the error already says where it leads

@@ -7,6 +7,7 @@ import (
 	"path"
 
 	"github.com/nstool/nstool/enter"
+	"github.com/nstool/nstool/inspect"
 )
 
 // outcome is the result of a command that ran before main.
@@ -41,6 +42,9 @@ func init() {
 	case "run":
 		o = NewRunOptions()
 	case "pin":
+		if inspect.FindHost() != (inspect.Host{}) {
+			return // main moves to the host first, and says so
+		}
 		if pinEarly(os.Args[2:]) {
 			os.Exit(0)
 		}

@@ -215,7 +215,7 @@ func parseRange(word string) (r enter.Range, err error) {
 // subRanges returns the ranges of the caller in subuid(5) or subgid(5).
 func subRanges(file, what string) ([]enter.Range, error) {
 	uid := strconv.Itoa(os.Geteuid())
-	name := passwd.Names()(uint32(os.Geteuid()))
+	name := passwd.Names("/etc/passwd")(uint32(os.Geteuid()))
 	text, err := sys.ReadRegular(file, maxSubIDs)
 	if err != nil {
 		return nil, fmt.Errorf("find out which %ss are yours to give: %w", what, err)

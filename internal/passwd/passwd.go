@@ -12,11 +12,11 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// Names returns a function that knows the name of a user, and says "" if there
-// is none. It reads the file when it is first called.
-func Names() func(uid uint32) string {
+// Names returns a function that knows the name of a user from a file such as
+// /etc/passwd, and says "" if there is none. It reads the file when it is first called.
+func Names(file string) func(uid uint32) string {
 	read := sync.OnceValue(func() map[uint32]string {
-		text, err := sys.ReadRegular("/etc/passwd", 16<<20)
+		text, err := sys.ReadRegular(file, 16<<20)
 		if err != nil {
 			if errors.Is(err, sys.ErrNoAnswer) {
 				unread.Store(&err)

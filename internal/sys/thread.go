@@ -2,7 +2,11 @@ package sys
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,5 +78,33 @@ func InNamespace(fd, flag int, f func() error) error {
 			return err
 		}
 		return f()
+	})
+}
+
+// ExecIn replaces the program with the one at path, as the caller sees it, after joining
+// namespaces. It returns only an error; then only a thread that ends has joined any.
+//
+// Standard files that were closed when this program started are closed for the next one too: the
+// runtime has opened /dev/null in their place.
+func ExecIn(joins []Join, path string, argv, env []string) error {
+	dir, err := openat(unix.AT_FDCWD, filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	for fd, closed := range WereClosed() {
+		if closed {
+			unix.CloseOnExec(fd)
+		}
+	}
+	signal := 0 // of the calling thread alone
+	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&signal)), 0, 0, 0) //nolint:errcheck // then it is 0
+	return OnThread(func() error {
+		if err := joinAll(joins); err != nil {
+			return err
+		}
+		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(signal), 0, 0, 0) //nolint:errcheck // nothing depends on it
+		// By its directory, so that it keeps its name.
+		return os.NewSyscallError("execve", syscall.Exec(filepath.Join(FDPath(dir), filepath.Base(path)), argv, env))
 	})
 }

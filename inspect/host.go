@@ -1,0 +1,265 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nstool/nstool/internal/sys"
+	"github.com/nstool/nstool/internal/wait"
+)
+
+// A Host is how the caller reaches what belongs to the host: the root directory of the initial
+// mount namespace, and its control groups from their root on. The caller may be in a container
+// that sees the host's processes, such as the pod of "kubectl debug node/NODE" or a container of
+// "docker run --pid=host". Then the files of engines and /run/netns are not below the caller's own
+// root directory.
+//
+// The zero value is the host of a caller that is in the host's mount namespace, or that sees no
+// process of the host.
+type Host struct {
+	// PID is the process of the host through which the caller reaches it, or 0.
+	PID int
+	// Moved: the program was started in a container, and has moved to the host by [Host.Exec]. PID
+	// is the process through which it did.
+	Moved bool
+	// Root is the path of its root directory for the caller: "" for the caller's own.
+	Root string
+	// Err says what is missing, if the caller is in another mount namespace than the host and
+	// cannot reach its file system; else it is nil.
+	Err error
+
+	proc        sys.ProcDir // of the process
+	mnt, cgroup int         // namespaces; 0 if they could not be opened
+}
+
+// ErrNoHost says what a caller lacks that does not reach the host's file system.
+var ErrNoHost = errors.New("that takes CAP_SYS_PTRACE, or the host's root directory at /host")
+
+// FindHost finds the host. It does so once for the life of the program, and keeps descriptors of
+// the host's root directory and namespaces.
+//
+// It reads links of /proc/pid of one process of the host, which takes CAP_SYS_PTRACE in the
+// initial user namespace.
+var FindHost = sync.OnceValue(findHost)
+
+// initialMnt is the inode number of the initial mount namespace since Linux 6.18: MNT_NS_INIT_INO
+// in include/uapi/linux/nsfs.h. Other numbers of namespaces begin at 0xF0000000.
+const initialMnt = 0xEFFFFFF8
+
+// inoAt reads the inode number of a namespace from its link, or 0.
+func inoAt(pid string, t Type) uint64 {
+	link, err := os.Readlink("/proc/" + pid + "/ns/" + t.String())
+	if err != nil {
+		return 0
+	}
+	_, ino, _ := ParseLink(link)
+	return ino
+}
+
+// isInitial reports whether a process is in the initial namespace of type t.
+func isInitial(pid string, t Type) bool {
+	initial, ok := t.InitialIno()
+	return ok && inoAt(pid, t) == initial
+}
+
+// movedVar is the variable by which [Host.Exec] tells the program that it starts where it comes
+// from: its own PID, and that of the process of the host.
+const movedVar = "NSTOOL_MOVED"
+
+func findHost() Host {
+	// The numbers of /proc are those of the initial PID namespace if the caller has its own there.
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) || !isInitial("self", PID) || !isInitial("self", User) {
+		return Host{}
+	}
+	own, host := inoAt("self", Mnt), inoAt("1", Mnt)
+	if host == 0 {
+		host = inoAt("2", Mnt) // the parent of kernel threads
+	}
+	switch {
+	case host == own || own == initialMnt:
+		pid, through, _ := strings.Cut(os.Getenv(movedVar), ":")
+		if n, err := strconv.Atoi(through); err == nil && pid == strconv.Itoa(os.Getpid()) {
+			return Host{PID: n, Moved: true}
+		}
+		return Host{}
+	case host == 0 && own < initialMnt: // not known, and this kernel has no fixed number
+		return Host{}
+	case host == 0:
+		host = initialMnt
+	}
+	proc, err := openProc("/proc")
+	if err != nil {
+		return Host{}
+	}
+	defer proc.dir.Close()
+	pids, err := proc.pids()
+	if err != nil {
+		return Host{}
+	}
+	// The link of a process that is stuck may never be read.
+	const maxStuck = 4
+	var stuck wait.Stuck
+	defer stuck.Close(func() {})
+	for _, pid := range pids {
+		if stuck.Count >= maxStuck {
+			break
+		}
+		found, err := wait.One(context.Background(), &stuck, wait.Short, func() (Host, error) { return hostThrough(pid, host) })
+		if err == nil {
+			return found
+		}
+	}
+	if self, err := wait.One(context.Background(), &stuck, wait.Short, func() (string, error) { return os.Readlink("/host/proc/self") }); err == nil && self == strconv.Itoa(os.Getpid()) {
+		return Host{Root: "/host"}
+	}
+	return Host{Err: ErrNoHost}
+}
+
+var errNotHost = errors.New("not a process of the host")
+
+// hostThrough returns the host as a process reaches it that is in the mount namespace with the
+// inode number mnt and in the initial user namespace, and has the root directory of that mount
+// namespace. Everything is read through one directory, so that it is of one process.
+func hostThrough(pid int, mnt uint64) (h Host, err error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	if inoAt(strconv.Itoa(pid), Mnt) != mnt {
+		return h, errNotHost
+	}
+	h = Host{PID: pid, proc: -1}
+	top, err := sys.OpenProc("/proc")
+	if err != nil {
+		return h, err
+	}
+	defer top.Close()
+	if h.proc, err = top.OpenPath(sys.AppendName(nil, pid, "")); err != nil {
+		return h, fmt.Errorf("open %s: %w", dir, err)
+	}
+	root, err := h.proc.OpenPath(sys.NewName("root"))
+	if err == nil {
+		h.Root = sys.FDPath(int(root))
+		// The root of a kernel thread is that of the initramfs.
+		if !h.is(Mnt, mnt) || !h.is(User, 0) || h.link("root") != "/" || h.link("exe") == "" {
+			err = errNotHost
+			root.CloseRaw()
+		}
+	}
+	if err != nil {
+		h.proc.CloseRaw()
+		return h, err
+	}
+	// Without CAP_SYS_ADMIN they are of no use.
+	h.mnt, _ = sys.OpenNamespace(int(h.proc), "ns/mnt") //nolint:errcheck // then it is -1
+	if initial, _ := Cgroup.InitialIno(); h.is(Cgroup, initial) && !isInitial("self", Cgroup) {
+		h.cgroup, _ = sys.OpenNamespace(int(h.proc), "ns/cgroup") //nolint:errcheck // then it is -1
+	}
+	return h, nil
+}
+
+func (h Host) link(name string) string {
+	var buf [64]byte
+	n, err := h.proc.Readlink(sys.NewName(name), buf[:])
+	if err != nil {
+		return ""
+	}
+	return string(buf[:n])
+}
+
+// is reports whether the process is in the namespace of type t with that inode number, or in the
+// initial one for 0.
+func (h Host) is(t Type, want uint64) bool {
+	if want == 0 {
+		want, _ = t.InitialIno()
+	}
+	_, ino, ok := ParseLink(h.link("ns/" + t.String()))
+	return ok && ino == want
+}
+
+// IsElsewhere reports whether the host's root directory is another than the caller's, and can be
+// reached.
+func (h Host) IsElsewhere() bool { return h.Root != "" }
+
+// String says how the caller reaches the host: "pid:" and a process, "/host", or "unreachable".
+// For a caller on the host it is "".
+func (h Host) String() string {
+	switch {
+	case h.Err != nil:
+		return "unreachable"
+	case h.PID != 0:
+		return "pid:" + strconv.Itoa(h.PID)
+	}
+	return h.Root
+}
+
+// Path returns the path for the caller of what the host has at an absolute path. Links on the way
+// are followed as the caller's, so it is for paths without any.
+func (h Host) Path(name string) string {
+	if !h.IsElsewhere() {
+		return name
+	}
+	return path.Join(h.Root, name)
+}
+
+// Mountinfo returns the path of a mount table of the host, see proc_pid_mountinfo(5), or "" if
+// there is none to read.
+func (h Host) Mountinfo() string {
+	switch {
+	case h.PID != 0 && !h.Moved:
+		return path.Join(sys.FDPath(int(h.proc)), "mountinfo")
+	case h.Root != "":
+		return ""
+	}
+	return "/proc/self/mountinfo"
+}
+
+// InCgroups calls f where /proc/pid/cgroup and the roots in mountinfo show control groups as the
+// host sees them: on a thread of its own that has joined the host's cgroup namespace, if the
+// caller is in another and may do so, and else directly. Goroutines that f starts run elsewhere.
+//
+// To join takes CAP_SYS_ADMIN in the initial user namespace.
+func (h Host) InCgroups(f func() error) error {
+	if h.cgroup <= 0 {
+		return f()
+	}
+	called := false
+	err := sys.InNamespace(h.cgroup, Cgroup.Flag(), func() error { called = true; return f() })
+	if !called {
+		return f()
+	}
+	return err
+}
+
+// InMounts calls f where paths are the host's: on a thread of its own that has joined the host's
+// mount namespace, if the caller is in another, and else directly. Goroutines that f starts run
+// elsewhere.
+//
+// To join takes CAP_SYS_ADMIN and CAP_SYS_CHROOT in the initial user namespace.
+func (h Host) InMounts(f func() error) error {
+	if h.mnt <= 0 {
+		return f()
+	}
+	return sys.InMountNamespace(h.mnt, f)
+}
+
+// Exec replaces the program with the one at path, a file of the caller's, in the mount and cgroup
+// namespaces of the host: the root and the working directory are the host's then. It returns only
+// an error.
+//
+// It takes CAP_SYS_ADMIN and CAP_SYS_CHROOT in the initial user namespace.
+func (h Host) Exec(path string, argv, env []string) error {
+	if h.mnt <= 0 {
+		return ErrNoHost
+	}
+	joins := []sys.Join{{FD: h.mnt, Flag: Mnt.Flag()}}
+	if h.cgroup > 0 {
+		joins = append(joins, sys.Join{FD: h.cgroup, Flag: Cgroup.Flag()})
+	}
+	env = append(slices.Clip(env), fmt.Sprintf("%s=%d:%d", movedVar, os.Getpid(), h.PID))
+	return sys.ExecIn(joins, path, argv, env)
+}
