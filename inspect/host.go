@@ -35,8 +35,8 @@ type Host struct {
 	// cannot reach its file system; else it is nil.
 	Err error
 
-	proc        sys.ProcDir // of the process
-	mnt, cgroup int         // namespaces; 0 if they could not be opened
+	proc              sys.ProcDir // of the process
+	root, mnt, cgroup int         // its root directory and namespaces, or 0 or -1
 }
 
 // ErrNoHost says what a caller lacks that does not reach the host's file system.
@@ -112,6 +112,10 @@ func findHost() Host {
 			break
 		}
 		found, err := wait.One(context.Background(), &stuck, wait.Short, func() (Host, error) { return hostThrough(pid, host) })
+		if err == nil && found.isCallers() {
+			found.close()
+			return Host{}
+		}
 		if err == nil {
 			return found
 		}
@@ -132,7 +136,7 @@ func hostThrough(pid int, mnt uint64) (h Host, err error) {
 	if inoAt(strconv.Itoa(pid), Mnt) != mnt {
 		return h, errNotHost
 	}
-	h = Host{PID: pid, proc: -1}
+	h = Host{PID: pid, proc: -1, root: -1, mnt: -1, cgroup: -1}
 	top, err := sys.OpenProc("/proc")
 	if err != nil {
 		return h, err
@@ -143,7 +147,7 @@ func hostThrough(pid int, mnt uint64) (h Host, err error) {
 	}
 	root, err := h.proc.OpenPath(sys.NewName("root"))
 	if err == nil {
-		h.Root = sys.FDPath(int(root))
+		h.Root, h.root = sys.FDPath(int(root)), int(root)
 		// The root of a kernel thread is that of the initramfs.
 		if !h.is(Mnt, mnt) || !h.is(User, 0) || h.link("root") != "/" || h.link("exe") == "" {
 			err = errNotHost
@@ -160,6 +164,47 @@ func hostThrough(pid int, mnt uint64) (h Host, err error) {
 		h.cgroup, _ = sys.OpenNamespace(int(h.proc), "ns/cgroup") //nolint:errcheck // then it is -1
 	}
 	return h, nil
+}
+
+// isCallers reports whether the host's root directory is the caller's too: then the caller only has
+// mounts of its own, as by unshare(1), and wants to see those. A caller that has changed its root
+// to that of the host, as in a pod by "chroot /host", is still in the container.
+func (h Host) isCallers() bool {
+	host, err := rootAt(h.proc)
+	own, e := rootAt(procSelf)
+	if err != nil || e != nil || own != host {
+		return false
+	}
+	mnt, err := sys.OpenNamespace(sys.CurrentDir, "/proc/self/ns/mnt")
+	if err != nil {
+		return true
+	}
+	defer sys.CloseFD(mnt)
+	top := own
+	_ = sys.InMountNamespace(mnt, func() (err error) { top, err = rootAt(procSelf); return err }) //nolint:errcheck // without permission it is taken for that
+	return top == own
+}
+
+// procSelf stands for the calling thread.
+const procSelf = sys.ProcDir(sys.CurrentDir)
+
+// rootAt identifies the root directory of a process, by its directory in procfs.
+func rootAt(dir sys.ProcDir) (id sys.FileID, err error) {
+	name := "root"
+	if dir == procSelf {
+		name = "/"
+	}
+	root, err := dir.OpenPath(sys.NewName(name))
+	if err != nil {
+		return id, err
+	}
+	defer root.CloseRaw()
+	return sys.Fstat(int(root))
+}
+
+// close closes the descriptors of a host that is not used.
+func (h Host) close() {
+	sys.CloseAll(int(h.proc), h.root, h.mnt, h.cgroup)
 }
 
 func (h Host) link(name string) string {

@@ -395,9 +395,9 @@ func (s *Snapshot) Proc() string { return s.proc.path }
 func (s *Snapshot) IsReal() bool { return s.proc.real }
 
 // Host returns how the caller reaches the host's file system, if the snapshot has the processes of
-// the host that the caller is on. See [FindHost].
+// the host that the caller is on. See [FindHost], which it is for a nil snapshot.
 func (s *Snapshot) Host() Host {
-	if !s.proc.initial {
+	if s != nil && !s.proc.initial {
 		return Host{}
 	}
 	return FindHost()

@@ -42,7 +42,7 @@ type Missed struct {
 
 // MissedBy returns the gaps of a snapshot, which may be nil, and more.
 func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
-	m := Missed{Host: inspect.FindHost().String()}
+	m := Missed{Host: snap.Host().String()}
 	if snap == nil {
 		snap = &inspect.Snapshot{}
 	}
