@@ -97,7 +97,7 @@ func ExecIn(joins []Join, path string, argv, env []string) error {
 			unix.CloseOnExec(fd)
 		}
 	}
-	signal := 0 // of the calling thread alone
+	signal := 0                                                                      // of the calling thread alone
 	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&signal)), 0, 0, 0) //nolint:errcheck // then it is 0
 	return OnThread(func() error {
 		if err := joinAll(joins); err != nil {
