@@ -38,7 +38,7 @@ func TestSecurityNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	word := regexp.MustCompile("`([a-z/]+)`|((?:Test|Fuzz)[A-Z]\\w+)")
+	word := regexp.MustCompile("`([-a-z/]+)`|((?:Test|Fuzz)[A-Z]\\w+)")
 	named := 0
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		cells := strings.Split(lines.Text(), "|")

@@ -47,7 +47,7 @@ func (o *options) cp(ctx context.Context) error {
 			paths = append(paths, path)
 		}
 	}
-	if to == "-" && len(from) > 1 || up && len(from) > 1 && from[0] == "-" {
+	if to == "" || to == "-" && len(from) > 1 || up && len(from) > 1 && from[0] == "-" {
 		return usagef("- is for one file")
 	}
 	o.words = []string{target}
@@ -127,6 +127,9 @@ func download(ctx context.Context, source, to string, nstool runner) error {
 func unpack(r io.Reader, to string) error {
 	name := "" // of the copy, if it is not that of the original
 	if info, err := os.Stat(to); err != nil || !info.IsDir() {
+		if err != nil && os.IsPathSeparator(to[len(to)-1]) {
+			return err
+		}
 		to, name = filepath.Dir(to), filepath.Base(to)
 	}
 	root, err := os.OpenRoot(to)

@@ -18,10 +18,13 @@ import (
 func (o *options) forward(ctx context.Context) error {
 	var flags, words []string
 	for _, w := range o.words {
-		if strings.HasPrefix(w, "-") {
-			flags = append(flags, w)
-		} else {
+		switch name, _, _ := strings.Cut(w, "="); {
+		case !strings.HasPrefix(w, "-"):
 			words = append(words, w)
+		case name == "--as" || name == "--wait" || name == "-w":
+			flags = append(flags, w)
+		default:
+			return usagef("forward takes no %s here: an address is written before the port, as in 127.0.0.2:8080:80", w)
 		}
 	}
 	if len(words) < 2 {

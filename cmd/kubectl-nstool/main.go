@@ -1,6 +1,7 @@
 // Command kubectl-nstool is a plugin of kubectl: nstool on the nodes of a cluster, from
 // wherever kubectl works. It knows no protocol of Kubernetes. Every step is a call of kubectl,
-// so that every kubeconfig, proxy and login works, and it runs on any system.
+// so that every kubeconfig, proxy and login works. It runs on Linux and macOS, and on others
+// without a terminal for programs.
 //
 // A command of the plugin is one session with a node, or several beside each other:
 //
