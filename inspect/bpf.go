@@ -10,18 +10,19 @@ import (
 	"github.com/nstool/nstool/internal/sys"
 )
 
-// bpfFrom is the number of processes from which on BPF iterators are faster. Learning the kernel's
-// types and loading the programs takes as long as reading four hundred processes from /proc, and
-// longer where the types cannot be mapped (before Linux 6.16).
-const bpfFrom = 700
+// bpfFrom is the number of threads from which on BPF iterators are faster. Learning the kernel's
+// types and loading the programs takes as long as reading 250 to 400 threads from /proc, with the
+// descriptors that such processes have, and longer where the types cannot be mapped (before
+// Linux 6.16).
+const bpfFrom = 400
 
 // readByBPF has the kernel list all its tasks and their descriptors. The result is that of reading
 // /proc. After an error nothing was noted.
 //
-// It takes many processes, the privileges and the kernel of [sys.ReadTasks], and a caller in the
+// It takes many threads, the privileges and the kernel of [sys.ReadTasks], and a caller in the
 // initial PID namespace, since the kernel uses the numbers of that one.
 func (s *scanner) readByBPF(processes int) (*part, error) {
-	if processes < s.bpfFrom {
+	if processes < s.bpfFrom && s.proc.threads() < s.bpfFrom {
 		return nil, ErrNotAsked
 	}
 	all, self, err := s.readBPFTasks(s.fds, s.fds && s.holds)

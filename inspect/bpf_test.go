@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -310,6 +312,32 @@ func TestIteratorsAskThroughSockets(t *testing.T) {
 	ns, ok := s.Find(box.Held[0].Ino)
 	if !ok || ns.Owner.ID.Ino != box.Ino["user"] {
 		t.Errorf("%+v, whose owner should be %d", ns, box.Ino["user"])
+	}
+}
+
+// Threads count, too: to read one takes as long as to read a process.
+func TestIteratorsForManyThreads(t *testing.T) {
+	nstest.Need(t, "root", "bpf")
+	done := make(chan struct{})
+	var ready, ended sync.WaitGroup
+	for range 100 {
+		ready.Add(1)
+		ended.Go(func() {
+			runtime.LockOSThread() // and its thread ends with it
+			ready.Done()
+			<-done
+		})
+	}
+	ready.Wait()
+	defer ended.Wait()
+	defer close(done)
+	pids, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scan(t, func(o *options) { o.bpfFrom = len(pids) + 50 })
+	if s.bpfErr != nil {
+		t.Errorf("%d processes and a hundred threads: %v", len(pids), s.bpfErr)
 	}
 }
 

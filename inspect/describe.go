@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nstool/nstool/internal/procfile"
@@ -171,6 +172,16 @@ func (p *procFS) boot() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(sec, 0)
+}
+
+// threads returns the number of threads of the system, or 0.
+func (p *procFS) threads() int {
+	buf := make([]byte, 256)
+	n, _ := p.dir.ReadFile(sys.NewName("loadavg"), buf) //nolint:errcheck // then it is empty
+	_, all, _ := strings.Cut(string(buf[:n]), "/")      // "0.20 0.18 0.12 1/80 11206"
+	all, _, _ = strings.Cut(all, " ")
+	threads, _ := strconv.Atoi(all) //nolint:errcheck // 0 if it is none
+	return threads
 }
 
 // readArgs reads the command lines of processes, and calls f for one at a time.

@@ -24,7 +24,7 @@
 // lists such a namespace by listns(2) (Linux 6.19), and mount namespaces since Linux 6.12, for a
 // caller that may see all of them. Then [ByKernel] holds it.
 //
-// If there are many processes, and the caller may use bpf(2) as root may, the scan loads a
+// If there are many threads, and the caller may use bpf(2) as root may, the scan loads a
 // program with which the kernel goes through them (Linux 5.8). That takes a tenth of the time,
 // and also finds the descriptors of such threads; otherwise the result is the same. [WithoutBPF]
 // forbids it.
@@ -63,7 +63,7 @@
 //
 // A scan takes 15 to 20 system calls for each process and 6 for each namespace, on all
 // processors. Nothing searches a list for each element of another. Reading the links of 4,000
-// processes takes 62,000 calls; from 700 processes on, and if the caller may, two BPF iterators
+// processes takes 62,000 calls; from 400 threads on, and if the caller may, two BPF iterators
 // do it in the kernel instead. They find fields in the kernel's own description of its types
 // (BTF), not by version. If they fail in any way the scan reads /proc; a test compares both.
 //

@@ -27,7 +27,7 @@ type options struct {
 	holds  bool   // keep the descriptors of sockets
 	kernel kernel // nil for the real one
 
-	bpfFrom int // the number of processes from which on iterators are used
+	bpfFrom int // the number of threads from which on iterators are used
 }
 
 // WithProc reads the proc file system mounted at dir instead of /proc. It may be that of another
@@ -47,8 +47,8 @@ func WithoutFDs() Option { return func(o *options) { o.fds = false } }
 // WithoutMounts leaves out bind mounts.
 func WithoutMounts() Option { return func(o *options) { o.mounts = false } }
 
-// WithoutBPF loads no BPF program: everything is read from /proc. The default, with very many
-// processes and the privileges of bpf(2), loads programs for the time of the scan. The result is
+// WithoutBPF loads no BPF program: everything is read from /proc. The default, with many
+// threads and the privileges of bpf(2), loads programs for the time of the scan. The result is
 // the same. Use this where loading a program is an alarm.
 func WithoutBPF() Option { return func(o *options) { o.bpfFrom = math.MaxInt } }
 
