@@ -291,7 +291,7 @@ func (a *app) reportGaps(snap *inspect.Snapshot, more []inspect.Gap, strict bool
 		}
 		fmt.Fprintf(a.err, "nstool: %s%s\n", output.Clean(why), hint)
 	}
-	if hint := entry.Blind(denied); hint != "" && len(missed.Gaps) > 0 {
+	if hint := entry.Blind(denied); hint != "" && len(missed.Gaps) > 0 && snap.IsReal() {
 		fmt.Fprintf(a.err, "hint: %s\n", hint)
 	}
 	if strict && len(missed.Gaps) > 0 {

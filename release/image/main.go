@@ -25,6 +25,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,7 +53,10 @@ func run(dir, out, name string, archs []string) error {
 		return err
 	}
 	var programs []program
-	for _, arch := range archs {
+	for i, arch := range archs {
+		if arch == "" || slices.Contains(archs[:i], arch) {
+			return fmt.Errorf("bad list of architectures %q", archs)
+		}
 		p, err := build(dir, arch)
 		if err != nil {
 			return fmt.Errorf("build for %s: %w", arch, err)

@@ -143,6 +143,22 @@ func TestFullName(t *testing.T) {
 	}
 }
 
+// What is refused is refused before anything is built or written.
+func TestRefused(t *testing.T) {
+	out := filepath.Join(nstest.Dir(t), "nstool.tar")
+	for _, archs := range [][]string{{""}, {"", "amd64"}} {
+		if err := run("../..", out, "nstool", archs); err == nil || !strings.Contains(err.Error(), "bad list of architectures") {
+			t.Errorf("%q: %v", archs, err)
+		}
+	}
+	if err := run("../..", out, "no name", []string{"amd64"}); err == nil {
+		t.Error("it takes any name")
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("it has written a file")
+	}
+}
+
 // imageOf returns the files of the one layer of an image, and its labels.
 func imageOf(t *testing.T, files map[string][]byte, d descriptor) (layer map[string][]byte, labels map[string]string) {
 	t.Helper()
