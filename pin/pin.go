@@ -215,16 +215,18 @@ func Replace() Option { return func(a *addition) { a.replace = true } }
 func InNetns() Option { return func(a *addition) { a.netns = true } }
 
 // Add pins the namespaces of files, one of each type, under a name in the
-// caller's store.
+// caller's store: on the host, also for a caller in a container; see [inspect.Host.InMounts].
 //
 // The error is an [ErrPinned] if the name is taken, an [fs.ErrPermission], or another error
 // of this package. Nothing is pinned after an error.
 func Add(ctx context.Context, name string, files []*os.File, opts ...Option) error {
-	s, err := Default()
-	if err != nil {
-		return err
-	}
-	return s.Add(ctx, name, files, opts...)
+	return inspect.FindHost().InMounts(func() error {
+		s, err := Default()
+		if err != nil {
+			return err
+		}
+		return s.Add(ctx, name, files, opts...)
+	})
 }
 
 // Remove removes the pins of these types from a set in the store of the caller, or the whole

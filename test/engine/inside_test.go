@@ -131,6 +131,14 @@ func TestPinFromInside(t *testing.T) {
 	if err != nil || !strings.Contains(out, "eth0") {
 		t.Errorf("enter the pin from inside: %v: %s%s", err, out, stderr)
 	}
+	// New namespaces are pinned there too.
+	t.Cleanup(func() { _, _, _ = here("pin", "rm", name+"-new") })
+	if _, stderr, err := there("run", "--net", "--pin", name+"-new", "true"); err != nil {
+		t.Errorf("run --pin: %v: %s", err, stderr)
+	}
+	if _, err := os.Stat("/run/nstool/" + name + "-new/net"); err != nil {
+		t.Errorf("run --pin: %v", err)
+	}
 	other.Stop()
 	if out, stderr, err = here("pin", "ls"); err != nil || !strings.Contains(out, "/run/nstool/"+name+"/net") {
 		t.Errorf("pin ls on the host: %v: %s%s", err, out, stderr)
