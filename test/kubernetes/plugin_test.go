@@ -3,11 +3,14 @@ package kubernetes_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -74,18 +77,54 @@ func TestPlugin(t *testing.T) {
 	t.Run("words", pluginWords)
 	t.Run("forbidden", pluginForbidden)
 	t.Run("nodes", pluginNodes)
+	t.Run("forward", pluginForward)
 	t.Run("killed", pluginKilled)
 }
 
 func pluginWords(t *testing.T) {
-	for _, c := range []struct {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("in", []byte("from here\n"), 0o750); err != nil { //nolint:gosec // it is copied with its permissions
+		t.Fatal(err)
+	}
+	type row struct {
 		words          string
+		stdin          string
 		status         int
 		stdout, stderr string
-	}{
+	}
+	try := func(t *testing.T, c row) {
+		t.Helper()
+		words := strings.Split(c.words, " ")
+		for i := range words {
+			words[i] = strings.ReplaceAll(words[i], "\u00a0", " ")
+		}
+		r := kubernetes.Run(c.stdin, append([]string{"kubectl", "nstool"}, words...)...)
+		if r.Status != c.status || !regexp.MustCompile(c.stdout).MatchString(r.Stdout) || !regexp.MustCompile(c.stderr).MatchString(r.Stderr) {
+			t.Errorf("%s: status %d\n%s%s", c.words, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+	for _, c := range []row{
+		{words: "enter nstool-shop/cart/app hostname", stdout: `^cart\n$`},
+		{words: "enter nstool-shop/cart cat", stdin: "through", stdout: "^through$"},
+		{words: "enter -n nstool-shop two/b --as root sh -c exit\u00a07", status: 7},
+		{words: "cp in nstool-shop/cart:/tmp/", stdout: "^$"},
+		{words: "cp in nstool-shop/cart:/tmp/other", stdout: "^$"},
+		{words: "cp nstool-shop/cart:/tmp/in -", stdout: "^from here\n$"},
+		{words: "cp nstool-shop/cart:/tmp out", stdout: "^$"},
+		{words: "cp - nstool-shop/cart:/tmp/piped", stdin: "piped"},
+		{words: "enter nstool-shop/cart sh -c cat\u00a0/tmp/piped;ls\u00a0-l\u00a0/tmp/other", stdout: `^piped-rwxr-x---`},
+		{words: "show nstool-shop/two", stdout: "two"},
 		{words: "containers --node node1 -o container,pod", stdout: "CONTAINER"},
 		{words: "ls -t net --all-nodes", stdout: `(?s)^NODE .*\nnode1 .*\nnode2 `},
-
+	} {
+		try(t, c)
+	}
+	if text, err := os.ReadFile("out/index.html"); string(text) != "here\n" {
+		t.Errorf("the copied directory has %q, %v", text, err)
+	}
+	var wg sync.WaitGroup
+	for _, c := range []row{
 		{words: "enter nstool-shop/nix", status: 125, stderr: "there is no pod nix in the namespace nstool-shop"},
 		{words: "enter nix/cart", status: 125, stderr: "there is no (pod cart in the )?namespace nix"},
 		{words: "enter nstool-shop/two", status: 125, stderr: "has 2 containers, name one: nstool-shop/two/a or nstool-shop/two/b"},
@@ -97,16 +136,11 @@ func pluginWords(t *testing.T) {
 		{words: "enter nstool-shop/cart --context weak", status: 125, stderr: "the user weak may not get pods: ask for get on pods in the namespace nstool-shop"},
 		{words: "ls --all-nodes --context weak", status: 1, stderr: "the user weak may not list nodes: ask for get and list on nodes in the cluster"},
 		{words: "ls --node node1 --as weak", status: 1, stderr: "the user weak may not create pods: ask for create, get, list, watch and delete on pods and get and create on pods/exec in the namespace default"},
+		{words: "enter nstool-shop/cart --deadline 4s sleep 1000", status: 125, stderr: "the debug pod on node[12] reached its deadline of 4s: --deadline sets another"},
 	} {
-		words := strings.Split(c.words, " ")
-		for i := range words {
-			words[i] = strings.ReplaceAll(words[i], "\u00a0", " ")
-		}
-		r := kubernetes.Run("", append([]string{"kubectl", "nstool"}, words...)...)
-		if r.Status != c.status || !regexp.MustCompile(c.stdout).MatchString(r.Stdout) || !regexp.MustCompile(c.stderr).MatchString(r.Stderr) {
-			t.Errorf("%s: status %d\n%s%s", c.words, r.Status, r.Stdout, r.Stderr)
-		}
+		wg.Go(func() { try(t, c) })
 	}
+	wg.Wait()
 	if got := left(t); got != "" {
 		t.Errorf("left: %s", got)
 	}
@@ -169,6 +203,40 @@ func pluginNodes(t *testing.T) {
 	}
 	if !strings.Contains(r.Stderr, "nstool: nstool-gone: the node nstool-gone is gone") {
 		t.Errorf("standard error: %s", r.Stderr)
+	}
+}
+
+func pluginForward(t *testing.T) {
+	cmd := exec.Command("kubectl-nstool", "forward", "nstool-shop/cart", ":80")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		cmd.Stderr = os.Stderr
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 200)
+	n, _ := out.Read(line)
+	at, _, _ := strings.Cut(string(line[:n]), " -> ")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range 3 {
+		resp, err := client.Get("http://" + at)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if body, err := io.ReadAll(resp.Body); string(body) != "here\n" {
+			t.Errorf("%q, %v", body, err)
+		}
+		resp.Body.Close()
+	}
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := left(t); got != "" {
+		t.Errorf("left: %s", got)
 	}
 }
 
