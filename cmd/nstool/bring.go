@@ -20,12 +20,12 @@ import (
 // nobody knows before, below one of root's, and removes it when its input ends: with the
 // caller, however that ends, and with the connection.
 const bring = `want=$1 machine=$2 size=$3 hash=$4; fail() { echo "$*"; exit 1; }; ` +
-	`case $(nstool version 2>/dev/null) in "nstool $want "*) echo have; exit;; esac; ` +
+	`case $(nstool version 2>/dev/null </dev/null) in "nstool $want "*) echo have; exit;; esac; ` +
 	`[ "$(id -u)" = 0 ] || fail "--bring needs root there: root@HOST, or --sudo"; ` +
 	`m=$(uname -m); [ "$m" = "$machine" ] || fail "the machine is $m, and this nstool is for $machine: install nstool $want for $m there"; ` +
 	`umask 077; d=; trap '[ -z "$d" ] || rm -rf "$d"' EXIT; trap 'exit 1' HUP INT TERM PIPE; ` +
 	`for p in /run /root; do d=$(mktemp -d $p/nstool-XXXXXXXXXXXX 2>/dev/null) || { d=; continue; }; ` +
-	`printf '#!/bin/sh\n' >$d/nstool; chmod 700 $d/nstool; $d/nstool 2>/dev/null && break; rm -rf $d; d=; done; ` +
+	`printf '#!/bin/sh\n' >$d/nstool; chmod 700 $d/nstool; $d/nstool 2>/dev/null </dev/null && break; rm -rf $d; d=; done; ` +
 	`[ -n "$d" ] || fail "no program can be put into /run or /root there: install nstool $want"; ` +
 	`echo send; head -c $size >$d/nstool; ` +
 	`[ "$(sha256sum <$d/nstool)" = "$hash  -" ] || fail "what arrived of nstool is not what was sent"; ` +
@@ -55,9 +55,9 @@ func (h *hosts) carried(ctx context.Context, host string, stderr io.Writer) (pat
 	}
 	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	words := []string{versionWord(), machine, strconv.FormatInt(info.Size(), 10), string(hash[:min(64, len(hash))])}
-	cmd := h.ssh(host, []string{"-T"}, bring, words...)
+	cmd := h.ssh(ctx, host, []string{"-T"}, bring, words...)
 	if h.sudo {
-		cmd = h.ssh(host, []string{"-T"}, `exec sudo -n sh -c "$@"`, append([]string{bring, "nstool"}, words...)...)
+		cmd = h.ssh(ctx, host, []string{"-T"}, `exec sudo -n sh -c "$@"`, append([]string{bring, "nstool"}, words...)...)
 	}
 	cmd.Stderr = stderr
 	in, err := cmd.StdinPipe()
@@ -71,24 +71,18 @@ func (h *hosts) carried(ctx context.Context, host string, stderr io.Writer) (pat
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}
-	kill := func() { _ = cmd.Process.Kill() }
-	stop := context.AfterFunc(ctx, kill)
 	release = func() {
-		stop()
 		in.Close() // the host removes it now
-		timer := time.AfterFunc(5*time.Second, kill)
+		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
 		defer timer.Stop()
 		_ = cmd.Wait()
 	}
 	says := bufio.NewReader(io.LimitReader(out, 4096))
 	line, err := says.ReadString('\n')
 	if line == "send\n" {
-		if _, err = self.Seek(0, io.SeekStart); err == nil {
-			_, err = io.CopyN(in, self, info.Size())
-		}
-		if err == nil {
-			line, err = says.ReadString('\n')
-		}
+		_, _ = self.Seek(0, io.SeekStart)
+		_, _ = io.CopyN(in, self, info.Size()) // the host says what it has got
+		line, err = says.ReadString('\n')
 	}
 	line = strings.TrimSuffix(line, "\n")
 	switch {

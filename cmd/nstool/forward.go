@@ -78,7 +78,12 @@ process (--as).`,
 				return usageError{Err: err}
 			}
 			if o.hosts != nil {
-				return o.alive(cmd.Context(), o.onHost)
+				ctx, stop := signals(cmd.Context())
+				defer stop()
+				if err := o.onHost(ctx); ctx.Err() == nil {
+					return err
+				}
+				return nil // interrupted, as intended
 			}
 			if o.status == nil && o.in == os.Stdin {
 				return runHelper()

@@ -108,7 +108,9 @@ func takeHosts(args []string) (h *hosts, rest []string, err error) {
 	h.names = strings.Split(*list, ",")
 	for i, name := range h.names {
 		switch {
-		case name == "" || name[0] == '-' || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		case name == "" || name[0] == '-' || strings.Contains(name, "@-") || strings.ContainsFunc(name, func(r rune) bool {
+			return r <= ' ' || r == 0x7f || strings.ContainsRune("'`\"$\\;&<>|(){}", r) // a ProxyCommand is given it
+		}):
 			return nil, nil, usagef("bad host %q", name)
 		case slices.Contains(h.names[:i], name):
 			return nil, nil, usagef("host %s is given twice", name)
@@ -275,7 +277,7 @@ func (h *hosts) limit() time.Duration {
 // far is run on a host by sh, with sudo or nothing in its gap. Its words are the version, the status of a
 // failure of its own, nstool, and the words for that. It says why nstool of this version cannot be run, and
 // marks a status 255 that is not ssh's. A signal that ends the program is not to end the shell before.
-const far = `want=$1 own=$2 nstool=$3; shift 3; run() { %s "$nstool" "$@"; }; v=$(run version 2>&1); ` +
+const far = `want=$1 own=$2 nstool=$3; shift 3; run() { %s "$nstool" "$@"; }; v=$(run version 2>&1 </dev/null); ` +
 	`case $v in "nstool $want "*) ;; ` +
 	`"nstool "*) echo "nstool: $v is there, and this is $want: install that, or use --bring" >&2; exit $own;; ` +
 	`*) echo "nstool: nstool $want cannot be run there (${v:-it says nothing}): install it, or use --bring" >&2; exit $own;; esac; ` +
@@ -284,8 +286,8 @@ const far = `want=$1 own=$2 nstool=$3; shift 3; run() { %s "$nstool" "$@"; }; v=
 // mark is what far writes.
 const mark = "\x00nstool 255\n"
 
-// ssh returns the command that runs a script of sh with these words on a host.
-func (h *hosts) ssh(host string, options []string, script string, words ...string) *exec.Cmd {
+// ssh returns the command that runs a script of sh with these words on a host, until ctx is done.
+func (h *hosts) ssh(ctx context.Context, host string, options []string, script string, words ...string) *exec.Cmd {
 	var args []string
 	if len(h.names) > 1 {
 		args = append(args, "-o", "BatchMode=yes")
@@ -294,22 +296,24 @@ func (h *hosts) ssh(host string, options []string, script string, words ...strin
 		args = append(args, "-o", "ConnectTimeout="+strconv.Itoa(int(min(limit, 15*time.Second)/time.Second)))
 	}
 	args = append(append(args, options...), "--", host, shell.Exact(append([]string{"sh", "-c", script, "nstool"}, words...)...))
-	return exec.Command("ssh", args...) //nolint:gosec // that is what it is for
+	cmd := exec.CommandContext(ctx, "ssh", args...) //nolint:gosec // that is what it is for
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	return cmd
 }
 
 // nstool returns the command that runs nstool on a host: the one at a path, or the host's own.
-func (h *hosts) nstool(host, path string, own status, options, words []string) *exec.Cmd {
+func (h *hosts) nstool(ctx context.Context, host, path string, own status, options, words []string) *exec.Cmd {
 	sudo := ""
 	if h.sudo {
 		sudo = "sudo -n"
 	}
-	return h.ssh(host, options, fmt.Sprintf(far, sudo), append([]string{versionWord(), strconv.Itoa(int(own)), cmp.Or(path, "nstool")}, words...)...)
+	return h.ssh(ctx, host, options, fmt.Sprintf(far, sudo), append([]string{versionWord(), strconv.Itoa(int(own)), cmp.Or(path, "nstool")}, words...)...)
 }
 
 // run runs nstool on a host, and returns its exit status. An error is ssh's, or says that it was
 // not nstool that ran.
 func (h *hosts) run(ctx context.Context, host, path string, words []string, in io.Reader, out, stderr io.Writer) (int, error) {
-	cmd := h.nstool(host, path, 255, []string{"-T"}, words)
+	cmd := h.nstool(ctx, host, path, 255, []string{"-T"}, words)
 	marked := &markReader{w: stderr}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, marked
 	n, err := many.Run(ctx, cmd)
@@ -382,7 +386,7 @@ func (h *hosts) lost(err error, own status) error {
 // onTerminal runs nstool on a terminal of the host, where nothing can be marked: when a program has
 // ended, also with 255, ssh says "closed", and nothing else.
 func (h *hosts) onTerminal(ctx context.Context, a *app, path string, words []string) (int, error) {
-	cmd := h.nstool(h.names[0], path, statusOwn, []string{"-t", "-o", "LogLevel=INFO"}, words)
+	cmd := h.nstool(ctx, h.names[0], path, statusOwn, []string{"-t", "-o", "LogLevel=INFO"}, words)
 	var said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, io.MultiWriter(a.err, &said)
 	n, err := many.Run(ctx, cmd)
@@ -433,8 +437,8 @@ func (o *forwardOptions) onHost(ctx context.Context) error {
 	for _, p := range ports {
 		words := []string{"forward", "--stdio", "--as=" + o.as, "--", o.ref.Text, p.Spec.Far()}
 		wg.Go(func() {
-			p.Serve(ctx, func(context.Context) *exec.Cmd {
-				cmd := h.nstool(host, path, statusFailed, []string{"-T", "-o", "BatchMode=yes"}, words)
+			p.Serve(ctx, func(ctx context.Context) *exec.Cmd {
+				cmd := h.nstool(ctx, host, path, statusFailed, []string{"-T", "-o", "BatchMode=yes"}, words)
 				cmd.Stderr = carry.Lines(func(line string) { says.add(host + ": " + strings.TrimPrefix(line, "nstool: ")) })
 				return cmd
 			}, func(err error) {

@@ -322,6 +322,9 @@ func (f *fleet) enter(host string, script string) []string {
 	return []string{"-H", host, "enter", "-p", strconv.Itoa(f.hosts["web1"].pid), "--uts", "--", "sh", "-c", script}
 }
 
+// breaks is a script that kills the sshd(8) whose connection it runs through.
+const breaks = "p=$$; while [ $(cat /proc/$p/comm) != sshd ]; do p=$(awk '{print $4}' /proc/$p/stat); done; kill -9 $p; sleep 2"
+
 // The statuses of programs are passed on, also 255. That ssh failed is another one.
 func testStatuses(t *testing.T, f *fleet) {
 	for _, status := range []int{0, 7, 125, 254, 255} {
@@ -334,6 +337,8 @@ func testStatuses(t *testing.T, f *fleet) {
 	f.run(128+2, f.enter("web1", "kill -2 $$")...)
 	_, errs := f.run(125, f.enter("nosuch", "exit 0")...)
 	has(t, errs, "Connection refused", "nosuch: no answer")
+	_, errs = f.run(125, f.enter("web2", breaks)...)
+	has(t, errs, "web2: no answer")
 	if out, _ := f.runWith(0, strings.NewReader("hello"), f.enter("web2", "tr a-z A-Z")...); out != "HELLO" {
 		t.Errorf("%q", out)
 	}
@@ -364,6 +369,9 @@ func testTerminal(t *testing.T, f *fleet) {
 		t.Errorf("status %d\n%s", status, out)
 	}
 	has(t, out, "no answer")
+	if out, status = onTerminal(f.enter("web1", breaks)...); status != 125 {
+		t.Errorf("status %d\n%s", status, out)
+	}
 	out, status = onTerminal(f.enter("none", "exit 0")...)
 	if status != 125 {
 		t.Errorf("status %d\n%s", status, out)
@@ -442,8 +450,17 @@ func testForward(t *testing.T, f *fleet) {
 	if got := talk(second); got != "reset\n" {
 		t.Errorf("%q", got)
 	}
+	// A connection that is open, and idle, does not keep it.
+	idle := exec.Command("nsenter", "-t", strconv.Itoa(f.caller), "-n", "python3", "-c",
+		fmt.Sprintf("import socket\nc=socket.create_connection(('127.0.0.1',%d))\nc.sendall(b'hello')\nprint('up',flush=True)\ntry: c.recv(9)\nexcept OSError: pass", first))
+	nstest.StartReady(t, idle)
+	start := time.Now()
 	_ = cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 	_ = cmd.Wait()
+	if late.Stop(); cmd.ProcessState.ExitCode() != 0 || time.Since(start) > 10*time.Second {
+		t.Errorf("%v after %v", cmd.ProcessState, time.Since(start))
+	}
 	has(t, errs.String(), "web1: forward: 127.0.0.1:1 in "+strconv.Itoa(web2.pid)+": connection refused")
 	f.left(t)
 	_, said := f.run(2, "-H", "web1", "forward", "self", "53:53/udp")
@@ -549,6 +566,8 @@ func testBringBroken(t *testing.T, f *fleet) {
 		in.Close()
 		gone(sig.String())
 	}
+	f.run(125, append([]string{"--bring"}, f.enter("none", breaks)...)...)
+	gone("a broken connection")
 	// It is ended after each tenth of the time that it takes.
 	for n := range 12 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*50*time.Millisecond)
