@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -110,7 +111,11 @@ func namespacesOf(types []string) string {
 // pod, or it is a sandbox that has other containers of its pod, for which the same finding
 // is made.
 func (h *Host) passed(c *container.Container) bool {
-	if self, ok := h.Snapshot.Process(h.Snapshot.Self()); ok && h.Containers.Of(self).Container == c {
+	caller := h.Snapshot.Self()
+	if h.Snapshot.Host().Moved {
+		caller = os.Getppid() // which has stayed in the container
+	}
+	if p, ok := h.Snapshot.Process(caller); ok && h.Containers.Of(p).Container == c {
 		return true
 	}
 	return c.Sandbox && c.Pod != nil && slices.ContainsFunc(h.Containers.Containers, func(o *container.Container) bool {

@@ -96,19 +96,23 @@ type place struct {
 	name string
 	run  func(stdin string, args ...string) kubernetes.Result // nstool there
 	exec []string                                             // what starts a command there
+
+	subject string // what the doctor calls the container
 }
 
 func placeOf(name string, exec ...string) place {
-	return place{name, func(stdin string, args ...string) kubernetes.Result {
+	return place{name: name, exec: exec, run: func(stdin string, args ...string) kubernetes.Result {
 		return kubernetes.Run(stdin, slices.Concat(exec, []string{"nstool"}, args)...)
-	}, exec}
+	}}
 }
 
 // pod is the place in a pod that runs.
 func pod(t *testing.T, name string) place {
 	t.Helper()
 	kubernetes.Kubectl(t, "wait", "--for=condition=Ready", "--timeout=60s", "pod/"+name)
-	return placeOf(name, "kubectl", "exec", "-i", name, "--")
+	p := placeOf(name, "kubectl", "exec", "-i", name, "--")
+	p.subject = "default/" + name + "/tools"
+	return p
 }
 
 // A pod that lacks something says what, in one line.
