@@ -61,6 +61,9 @@ func (o *options) tell(in io.Reader, args ...string) error {
 	cmd.Stdin = in
 	apart(cmd)
 	_, err := answerOf(cmd)
+	if ctx.Err() != nil {
+		return fmt.Errorf("kubectl %s has no answer after %v", args[0], patience)
+	}
 	return err
 }
 

@@ -281,7 +281,12 @@ func (o *options) clean(ctx context.Context, by string) (removed []string, err e
 		args = o.inDebug(args...)
 	}
 	out, err := answerOf(o.kubectl(ctx, args...))
-	return strings.Fields(string(out)), err
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "pod/") { // another line is that there are none
+			removed = append(removed, strings.TrimSpace(line))
+		}
+	}
+	return removed, err
 }
 
 // cleanMeanwhile removes what earlier sessions left, beside other work. Failure is for clean.
