@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nstool/nstool/internal/many"
 )
 
 // bring is run on a host by sh, as root. Its words are the version, the machine, the number of
@@ -94,7 +96,7 @@ func (h *hosts) carried(ctx context.Context, host string, stderr io.Writer) (pat
 	case line != "":
 		err = errors.New(line)
 	default:
-		err = errNoAnswer
+		err = many.ErrSilent
 	}
 	release()
 	return "", nil, err

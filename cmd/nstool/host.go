@@ -130,14 +130,18 @@ func (h *hosts) one(command string) error {
 // onHosts runs the command on the hosts, or returns false if that is done here: help, and what
 // carries something between a host and the caller.
 func (a *app) onHosts(ctx context.Context, h *hosts) (done bool, err error) {
-	if len(h.words) == 0 {
+	at := slices.IndexFunc(h.words, func(word string) bool { return !strings.HasPrefix(word, "-") })
+	if at < 0 {
 		return true, usagef("no command for %s; see nstool --help", strings.Join(h.names, ", "))
 	}
-	command := h.words[0]
+	command := h.words[at]
 	switch command {
 	case "help", "completion", "version":
 		return true, usagef("%s is not for other hosts", command)
 	case "enter", "run":
+		if at > 0 { // and the words are not those of package entry
+			return true, usagef("%s stands before the name of the command: -H HOST %s ...", h.words[0], command)
+		}
 		if err := h.one(command); err != nil {
 			return true, err
 		}
@@ -318,13 +322,10 @@ func (h *hosts) run(ctx context.Context, host, path string, words []string, in i
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, marked
 	n, err := many.Run(ctx, cmd)
 	if marked.flush(); err == nil && n == 255 && !marked.seen {
-		return 0, errNoAnswer
+		return 0, many.ErrSilent
 	}
 	return n, err
 }
-
-// errNoAnswer stands for what ssh, or far, has said already.
-var errNoAnswer = errors.New("no answer")
 
 // A markReader passes on what is written, but for the mark at its end.
 type markReader struct {
@@ -392,7 +393,7 @@ func (h *hosts) onTerminal(ctx context.Context, a *app, path string, words []str
 	n, err := many.Run(ctx, cmd)
 	if text := strings.TrimRight(said.String(), "\r\n"); err == nil && n == 255 &&
 		(!strings.HasSuffix(text, " closed.") || strings.Contains(text, "closed by remote host")) {
-		err = errNoAnswer
+		err = many.ErrSilent
 	}
 	return n, err
 }
@@ -417,7 +418,7 @@ func (o *forwardOptions) onHost(ctx context.Context) error {
 	defer release()
 	// So what ssh asks for is asked once, and it is known whether nstool is there.
 	if n, err := h.run(ctx, host, path, []string{"version"}, nil, io.Discard, o.linesOf(host)); err != nil || n != 0 {
-		return h.lost(cmp.Or(err, errNoAnswer), statusFailed)
+		return h.lost(cmp.Or(err, many.ErrSilent), statusFailed)
 	}
 	var ports []*carry.Port
 	var opened strings.Builder

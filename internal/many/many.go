@@ -48,6 +48,19 @@ type Answer struct {
 	Failed error // it was not asked, or did not answer
 }
 
+// ErrSilent is the error of a place that has not answered, and whose standard error says why, or nobody.
+var ErrSilent = errors.New("no answer")
+
+// why returns in one line why a place has not answered.
+func (a *Answer) why() string {
+	last := strings.TrimSpace(string(a.Err))
+	last = last[strings.LastIndexByte(last, '\n')+1:]
+	if last == "" || a.Failed != nil && !errors.Is(a.Failed, ErrSilent) {
+		last = cmp.Or(a.Failed, ErrSilent).Error()
+	}
+	return text.CleanText(strings.TrimPrefix(last, "nstool: "))
+}
+
 // most is the most bytes that one place may answer.
 const most = 64 << 20
 

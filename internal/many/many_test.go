@@ -152,13 +152,15 @@ func TestJSON(t *testing.T) {
 		said("web4", `{"schema":"nstool/ls/4","complete":false,"namespaces":[]}`),
 		said("web5", `{"schema":"nstool/ls/3","complete":true,"namespaces":["x",{"host":"web1","ns":3}]}`),
 		said("web6", `oops`),
+		{Name: "web8", Failed: ErrSilent, Err: []byte("Warning: x\nssh: connect: refused\r\n")},
+		{Name: "web9", Status: 1, Err: []byte("nstool: ls: no container\n")},
 		said("web7", `{"schema":"nstool/ls/3","complete":true} x`),
 	}
 	var b bytes.Buffer
 	if err := JSON(&b, "host", answers); err != nil {
 		t.Error(err)
 	}
-	want := `{"schema":"nstool/ls/3","complete":false,"reasons":["web2: no","web3: gone","web4: the answer has the form \"nstool/ls/4\", and others have \"nstool/ls/3\"","web5: the answer is no JSON of nstool","web6: the answer is no JSON of nstool","web7: the answer is no JSON of nstool"],"namespaces":[
+	want := `{"schema":"nstool/ls/3","complete":false,"reasons":["web2: no","web3: gone","web4: the answer has the form \"nstool/ls/4\", and others have \"nstool/ls/3\"","web5: the answer is no JSON of nstool","web6: the answer is no JSON of nstool","web8: ssh: connect: refused","web9: ls: no container","web7: the answer is no JSON of nstool"],"namespaces":[
   {"host":"web1","ns":1,"type":"net"},
   {"host":"web1","ns":2,"type":"uts"}],"gaps":[
   {"host":"web2","what":"x","error":"\u202e\u009b"},
@@ -166,10 +168,15 @@ func TestJSON(t *testing.T) {
   {"host":"web4","what":"host","error":"the answer has the form \"nstool/ls/4\", and others have \"nstool/ls/3\""},
   {"host":"web5","what":"host","error":"the answer is no JSON of nstool"},
   {"host":"web6","what":"host","error":"the answer is no JSON of nstool"},
+  {"host":"web8","what":"host","error":"ssh: connect: refused"},
+  {"host":"web9","what":"host","error":"ls: no container"},
   {"host":"web7","what":"host","error":"the answer is no JSON of nstool"}]}
 `
 	if b.String() != want {
 		t.Errorf("\n%s", b.String())
+	}
+	if n := len(Failed(answers)); n != 6 {
+		t.Errorf("%d have failed", n)
 	}
 	b.Reset()
 	if err := JSON(&b, "host", answers[2:3]); err != nil || !json.Valid(b.Bytes()) {

@@ -143,11 +143,13 @@ func draw(w io.Writer, grid [][]string, style Style) {
 // Text writes what places said one after the other, each below its name if there are several.
 func Text(w io.Writer, answers []Answer) error {
 	out := bufio.NewWriter(w)
-	for i, a := range answers {
-		if len(answers) > 1 && (len(a.Out) > 0 || a.Failed == nil) {
-			if i > 0 {
+	begun := false
+	for _, a := range answers {
+		if len(answers) > 1 && len(a.Out) > 0 {
+			if begun {
 				fmt.Fprintln(out)
 			}
+			begun = true
 			fmt.Fprintf(out, "== %s\n", text.Clean(a.Name))
 		}
 		for line := range strings.Lines(string(a.Out)) {
@@ -159,12 +161,12 @@ func Text(w io.Writer, answers []Answer) error {
 
 // JSON makes one object of those that places have written. Each row gets the name of its place,
 // under the key, and so does each gap; each reason begins with it. What is said once for all is true if
-// it is true of all. A place that failed, or whose answer is no such object, is a gap. Rows are written
-// as they came.
+// it is true of all. A place that failed, or has said nothing, is a gap; one whose answer is no such
+// object has failed. Rows are written as they came.
 func JSON(w io.Writer, key string, answers []Answer) error {
 	all := map[string]json.RawMessage{}
 	for i := range answers {
-		if a := &answers[i]; a.Failed == nil {
+		if a := &answers[i]; a.Failed == nil && (len(a.Out) > 0 || a.Status == 0) {
 			a.Failed = add(all, key, a)
 		}
 	}
@@ -172,10 +174,10 @@ func JSON(w io.Writer, key string, answers []Answer) error {
 		all["schema"] = []byte("null")
 	}
 	for _, a := range answers {
-		if a.Failed == nil {
+		if a.Failed == nil && len(a.Out) > 0 {
 			continue
 		}
-		why := text.CleanText(a.Failed.Error())
+		why := a.why()
 		all["complete"] = []byte("false")
 		all["reasons"] = both(all["reasons"], []byte("["+quote(a.Name+": "+why)+"]"))
 		all["gaps"] = both(all["gaps"], []byte("[\n  {"+quote(key)+":"+quote(a.Name)+`,"what":`+quote(key)+`,"error":`+quote(why)+"}]"))

@@ -299,7 +299,7 @@ func testSilent(t *testing.T, f *fleet) {
 		Reasons  []string
 		Gaps     []struct{ Host, What, Error string }
 	}
-	if err := json.Unmarshal([]byte(out), &all); err != nil || all.Complete || len(all.Gaps) == 0 || all.Gaps[len(all.Gaps)-1].Host != "nosuch" {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || all.Complete || len(all.Gaps) == 0 || all.Gaps[len(all.Gaps)-1].Host != "nosuch" || !strings.Contains(all.Gaps[len(all.Gaps)-1].Error, "refused") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	has(t, errs, "1 of 2 hosts did not answer: nosuch\n")
