@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(nstest.Checked(m), map[string]func(){
-		"kubectl-nstool": main,
+		"kubectl-nstool": func() { persistence = time.Second; main() },
 		"kubectl":        kubectl,
 	})
 }

@@ -109,17 +109,20 @@ func random(n int) []byte {
 	return b
 }
 
+// persistence is how long the removal of a pod is tried, while the connection is broken.
+var persistence = 10 * time.Second
+
 // remove removes the pod, if there is one.
 func (s *session) remove() error {
-	remove := func() error {
-		return s.o.tell(nil, s.o.inDebug("delete", "pod", s.name, "--ignore-not-found", "--wait=false")...)
-	}
-	err := remove()
-	if err != nil {
-		err = remove() // kubectl was killed, or the connection broke
-	}
-	if err == nil {
-		return nil
+	var err error
+	for end := time.Now().Add(persistence); ; time.Sleep(time.Second / 2) {
+		err = s.o.tell(nil, s.o.inDebug("delete", "pod", s.name, "--ignore-not-found", "--wait=false")...)
+		if err == nil {
+			return nil
+		}
+		if isForbidden(err) || time.Now().After(end) {
+			break
+		}
 	}
 	say("the debug pod %s on %s could not be removed: %v; it ends at %s at the latest, and kubectl nstool clean removes it then",
 		s.name, s.node, s.o.explain(err), s.until.Format("15:04:05"))
