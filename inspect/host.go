@@ -89,19 +89,48 @@ func findHost() Host {
 			return Host{PID: n, Moved: true}
 		}
 		return Host{}
-	case host == 0 && own < initialMnt: // not known, and this kernel has no fixed number
-		return Host{}
-	case host == 0:
+	case host == 0 && hasFixedNumbers():
 		host = initialMnt
 	}
+	if host != 0 {
+		if found, ok := hostIn(host); ok {
+			return found
+		}
+	}
+	var stuck wait.Stuck
+	defer stuck.Close(func() {})
+	if self, err := wait.One(context.Background(), &stuck, wait.Short, func() (string, error) { return os.Readlink("/host/proc/self") }); err == nil && self == strconv.Itoa(os.Getpid()) {
+		return Host{Root: "/host"}
+	}
+	if host == 0 || os.Geteuid() != 0 {
+		return Host{} // a service may have mounts of its own
+	}
+	return Host{Err: ErrNoHost}
+}
+
+// hasFixedNumbers reports whether the kernel gives the initial mount namespace a fixed number, as
+// since the version that gives every namespace an identifier.
+func hasFixedNumbers() bool {
+	fd, err := sys.OpenNamespace(sys.CurrentDir, "/proc/self/ns/uts")
+	if err != nil {
+		return false
+	}
+	defer sys.CloseFD(fd)
+	_, err = sys.NamespaceID(fd)
+	return err == nil
+}
+
+// hostIn returns the host as a process reaches it whose mount namespace has the inode number mnt,
+// and whether there is one.
+func hostIn(mnt uint64) (h Host, ok bool) {
 	proc, err := openProc("/proc")
 	if err != nil {
-		return Host{}
+		return h, false
 	}
 	defer proc.dir.Close()
 	pids, err := proc.pids()
 	if err != nil {
-		return Host{}
+		return h, false
 	}
 	// The link of a process that is stuck may never be read.
 	const maxStuck = 4
@@ -111,19 +140,16 @@ func findHost() Host {
 		if stuck.Count >= maxStuck {
 			break
 		}
-		found, err := wait.One(context.Background(), &stuck, wait.Short, func() (Host, error) { return hostThrough(pid, host) })
+		found, err := wait.One(context.Background(), &stuck, wait.Short, func() (Host, error) { return hostThrough(pid, mnt) })
 		if err == nil && found.isCallers() {
 			found.close()
-			return Host{}
+			return h, true
 		}
 		if err == nil {
-			return found
+			return found, true
 		}
 	}
-	if self, err := wait.One(context.Background(), &stuck, wait.Short, func() (string, error) { return os.Readlink("/host/proc/self") }); err == nil && self == strconv.Itoa(os.Getpid()) {
-		return Host{Root: "/host"}
-	}
-	return Host{Err: ErrNoHost}
+	return h, false
 }
 
 var errNotHost = errors.New("not a process of the host")

@@ -334,6 +334,11 @@ func (f *identifier) group(procs iter.Seq2[int, *inspect.Inodes]) {
 		f.host, f.hostPID = first, 1
 	case kernel != (inspect.Inodes{}) && f.proc.statNow(2).IsKernelThread():
 		f.host, f.hostPID = kernel, 2
+	case f.set.host.Err != nil || f.set.host.IsElsewhere() && f.set.host.PID == 0:
+		// The caller is not on the host, and no process of it could be read.
+		for t := range inspect.AllTypes.All() {
+			f.host[t], _ = t.InitialIno()
+		}
 	default:
 		f.host, f.hostPID = self, f.set.host.self
 	}

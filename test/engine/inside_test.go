@@ -150,3 +150,37 @@ func TestPinFromInside(t *testing.T) {
 		t.Errorf("/run/nstool/%s is still there", name)
 	}
 }
+
+// TestNamesFromInside asks for the containers where less is permitted: what can be read has its
+// names, one line says what is missing, and nothing is said of namespaces that could not be read.
+func TestNamesFromInside(t *testing.T) {
+	other := engine.Start(t, engine.Docker, engine.Options{})
+	for _, c := range []struct {
+		name  string
+		flags []string
+		named bool
+		want  string // on standard error
+	}{
+		{"CAP_SYS_PTRACE alone", []string{"--cap-add=SYS_PTRACE"}, true, "reached through pid:"},
+		{"the host's root directory alone", []string{"-v", "/:/host"}, true, "reached through /host"},
+		{"nothing", nil, false, "cannot be reached: that takes CAP_SYS_PTRACE, or the host's root directory at /host"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			flags := append([]string{"--pid=host", "--cgroupns=private", "-v", nstest.Nstool(t) + ":/nstool:ro"}, c.flags...)
+			box := engine.Start(t, engine.Docker, engine.Options{Args: flags})
+			var out, errs bytes.Buffer
+			cmd := exec.Command("docker", "exec", box.Name, "/nstool", "containers", "-v", "-o", "container,cgroup")
+			cmd.Stdout, cmd.Stderr = &out, &errs
+			if err := cmd.Run(); err != nil || !strings.Contains(errs.String(), c.want) {
+				t.Errorf("%v: %s", err, &errs)
+			}
+			if strings.Contains(out.String(), "docker:"+other.Name) != c.named {
+				t.Errorf("named is not %v:\n%s%s", c.named, &out, &errs)
+			}
+			// Its control groups are in the host's namespace, or not known to be in any.
+			if strings.Contains(out.String(), "=") {
+				t.Errorf("a namespace is said to be another container's:\n%s", &out)
+			}
+		})
+	}
+}
