@@ -86,9 +86,9 @@ func TestWhatThePodLacks(t *testing.T) {
 		{nil, slices.Concat(process, named, lists), all},
 		{[]string{"--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt", "seccomp=unconfined"}, slices.Concat(process, named, lists), pid},
 		{[]string{"--pid=host"}, slices.Concat(named, lists), caps},
-		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, append(named, "net", "ports"), admin},
+		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, []string{"show NAME", "containers NAME", "net", "ports"}, admin},
 		{[]string{"--pid=host", "--cap-add=SYS_PTRACE", "--cap-add=SYS_ADMIN"}, []string{"ls"}, sockets},
-		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, []string{"forward --stdio OTHER 80"}, begin + "CAP_SYS_ADMIN; its own seccomp filter may be in the way, too; that takes"},
+		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, []string{"enter -c NAME true", "forward --stdio NAME 80", "forward --stdio OTHER 80"}, begin + "CAP_SYS_ADMIN; its own seccomp filter may be in the way, too; "},
 		{[]string{"--pid=host"}, []string{"enter -p 4194304 true"}, ""},
 	} {
 		box := engine.Start(t, engine.Docker, engine.Options{Args: append(c.flags, "--tmpfs=/run", "-v", nstest.Nstool(t)+":/nstool:ro")})

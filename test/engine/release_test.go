@@ -54,7 +54,7 @@ func TestReleasedImage(t *testing.T) {
 	}
 	found := false
 	for _, ns := range list.Namespaces {
-		found = found || ns.PID == other.PID && strings.HasPrefix(ns.Container, "docker:")
+		found = found || ns.PID == other.PID && ns.Container == "docker:"+other.Name
 	}
 	if !found {
 		t.Errorf("no namespace of container %s, PID %d: %s", other.Name, other.PID, out)
