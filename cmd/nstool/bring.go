@@ -19,14 +19,14 @@ import (
 
 // bring is run on a host by sh, as root. Its words are the version, the machine, the number of
 // bytes and the hash of the program. It writes the program into a directory that it has made, of a name that
-// nobody knows before, below one of root's, and removes it when its input ends: with the
+// nobody knows before, below one that only root can write, and removes it when its input ends: with the
 // caller, however that ends, and with the connection.
 const bring = `want=$1 machine=$2 size=$3 hash=$4; fail() { echo "$*"; exit 1; }; ` +
 	`case $(nstool version 2>/dev/null </dev/null) in "nstool $want "*) echo have; exit;; esac; ` +
 	`[ "$(id -u)" = 0 ] || fail "--bring needs root there: root@HOST, or --sudo"; ` +
 	`m=$(uname -m); [ "$m" = "$machine" ] || fail "the machine is $m, and this nstool is for $machine: install nstool $want for $m there"; ` +
 	`umask 077; d=; trap '[ -z "$d" ] || rm -rf "$d"' EXIT; trap 'exit 1' HUP INT TERM PIPE; ` +
-	`for p in /run /root; do d=$(mktemp -d $p/nstool-XXXXXXXXXXXX 2>/dev/null) || { d=; continue; }; ` +
+	`for p in /run /root; do set -- $(ls -ldn $p/); case $1:$3 in d????-??-*:0) ;; *) continue;; esac; d=$(mktemp -d $p/nstool-XXXXXXXXXXXX 2>/dev/null) || { d=; continue; }; ` +
 	`printf '#!/bin/sh\n' >$d/nstool; chmod 700 $d/nstool; $d/nstool 2>/dev/null </dev/null && break; rm -rf $d; d=; done; ` +
 	`[ -n "$d" ] || fail "no program can be put into /run or /root there: install nstool $want"; ` +
 	`echo send; head -c $size >$d/nstool; ` +

@@ -66,8 +66,12 @@ func TestAskTimeout(t *testing.T) {
 			return Run(ctx, cmd)
 		}}
 	}
-	got := Ask(t.Context(), []Place{run("exec sleep 1000"), run("echo fine; exit 7")}, Options{Timeout: time.Second})
-	if got[0].Failed == nil || got[0].Failed.Error() != "no answer within 1s" {
+	var shown strings.Builder
+	got := Ask(t.Context(), []Place{run("exec sleep 1000"), run("echo fine; exit 7")}, Options{Timeout: 3 * time.Second, Progress: &shown})
+	if !strings.Contains(shown.String(), "1 of 2 have answered, waiting for exec sleep 1000 ...") || !strings.HasSuffix(shown.String(), "\r\x1b[K") {
+		t.Errorf("%q", shown.String())
+	}
+	if got[0].Failed == nil || got[0].Failed.Error() != "no answer within 3s" {
 		t.Errorf("%+v", got[0])
 	}
 	if got[1].Failed != nil || got[1].Status != 7 || string(got[1].Out) != "fine\n" {

@@ -516,6 +516,20 @@ func testBring(t *testing.T, f *fleet) {
 		t.Error(err)
 	}
 	has(t, b.String(), "drwx------", "-rwx------", " root root ", "/nstool\n")
+	// Where others may write, it is not put.
+	for _, p := range []struct{ chmod, want string }{{"chmod 777 /run", "/root/nstool-"}, {"chmod 755 /run; chown 1 /run", "/root/nstool-"}, {"chmod 770 /root", ""}} {
+		must(t, "nsenter", "-t", strconv.Itoa(f.hosts["web2"].pid), "-m", "sh", "-c", p.chmod)
+		args := append([]string{"--bring"}, f.enter("none", "readlink /proc/$PPID/exe; ls -d /run/nstool-* /root/nstool-* 2>/dev/null; true")...)
+		args[slices.Index(args, "--uts")] = "--mount"
+		args[slices.Index(args, "-p")+1] = strconv.Itoa(f.hosts["web2"].pid)
+		if p.want == "" {
+			_, errs := f.run(125, args...)
+			has(t, errs, "no program can be put into /run or /root there: install nstool")
+		} else if out, _ := f.run(0, args...); !strings.Contains(out, p.want) || strings.Contains(out, "/run/") {
+			t.Errorf("%s: %q", p.chmod, out)
+		}
+	}
+	must(t, "nsenter", "-t", strconv.Itoa(f.hosts["web2"].pid), "-m", "sh", "-c", "chown 0 /run; chmod 755 /run; chmod 700 /root")
 	_, errs := f.run(1, "-H", "arm", "--bring", "ls")
 	has(t, errs, "nstool: arm: the machine is riscv64, and this nstool is for "+map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH], "install nstool")
 	_, errs = f.run(1, "-H", "weaknone", "--bring", "ls")
