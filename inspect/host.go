@@ -325,7 +325,7 @@ func (h Host) InMounts(f func() error) error {
 // It takes CAP_SYS_ADMIN and CAP_SYS_CHROOT in the initial user namespace.
 func (h Host) Exec(path string, argv, env []string) error {
 	if h.mnt <= 0 {
-		return ErrNoHost
+		return errors.New("that takes CAP_SYS_PTRACE and CAP_SYS_ADMIN")
 	}
 	joins := []sys.Join{{FD: h.mnt, Flag: Mnt.Flag()}}
 	if h.cgroup > 0 {

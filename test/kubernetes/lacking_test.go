@@ -26,7 +26,7 @@ spec:
   - {name: bare, image: localhost/nstool-bare:1, command: [/sleep, "100000"]}
 `
 
-// Pods that lack something: the host's PIDs, every right, or a system call.
+// Pods that lack something: the host's PIDs, every right, one, or a system call.
 const lacking = `
 apiVersion: v1
 kind: Pod
@@ -59,6 +59,21 @@ spec:
     securityContext:
       capabilities: {add: [SYS_ADMIN, SYS_PTRACE, SYS_CHROOT, NET_ADMIN, DAC_READ_SEARCH]}
       seccompProfile: {type: Localhost, localhostProfile: nosetns.json}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: rooted}
+spec:
+  nodeName: node1
+  hostPID: true
+  terminationGracePeriodSeconds: 0
+  volumes: [{name: host, hostPath: {path: /}}]
+  containers:
+  - name: tools
+    image: localhost/nstool-tools:1
+    command: [sleep, "100000"]
+    volumeMounts: [{name: host, mountPath: /host}]
+    securityContext: {capabilities: {add: [SYS_ADMIN]}}
 `
 
 // images gives the nodes what the pods above are made of, and returns the directory of
@@ -136,8 +151,10 @@ func TestHostLacking(t *testing.T) {
 	}{
 		{"apart", "containers", []string{"hostPID: true"}},
 		{"apart", "enter default/cart/app hostname", []string{"hostPID: true"}},
-		{"weak", "containers", []string{"CAP_SYS_PTRACE"}},
+		{"weak", "containers", []string{"hint: nstool itself is confined, as in a container that lacks CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN"}},
 		{"weak", "enter default/cart/app hostname", []string{"CAP_SYS_"}},
+		{"rooted", "containers -v", []string{"nstool: the host's file system is reached through /host"}},
+		{"rooted", "pin add nstool-kube-x $PID --net", []string{"move to the host's file system: that takes CAP_SYS_PTRACE and CAP_SYS_ADMIN"}},
 		{"filtered", "enter --net --uts -p $PID hostname", []string{"seccomp"}},
 	} {
 		r := pod(t, c.pod).run("", strings.Fields(strings.ReplaceAll(c.args, "$PID", shell))...)
