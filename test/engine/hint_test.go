@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +80,11 @@ func TestWhatThePodLacks(t *testing.T) {
 	process := []string{"enter -p OTHER true", "ls OTHER", "show OTHER", "pid OTHER", "net OTHER", "cp OTHER:/etc/passwd /tmp/copy", "forward --stdio OTHER 80", "pin add nstool-image -p OTHER --net"}
 	named := []string{"enter -c NAME true", "show NAME", "containers NAME", "cp NAME:/etc/passwd /tmp/copy", "forward --stdio NAME 80", "enter --pod default/cart/app true"}
 	lists := []string{"ls", "containers", "net", "ports", "doctor"}
+	// A filter of somebody's own, which refuses what capabilities permit.
+	profile := filepath.Join(nstest.Dir(t), "profile.json")
+	if err := os.WriteFile(profile, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["setns"], "action": "SCMP_ACT_ERRNO"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		flags    []string
 		commands []string
@@ -90,6 +97,11 @@ func TestWhatThePodLacks(t *testing.T) {
 		{[]string{"--pid=host", "--cap-add=SYS_PTRACE", "--cap-add=SYS_ADMIN"}, []string{"ls"}, sockets},
 		{[]string{"--pid=host", "--cap-add=SYS_PTRACE"}, []string{"enter -c NAME true", "forward --stdio NAME 80", "forward --stdio OTHER 80"}, begin + "CAP_SYS_ADMIN; its own seccomp filter may be in the way, too; "},
 		{[]string{"--pid=host"}, []string{"enter -p 4194304 true"}, ""},
+		{
+			[]string{"--pid=host", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt", "seccomp=" + profile},
+			[]string{"net", "enter -p OTHER true", "forward --stdio OTHER 80", "pin add nstool-image -p OTHER --net"},
+			"hint: nstool is itself under a seccomp filter, which may be what denies it: an unconfined profile has none",
+		},
 	} {
 		box := engine.Start(t, engine.Docker, engine.Options{Args: append(c.flags, "--tmpfs=/run", "-v", nstest.Nstool(t)+":/nstool:ro")})
 		for _, words := range c.commands {
