@@ -284,6 +284,10 @@ func openHere[T any](f func(*Store) (T, error)) (T, error) {
 // All yields the sets in the stores of the caller and of the system, by name. It changes
 // nothing and takes no lock. For a set that cannot be read it yields an error, with the name
 // in the Set.
+//
+// An inlined iterator doubles the code of each loop over it.
+//
+//go:noinline
 func All(ctx context.Context) iter.Seq2[Set, error] {
 	return func(yield func(Set, error) bool) {
 		stores := []*Store{{Dir: SystemDir}}
