@@ -142,6 +142,9 @@ func (o *Options) long(word string) ([]givenFlag, error) {
 		arg = "=" + arg
 	}
 	f := o.Named(name)
+	if name == "host" { // no prefix of --hostname: it would run here what is for another host
+		return nil, &WordError{"--host is behind other words", "nstool -H HOST stands before the name of the command"}
+	}
 	if f == nil {
 		var found []string
 		for i := range o.Flags() {

@@ -230,6 +230,7 @@ func TestHosts(t *testing.T) {
 	}
 	sub("Lists", testLists)
 	sub("Silent", testSilent)
+	sub("Signals", testSignals)
 	sub("Words", testWords)
 	sub("Statuses", testStatuses)
 	sub("Terminal", testTerminal)
@@ -305,6 +306,26 @@ func testSilent(t *testing.T, f *fleet) {
 	has(t, errs, "1 of 2 hosts did not answer: nosuch\n")
 	_, errs = f.run(1, "-H", "nosuch", "containers")
 	has(t, errs, "nstool: nosuch: ssh: connect to host 127.0.0.1 port 9: Connection refused\n")
+}
+
+// Signals end it, whatever hosts are silent.
+func testSignals(t *testing.T, f *fleet) {
+	for _, words := range [][]string{{"-H", "web1,hang", "ls"}, {"-H", "hang", "--bring", "doctor"}, {"-H", "hang", "enter", "self", "id"}, {"-H", "hang", "cp", "self:/x", "."}} {
+		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			cmd := f.command(words...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // it may be anywhere by then
+			start := time.Now()
+			_ = cmd.Process.Signal(sig)
+			_ = cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != 128+int(sig) || time.Since(start) > 10*time.Second {
+				t.Errorf("%q: status %d after %v", words, got, time.Since(start))
+			}
+		}
+	}
+	f.left(t)
 }
 
 // Words come to the program as they are, whatever the login shell.
