@@ -62,6 +62,9 @@ type Status struct {
 
 // A Column is one thing to show about an R, such as a namespace or a process.
 type Column[R any] struct {
+	// Functions that return columns or values for several columns are not inlined, since each
+	// copy has its closure with it.
+
 	Name  string // the header, and in lower case the JSON name
 	Help  string
 	Kind  Kind

@@ -54,11 +54,14 @@ func containerColumns() []Column[*container.Container] {
 	}, shares()...)
 }
 
+//go:noinline
 func containerColumn(name string, f containerField) Column[*container.Container] {
 	return Column[*container.Container]{name, f.help, kindText, 0, func(_ *View, c *container.Container) cellValue { return f.value(c) }}
 }
 
 // initValue returns a column about the first process of a container.
+//
+//go:noinline
 func initValue(f func(*View, inspect.Detail) cellValue) func(*View, *container.Container) cellValue {
 	return func(v *View, c *container.Container) cellValue {
 		return detailValue(v, c.Init, f)

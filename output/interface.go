@@ -106,6 +106,8 @@ func interfaceColumns() []Column[*network.Interface] {
 
 // interfaceContainer returns a column about the container that the namespace of an interface belongs
 // to.
+//
+//go:noinline
 func interfaceContainer(name string, f containerField) Column[*network.Interface] {
 	return Column[*network.Interface]{name, f.help, kindText, NeedContainers, func(v *View, i *network.Interface) cellValue { return f.value(v.Containers.With(i.NS)) }}
 }

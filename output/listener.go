@@ -82,6 +82,8 @@ func listenerColumns() []Column[*network.Listener] {
 
 // listenerContainer returns a column about the container of a socket: that of its process, or without
 // one that of its namespace.
+//
+//go:noinline
 func listenerContainer(name string, f containerField) Column[*network.Listener] {
 	return Column[*network.Listener]{name, f.help, kindText, NeedContainers, func(v *View, l *network.Listener) cellValue { return f.value(v.containerOfListener(l)) }}
 }
@@ -107,6 +109,8 @@ func first(l *network.Listener) (inspect.Holder, bool) {
 }
 
 // firstHolderValue returns a column about the first process that has a socket open.
+//
+//go:noinline
 func firstHolderValue(f func(*View, inspect.Holder) cellValue) func(*View, *network.Listener) cellValue {
 	return func(v *View, l *network.Listener) cellValue {
 		if h, ok := first(l); ok {

@@ -55,6 +55,8 @@ func namespaceColumns() []Column[*inspect.Namespace] {
 }
 
 // namespaceContainer returns a column about the container that a namespace belongs to.
+//
+//go:noinline
 func namespaceContainer(name string, f containerField) Column[*inspect.Namespace] {
 	return Column[*inspect.Namespace]{name, f.help, kindText, NeedContainers, func(v *View, ns *inspect.Namespace) cellValue {
 		if v.Containers == nil {
@@ -114,6 +116,8 @@ func parentOf(ns *inspect.Namespace) cellValue {
 }
 
 // leaderValue returns a column about the leader of a namespace.
+//
+//go:noinline
 func leaderValue(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Namespace) cellValue {
 	return func(v *View, ns *inspect.Namespace) cellValue {
 		if l := ns.Leader(); l != nil {

@@ -43,6 +43,8 @@ func processColumns() []Column[*inspect.Process] {
 }
 
 // processContainer returns a column about the container of a process.
+//
+//go:noinline
 func processContainer(name string, f containerField) Column[*inspect.Process] {
 	return Column[*inspect.Process]{name, f.help, kindText, NeedContainers, func(v *View, p *inspect.Process) cellValue {
 		if v.Containers == nil {
@@ -52,6 +54,7 @@ func processContainer(name string, f containerField) Column[*inspect.Process] {
 	}}
 }
 
+//go:noinline
 func processValue(f func(*View, inspect.Detail) cellValue) func(*View, *inspect.Process) cellValue {
 	return func(v *View, p *inspect.Process) cellValue {
 		return detailValue(v, p.PID, f)
