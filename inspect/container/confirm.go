@@ -72,6 +72,22 @@ func (w *watch) climb() bool {
 	return w.pid != 0
 }
 
+// startedIn returns the container in which the parent of another one is, or nil.
+func (f *identifier) startedIn(w *watch) *Container {
+	if _, ok := w.monitor(); !ok || w.in.watcher != 0 {
+		return nil
+	}
+	g := f.member(w.pid).group
+	if g == nil || g.container == nil {
+		return nil
+	}
+	f.nameOnce(g.container)
+	if g.container.In(w.c) {
+		return nil // each has a process of the other
+	}
+	return g.container
+}
+
 // owner returns whose word the parent's is.
 func (w *watch) owner() Owner {
 	if w.know {
@@ -176,6 +192,13 @@ func (f *identifier) nameOwned(c *Container, in *contents) {
 	}
 	*c = plain
 	in.stated = 0
+	if outer := f.startedIn(w); outer != nil {
+		// Its engine shares the host's control groups.
+		c.Outer = outer
+		f.contents[outer].inner = append(f.contents[outer].inner, c)
+		f.nameInner(c, in)
+		return
+	}
 	f.findInit(c, in)
 	c.User = f.userOwner(in, w)
 	// These are asked last: the owner of a group that is gone is not known. A parent of unknown

@@ -305,6 +305,7 @@ type contents struct {
 	ref     Ref          // by which it was found
 	watcher int          // the process whose command line says that it is a container, if no control group does
 	stated  int          // its first process by the engine's state
+	named   bool         // or it is being named
 	store   *store       // the state of engines in it, once it was needed
 }
 
@@ -624,13 +625,26 @@ func (f *identifier) name() {
 		f.proc.readStats(firsts)
 	}
 	for _, c := range f.set.Containers {
-		if c.Outer == nil {
-			f.nameOwned(c, f.contents[c])
-		} else if f.occupied(c) {
-			f.nameInner(c, f.contents[c])
-		}
+		f.nameOnce(c)
 	}
 	f.set.Containers = slices.DeleteFunc(f.set.Containers, func(c *Container) bool { return !f.occupied(c) })
+}
+
+// nameOnce names a container, unless that was done.
+func (f *identifier) nameOnce(c *Container) {
+	in := f.contents[c]
+	switch {
+	case in.named:
+		return
+	case c.Outer != nil && !f.occupied(c):
+		return
+	}
+	in.named = true
+	if c.Outer == nil {
+		f.nameOwned(c, in)
+	} else {
+		f.nameInner(c, in)
+	}
 }
 
 // occupied reports whether a process is in a container or in one inside. The containers around
