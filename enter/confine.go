@@ -263,27 +263,30 @@ func (c *confinement) close() {
 // uses the mounts of the host, where all of them are.
 func (c *confinement) findCgroups(p *sys.Process) error {
 	host := inspect.FindHost()
-	mountinfo := func() ([]byte, error) { return p.ReadOwn("mountinfo", 1<<24) }
-	if host.IsElsewhere() && host.PID != 0 {
-		mountinfo = func() ([]byte, error) { return os.ReadFile(host.Mountinfo()) }
-		if err := host.InCgroups(func() error { return c.readCgroups(p) }); err != nil {
+	if !host.IsElsewhere() || host.PID == 0 {
+		return c.openCgroups(inspect.Host{}, func() ([]byte, error) { return p.ReadOwn("mountinfo", 1<<24) })
+	}
+	return host.InCgroups(func() error {
+		if err := c.readCgroups(p); err != nil {
 			return err
 		}
-	}
+		return c.openCgroups(host, func() ([]byte, error) { return os.ReadFile(host.Mountinfo()) })
+	})
+}
+
+// openCgroups opens those cgroups in the mounts of a host.
+func (c *confinement) openCgroups(host inspect.Host, mountinfo func() ([]byte, error)) error {
 	var mounts []cgroupMount
 	for _, g := range c.target.Cgroups {
 		if slices.Contains(c.own.Cgroups, g) {
 			continue
 		}
 		if mounts == nil {
-			err := host.InCgroups(func() error {
-				text, err := mountinfo()
-				mounts = parseCgroupMounts(text)
-				return err
-			})
+			text, err := mountinfo()
 			if err != nil {
 				return err
 			}
+			mounts = parseCgroupMounts(text)
 		}
 		dir, err := dirOf(g, mounts)
 		if err != nil {
