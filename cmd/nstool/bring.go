@@ -18,9 +18,9 @@ import (
 )
 
 // bring is run on a host by sh, as root. Its words are the version, the machine, the number of
-// bytes and the hash of the program. It writes the program into a directory that it has made, of a name that
-// nobody knows before, below one that only root can write, and removes it when its input ends: with the
-// caller, however that ends, and with the connection.
+// bytes and the hash of the program. It writes the program into a directory that it has made, of a
+// name that nobody knows before, below one that only root can write. It removes that when its input
+// ends: with the caller, however that ends, and with the connection.
 const bring = `want=$1 machine=$2 size=$3 hash=$4; fail() { echo "$*"; exit 1; }; ` +
 	`case $(nstool version 2>/dev/null </dev/null) in "nstool $want "*) echo have; exit;; esac; ` +
 	`[ "$(id -u)" = 0 ] || fail "--bring needs root there: root@HOST, or --sudo"; ` +
@@ -33,8 +33,8 @@ const bring = `want=$1 machine=$2 size=$3 hash=$4; fail() { echo "$*"; exit 1; }
 	`[ "$(sha256sum <$d/nstool)" = "$hash  -" ] || fail "what arrived of nstool is not what was sent"; ` +
 	`echo $d/nstool; cat >/dev/null`
 
-// carried returns the path of the nstool to run on a host: "" for its own, which with --bring is so
-// only if that is of this version. release removes what was brought.
+// carried returns the path of the nstool to run on a host: "" for its own, with --bring only if that
+// is of this version. release removes what was brought.
 func (h *hosts) carried(ctx context.Context, host string, stderr io.Writer) (path string, release func(), err error) {
 	if !h.bring {
 		return "", func() {}, nil

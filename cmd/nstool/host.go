@@ -26,12 +26,12 @@ import (
 	"github.com/nstool/nstool/output"
 )
 
-// With -H a command runs on other hosts, each time as one command line of ssh(1): so keys, jump hosts and
-// connections are those of the caller's configuration, and nothing listens on a host. What runs
-// there is the nstool of this version, found by PATH or brought along (see bring.go). The words
-// are checked here, before any connection is made. Lists are asked for as programs are given them,
-// and made one by package many. A host is a stranger: what it says is cleaned, and the words that it gets
-// are quoted.
+// With -H a command runs on other hosts, each time as one command line of ssh(1): keys, jump hosts
+// and connections are those of the caller's configuration, and nothing listens on a host. What runs
+// there is the nstool of this version, found by PATH or brought along (see bring.go). The words are
+// checked here, before any connection is made. Lists are asked for in the form for programs, and
+// package many makes one of them. A host is a stranger: what it says is cleaned, and the words that
+// it gets are quoted.
 
 // hosts are where a command runs instead of here.
 type hosts struct {
@@ -208,7 +208,10 @@ func (h *hosts) ask(ctx context.Context, a *app, cmd *cobra.Command, is func(str
 	words := h.words
 	table := cmd.Flags().Lookup("noheadings") != nil && !is("json") && !is("tree")
 	if table {
-		at := slices.Index(append(words, "--"), "--")
+		at := slices.Index(words, "--")
+		if at < 0 {
+			at = len(words)
+		}
 		words = slices.Insert(slices.Clone(words), at, "--raw", "--noheadings=false")
 	}
 	places := make([]many.Place, len(h.names))
@@ -278,9 +281,9 @@ func (h *hosts) limit() time.Duration {
 	return h.timeout
 }
 
-// far is run on a host by sh, with sudo or nothing in its gap. Its words are the version, the status of a
-// failure of its own, nstool, and the words for that. It says why nstool of this version cannot be run, and
-// marks a status 255 that is not ssh's. A signal that ends the program is not to end the shell before.
+// far is run on a host by sh, with sudo or nothing in its gap. Its words are the version, the status
+// of a failure of its own, nstool, and the words for that. It says why nstool of this version cannot
+// be run, and marks a status 255 that is not ssh's. It outlives what ends by ^C, to pass on how.
 const far = `want=$1 own=$2 nstool=$3; shift 3; run() { %s "$nstool" "$@"; }; v=$(run version 2>&1 </dev/null); ` +
 	`case $v in "nstool $want "*) ;; ` +
 	`"nstool "*) echo "nstool: $v is there, and this is $want: install that, or use --bring" >&2; exit $own;; ` +

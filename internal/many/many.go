@@ -1,10 +1,10 @@
 // Package many runs one command of nstool in many places beside each other, and makes one
 // answer of all: of hosts behind ssh(1), or of the nodes of a cluster. It runs on any system.
 //
-// It needs nothing but what nstool writes anyway: rows come as --raw, whose cells are those of
-// the table, and are aligned again here; an object of --json has its rows in lists, and each gets one
-// more key. So no place needs to know that it is one of many. What comes from a place is text of
-// a stranger: it is bounded, and cleaned where it is shown.
+// It needs nothing but what nstool writes anyway: rows come as --raw, whose cells are those of the
+// table, and are aligned here; an object of --json has its rows in lists, and each row gets one more
+// key. So no place needs to know that it is one of many. What comes from a place is text of a
+// stranger: it is bounded, and cleaned where it is shown.
 package many
 
 import (
@@ -48,7 +48,7 @@ type Answer struct {
 	Failed error // it was not asked, or did not answer
 }
 
-// ErrSilent is the error of a place that has not answered, and whose standard error says why, or nobody.
+// ErrSilent is the error of a place that has not answered. Its standard error may say why.
 var ErrSilent = errors.New("no answer")
 
 // why returns in one line why a place has not answered.

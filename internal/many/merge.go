@@ -23,9 +23,9 @@ type Style struct {
 	Color    bool
 }
 
-// Table makes one table of those that "--raw", with headings, has written in several places. key is the heading of
-// the first column, for the names of the places. Columns that some places do not have are empty there. An
-// answer that is no table is one that failed.
+// Table makes one table of those that "--raw", with headings, has written in several places. key is
+// the heading of the first column, for the names of the places. Cells of columns that a place does
+// not have are "-". A place whose answer is no table has failed.
 func Table(w io.Writer, key string, answers []Answer, style Style) error {
 	grid := [][]string{{strings.ToUpper(key)}}
 	for i := range answers {
@@ -160,8 +160,8 @@ func Text(w io.Writer, answers []Answer) error {
 }
 
 // JSON makes one object of those that places have written. Each row gets the name of its place,
-// under the key, and so does each gap; each reason begins with it. What is said once for all is true if
-// it is true of all. A place that failed, or has said nothing, is a gap; one whose answer is no such
+// under the key, and so does each gap; each reason begins with it. What is said once for all is true
+// if it is true of all. A place that failed, or has said nothing, is a gap; one whose answer is no such
 // object has failed. Rows are written as they came.
 func JSON(w io.Writer, key string, answers []Answer) error {
 	all := map[string]json.RawMessage{}
