@@ -120,6 +120,11 @@ func (o *Options) explainStep(e *enter.StepError, x *Explained) {
 			o.explainToolless(x)
 		} else if o.Tools.asked {
 			x.Advice = "neither the target nor the tools have it; --tools=SOURCE brings others, and --tools=/host the node's in a pod of kubectl debug"
+		} else if _, mnt := o.Namespaces[inspect.Mnt]; !mnt && inspect.FindHost().IsElsewhere() {
+			x.Advice = "nstool itself is in a container, and its programs are looked for there"
+			if cmp.Or(o.Container, o.Pod, o.Target) != "" {
+				x.Advice += "; in a pod of kubectl debug, nstool enter " + o.words() + " --tools=/host brings the node's"
+			}
 		} else if len(o.Program) == 0 {
 			x.Advice = "there is neither bash nor ash nor sh in there; name a program that is"
 		}

@@ -113,3 +113,22 @@ func TestWhatThePodLacks(t *testing.T) {
 		}
 	}
 }
+
+// What is asked of a container without programs, such as one of nstool's own image.
+func TestHintsWithoutPrograms(t *testing.T) {
+	other := engine.Start(t, engine.Docker, engine.Options{})
+	box := engine.Start(t, engine.Docker, engine.Options{Bare: true, Args: append(sysadmin, "-v", nstest.Nstool(t)+":/nstool:ro", "-v", "/:/host:ro")})
+	name := "docker:" + other.Name
+	for words, want := range map[string]string{
+		"enter -c " + name + " --net nosuchprogram":       "hint: nstool itself is in a container, and its programs are looked for there; in a pod of kubectl debug, nstool enter -c " + name + " --tools=/host brings the node's\n",
+		"run --net nosuchprogram":                         "hint: nstool itself is in a container, and its programs are looked for there\n",
+		"enter -c " + name + " --tools nosuchprogram":     "hint: neither the target nor the tools have it; ",
+		"enter -c " + name + " --tools=/host ls /.nstool": "target",
+		"enter -c " + name + " --net --mnt nosuchprogram": "hint: nstool enter -c " + name + " --tools nosuchprogram brings this host's programs along",
+	} {
+		out, _ := exec.Command("docker", append([]string{"exec", box.Name, "/nstool"}, strings.Fields(words)...)...).CombinedOutput()
+		if text := string(out); !strings.Contains(text, want) {
+			t.Errorf("%s: want %q: %s", words, want, text)
+		}
+	}
+}
