@@ -53,9 +53,9 @@ func MissedBy(snap *inspect.Snapshot, more []inspect.Gap) Missed {
 
 // JSON writes one object:
 //
-//	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "host": null, "namespaces": [{...}, ...], "gaps": [{...}, ...]}
+//	{"schema": "nstool/ls/3", "complete": true, "reasons": [], "hostfs": null, "namespaces": [{...}, ...], "gaps": [{...}, ...]}
 //
-// "complete" is true if everything could be read; else there are "reasons". "host" says how the
+// "complete" is true if everything could be read; else there are "reasons". "hostfs" says how the
 // host was reached from a container, see [inspect.Host.String], and is null on the host. Lists are flat. The
 // keys of a namespace are the names of its columns in lower case. None is null, or [] for a
 // list. Unknown is null too, also for a list, and the list "unknown" of the row has the key.
@@ -148,7 +148,7 @@ func newEncoder(w io.Writer, schema string, missed Missed) *encoder {
 	e := &encoder{w: w}
 	e.raw(`{"schema":"` + schema + `","complete":` + strconv.FormatBool(len(missed.Gaps) == 0) + `,"reasons":`)
 	e.names(missed.Reasons)
-	e.raw(`,"host":`)
+	e.raw(`,"hostfs":`)
 	if missed.Host == "" {
 		e.raw("null")
 	} else {

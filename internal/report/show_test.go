@@ -127,7 +127,7 @@ func TestObjects(t *testing.T) {
 	if err := output.Objects(&b, "test/1", o, output.Missed{}); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"schema":"test/1","complete":true,"reasons":[],"host":null,"none":null,"yes":true,"text":"a` + "\ufffd" + `","text_base64":"Yf8=","n":-5,"big":9223372036854775808,` +
+	want := `{"schema":"test/1","complete":true,"reasons":[],"hostfs":null,"none":null,"yes":true,"text":"a` + "\ufffd" + `","text_base64":"Yf8=","n":-5,"big":9223372036854775808,` +
 		`"list":["x","` + "\ufffd" + `"],"list_base64":["eA==","/g=="],"ints":[1,2],"objects":[
   {"k":1,"unknown":[]},
   {"more":null,"unknown":["more"]}],"object":{"long":null,"short":7,"unknown":["long"]},"relation":{"ns":5},"hidden":null,"unknown":["hidden"],"gaps":[]}

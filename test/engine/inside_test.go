@@ -109,7 +109,7 @@ func TestFromInside(t *testing.T) {
 				}
 			}
 			out, stderr, err := there("ls", "-v", "--json")
-			if err != nil || !strings.Contains(stderr, "nstool: the host's file system is reached through pid:") || !regexp.MustCompile(`^\{[^[]*\[[^]]*\],"host":"pid:\d+"`).MatchString(out) {
+			if err != nil || !strings.Contains(stderr, "nstool: the host's file system is reached through pid:") || !regexp.MustCompile(`^\{[^[]*\[[^]]*\],"hostfs":"pid:\d+"`).MatchString(out) {
 				t.Errorf("ls -v --json: %v: %.200s: %s", err, out, stderr)
 			}
 		})

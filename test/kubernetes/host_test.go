@@ -333,8 +333,8 @@ func testSays(t *testing.T, inside place) {
 	if err := json.Unmarshal([]byte(r.Stdout), &v); err != nil {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	if through, ok := v["host"].(string); !ok || !strings.HasPrefix(through, "pid:") {
-		t.Errorf("host is %v", v["host"])
+	if through, ok := v["hostfs"].(string); !ok || !strings.HasPrefix(through, "pid:") {
+		t.Errorf("hostfs is %v", v["hostfs"])
 	}
 	if r := inside.run("", "containers", "-v"); !strings.Contains(r.Stderr, "nstool: the host's file system is reached through pid:") {
 		t.Errorf("-v: %s", r.Stderr)
