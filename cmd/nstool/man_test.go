@@ -97,9 +97,18 @@ func TestManualHasAllFlags(t *testing.T) {
 			}
 			items = append(items, itemWithFlag.FindAllString(listOptions(t), -1)...)
 		}
+		root, err := manualOf(c.Root())
+		if err != nil {
+			t.Error(err)
+		}
+		everywhere := itemWithFlag.FindAllString(root, -1)
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if f.Hidden || f.Name == "help" {
 				return
+			}
+			items := items
+			if c.InheritedFlags().Lookup(f.Name) != nil {
+				items = everywhere
 			}
 			if !slices.ContainsFunc(items, func(item string) bool {
 				if !regexp.MustCompile(`(Fl |, )-` + f.Name + `( |$)`).MatchString(item) {
