@@ -128,8 +128,11 @@ func (s *session) exec(ctx context.Context, tty bool, in io.Reader, out, errs io
 	}
 	cmd := s.o.kubectl(ctx, s.execArgs(flags...)...)
 	cmd.Args = append(append(cmd.Args, s.o.command), words...)
-	says := &remote{w: errs}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, says
+	says, answer := &remote{w: errs}, &answer{w: out}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, answer, says
+	if tty {
+		cmd.Stdout = out // itself
+	}
 	err := cmd.Run()
 	if e, ok := errors.AsType[*exec.ExitError](err); ok && tty && e.ExitCode() < 0 {
 		sane := exec.Command("stty", "sane") // a killed kubectl has not restored the terminal
@@ -137,14 +140,33 @@ func (s *session) exec(ctx context.Context, tty bool, in io.Reader, out, errs io
 		_ = sane.Run()
 	}
 	err = says.end(err)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(answer.err, syscall.EPIPE):
+		return exit(statusSignal + int(syscall.SIGPIPE)) // nobody reads any more
+	case answer.err != nil:
+		return answer.err
 	}
 	status, ended := errors.AsType[exit](err)
 	if err != nil && (!ended || status == statusSignal+exit(syscall.SIGKILL)) {
 		return s.broken(err)
 	}
 	return err
+}
+
+// An answer remembers why it could not be written: kubectl does not tell.
+type answer struct {
+	w   io.Writer
+	err error
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	n, err := a.w.Write(p)
+	if err != nil && a.err == nil {
+		a.err = err
+	}
+	return n, err
 }
 
 // execArgs are the words of kubectl before those of nstool in the debug pod.
