@@ -242,13 +242,20 @@ func (s *session) judge(p *pod) (runs bool, state string, err error) {
 // ended says why the pod has ended.
 func (s *session) ended(p *pod) error {
 	if p.Status.Reason == "DeadlineExceeded" {
-		return fmt.Errorf("the debug pod on %s reached its deadline of %v: --deadline sets another", s.node, s.o.deadline)
+		return s.late()
 	}
 	return fmt.Errorf("the node %s has ended the debug pod: %s", s.node, orElse(p.Status.Message, orElse(p.Status.Reason, p.Status.Phase)))
 }
 
+func (s *session) late() error {
+	return fmt.Errorf("the debug pod on %s reached its deadline of %v: --deadline sets another", s.node, s.o.deadline)
+}
+
 // broken says why a program in the pod ended, if that was not its own doing.
 func (s *session) broken(why error) error {
+	if time.Now().After(s.until) { // the pod may not say so yet
+		return s.late()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var p pod
