@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,7 +39,11 @@ spec:
 	kubernetes.Apply(t, string(manifest))
 	const namespace = "--namespace=nstool"
 	// As a person does it: the image has no shell, and needs none.
-	out := do(t, "kubectl", namespace, "debug", "node/node2", "-it", "--profile=sysadmin", "--image=localhost/nstool:1", "--", "nstool", "ls", "-t", "pid", "-o", "NS,PID")
+	// Its log is read, since kubectl may attach when a short command has ended.
+	said := do(t, "kubectl", namespace, "debug", "node/node2", "--profile=sysadmin", "--image=localhost/nstool:1", "--", "nstool", "ls", "-t", "pid", "-o", "NS,PID")
+	pod := regexp.MustCompile(`node-debugger-node2-\w+`).FindString(said)
+	kubernetes.Kubectl(t, namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/"+pod, "--timeout=60s")
+	out := kubernetes.Kubectl(t, namespace, "logs", pod)
 	if !strings.Contains(out, "4026531836") {
 		t.Errorf("nstool ls does not list the PID namespace of the node: %s", out)
 	}
