@@ -148,10 +148,10 @@ func TestText(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	answers := []Answer{
-		said("web1", `{"schema":"nstool/ls/3","complete":true,"reasons":[],"namespaces":[
+		said("web1", `{"schema":"nstool/ls/3","complete":true,"reasons":[],"hostfs":"pid:1","namespaces":[
   {"ns":1,"type":"net"},
   {"ns":2,"type":"uts"}],"gaps":[]}`),
-		said("web2", `{"schema":"nstool/ls/3","complete":false,"reasons":["no"],"namespaces":[],"gaps":[{"what":"x","error":"`+"\u202e\u009b"+`"}]}`),
+		said("web2", `{"schema":"nstool/ls/3","complete":false,"reasons":["no"],"hostfs":"pid:2","namespaces":[],"gaps":[{"what":"x","error":"`+"\u202e\u009b"+`"}]}`),
 		{Name: "web3", Failed: errors.New("gone")},
 		said("web4", `{"schema":"nstool/ls/4","complete":false,"namespaces":[]}`),
 		said("web5", `{"schema":"nstool/ls/3","complete":true,"namespaces":["x",{"host":"web1","ns":3}]}`),
@@ -164,7 +164,7 @@ func TestJSON(t *testing.T) {
 	if err := JSON(&b, "host", answers); err != nil {
 		t.Error(err)
 	}
-	want := `{"schema":"nstool/ls/3","complete":false,"reasons":["web2: no","web3: gone","web4: the answer has the form \"nstool/ls/4\", and others have \"nstool/ls/3\"","web5: the answer is no JSON of nstool","web6: the answer is no JSON of nstool","web8: ssh: connect: refused","web9: ls: no container","web7: the answer is no JSON of nstool"],"namespaces":[
+	want := `{"schema":"nstool/ls/3","complete":false,"reasons":["web2: no","web3: gone","web4: the answer has the form \"nstool/ls/4\", and others have \"nstool/ls/3\"","web5: the answer is no JSON of nstool","web6: the answer is no JSON of nstool","web8: ssh: connect: refused","web9: ls: no container","web7: the answer is no JSON of nstool"],"hostfs":null,"namespaces":[
   {"host":"web1","ns":1,"type":"net"},
   {"host":"web1","ns":2,"type":"uts"}],"gaps":[
   {"host":"web2","what":"x","error":"\u202e\u009b"},

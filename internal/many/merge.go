@@ -279,14 +279,16 @@ func named(name string, value json.RawMessage, key, place string) (json.RawMessa
 	return append(out, ']'), nil
 }
 
-// both returns two lists as one; a may be missing. Of two other values it is the first, unless that
-// is true and the second is not.
+// both returns two lists as one; a may be missing. Of true and another value it is the other one.
+// Where places differ, it is null.
 func both(a, b json.RawMessage) json.RawMessage {
 	switch {
 	case len(a) > 2 && len(b) > 2 && a[0] == '[' && b[0] == '[':
 		return slices.Concat(a[:len(a)-1], []byte(","), b[1:])
 	case len(a) == 0, string(a) == "[]", string(a) == "true":
 		return b
+	case a[0] == '[', string(a) == "false", bytes.Equal(a, b):
+		return a
 	}
-	return a
+	return []byte("null")
 }
