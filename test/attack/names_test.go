@@ -119,8 +119,8 @@ func (p pose) isTakenFor(t *testing.T, victim int, words ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, _ := says(t, "containers", "-n", "-o", "INIT"); !slices.Contains(strings.Fields(out), strconv.Itoa(p.pid)) {
-		t.Errorf("process %d is in no list", p.pid)
+	if out, err := says(t, "containers", "-n", "-o", "INIT"); !slices.Contains(strings.Fields(out), strconv.Itoa(p.pid)) {
+		t.Errorf("process %d is in no list: %v: %s", p.pid, err, out)
 	}
 	for i, word := range words {
 		out, err := says(t, "ls", "-n", "-t", "net", "-o", "NS,PID", word)
