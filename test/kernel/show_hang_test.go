@@ -51,7 +51,8 @@ func TestShowLockedExec(t *testing.T) {
 	if r := nstool("pid", fmt.Sprint(child)); r.status != 0 || !strings.Contains(r.out, fmt.Sprint(child)) {
 		t.Errorf("pid: %d: %s%s", r.status, r.out, r.err)
 	}
-	if r := nstool("diff", fmt.Sprint(child), "self"); r.status != 2 || !strings.Contains(r.out, "unknown") {
+	// Its links cannot be read. Where there are many threads, the kernel is asked in their place.
+	if r := nstool("diff", fmt.Sprint(child), "self"); (r.status != 2 || !strings.Contains(r.out, "unknown")) && (r.status != 1 || !strings.Contains(r.out, "different")) {
 		t.Errorf("diff: %d: %s%s", r.status, r.out, r.err)
 	}
 	if r := nstool("show", fmt.Sprintf("mnt:[%d]", ino(t, procs[0].Process.Pid, "mnt"))); r.status != 0 || !strings.Contains(r.out, "\nroot ") {
