@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nstool/nstool/test/kubernetes"
 )
@@ -37,7 +38,11 @@ spec: {selector: {app: each}, ports: [{port: 80}]}
 	}
 	service := kubernetes.Kubectl(t, "get", "service", "each", "-o", "jsonpath={.spec.clusterIP}")
 	for _, url := range []string{"http://" + service, "http://10.88.79.1:18080", "http://10.88.80.1:18080"} {
+		// The server may not listen yet, nor kube-proxy know of it.
 		resp, err := http.Get(url) //nolint:gosec // of this machine
+		for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			resp, err = http.Get(url) //nolint:gosec // of this machine
+		}
 		if err != nil {
 			t.Error(err)
 			continue
