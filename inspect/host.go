@@ -53,20 +53,27 @@ var FindHost = sync.OnceValue(findHost)
 // in include/uapi/linux/nsfs.h. Other numbers of namespaces begin at 0xF0000000.
 const initialMnt = 0xEFFFFFF8
 
-// inoAt reads the inode number of a namespace from its link, or 0.
-func inoAt(pid string, t Type) uint64 {
-	link, err := os.Readlink("/proc/" + pid + "/ns/" + t.String())
+// linkIn returns the text of a link in a directory of procfs, or "".
+func linkIn(dir sys.ProcDir, name string) string {
+	var buf [64]byte
+	n, err := dir.Readlink(sys.NewName(name), buf[:])
 	if err != nil {
-		return 0
+		return ""
 	}
-	_, ino, _ := ParseLink(link)
+	return string(buf[:n])
+}
+
+// inoIn returns the inode number of the namespace that such a link leads to, or 0.
+func inoIn(dir sys.ProcDir, name string) uint64 {
+	_, ino, _ := ParseLink(linkIn(dir, name))
 	return ino
 }
 
-// isInitial reports whether a process is in the initial namespace of type t.
-func isInitial(pid string, t Type) bool {
+// isInitial reports whether the link of a process leads to the initial namespace of type t. process
+// is its directory in dir, with a slash.
+func isInitial(dir sys.ProcDir, process string, t Type) bool {
 	initial, ok := t.InitialIno()
-	return ok && inoAt(pid, t) == initial
+	return ok && inoIn(dir, process+"ns/"+t.String()) == initial
 }
 
 // movedVar is the variable by which [Host.Exec] tells the program that it starts where it comes
@@ -74,13 +81,20 @@ func isInitial(pid string, t Type) bool {
 const movedVar = "NSTOOL_MOVED"
 
 func findHost() Host {
-	// The numbers of /proc are those of the initial PID namespace if the caller has its own there.
-	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) || !isInitial("self", PID) || !isInitial("self", User) {
+	proc, err := sys.OpenProc("/proc")
+	if err != nil {
 		return Host{}
 	}
-	own, host := inoAt("self", Mnt), inoAt("1", Mnt)
+	// The link of a process that is stuck may never be read.
+	var stuck wait.Stuck
+	defer stuck.Close(proc.CloseRaw)
+	// The numbers of /proc are those of the initial PID namespace if the caller has its own there.
+	if linkIn(proc, "self") != strconv.Itoa(os.Getpid()) || !isInitial(proc, "self/", PID) || !isInitial(proc, "self/", User) {
+		return Host{}
+	}
+	own, host := inoIn(proc, "self/ns/mnt"), inoIn(proc, "1/ns/mnt")
 	if host == 0 {
-		host = inoAt("2", Mnt) // the parent of kernel threads
+		host = inoIn(proc, "2/ns/mnt") // of the parent of kernel threads
 	}
 	switch {
 	case host == own || own == initialMnt:
@@ -93,12 +107,10 @@ func findHost() Host {
 		host = initialMnt
 	}
 	if host != 0 {
-		if found, ok := hostIn(host); ok {
+		if found, ok := hostIn(proc, host, &stuck); ok {
 			return found
 		}
 	}
-	var stuck wait.Stuck
-	defer stuck.Close(func() {})
 	if self, err := wait.One(context.Background(), &stuck, wait.Short, func() (string, error) { return os.Readlink("/host/proc/self") }); err == nil && self == strconv.Itoa(os.Getpid()) {
 		return Host{Root: "/host"}
 	}
@@ -122,25 +134,17 @@ func hasFixedNumbers() bool {
 
 // hostIn returns the host as a process reaches it whose mount namespace has the inode number mnt,
 // and whether there is one.
-func hostIn(mnt uint64) (h Host, ok bool) {
-	proc, err := openProc("/proc")
+func hostIn(proc sys.ProcDir, mnt uint64, stuck *wait.Stuck) (h Host, ok bool) {
+	pids, err := (&procFS{path: "/proc", dir: proc}).pids()
 	if err != nil {
 		return h, false
 	}
-	defer proc.dir.Close()
-	pids, err := proc.pids()
-	if err != nil {
-		return h, false
-	}
-	// The link of a process that is stuck may never be read.
 	const maxStuck = 4
-	var stuck wait.Stuck
-	defer stuck.Close(func() {})
 	for _, pid := range pids {
 		if stuck.Count >= maxStuck {
 			break
 		}
-		found, err := wait.One(context.Background(), &stuck, wait.Short, func() (Host, error) { return hostThrough(pid, mnt) })
+		found, err := wait.One(context.Background(), stuck, wait.Short, func() (Host, error) { return hostThrough(proc, pid, mnt) })
 		if err == nil && found.isCallers() {
 			found.close()
 			return h, true
@@ -157,36 +161,26 @@ var errNotHost = errors.New("not a process of the host")
 // hostThrough returns the host as a process reaches it that is in the mount namespace with the
 // inode number mnt and in the initial user namespace, and has the root directory of that mount
 // namespace. Everything is read through one directory, so that it is of one process.
-func hostThrough(pid int, mnt uint64) (h Host, err error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	if inoAt(strconv.Itoa(pid), Mnt) != mnt {
-		return h, errNotHost
-	}
-	h = Host{PID: pid, proc: -1, root: -1, mnt: -1, cgroup: -1}
-	top, err := sys.OpenProc("/proc")
-	if err != nil {
-		return h, err
-	}
-	defer top.Close()
-	if h.proc, err = top.OpenPath(sys.AppendName(nil, pid, "")); err != nil {
-		return h, fmt.Errorf("open %s: %w", dir, err)
+func hostThrough(proc sys.ProcDir, pid int, mnt uint64) (h Host, err error) {
+	h = Host{PID: pid, root: -1, mnt: -1, cgroup: -1}
+	if h.proc, err = proc.OpenPath(sys.AppendName(nil, pid, "")); err != nil {
+		return Host{}, err
 	}
 	root, err := h.proc.OpenPath(sys.NewName("root"))
 	if err == nil {
 		h.Root, h.root = sys.FDPath(int(root)), int(root)
-		// The root of a kernel thread is that of the initramfs.
-		if !h.is(Mnt, mnt) || !h.is(User, 0) || h.link("root") != "/" || h.link("exe") == "" {
+		// The root of a kernel thread, which has no program, is that of the initramfs.
+		if inoIn(h.proc, "ns/mnt") != mnt || !isInitial(h.proc, "", User) || linkIn(h.proc, "root") != "/" || linkIn(h.proc, "exe") == "" {
 			err = errNotHost
-			root.CloseRaw()
 		}
 	}
 	if err != nil {
-		h.proc.CloseRaw()
-		return h, err
+		h.close()
+		return Host{}, err
 	}
 	// Without CAP_SYS_ADMIN they are of no use.
 	h.mnt, _ = sys.OpenNamespace(int(h.proc), "ns/mnt") //nolint:errcheck // then it is -1
-	if initial, _ := Cgroup.InitialIno(); h.is(Cgroup, initial) && !isInitial("self", Cgroup) {
+	if isInitial(h.proc, "", Cgroup) && !isInitial(proc, "self/", Cgroup) {
 		h.cgroup, _ = sys.OpenNamespace(int(h.proc), "ns/cgroup") //nolint:errcheck // then it is -1
 	}
 	return h, nil
@@ -196,8 +190,8 @@ func hostThrough(pid int, mnt uint64) (h Host, err error) {
 // mounts of its own, as by unshare(1), and wants to see those. A caller that has changed its root
 // to that of the host, as in a pod by "chroot /host", is still in the container.
 func (h Host) isCallers() bool {
-	host, err := rootAt(h.proc)
-	own, e := rootAt(procSelf)
+	host, err := sys.Fstat(h.root)
+	own, e := rootHere()
 	if err != nil || e != nil || own != host {
 		return false
 	}
@@ -207,22 +201,15 @@ func (h Host) isCallers() bool {
 	}
 	defer sys.CloseFD(mnt)
 	top := own
-	_ = sys.InMountNamespace(mnt, func() (err error) { top, err = rootAt(procSelf); return err }) //nolint:errcheck // without permission it is taken for that
+	_ = sys.InMountNamespace(mnt, func() (err error) { top, err = rootHere(); return err }) //nolint:errcheck // without permission it is taken for that
 	return top == own
 }
 
-// procSelf stands for the calling thread.
-const procSelf = sys.ProcDir(sys.CurrentDir)
-
-// rootAt identifies the root directory of a process, by its directory in procfs.
-func rootAt(dir sys.ProcDir) (id sys.FileID, err error) {
-	name := "root"
-	if dir == procSelf {
-		name = "/"
-	}
-	root, err := dir.OpenPath(sys.NewName(name))
+// rootHere identifies the root directory of the calling thread.
+func rootHere() (sys.FileID, error) {
+	root, err := sys.ProcDir(sys.CurrentDir).OpenPath(sys.NewName("/"))
 	if err != nil {
-		return id, err
+		return sys.FileID{}, err
 	}
 	defer root.CloseRaw()
 	return sys.Fstat(int(root))
@@ -231,25 +218,6 @@ func rootAt(dir sys.ProcDir) (id sys.FileID, err error) {
 // close closes the descriptors of a host that is not used.
 func (h Host) close() {
 	sys.CloseAll(int(h.proc), h.root, h.mnt, h.cgroup)
-}
-
-func (h Host) link(name string) string {
-	var buf [64]byte
-	n, err := h.proc.Readlink(sys.NewName(name), buf[:])
-	if err != nil {
-		return ""
-	}
-	return string(buf[:n])
-}
-
-// is reports whether the process is in the namespace of type t with that inode number, or in the
-// initial one for 0.
-func (h Host) is(t Type, want uint64) bool {
-	if want == 0 {
-		want, _ = t.InitialIno()
-	}
-	_, ino, ok := ParseLink(h.link("ns/" + t.String()))
-	return ok && ino == want
 }
 
 // IsElsewhere reports whether the host's root directory is another than the caller's, and can be
