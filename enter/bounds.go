@@ -228,14 +228,13 @@ func (b *bounds) judgeFilters() {
 
 // readRest reads the bounds that have files of their own.
 func (b *bounds) readRest(read func(name string, most int) ([]byte, error)) {
-	text, err := read("cgroup", 1<<20)
-	if err == nil {
-		b.Cgroups, err = task.ParseCgroups(string(text))
-	}
+	var err error
+	b.Cgroups, err = readCgroups(read)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without cgroups
 		b.miss(PartCgroup, err)
 	}
-	if text, err = read("limits", 65536); err == nil {
+	text, err := read("limits", 65536)
+	if err == nil {
 		b.Limits, err = parseLimits(text)
 	}
 	if err != nil {
@@ -337,6 +336,15 @@ func parseLabel(text, file string) Label {
 		return Label{Text: text, File: file, Exec: "exec " + profile}
 	}
 	return Label{Text: text, File: file, Exec: text}
+}
+
+// readCgroups reads the cgroups of a process, as the calling thread sees them.
+func readCgroups(read func(name string, most int) ([]byte, error)) ([]Cgroup, error) {
+	text, err := read("cgroup", 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	return task.ParseCgroups(string(text))
 }
 
 // A cgroupMount is a mount of a cgroup hierarchy that the caller sees.

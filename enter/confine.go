@@ -266,8 +266,11 @@ func (c *confinement) findCgroups(p *sys.Process) error {
 	if !host.IsElsewhere() || host.PID == 0 {
 		return c.openCgroups(inspect.Host{}, func() ([]byte, error) { return p.ReadOwn("mountinfo", 1<<24) })
 	}
-	return host.InCgroups(func() error {
-		if err := c.readCgroups(p); err != nil {
+	return host.InCgroups(func() (err error) {
+		if c.target.Cgroups, err = readCgroups(p.ReadFile); err != nil {
+			return err
+		}
+		if c.own.Cgroups, err = readCgroups(p.ReadOwn); err != nil {
 			return err
 		}
 		return c.openCgroups(host, func() ([]byte, error) { return os.ReadFile(host.Mountinfo()) })
@@ -297,23 +300,6 @@ func (c *confinement) openCgroups(host inspect.Host, mountinfo func() ([]byte, e
 			return err
 		}
 		c.moves = append(c.moves, move{g, dir, fd, c.mayMiss(PartCgroup)})
-	}
-	return nil
-}
-
-// readCgroups reads the cgroups of the target and of the caller as the calling thread sees them.
-func (c *confinement) readCgroups(p *sys.Process) error {
-	for _, b := range []struct {
-		read func(string, int) ([]byte, error)
-		to   *[]Cgroup
-	}{{p.ReadFile, &c.target.Cgroups}, {p.ReadOwn, &c.own.Cgroups}} {
-		text, err := b.read("cgroup", 1<<20)
-		if err == nil {
-			*b.to, err = task.ParseCgroups(string(text))
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
