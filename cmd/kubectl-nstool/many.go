@@ -62,16 +62,11 @@ func (o *options) many(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	status := 0
-	if len(many.Failed(answers)) > 0 {
-		if status = statusFailed; o.command == "doctor" {
-			status = 2 // as if it could not look at its host: 1 is that it has found something
-		}
+	failed := statusFailed
+	if o.command == "doctor" {
+		failed = 2 // as if it could not look at its host: 1 is that it has found something
 	}
-	for _, a := range answers {
-		status = max(status, a.Status)
-	}
-	if status != 0 {
+	if status := many.Worst(answers, failed); status != 0 {
 		return exit(status)
 	}
 	return nil

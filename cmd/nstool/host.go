@@ -252,19 +252,13 @@ func (h *hosts) ask(ctx context.Context, a *app, cmd *cobra.Command, is func(str
 
 // outcome returns the worst status of answers. A host that has failed is never forgotten.
 func (h *hosts) outcome(command string, answers []many.Answer) error {
-	worst, own := statusDone, statusFailed
+	own := statusFailed
 	if command == "doctor" || command == "busy" {
 		own = statusTrouble
 	}
-	for _, answer := range answers {
-		worst = max(worst, status(answer.Status))
-	}
-	failed := many.Failed(answers)
-	switch {
-	case len(failed) > 0 && len(answers) > 1:
-		return statusError{max(worst, own), fmt.Errorf("%d of %d hosts did not answer: %s", len(failed), len(answers), strings.Join(failed, ", "))}
-	case len(failed) > 0:
-		worst = max(worst, own)
+	worst := status(many.Worst(answers, int(own)))
+	if failed := many.Failed(answers); len(failed) > 0 && len(answers) > 1 {
+		return statusError{worst, fmt.Errorf("%d of %d hosts did not answer: %s", len(failed), len(answers), strings.Join(failed, ", "))}
 	}
 	if worst == statusDone {
 		return nil

@@ -3,8 +3,8 @@
 //
 // It needs nothing but what nstool writes anyway: rows come as --raw, whose cells are those of the
 // table, and are aligned here; an object of --json has its rows in lists, and each row gets one more
-// key. So no place needs to know that it is one of many. What comes from a place is text of a
-// stranger: it is bounded, and cleaned where it is shown.
+// key. So no place needs to know that it is one of many. A place is a stranger: its text is bounded,
+// and cleaned where it is shown.
 package many
 
 import (
@@ -175,6 +175,17 @@ func Failed(answers []Answer) (names []string) {
 		}
 	}
 	return names
+}
+
+// Worst returns the worst exit status of answers. A place that did not answer counts as failed.
+func Worst(answers []Answer, failed int) (status int) {
+	for _, a := range answers {
+		status = max(status, a.Status)
+		if a.Failed != nil {
+			status = max(status, failed)
+		}
+	}
+	return status
 }
 
 // Say writes what places said to standard error, each line with the name of the place, and why
