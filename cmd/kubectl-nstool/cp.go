@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -230,7 +231,7 @@ func upload(ctx context.Context, from []string, dest, target string, nstool runn
 	}
 	if !is {
 		if len(from) > 1 || strings.HasSuffix(dest, "/") {
-			return fmt.Errorf("%s", orElse(said, target+dest+" is no directory"))
+			return fmt.Errorf("%s", cmp.Or(said, target+dest+" is no directory"))
 		}
 		dir, name = path.Dir(path.Join("/", dest)), path.Base(dest)
 	}
@@ -241,7 +242,7 @@ func upload(ctx context.Context, from []string, dest, target string, nstool runn
 }
 
 // isDir reports whether a path in a container is a directory, by the beginning of its archive.
-// What is not there is none; nstool has said why.
+// A missing path is no directory; said has the message of nstool.
 func isDir(ctx context.Context, source string, nstool runner) (is bool, said string, err error) {
 	var errs bytes.Buffer
 	unpacked, packed := archive(ctx, source, nstool, &errs, func(r io.Reader) error {

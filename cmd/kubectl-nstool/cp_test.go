@@ -114,7 +114,7 @@ func TestUnpackHostile(t *testing.T) {
 	}
 }
 
-// What is packed here is unpacked to the same.
+// A packed tree is the same after it was unpacked.
 func TestPack(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, f := range []string{"d/sub/f", "d/g"} {

@@ -14,14 +14,13 @@
 //	trouble.go  says in one line why kubectl failed, and what to ask for
 //
 // The debug pod is that of kubectl debug node/N --profile=sysadmin. It also has a label with a
-// hash of who made it, and a deadline, after which the kubelet ends it whatever became of us.
-// Its name is chosen here, before it is made: from then on it can be removed, whatever kubectl
-// said. So it is removed after an error, a signal or a broken connection alike; and only after
-// SIGKILL does it stay, until its deadline. The next session removes those that have ended,
-// by the label, and so no others.
+// hash of who made it, and a deadline. The kubelet ends the pod then, also if this process is
+// gone. Its name is chosen here, before it is made, so that it can be removed whatever kubectl
+// has said: after an error, a signal or a broken connection. Only after SIGKILL does it stay until
+// its deadline. The next session removes ended pods with the caller's label, and no others.
 //
-// What makes and removes a pod is not interrupted by a signal: it ends within seconds, and
-// else nobody would know what there is.
+// A signal does not interrupt the calls of kubectl that make and remove a pod. They end within
+// seconds; without their answer nobody would know whether there is a pod.
 package main
 
 import (

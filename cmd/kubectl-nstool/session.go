@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,8 +26,8 @@ type session struct {
 // caller is the label of debug pods with a hash of who made them.
 const caller = "nstool-caller"
 
-// callerOf returns the value of the label: the user of the cluster on this computer as this user
-// of it. Who shares only one of the two with somebody else does not remove the pods of that one.
+// callerOf returns the value of the label: a hash of the user of the cluster and of the user of this
+// computer. Two callers must have both in common to remove each other's pods.
 func (o *options) callerOf(ctx context.Context) (string, error) {
 	var who struct {
 		Status struct{ UserInfo struct{ Username string } }
@@ -217,16 +218,16 @@ func (s *session) judge(p *pod) (runs bool, state string, err error) {
 		case t != nil && strings.Contains(t.Message, "executable file not found"):
 			return false, "", fmt.Errorf("the image %s has no nstool in its PATH: name one by --image or NSTOOL_IMAGE", s.o.image)
 		case t != nil && p.Status.Reason == "":
-			return false, "", fmt.Errorf("the debug pod on %s has ended: %s", s.node, orElse(t.Message, fmt.Sprintf("%s, exit status %d", t.Reason, t.ExitCode)))
+			return false, "", fmt.Errorf("the debug pod on %s has ended: %s", s.node, cmp.Or(t.Message, fmt.Sprintf("%s, exit status %d", t.Reason, t.ExitCode)))
 		case w == nil:
 		case strings.Contains(w.Message, "executable file not found"):
 			return false, "", fmt.Errorf("the image %s has no nstool in its PATH: name one by --image or NSTOOL_IMAGE", s.o.image)
 		case strings.HasPrefix(w.Reason, "ErrImage"), strings.HasPrefix(w.Reason, "ImagePull"), w.Reason == "InvalidImageName", w.Reason == "ImageInspectError", w.Reason == "RegistryUnavailable":
-			return false, "", fmt.Errorf("the node %s cannot pull the image %s: name one that it can by --image or NSTOOL_IMAGE (%s)", s.node, s.o.image, orElse(w.Message, w.Reason))
+			return false, "", fmt.Errorf("the node %s cannot pull the image %s: name one that it can by --image or NSTOOL_IMAGE (%s)", s.node, s.o.image, cmp.Or(w.Message, w.Reason))
 		case strings.HasSuffix(w.Reason, "Error"):
-			return false, "", fmt.Errorf("the debug pod on %s cannot start: %s", s.node, orElse(w.Message, w.Reason))
+			return false, "", fmt.Errorf("the debug pod on %s cannot start: %s", s.node, cmp.Or(w.Message, w.Reason))
 		default:
-			state = orElse(w.Message, w.Reason)
+			state = cmp.Or(w.Message, w.Reason)
 		}
 		runs = c.State.Running != nil
 	}
@@ -244,7 +245,7 @@ func (s *session) ended(p *pod) error {
 	if p.Status.Reason == "DeadlineExceeded" {
 		return s.late()
 	}
-	return fmt.Errorf("the node %s has ended the debug pod: %s", s.node, orElse(p.Status.Message, orElse(p.Status.Reason, p.Status.Phase)))
+	return fmt.Errorf("the node %s has ended the debug pod: %s", s.node, cmp.Or(p.Status.Message, p.Status.Reason, p.Status.Phase))
 }
 
 func (s *session) late() error {
@@ -272,13 +273,6 @@ func (s *session) broken(why error) error {
 		return why
 	}
 	return fmt.Errorf("the connection to the debug pod on %s broke: %w", s.node, why)
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // clean removes the ended debug pods of the caller.

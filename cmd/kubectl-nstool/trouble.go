@@ -30,8 +30,8 @@ func notFound(err error, kind string) bool {
 
 func isForbidden(err error) bool { return strings.Contains(said(err), "(Forbidden)") }
 
-// explain returns why a call of kubectl failed, and what to ask for. What it does not know it
-// leaves in the words of kubectl.
+// explain returns why a call of kubectl failed, and what to ask for. It returns an error that it
+// does not know unchanged, in the words of kubectl.
 func (o *options) explain(err error) error {
 	text := said(err)
 	if m := forbidden.FindStringSubmatch(text); m != nil {

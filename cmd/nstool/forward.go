@@ -143,7 +143,7 @@ func (o *forwardOptions) parse(args []string) (err error) {
 // parseStdio parses the destination for standard input and output.
 func (o *forwardOptions) parseStdio(words []string) error {
 	if len(words) != 1 || o.addresses != nil {
-		return errors.New("--stdio is one connection: it goes with one [TOADDRESS:]TOPORT, and not with --address")
+		return errors.New("--stdio is one connection: it takes one [TOADDRESS:]TOPORT, and excludes --address")
 	}
 	spec, err := port.Parse(":" + words[0])
 	switch {

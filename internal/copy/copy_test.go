@@ -863,8 +863,8 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// A stream for another machine holds what Copy copies. What is cut off is not taken for the
-// whole, and a directory there is another one, also if it has the same number.
+// A stream for another machine holds what Copy copies. A stream that is cut off is an error. A
+// directory there is another one, also if it has the same number.
 func TestStream(t *testing.T) {
 	dir, root := target(t, tree{"data/x": "x", "data/sub/y": "y", "data/l": "-> x", "data/empty/": ""})
 	var b bytes.Buffer

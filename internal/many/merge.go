@@ -160,9 +160,9 @@ func Text(w io.Writer, answers []Answer) error {
 }
 
 // JSON makes one object of those that places have written. Each row gets the name of its place,
-// under the key, and so does each gap; each reason begins with it. What is said once for all is true
-// if it is true of all. A place that failed, or has said nothing, is a gap; one whose answer is no such
-// object has failed. Rows are written as they came.
+// under the key, and so does each gap; each reason begins with it. "complete" is true if every place
+// is complete. Another value is null where places differ. A place that failed, or has said nothing, is
+// a gap. A place whose answer is no such object has failed. Rows are written as they came.
 func JSON(w io.Writer, key string, answers []Answer) error {
 	all := map[string]json.RawMessage{}
 	for i := range answers {
